@@ -1,0 +1,176 @@
+"""
+What becomes of a delivery after an attempt. Pure: the clock and the dice are arguments.
+
+A sink turns whatever its backend said into an ``Outcome``; ``judge`` turns that into a ``Verdict`` that the store
+carries out. Nothing is ever dropped: a verdict either settles the step, plans another attempt, or
+puts the entry where an operator finds it.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Union
+
+from slurmsyncd.model import Entry, Step
+
+
+class Result(enum.Enum):
+    """What an attempt came to."""
+
+    ACCEPTED = "accepted"
+    ALREADY_THERE = "already_there"  # success: the sink had it
+    FAILED = "failed"  # this attempt failed, outcome perhaps unknown: the same again later
+    CURABLE = "curable"  # refused until somebody changes the sink (a node missing in its list)
+    REFUSED = "refused"  # will never be taken
+    START_MISSING = "start_missing"  # a stop for a run that the sink does not know
+    NOT_YET = "not_yet"  # the sink needs a moment before this step (commit interval)
+    SINK_DOWN = "sink_down"  # the sink's trouble, charged to no entry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """
+    One attempt's end, in words common to all sinks.
+
+    Attributes:
+        reason: A short constant for grouping and metrics, e.g. ``http_500``, ``no_subcluster``.
+        detail: What the sink said, cut and printable.
+        retry_after_s: What the sink asked for, None if it did not.
+        alarm: The operator has to act (credentials, wrong URL).
+    """
+
+    result: Result
+    reason: str
+    detail: str = ""
+    status: int | None = None
+    retry_after_s: float | None = None
+    alarm: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryPolicy:
+    """
+    How patient we are with one sink. All in seconds but the counts.
+
+    Attributes:
+        backoff_s: First wait after a failed attempt; doubles up to ``backoff_max_s``.
+        park_s: Between attempts of a parked entry.
+        park_after: Failed attempts of one entry after which it is parked.
+        stop_hold_s: A stop is not sent before its start has been acknowledged this long.
+        not_yet_s: Wait after NOT_YET.
+        rewinds: How often a start is sent again because its stop found nothing.
+    """
+
+    backoff_s: float = 1.0
+    backoff_max_s: float = 300.0
+    park_s: float = 3600.0
+    park_after: int = 12
+    stop_hold_s: float = 150.0
+    not_yet_s: float = 60.0
+    rewinds: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The step is settled. For a start: its stop may be sent from ``next_at`` on."""
+
+    at: float
+    next_at: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """The same step again at ``at``. ``charged``: counts as an attempt of this entry."""
+
+    at: float
+    reason: str
+    detail: str
+    charged: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """Out of the way: tried again slowly, or when the operator says so."""
+
+    at: float
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rewind:
+    """Back to the start: the sink has lost the run. The start is sent again at ``at``."""
+
+    at: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """Never tried again by itself. A dead start takes its stop along."""
+
+    reason: str
+    detail: str
+
+
+Verdict = Union[Done, Retry, Park, Rewind, Dead]
+
+
+def judge(entry: Entry, outcome: Outcome, policy: DeliveryPolicy, *, now: float, dice: float) -> Verdict:
+    """
+    Decide what becomes of an entry.
+
+    Args:
+        entry: As it was when the attempt began.
+        outcome: How the attempt ended.
+        policy: The sink's.
+        now: Epoch seconds.
+        dice: Uniform in [0, 1), for the jitter.
+    """
+    reason, detail = outcome.reason, outcome.detail
+    match outcome.result:
+        case Result.ACCEPTED | Result.ALREADY_THERE:
+            hold = policy.stop_hold_s if entry.step is Step.START else 0.0
+            return Done(at=now, next_at=now + hold, reason=reason)
+        case Result.SINK_DOWN:
+            return Retry(now, reason, detail, charged=False)
+        case Result.NOT_YET:
+            return Retry(now + policy.not_yet_s, reason, detail)
+        case Result.CURABLE:
+            return Park(now + _spread(policy.park_s, dice), reason, detail)
+        case Result.START_MISSING if entry.attempts < policy.rewinds:
+            return Rewind(now, reason)
+        case Result.START_MISSING:
+            return Park(now + _spread(policy.park_s, dice), reason, detail)
+        case Result.REFUSED:
+            return Dead(reason, detail)
+        case Result.FAILED:
+            return _after_failure(entry, outcome, policy, now=now, dice=dice)
+
+
+def _after_failure(
+    entry: Entry, outcome: Outcome, policy: DeliveryPolicy, *, now: float, dice: float
+) -> Verdict:
+    if entry.attempts + 1 >= policy.park_after:
+        return Park(now + _spread(policy.park_s, dice), outcome.reason, outcome.detail)
+    wait = backoff(entry.attempts, policy, dice=dice)
+    if outcome.retry_after_s is not None:
+        wait = max(wait, min(outcome.retry_after_s, policy.backoff_max_s))
+    return Retry(now + wait, outcome.reason, outcome.detail)
+
+
+def backoff(failures: int, policy: DeliveryPolicy, *, dice: float) -> float:
+    """
+    Give the seconds to wait after ``failures`` earlier failures: exponential, full jitter, capped.
+
+    Full jitter spreads callers best; the floor of a tenth keeps a lucky zero from becoming a busy loop.
+    """
+    ceiling = min(policy.backoff_max_s, policy.backoff_s * 2.0 ** min(failures, 32))
+    return ceiling * (0.1 + 0.9 * dice)
+
+
+def _spread(seconds: float, dice: float) -> float:
+    # Parked entries of one cause come back spread over half an interval, not as one burst.
+    return seconds * (0.75 + 0.5 * dice)

@@ -1,0 +1,60 @@
+"""
+Every failure we name. A class exists because somebody reacts to it differently.
+
+SlurmsyncdError
+├── ConfigError            the operator must act: key path, value, hint; exit 78, no restart
+├── AlreadyRunning         another daemon holds the lock; exit 75, naming the holder
+├── SourceError
+│   ├── SourceUnavailable  Slurm cannot answer now: look again later
+│   └── DecodeError        Slurm said what we do not understand: set that record aside, go on, count it
+├── StoreError             our state is unusable: exit, never guess
+└── HintError              bytes on the hook socket that are no hint: drop, count
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class SlurmsyncdError(Exception):
+    """Anything that slurmsyncd itself reports; the message is one line and ends in what to do."""
+
+
+class ConfigError(SlurmsyncdError):
+    """
+    The configuration cannot be used.
+
+    Attributes:
+        problems: All of them, each "path = value: what is wrong; what is allowed".
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+
+class AlreadyRunning(SlurmsyncdError):
+    """Another daemon holds the PID file or the store."""
+
+
+class SourceError(SlurmsyncdError):
+    """Slurm did not give what was asked."""
+
+
+class SourceUnavailable(SourceError):
+    """Slurm cannot answer now. Nothing may be concluded; look again later."""
+
+
+class DecodeError(SourceError):
+    """Slurm's answer, or one record of it, is not understood."""
+
+
+class StoreError(SlurmsyncdError):
+    """The state on disk cannot be used. Exit; never guess."""
+
+
+class HintError(SlurmsyncdError):
+    """Bytes on the hook socket are no hint."""

@@ -1,0 +1,109 @@
+"""What the parts expect of each other. Types only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from slurmsyncd.delivery import Outcome, Verdict
+    from slurmsyncd.model import (
+        Answers,
+        Entry,
+        NodeState,
+        Observation,
+        Phase,
+        Plan,
+        Questions,
+        RunKey,
+    )
+
+
+class Source(Protocol):
+    """One Slurm cluster, asked little and in batches."""
+
+    @property
+    def cluster(self) -> str:
+        """Slurm's name of the cluster."""
+
+    async def look(self, since: int, until: int) -> Observation:
+        """
+        List what the controller holds and what ended in [since, until] (epoch seconds, inclusive).
+
+        One half may fail alone: ``listed`` or ``through`` is then None.
+
+        Raises:
+            SourceUnavailable: Neither half answered.
+        """
+
+    async def ask(self, questions: Questions) -> Answers:
+        """
+        Answer questions by job id, in batches; a half that does not answer is None.
+
+        Raises:
+            SourceUnavailable: Nothing answered.
+        """
+
+    async def node_states(self) -> tuple[NodeState, ...]:
+        """
+        Give the state of every node.
+
+        Raises:
+            SourceUnavailable: The controller does not answer.
+        """
+
+
+class Store(Protocol):
+    """
+    What is written down. Synchronous; called through one worker thread, never from two at once.
+
+    Every method may raise StoreError.
+    """
+
+    def cursor(self, cluster: str) -> int | None:
+        """Give the position in the cluster's accounting, None if it was never looked at."""
+
+    def known(self, cluster: str, keys: Iterable[RunKey] = ()) -> Mapping[RunKey, Phase]:
+        """Give all runs of the cluster that have not stopped, and those of ``keys`` that are known."""
+
+    def record(self, plan: Plan, now: float) -> int:
+        """
+        Write events, runs and cursor in one durable transaction.
+
+        Returns:
+            How many events were new; a repeated event changes nothing.
+        """
+
+    def due(self, sink: str, now: float, limit: int, in_flight: Iterable[int] = ()) -> Sequence[Entry]:
+        """Give what the sink may be told now, oldest due first, without what is ``in_flight``."""
+
+    def next_due_at(self, sink: str) -> float | None:
+        """Give when the sink's next entry is due (epoch seconds), None if nothing waits."""
+
+    def settle(self, verdicts: Sequence[tuple[Entry, Verdict]], now: float) -> None:
+        """Carry out verdicts, as a group in one transaction."""
+
+
+class Sink(Protocol):
+    """Somebody who is told of runs."""
+
+    @property
+    def name(self) -> str:
+        """The section of the configuration."""
+
+    async def deliver(self, entry: Entry) -> Outcome:
+        """Tell of one step of one run. Never raises for what the other side does."""
+
+    async def report_nodes(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
+        """Tell the states of a cluster's nodes."""
+
+    async def aclose(self) -> None:
+        """Let go of connections."""
+
+
+class Clock(Protocol):
+    """Time of day, so that tests can turn it."""
+
+    def now(self) -> float:
+        """Give epoch seconds."""
