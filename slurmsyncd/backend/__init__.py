@@ -1,0 +1,1 @@
+"""The embedded backend: a look-alike of cc-backend's job API on SQLite."""

@@ -1,0 +1,133 @@
+"""
+The settings: frozen sections with their defaults beside their meaning. Pure but for one read.
+
+Each field's comment block (``#:``) is its line of documentation; README's table is held against it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonConfig:
+    """``[daemon]``: the process, its timer and its files."""
+
+    #: Seconds between two looks at Slurm.
+    poll_interval: float = 60.0
+    #: Seconds between the first hint of a hook and the question to Slurm.
+    query_delay: float = 1.0
+    #: Seconds by which windows of accounting overlap, for rows that slurmdbd writes late.
+    overlap: float = 300.0
+    #: Seconds to look back at most when the checkpoint is older (or missing); the rest is said and skipped.
+    max_span: float = 7 * 86400.0
+    #: Directory of the store; private to the daemon.
+    state_dir: Path = Path("/var/lib/slurmsyncd")
+    #: The checkpoint: its modification time is what accounting was read up to. `touch -d` looks back.
+    lastrun_file: Path = Path("/var/lib/slurmsyncd/lastrun")
+    #: Holds the pid and a lock.
+    pid_file: Path = Path("/run/slurmsyncd/slurmsyncd.pid")
+    #: debug, info, warning or error.
+    log_level: str = "info"
+    #: auto (readable on a terminal, JSON otherwise), console or json.
+    log_format: str = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlurmConfig:
+    """``[slurm]``: how its commands are run."""
+
+    #: Directory of squeue, sacct, scontrol and sinfo; empty: PATH.
+    bin_dir: str = ""
+    #: Seconds before a command is killed.
+    command_timeout: float = 60.0
+    #: MiB that a command may print before it is killed.
+    output_limit: int = 512
+    #: Seconds of accounting that one sacct may be asked for; wider windows go in slices.
+    slice: float = 3600.0
+    #: Job ids in one question.
+    batch: int = 500
+    #: Fetch batch scripts (one `scontrol write batch_script` for each new batch job).
+    job_script: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterConfig:
+    """``[clusters.NAME]``: one Slurm cluster, by Slurm's name. Without any, the host's own is taken."""
+
+    #: Slurm's name of the cluster (the section's name).
+    name: str = ""
+    #: What the backend calls it; empty: the same.
+    backend_name: str = ""
+    #: SLURM_CONF for its commands; empty: Slurm's own default.
+    slurm_conf: str = ""
+    #: Globs of hosts; jobs that ran only there are not sent.
+    ignore_hosts: tuple[str, ...] = ()
+    #: Send host names without their domain.
+    strip_domain: bool = False
+    #: Host glob → ids of the hardware threads by Slurm core number, e.g. {"n*" = [[0, 16], [1, 17]]}.
+    hwthreads: dict[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    #: Host glob → accelerator ids by Slurm's GPU index.
+    gpus: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookConfig:
+    """``[hook]``: where hints come in."""
+
+    #: Datagram socket, ``unix:/path``; empty: none.
+    socket: str = "unix:/run/slurmsyncd/hook.sock"
+    #: Further addresses, ``tcp:host:port`` or ``tcp:[::1]:port``.
+    listen: tuple[str, ...] = ()
+    #: Users whose hints count besides root and the daemon's own.
+    allow_users: tuple[str, ...] = ("slurm",)
+    #: File with the shared secret that TCP hints must carry; TCP is refused without it.
+    secret_file: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkConfig:
+    """``[sinks.NAME]``: somebody who is told of runs."""
+
+    #: The section's name.
+    name: str = ""
+    #: Kind of sink; rest is ClusterCockpit's cc-backend.
+    type: str = "rest"
+    #: Base address, e.g. https://monitoring.example.org (without /api).
+    url: str = ""
+    #: File with the JWT; a systemd credential's name is taken if it is no path.
+    token_file: str = ""
+    #: CA certificates for TLS; empty: the system's.
+    ca_file: str = ""
+    #: Allow plain http to another host than this one.
+    insecure_http: bool = False
+    #: Seconds for one whole exchange.
+    timeout: float = 45.0
+    #: Starts under way at once.
+    start_workers: int = 4
+    #: Stops under way at once; the backend archives one at a time.
+    stop_workers: int = 2
+    #: Seconds a stop is held back after its start was acknowledged; the backend's commit interval and a margin.
+    stop_hold: float = 150.0
+    #: First wait after a failure, in seconds; doubles.
+    backoff: float = 1.0
+    #: Longest wait after failures, in seconds.
+    backoff_max: float = 300.0
+    #: Seconds between attempts of what the backend refuses until an admin changes something there.
+    park_interval: float = 3600.0
+    #: Seconds between uploads of node states; 0: none.
+    nodestate_interval: float = 60.0
+    #: Bytes of batch script that are sent.
+    script_limit: int = 65536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The whole configuration."""
+
+    daemon: DaemonConfig = field(default_factory=DaemonConfig)
+    slurm: SlurmConfig = field(default_factory=SlurmConfig)
+    hook: HookConfig = field(default_factory=HookConfig)
+    clusters: dict[str, ClusterConfig] = field(default_factory=dict)
+    sinks: dict[str, SinkConfig] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""A simulated Slurm: its commands over one shared state."""

@@ -1,0 +1,1 @@
+"""Talk to Slurm: run its commands."""

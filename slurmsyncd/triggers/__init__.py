@@ -1,0 +1,1 @@
+"""What makes us look: hooks and the timer."""
