@@ -1,9 +1,9 @@
 """
 What becomes of a delivery after an attempt. Pure: the clock and the dice are arguments.
 
-A sink turns whatever its backend said into an ``Outcome``; ``judge`` turns that into a ``Verdict`` that the store
-carries out. Nothing is ever dropped: a verdict either settles the step, plans another attempt, or
-puts the entry where an operator finds it.
+A sink turns whatever its backend said into an ``Outcome``; ``judge`` turns that into a ``Verdict``
+that the store carries out. Nothing is ever dropped: a verdict either settles the step, plans another
+attempt, or puts the entry where an operator finds it.
 """
 
 from __future__ import annotations
