@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Plan,
         Questions,
         RunKey,
+        Step,
     )
 
 
@@ -64,8 +65,8 @@ class Store(Protocol):
     def cursor(self, cluster: str) -> int | None:
         """Give the position in the cluster's accounting, None if it was never looked at."""
 
-    def known(self, cluster: str, keys: Iterable[RunKey] = ()) -> Mapping[RunKey, Phase]:
-        """Give all runs of the cluster that have not stopped, and those of ``keys`` that are known."""
+    def known(self, cluster: str, job_ids: Iterable[int] = ()) -> Mapping[RunKey, Phase]:
+        """Give all runs of the cluster that have not stopped, and every known run of ``job_ids``."""
 
     def record(self, plan: Plan, now: float) -> int:
         """
@@ -75,11 +76,13 @@ class Store(Protocol):
             How many events were new; a repeated event changes nothing.
         """
 
-    def due(self, sink: str, now: float, limit: int, in_flight: Iterable[int] = ()) -> Sequence[Entry]:
-        """Give what the sink may be told now, oldest due first, without what is ``in_flight``."""
+    def due(
+        self, sink: str, step: Step, now: float, limit: int, in_flight: Iterable[int] = ()
+    ) -> Sequence[Entry]:
+        """Give the steps of one kind that the sink may be told now, oldest due first, not in flight."""
 
-    def next_due_at(self, sink: str) -> float | None:
-        """Give when the sink's next entry is due (epoch seconds), None if nothing waits."""
+    def next_due_at(self, sink: str, step: Step) -> float | None:
+        """Give when the sink's next entry of that kind is due (epoch seconds), None if nothing waits."""
 
     def settle(self, verdicts: Sequence[tuple[Entry, Verdict]], now: float) -> None:
         """Carry out verdicts, as a group in one transaction."""
