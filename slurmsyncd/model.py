@@ -208,6 +208,7 @@ class Observation:
         through: Accounting is complete up to here (epoch seconds); None if it did not answer.
         never_started: Jobs in the window that ended without ever starting (counted only).
         set_aside: Records that were not understood (counted only).
+        trouble: What did not answer, a line each; empty when everything did.
     """
 
     cluster: str
@@ -217,6 +218,7 @@ class Observation:
     through: int | None = None
     never_started: int = 0
     set_aside: int = 0
+    trouble: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +251,7 @@ class Answers:
     details: tuple[Job, ...] | None = ()
     accounting: tuple[Job, ...] | None = ()
     set_aside: int = 0
+    trouble: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

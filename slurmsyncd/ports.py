@@ -28,14 +28,16 @@ class Source(Protocol):
     def cluster(self) -> str:
         """Slurm's name of the cluster."""
 
-    async def look(self, since: int, until: int) -> Observation:
+    async def look(self, since: int, until: int, *, listing: bool = True) -> Observation:
         """
-        List what the controller holds and what ended in [since, until] (epoch seconds, inclusive).
+        List what the controller holds, and what ended from ``since`` on (epoch seconds, inclusive).
 
-        One half may fail alone: ``listed`` or ``through`` is then None.
+        At most one slice of accounting is read: ``through`` says how far; look again from there
+        while it is before ``until``. Without ``listing`` only accounting is asked. One half may fail
+        alone: ``listed`` or ``through`` is then None and ``trouble`` says why.
 
         Raises:
-            SourceUnavailable: Neither half answered.
+            SourceUnavailable: Nothing that was asked for answered.
         """
 
     async def ask(self, questions: Questions) -> Answers:

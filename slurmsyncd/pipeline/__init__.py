@@ -1,0 +1,1 @@
+"""The loops: collect (source → plan → store), deliver (store → sink), and the node states beside them."""

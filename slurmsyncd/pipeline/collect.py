@@ -1,0 +1,203 @@
+"""Look, plan, write down; again when a hook rings or the poll interval is over."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from slurmsyncd import reconcile
+from slurmsyncd.errors import SourceUnavailable
+from slurmsyncd.model import Answers, Hint, Observation, Plan, Started, Trigger
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from slurmsyncd.pipeline.storage import StoreThread
+    from slurmsyncd.ports import Clock, Source, Store
+
+log = structlog.get_logger(__name__)
+
+#: A recheck that leads to nothing is left to the poll after this many rounds.
+RECHECK_ROUNDS = 6
+
+
+class Ringing(Protocol):
+    """Where hints come from; see ``triggers.wakeup``."""
+
+    async def wait(self, timeout_s: float) -> frozenset[Hint]:
+        """Give the hints collected since, or nothing after ``timeout_s``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectPolicy:
+    """
+    When and how far to look, in seconds.
+
+    Attributes:
+        poll_s: From the end of one full look to the next.
+        overlap_s: By how much windows of accounting overlap.
+        max_span_s: How far back to look at most.
+    """
+
+    poll_s: float
+    overlap_s: float
+    max_span_s: float
+
+
+@dataclass(slots=True)
+class CollectTally:
+    """What a collector has done so far; read by status and metrics, written by the collector alone."""
+
+    looks: int = 0
+    failures: int = 0
+    hints: int = 0
+    starts: int = 0
+    stops: int = 0
+    incomplete: int = 0
+    never_started: int = 0
+    set_aside: int = 0
+    last_look_at: float | None = None
+    unavailable: str | None = None
+    rechecks: frozenset[int] = field(default_factory=frozenset)
+
+
+class Collector:
+    """One cluster's source, planner and cursor."""
+
+    def __init__(
+        self,
+        source: Source,
+        store: Store,
+        thread: StoreThread,
+        policy: CollectPolicy,
+        clock: Clock,
+        *,
+        recorded: Callable[[Plan], None],
+    ) -> None:
+        self.tally = CollectTally()
+        self._source = source
+        self._store = store
+        self._thread = thread
+        self._policy = policy
+        self._clock = clock
+        self._recorded = recorded
+        self._recheck: frozenset[int] = frozenset()
+        self._rounds = 0
+
+    async def run(self, wakeup: Ringing) -> None:
+        """Look for ever; what Slurm cannot answer now is asked again. Runs until cancelled."""
+        next_full = time.monotonic()
+        while True:
+            if time.monotonic() >= next_full:
+                await self._guarded(self.look())
+                next_full = time.monotonic() + self._policy.poll_s
+            hints = await wakeup.wait(self._patience(next_full))
+            if hints or (self._recheck and time.monotonic() < next_full):
+                await self._guarded(self.answer(hints))
+
+    async def look(self) -> None:
+        """
+        Take one full look: everything the controller holds, and accounting up to now in slices.
+
+        Raises:
+            SourceUnavailable: Slurm did not answer; what was seen so far is written down.
+        """
+        until = int(self._clock.now())
+        seen = await self._source.look(await self._since(until), until)
+        while seen.through is not None and seen.through < until:
+            await self._take(seen, Trigger.POLL, caught_up=False)
+            log.info("catching_up", cluster=seen.cluster, behind_s=until - seen.through)
+            seen = await self._source.look(seen.through, until, listing=False)
+        await self._take(seen, Trigger.POLL, caught_up=seen.through is not None)
+        self.tally.looks += 1
+        self.tally.last_look_at = self._clock.now()
+        self._note_trouble(seen.trouble)
+
+    async def answer(self, hints: Iterable[Hint]) -> None:
+        """
+        Look at single jobs: those of the hooks' hints, and those an earlier look left open.
+
+        Raises:
+            SourceUnavailable: Slurm did not answer; the poll will find the jobs.
+        """
+        hints = frozenset(hints)
+        self.tally.hints += len(hints)
+        seen = Observation(cluster=self._source.cluster, looked_at=int(self._clock.now()))
+        await self._take(seen, Trigger.HOOK, hints=hints)
+
+    async def _guarded(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except SourceUnavailable as err:
+            self.tally.failures += 1
+            self._note_trouble((str(err),))
+
+    async def _take(
+        self,
+        seen: Observation,
+        trigger: Trigger,
+        *,
+        hints: frozenset[Hint] = frozenset(),
+        caught_up: bool = True,
+    ) -> None:
+        """Judge one look and write down what it leads to."""
+        ids = reconcile.job_ids(seen, hints, self._recheck)
+        known = await self._thread(self._store.known, seen.cluster, ids)
+        asked = reconcile.questions(seen, known, hints, self._recheck, caught_up=caught_up)
+        answers = await self._source.ask(asked) if asked else Answers()
+        floor = seen.looked_at - int(self._policy.max_span_s)
+        plan = reconcile.plan(seen, asked, answers, known, floor=floor, trigger=trigger)
+        await self._thread(self._store.record, plan, self._clock.now())
+        self._plan_recheck(plan.recheck | reconcile.unsettled(hints, plan, known))
+        self._count(seen, answers, plan)
+        self._recorded(plan)
+
+    async def _since(self, until: int) -> int:
+        """Where to read accounting from: the cursor less the overlap, bounded on both sides."""
+        cursor = await self._thread(self._store.cursor, self._source.cluster)
+        floor = until - int(self._policy.max_span_s)
+        if cursor is None:
+            return floor
+        if cursor > until:
+            log.warning("checkpoint_in_future", cluster=self._source.cluster, checkpoint=cursor, now=until)
+            cursor = until
+        since = cursor - int(self._policy.overlap_s)
+        if since < floor:
+            log.warning(
+                "look_back_limited",
+                cluster=self._source.cluster,
+                skipped_from=since,
+                skipped_to=floor,
+                remedy="raise daemon.max_span and restart to read further back",
+            )
+        return max(since, floor)
+
+    def _plan_recheck(self, ids: frozenset[int]) -> None:
+        self._rounds = self._rounds + 1 if ids and ids <= self._recheck else 0
+        self._recheck = ids if self._rounds < RECHECK_ROUNDS else frozenset()
+        self.tally.rechecks = self._recheck
+
+    def _patience(self, next_full: float) -> float:
+        """Seconds until the next thing to do by ourselves: a recheck, soon and then ever later, or the poll."""
+        left = max(0.0, next_full - time.monotonic())
+        return min(left, 2.0**self._rounds) if self._recheck else left
+
+    def _count(self, seen: Observation, answers: Answers, plan: Plan) -> None:
+        starts = [event.job for event in plan.events if isinstance(event, Started)]
+        self.tally.starts += len(starts)
+        self.tally.stops += len(plan.events) - len(starts)
+        self.tally.incomplete += sum(job.allocation is None for job in starts)
+        self.tally.never_started += seen.never_started
+        self.tally.set_aside += seen.set_aside + answers.set_aside
+
+    def _note_trouble(self, trouble: tuple[str, ...]) -> None:
+        """Log a change of state, not every cycle."""
+        now = "; ".join(trouble) or None
+        before, self.tally.unavailable = self.tally.unavailable, now
+        if now and not before:
+            log.warning("source_unavailable", cluster=self._source.cluster, reason=now)
+        elif before and not now:
+            log.info("source_answers_again", cluster=self._source.cluster)
