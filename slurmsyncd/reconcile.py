@@ -68,27 +68,29 @@ def questions(
             no longer listed, and asking for it by id would ask for everything twice.
     """
     runs = _Runs(known)
-    details, accounting = set(recheck), set(recheck)
-    for item in _active(seen):
-        if not runs.has(item):
-            details.add(item.job_id)
-            if runs.open(item.job_id):
-                accounting.add(item.job_id)
-    if caught_up:
-        accounting |= _gone(seen, known)
-    remembered = {item.job_id for item in seen.listed or ()}
-    for key in (job.key for job in seen.finished if job.key not in known):
-        if runs.open(key.job_id):
-            accounting.add(key.job_id)
-        if key.job_id in remembered:
-            details.add(key.job_id)
+    new = {item.job_id for item in _active(seen) if not runs.has(item)}
+    restarted = {job_id for job_id in new if runs.open(job_id)}
+    gone = _gone(seen, known) if caught_up else set()
+    unseen = {job.key.job_id for job in seen.finished if job.key not in known}
+    moved = {job_id for job_id in unseen if runs.open(job_id)}
+    remembered = unseen & {item.job_id for item in seen.listed or ()}
+    begun, ended = _hinted(hints, runs)
+    return Questions(
+        details=frozenset(new | remembered | begun | set(recheck)),
+        accounting=frozenset(restarted | gone | moved | ended | set(recheck)),
+    )
+
+
+def _hinted(hints: Iterable[Hint], runs: _Runs) -> tuple[set[int], set[int]]:
+    """Give the ids to ask the controller for, and those to ask accounting for."""
+    begun, ended = set(), set()
     for hint in hints:
         is_open = bool(runs.open(hint.job_id))
         if is_open or hint.context == "epilog":
-            accounting.add(hint.job_id)
+            ended.add(hint.job_id)
         if not is_open or hint.context == "prolog":
-            details.add(hint.job_id)
-    return Questions(details=frozenset(details), accounting=frozenset(accounting))
+            begun.add(hint.job_id)
+    return begun, ended
 
 
 def plan(

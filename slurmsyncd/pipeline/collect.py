@@ -181,7 +181,7 @@ class Collector:
         self.tally.rechecks = self._recheck
 
     def _patience(self, next_full: float) -> float:
-        """Seconds until the next thing to do by ourselves: a recheck, soon and then ever later, or the poll."""
+        """Seconds until something is to be done unasked: a recheck, soon and then ever later, or the poll."""
         left = max(0.0, next_full - time.monotonic())
         return min(left, 2.0**self._rounds) if self._recheck else left
 

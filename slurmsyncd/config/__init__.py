@@ -1,0 +1,22 @@
+"""The settings: typed sections, and how they are read."""
+
+from slurmsyncd.config.load import load_config, read_config
+from slurmsyncd.config.sections import (
+    ClusterConfig,
+    Config,
+    DaemonConfig,
+    HookConfig,
+    SinkConfig,
+    SlurmConfig,
+)
+
+__all__ = [
+    "ClusterConfig",
+    "Config",
+    "DaemonConfig",
+    "HookConfig",
+    "SinkConfig",
+    "SlurmConfig",
+    "load_config",
+    "read_config",
+]

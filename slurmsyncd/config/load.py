@@ -1,0 +1,166 @@
+"""
+Read the configuration: files, environment, command line. Every mistake is reported at once.
+
+Later wins: defaults < the file < ``config.d/*.toml`` beside it < ``SLURMSYNCD_SECTION__KEY`` in the
+environment < ``--set section.key=value``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
+
+from slurmsyncd.config import rules
+from slurmsyncd.config.sections import Config
+from slurmsyncd.config.values import convert, from_text
+from slurmsyncd.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+T = TypeVar("T")
+_ENVIRONMENT = "SLURMSYNCD_"
+
+
+def read_config(path: Path | None, environment: Mapping[str, str], settings: Iterable[str] = ()) -> Config:
+    """
+    Read the configuration from everywhere.
+
+    Args:
+        path: The main file; ``config.d/*.toml`` beside it is read after it. None: defaults.
+        environment: The process's.
+        settings: ``section.key=value``, from the command line.
+
+    Raises:
+        ConfigError: With all mistakes.
+    """
+    problems: list[str] = []
+    tree: dict[str, Any] = {}
+    for file in _files(path, problems):
+        _merge(tree, _parse(file, problems))
+    for name, text in sorted(environment.items()):
+        if name.startswith(_ENVIRONMENT) and "__" in name:
+            keys = name.removeprefix(_ENVIRONMENT).lower().split("__")
+            _put(tree, keys, text, name, problems)
+    for setting in settings:
+        key, sign, text = setting.partition("=")
+        if not sign:
+            problems.append(f"--set {setting}: section.key=value is wanted")
+        else:
+            _put(tree, key.strip().split("."), text.strip(), f"--set {key}", problems)
+    return load_config(tree, problems)
+
+
+def load_config(tree: Mapping[str, Any], problems: Iterable[str] = ()) -> Config:
+    """
+    Turn TOML's tables into the configuration.
+
+    Raises:
+        ConfigError: With all mistakes, ``problems`` first.
+    """
+    found = list(problems)
+    config = _section(Config, tree, "", found)
+    found.extend(rules.check(config))
+    if found:
+        raise ConfigError(found)
+    return config
+
+
+def _section(kind: type[T], table: Any, path: str, problems: list[str]) -> T:
+    """Build one section; what is wrong in it is reported and left at its default."""
+    if not isinstance(table, dict):
+        problems.append(f"{path}: a table is wanted")
+        return kind()
+    hints = get_type_hints(kind)
+    known = {spec.name for spec in fields(kind) if not (spec.name == "name" and path.count("."))}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        where = f"{path}.{key}" if path else key
+        if key not in known:
+            problems.append(f"{where}: unknown{_nearest(key, known)}")
+            continue
+        try:
+            values[key] = _value(hints[key], value, where, problems)
+        except ValueError as err:
+            problems.append(f"{where} = {value!r}: {err}")
+    if "name" in hints and path:
+        values["name"] = path.rsplit(".", 1)[-1]
+    return kind(**values)
+
+
+def _value(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
+    if is_dataclass(hint):
+        return _section(hint, value, where, problems)  # type: ignore[arg-type]
+    if get_origin(hint) is dict and is_dataclass(get_args(hint)[1]):
+        if not isinstance(value, dict):
+            raise ValueError(f"tables [{where}.NAME] are wanted")
+        kind: Any = get_args(hint)[1]
+        return {name: _section(kind, table, f"{where}.{name}", problems) for name, table in value.items()}
+    return convert(value, hint)
+
+
+def _nearest(key: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    near = difflib.get_close_matches(key, names, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(names)}"
+
+
+def _files(path: Path | None, problems: list[str]) -> list[Path]:
+    if path is None:
+        return []
+    if not path.is_file():
+        problems.append(f"{path}: no such file; write one, or name it with --config")
+        return []
+    return [path, *sorted((path.parent / "config.d").glob("*.toml"))]
+
+
+def _parse(file: Path, problems: list[str]) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_bytes().decode())
+    except OSError as err:
+        problems.append(f"{file}: {err.strerror}; the daemon's user must be able to read it")
+    except UnicodeDecodeError:
+        problems.append(f"{file}: not UTF-8")
+    except tomllib.TOMLDecodeError as err:
+        problems.append(f"{file}: no TOML: {err}")
+    return {}
+
+
+def _merge(tree: dict[str, Any], more: Mapping[str, Any]) -> None:
+    for key, value in more.items():
+        mine = tree.get(key)
+        if isinstance(mine, dict) and isinstance(value, dict):
+            _merge(mine, value)
+        else:
+            tree[key] = value
+
+
+def _put(tree: dict[str, Any], keys: list[str], text: str, origin: str, problems: list[str]) -> None:
+    hint = _hint(keys)
+    if hint is None:
+        problems.append(f"{origin}: no such setting; see the table of settings in README.md")
+        return
+    for key in keys[:-1]:
+        tree = tree.setdefault(key, {})
+    tree[keys[-1]] = from_text(text, hint)
+
+
+def _hint(keys: list[str]) -> Any:
+    """Give the type of a setting by its path, None if there is none."""
+    hint: Any = Config
+    for key in keys:
+        if get_origin(hint) is dict:
+            hint = get_args(hint)[1]
+        elif is_dataclass(hint):
+            hint = get_type_hints(hint).get(key)
+        else:
+            return None
+    return None if is_dataclass(hint) else hint

@@ -1,0 +1,43 @@
+"""Node states: what the nodes do now, told on as it is. No record is kept: the next one replaces it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import structlog
+
+from slurmsyncd.delivery import Result
+from slurmsyncd.errors import SourceUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slurmsyncd.ports import Sink, Source
+
+log = structlog.get_logger(__name__)
+
+
+async def report_nodes(sources: Sequence[Source], sink: Sink, every_s: float) -> None:
+    """Tell a sink the states of all nodes at an interval. Runs until cancelled."""
+    trouble: str | None = None
+    while True:
+        before, trouble = trouble, await _report_once(sources, sink)
+        if trouble and not before:
+            log.warning("node_states_not_sent", sink=sink.name, reason=trouble)
+        elif before and not trouble:
+            log.info("node_states_sent_again", sink=sink.name)
+        await anyio.sleep(every_s)
+
+
+async def _report_once(sources: Sequence[Source], sink: Sink) -> str | None:
+    """Give what went wrong, None if all went well."""
+    for source in sources:
+        try:
+            nodes = await source.node_states()
+        except SourceUnavailable as err:
+            return str(err)
+        outcome = await sink.report_nodes(source.cluster, nodes)
+        if outcome.result is not Result.ACCEPTED:
+            return f"{outcome.reason} {outcome.detail}".strip()
+    return None
