@@ -1,0 +1,89 @@
+"""Reads a secret from a file or a systemd credential. It appears in no message and no repr."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slurmsyncd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Bytes; a JWT has a few hundred.
+SIZE_LIMIT = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """
+    A secret and where it came from.
+
+    Attributes:
+        value: One word of visible ASCII.
+        path: To look again when the file changes.
+        warning: What is wrong with the file though it can be used; empty if nothing.
+    """
+
+    value: str = field(repr=False)
+    path: Path
+    warning: str = ""
+
+
+def read_secret(name: str, *, key: str, minimum: int = 1, environ: Mapping[str, str] = os.environ) -> Secret:
+    """
+    Read a secret.
+
+    Args:
+        name: A path; or, without a slash, the name of a systemd credential (`LoadCredential=`).
+        key: Setting that named it, for the message.
+        minimum: Characters that it must have.
+        environ: Says where systemd put the credentials.
+
+    Raises:
+        ConfigError: There is none, or it is no single word of visible ASCII.
+    """
+    path = Path(name) if "/" in name else _credential(name, key, environ)
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as err:
+        raise ConfigError([f"{key} = {path}: cannot be read: {err.strerror}; create it, mode 600"]) from err
+    try:
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode):
+            raise ConfigError([f"{key} = {path}: is no file; name a file that holds the secret"])
+        text = os.read(file, SIZE_LIMIT + 1)
+    finally:
+        os.close(file)
+    value = _single_word(text, f"{key} = {path}", minimum)
+    return Secret(value, path, _exposure(path, found.st_mode) if "/" in name else "")
+
+
+def _credential(name: str, key: str, environ: Mapping[str, str]) -> Path:
+    directory = environ.get("CREDENTIALS_DIRECTORY", "")
+    if not directory:
+        raise ConfigError(
+            [f"{key} = {name}: no such systemd credential; write a path, or add LoadCredential={name}:/path"]
+        )
+    return Path(directory) / name
+
+
+def _single_word(text: bytes, where: str, minimum: int) -> str:
+    word = text.strip()
+    if not word:
+        raise ConfigError([f"{where}: is empty; put the secret there"])
+    if len(text) > SIZE_LIMIT or not all(0x21 <= byte <= 0x7E for byte in word):
+        raise ConfigError([f"{where}: is not one word of visible ASCII; put nothing but the secret there"])
+    if len(word) < minimum:
+        raise ConfigError([f"{where}: is too short; at least {minimum} characters are wanted"])
+    return word.decode("ascii")
+
+
+def _exposure(path: Path, mode: int) -> str:
+    # Of a systemd credential the group's bits are the mask of an ACL, so they say nothing there.
+    if mode & 0o077:
+        return f"{path} has mode {stat.S_IMODE(mode):o}: others can read or change the secret; chmod 600 it"
+    return ""

@@ -1,0 +1,142 @@
+"""
+The loops that read hints: from the UNIX datagram socket and from TCP connections. Nobody gets an answer.
+
+Bounded everywhere: datagrams in batches that let the event loop breathe, connections in number, length
+and time. A kernel queue that overflows is the sender's drop (see ``slurmsyncd.notify``).
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.lowlevel
+import structlog
+
+from slurmsyncd.triggers.gate import TCP
+from slurmsyncd.triggers.hints import MESSAGE_LIMIT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+    from slurmsyncd.triggers.gate import Gate
+
+log = structlog.get_logger(__name__)
+
+#: Datagrams that are read before other tasks get their turn.
+BATCH = 256
+#: TCP connections at once, and the seconds each of them gets.
+CONNECTIONS = 64
+DEADLINE_S = 1.0
+
+_CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid
+# What the kernel says when it is short of something that others give back sooner or later.
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+# A connection that is gone before it is accepted is no trouble of the listener's (accept(2)).
+_GONE = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.EHOSTUNREACH})
+
+
+async def listen(gate: Gate, sockets: Sequence[socket.socket]) -> None:
+    """
+    Serve all sockets until cancelled; they are closed then.
+
+    Args:
+        gate: Judges every message.
+        sockets: Datagram sockets, and stream sockets that listen.
+    """
+    slots = anyio.Semaphore(CONNECTIONS)
+    try:
+        async with anyio.create_task_group() as group:
+            for sock in sockets:
+                if sock.type == socket.SOCK_DGRAM:
+                    group.start_soon(_serve_datagrams, sock, gate, name="hints")
+                else:
+                    group.start_soon(_serve_streams, sock, gate, slots, name="hints-tcp")
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+async def _serve_datagrams(sock: socket.socket, gate: Gate) -> NoReturn:
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    while True:
+        await anyio.wait_readable(sock)
+        _drain(sock, gate)
+        await anyio.lowlevel.checkpoint()  # what is readable still comes next, after whatever else is due
+
+
+def _drain(sock: socket.socket, gate: Gate) -> None:
+    for _ in range(BATCH):
+        try:
+            data, extra, flags, _ = sock.recvmsg(MESSAGE_LIMIT + 1, socket.CMSG_SPACE(_CREDENTIALS.size))
+        except BlockingIOError:
+            return
+        uid = _sender(extra)
+        if flags & socket.MSG_TRUNC:
+            gate.refuse("size", uid)
+        else:
+            gate.admit_local(data, uid)
+
+
+def _sender(extra: list[tuple[int, int, bytes]]) -> int:
+    for level, kind, content in extra:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
+            uid: int = _CREDENTIALS.unpack(content)[1]
+            return uid
+    return 65534  # what the kernel says itself of a sender that it cannot name
+
+
+async def _serve_streams(sock: socket.socket, gate: Gate, slots: anyio.Semaphore) -> None:
+    sock.setblocking(False)
+    async with anyio.create_task_group() as group:
+        while True:
+            # Not accepting is the limit: who waits in the kernel's queue has sent all, and is read later.
+            await slots.acquire()
+            connection = await _accept(sock)
+            group.start_soon(_serve_connection, connection, gate, slots)
+
+
+async def _accept(sock: socket.socket) -> socket.socket:
+    while True:
+        await anyio.wait_readable(sock)
+        try:
+            return sock.accept()[0]
+        except BlockingIOError:
+            continue
+        except OSError as err:
+            if err.errno in _EXHAUSTED:
+                log.warning("hint_connection_not_accepted", reason=str(err))
+                await anyio.sleep(DEADLINE_S)
+            elif err.errno not in _GONE:
+                raise
+
+
+async def _serve_connection(connection: socket.socket, gate: Gate, slots: anyio.Semaphore) -> None:
+    try:
+        with connection, anyio.move_on_after(DEADLINE_S) as deadline:
+            connection.setblocking(False)
+            data = await _read_message(connection)
+            gate.admit_remote(data)
+        if deadline.cancelled_caught:
+            gate.refuse("slow", TCP)
+    except OSError:  # reset by the peer, or worse: nothing that we could do about it
+        gate.refuse("reset", TCP)
+    finally:
+        slots.release()
+
+
+async def _read_message(connection: socket.socket) -> bytes:
+    """Read up to the first newline, the end, or one byte more than is allowed."""
+    data = b""
+    while b"\n" not in data and len(data) <= MESSAGE_LIMIT:
+        await anyio.wait_readable(connection)
+        part = connection.recv(MESSAGE_LIMIT + 1 - len(data))
+        if not part:
+            break
+        data += part
+    return data

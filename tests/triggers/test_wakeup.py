@@ -1,0 +1,81 @@
+"""Many rings, one answer."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from slurmsyncd.model import Hint
+from slurmsyncd.triggers.wakeup import Wakeup
+
+pytestmark = pytest.mark.anyio
+
+
+def hint(job_id: int, *, restarts: int = 0) -> Hint:
+    return Hint(cluster="alpha", job_id=job_id, context="prolog", restarts=restarts)
+
+
+async def test_k3_ten_thousand_hints_are_one_answer() -> None:
+    """A flood of hints, repeated ones among them, is answered once, with each hint once."""
+    wakeup = Wakeup(0.05)
+    answers: list[frozenset[Hint]] = []
+
+    async def ring() -> None:
+        for number in range(10_000):
+            wakeup.ring(hint(number % 5_000))
+            if number % 1_000 == 0:
+                await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ring)
+        answers.append(await wakeup.wait(30))
+        answers.append(await wakeup.wait(0.01))
+
+    assert answers == [frozenset(hint(number) for number in range(5_000)), frozenset()]
+    assert wakeup.dropped == 0
+
+
+async def test_the_delay_counts_from_the_first_ring() -> None:
+    """A ring long ago is answered at once, however fresh the last one is."""
+    now = 100.0
+    wakeup = Wakeup(1.0, clock=lambda: now)
+    wakeup.ring(hint(1))
+    now = 3600.0
+    wakeup.ring(hint(2))
+    with anyio.fail_after(0.9):  # a delay from the last ring on would need a second
+        assert await wakeup.wait(30) == {hint(1), hint(2)}
+
+
+async def test_no_ring_is_an_empty_answer() -> None:
+    """Without a hint the wait ends with the timer's turn."""
+    assert await Wakeup(30.0).wait(0.01) == frozenset()
+
+
+async def test_k3_beyond_the_limit_hints_are_dropped_and_counted() -> None:
+    """Memory does not grow with a flood; what is known already is not counted as dropped."""
+    wakeup = Wakeup(0.0, limit=10)
+    for number in range(25):
+        wakeup.ring(hint(number))
+    wakeup.ring(hint(3))
+    assert await wakeup.wait(1) == {hint(number) for number in range(10)}
+    assert wakeup.dropped == 15
+
+
+async def test_k4_repeated_reordered_and_unknown_hints_are_all_the_same() -> None:
+    """Order and repetition of hints leave no trace; the restart count of another run is just another hint."""
+    one, other = Wakeup(0.0), Wakeup(0.0)
+    for rung in (hint(1), hint(2), hint(2, restarts=1), hint(1)):
+        one.ring(rung)
+    for rung in (hint(2, restarts=1), hint(1), hint(2)):
+        other.ring(rung)
+    assert await one.wait(1) == await other.wait(1)
+
+
+async def test_a_cancelled_wait_loses_no_hint() -> None:
+    """What came before a cancelled wait is in the next answer."""
+    wakeup = Wakeup(0.2)
+    wakeup.ring(hint(7))
+    with anyio.move_on_after(0.01) as scope:
+        await wakeup.wait(30)
+    assert scope.cancelled_caught
+    assert await wakeup.wait(30) == {hint(7)}
