@@ -67,6 +67,9 @@ class Store(Protocol):
     def cursor(self, cluster: str) -> int | None:
         """Give the position in the cluster's accounting, None if it was never looked at."""
 
+    def set_cursor(self, cluster: str, at: int) -> None:
+        """Put the position elsewhere, backwards too: the operator wants accounting read again."""
+
     def known(self, cluster: str, job_ids: Iterable[int] = ()) -> Mapping[RunKey, Phase]:
         """Give all runs of the cluster that have not stopped, and every known run of ``job_ids``."""
 

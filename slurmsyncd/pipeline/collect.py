@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from slurmsyncd import reconcile
-from slurmsyncd.errors import SourceUnavailable
+from slurmsyncd.errors import DiskFull, SourceUnavailable
 from slurmsyncd.model import Answers, Hint, Observation, Plan, Started, Trigger
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Collector:
         policy: CollectPolicy,
         clock: Clock,
         *,
-        recorded: Callable[[Plan], None],
+        recorded: Callable[[Plan], Awaitable[None]],
     ) -> None:
         self.tally = CollectTally()
         self._source = source
@@ -131,7 +131,8 @@ class Collector:
     async def _guarded(self, work: Awaitable[None]) -> None:
         try:
             await work
-        except SourceUnavailable as err:
+        except (SourceUnavailable, DiskFull) as err:
+            # Nothing was written down and the cursor stands: the next look sees it all again.
             self.tally.failures += 1
             self._note_trouble((str(err),))
 
@@ -153,7 +154,7 @@ class Collector:
         await self._thread(self._store.record, plan, self._clock.now())
         self._plan_recheck(plan.recheck | reconcile.unsettled(hints, plan, known))
         self._count(seen, answers, plan)
-        self._recorded(plan)
+        await self._recorded(plan)
 
     async def _since(self, until: int) -> int:
         """Where to read accounting from: the cursor less the overlap, bounded on both sides."""
@@ -198,6 +199,6 @@ class Collector:
         now = "; ".join(trouble) or None
         before, self.tally.unavailable = self.tally.unavailable, now
         if now and not before:
-            log.warning("source_unavailable", cluster=self._source.cluster, reason=now)
+            log.warning("look_failed", cluster=self._source.cluster, reason=now)
         elif before and not now:
-            log.info("source_answers_again", cluster=self._source.cluster)
+            log.info("look_works_again", cluster=self._source.cluster)

@@ -1,0 +1,192 @@
+"""The commands. Errors become one line each and an exit status; no traceback reaches an operator."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slurmsyncd import __version__
+from slurmsyncd.errors import AlreadyRunning, ConfigError, SlurmsyncdError, SourceUnavailable, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from slurmsyncd.config import Config
+
+CONFIG = Path("/etc/slurmsyncd/config.toml")
+
+#: Exit statuses, after sysexits.h where it has a word for it.
+EXIT_BUG, EXIT_STATE, EXIT_AGAIN, EXIT_CONFIG = 70, 74, 75, 78
+_STATUSES: tuple[tuple[type[SlurmsyncdError], int], ...] = (
+    (ConfigError, EXIT_CONFIG),
+    (AlreadyRunning, EXIT_AGAIN),
+    (SourceUnavailable, EXIT_AGAIN),
+    (StoreError, EXIT_STATE),
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """
+    Run one command.
+
+    Returns:
+        0, or what ``slurmsyncd --help`` says of exit statuses.
+    """
+    args = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = args.run
+    try:
+        return run(args)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone; there is nobody to tell
+        return 0
+    except BaseException as err:
+        return _report(err)
+
+
+def _report(err: BaseException) -> int:
+    """Say what went wrong, a line each; an error that we have no name for is a bug and shows its place."""
+    if isinstance(err, SystemExit):
+        raise err
+    found = list(_leaves(err))
+    for leaf in found:
+        if not isinstance(leaf, SlurmsyncdError):
+            traceback.print_exception(leaf)
+            print("slurmsyncd: this is a bug; please report it with the lines above", file=sys.stderr)
+            return EXIT_BUG
+        lines = leaf.problems if isinstance(leaf, ConfigError) else (str(leaf),)
+        for line in lines:
+            print(f"slurmsyncd: {line}", file=sys.stderr)
+    return next((status for kind, status in _STATUSES if isinstance(found[0], kind)), 1)
+
+
+def _leaves(err: BaseException) -> Iterator[BaseException]:
+    """Give the errors within a group of them, or the one error."""
+    inner = getattr(err, "exceptions", None)
+    if inner is None:
+        yield err
+        return
+    for each in inner:
+        yield from _leaves(each)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="slurmsyncd",
+        description="Pushes Slurm accounting to ClusterCockpit's cc-backend: nothing lost, nothing twice.",
+        epilog="exit status: 0 done; 2 wrong usage; 70 a bug; 74 the state on disk cannot be used; "
+        "75 try again later (Slurm, the backend or another slurmsyncd is in the way); 78 the configuration is wrong",
+    )
+    parser.add_argument("--version", action="version", version=f"slurmsyncd {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_run(commands)
+    _add_config(commands)
+    _add_notify(commands)
+    _add_backend(commands)
+    _add_demo(commands)
+    return parser
+
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - has no public name
+
+
+def _add_config_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", type=Path, default=None, metavar="FILE", help=f"settings (default: {CONFIG})"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="settings",
+        help="override one setting, e.g. --set daemon.poll_interval=30",
+    )
+
+
+def _add_run(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "run", help="run the daemon", description="Runs the daemon in the foreground, until SIGTERM."
+    )
+    _add_config_options(parser)
+    parser.add_argument(
+        "--once", action="store_true", help="one look at Slurm, send what is due, and say how it went"
+    )
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
+    parser.add_argument("--log-format", choices=("auto", "console", "json"))
+    parser.set_defaults(run=_run)
+
+
+def _add_config(commands: Commands) -> None:
+    parser = commands.add_parser("config", help="check the configuration")
+    inner = parser.add_subparsers(required=True, metavar="COMMAND")
+    check = inner.add_parser("check", help="read the configuration and report every mistake in it")
+    _add_config_options(check)
+    check.set_defaults(run=_config_check)
+
+
+def _add_notify(commands: Commands) -> None:
+    # Never reached from the console script, which takes a shorter way (see __main__).
+    commands.add_parser("notify", help="tell the daemon of a job, from a hook; exits 0 whatever happens")
+
+
+def _add_backend(commands: Commands) -> None:
+    from slurmsyncd.backend import command  # noqa: PLC0415 - the daemon shall not load the backend
+
+    parser = commands.add_parser(
+        "backend", help="run the embedded backend: cc-backend's job API on SQLite, with a page to look at"
+    )
+    command.add_arguments(parser)
+    parser.set_defaults(run=command.run)
+
+
+def _add_demo(commands: Commands) -> None:
+    from slurmsyncd.demo import command  # noqa: PLC0415 - the daemon shall not load the demo
+
+    parser = commands.add_parser(
+        "demo", help="watch it work: a simulated cluster, the real daemon and the embedded backend"
+    )
+    command.add_arguments(parser)
+    parser.set_defaults(run=command.run)
+
+
+def read(args: argparse.Namespace) -> Config:
+    """
+    Read the configuration that a command was given.
+
+    Raises:
+        ConfigError: With all mistakes.
+    """
+    from slurmsyncd.config import read_config  # noqa: PLC0415 - only where it is needed
+
+    settings = list(args.settings)
+    for key in ("log_level", "log_format"):
+        if value := getattr(args, key, None):
+            settings.append(f"daemon.{key}={value}")
+    return read_config(args.config or CONFIG, os.environ, settings)
+
+
+def _run(args: argparse.Namespace) -> int:
+    import anyio  # noqa: PLC0415 - the other commands do without
+
+    from slurmsyncd import daemon  # noqa: PLC0415
+    from slurmsyncd.logs import configure_logs  # noqa: PLC0415
+
+    config = read(args)
+    configure_logs(config.daemon.log_level, config.daemon.log_format)
+    if args.once:
+        return anyio.run(daemon.once, config)
+    anyio.run(daemon.serve, config, lambda: read(args))
+    return 0
+
+
+def _config_check(args: argparse.Namespace) -> int:
+    config = read(args)
+    print(f"the configuration is sound: {len(config.sinks)} sinks, {len(config.clusters) or 'no'} clusters named")
+    return 0
