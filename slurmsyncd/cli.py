@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone; there is nobody to tell
         return 0
-    except BaseException as err:
+    except BaseException as err:  # noqa: BLE001 - the one place where every error ends
         return _report(err)
 
 
@@ -80,7 +80,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="slurmsyncd",
         description="Pushes Slurm accounting to ClusterCockpit's cc-backend: nothing lost, nothing twice.",
         epilog="exit status: 0 done; 2 wrong usage; 70 a bug; 74 the state on disk cannot be used; "
-        "75 try again later (Slurm, the backend or another slurmsyncd is in the way); 78 the configuration is wrong",
+        "75 try again later (Slurm, the backend or another slurmsyncd is in the way); "
+        "78 the configuration is wrong",
     )
     parser.add_argument("--version", action="version", version=f"slurmsyncd {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -166,9 +167,8 @@ def read(args: argparse.Namespace) -> Config:
     from slurmsyncd.config import read_config  # noqa: PLC0415 - only where it is needed
 
     settings = list(args.settings)
-    for key in ("log_level", "log_format"):
-        if value := getattr(args, key, None):
-            settings.append(f"daemon.{key}={value}")
+    chosen = ((key, getattr(args, key, None)) for key in ("log_level", "log_format"))
+    settings.extend(f"daemon.{key}={value}" for key, value in chosen if value)
     return read_config(args.config or CONFIG, os.environ, settings)
 
 
@@ -188,5 +188,6 @@ def _run(args: argparse.Namespace) -> int:
 
 def _config_check(args: argparse.Namespace) -> int:
     config = read(args)
-    print(f"the configuration is sound: {len(config.sinks)} sinks, {len(config.clusters) or 'no'} clusters named")
+    sinks, clusters = ", ".join(config.sinks) or "none", ", ".join(config.clusters) or "this host's own"
+    print(f"the configuration is sound; sinks: {sinks}; clusters: {clusters}")
     return 0

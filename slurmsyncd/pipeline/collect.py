@@ -27,8 +27,8 @@ RECHECK_ROUNDS = 6
 class Ringing(Protocol):
     """Where hints come from; see ``triggers.wakeup``."""
 
-    async def wait(self, timeout_s: float) -> frozenset[Hint]:
-        """Give the hints collected since, or nothing after ``timeout_s``."""
+    async def wait(self, at_most_s: float) -> frozenset[Hint]:
+        """Give the hints collected since, or nothing after ``at_most_s``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +86,11 @@ class Collector:
         self._recorded = recorded
         self._recheck: frozenset[int] = frozenset()
         self._rounds = 0
+
+    @property
+    def cluster(self) -> str:
+        """Slurm's name of the cluster."""
+        return self._source.cluster
 
     async def run(self, wakeup: Ringing) -> None:
         """Look for ever; what Slurm cannot answer now is asked again. Runs until cancelled."""

@@ -80,6 +80,7 @@ class Delivery:
         self._verdicts: list[tuple[Entry, Verdict]] = []
         self._in_flight: dict[Step, set[int]] = {step: set() for step in workers}
         self._stopping = False
+        self.finished = anyio.Event()
 
     def ring(self) -> None:
         """Something may be due: look into the queue now."""
@@ -105,6 +106,7 @@ class Delivery:
                     lanes.start_soon(self._drain, step, until_idle)
             await self._settle()
             settling.cancel_scope.cancel()
+        self.finished.set()
 
     async def _drain(self, step: Step, until_idle: bool) -> None:
         flying = self._in_flight[step]

@@ -1,0 +1,309 @@
+"""Composition root: builds the parts, runs them in one task group, and stops them cleanly."""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING
+
+import anyio
+import structlog
+
+from slurmsyncd import __version__
+from slurmsyncd.config import ClusterConfig
+from slurmsyncd.delivery import DeliveryPolicy
+from slurmsyncd.errors import ConfigError, SourceUnavailable
+from slurmsyncd.host.pidfile import PidFile
+from slurmsyncd.host.sdnotify import Manager, inherited_sockets
+from slurmsyncd.host.secretfile import read_secret
+from slurmsyncd.model import Step
+from slurmsyncd.pipeline.checkpoint import Checkpoint
+from slurmsyncd.pipeline.collect import Collector, CollectPolicy
+from slurmsyncd.pipeline.deliver import Delivery
+from slurmsyncd.pipeline.nodes import report_nodes
+from slurmsyncd.pipeline.storage import StoreThread
+from slurmsyncd.sinks.rest import RestSink
+from slurmsyncd.sources.commands import CommandSource
+from slurmsyncd.sources.discover import discover
+from slurmsyncd.store import open_store
+from slurmsyncd.triggers.gate import Gate
+from slurmsyncd.triggers.listener import listen
+from slurmsyncd.triggers.sockets import allowed_uids, open_datagram_socket, open_stream_sockets
+from slurmsyncd.triggers.wakeup import Wakeup
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    from anyio.abc import TaskGroup
+
+    from slurmsyncd.config import Config, HookConfig, SinkConfig
+    from slurmsyncd.model import Hint, Plan
+
+log = structlog.get_logger(__name__)
+
+#: What an exchange under way gets after SIGTERM; systemd is told of it.
+STOP_S = 25.0
+#: Between two rounds of housekeeping: pruning, and seeing that the files are still ours.
+HOUSEKEEPING_S = 60.0
+
+
+class WallClock:
+    """Time of day."""
+
+    def now(self) -> float:
+        """Give epoch seconds."""
+        return time.time()
+
+
+async def serve(config: Config, reread: Callable[[], Config]) -> None:
+    """
+    Run until SIGTERM or SIGINT; SIGHUP reads the configuration again and keeps the old one if it is wrong.
+
+    Args:
+        config: To begin with.
+        reread: Reads it again.
+
+    Raises:
+        AlreadyRunning: Another daemon holds the PID file or the store.
+        ConfigError: Something it names cannot be used.
+        StoreError: The state on disk cannot be used.
+    """
+    manager = Manager()
+    inherited = inherited_sockets()
+    following: Config | None = config
+    with PidFile(config.daemon.pid_file), ExitStack() as stack:
+        sockets = _open_sockets(config.hook, inherited)
+        for sock in sockets:
+            stack.callback(sock.close)
+        while following is not None:
+            with closing(_Loops(following, manager)) as loops:
+                following = await loops.run(sockets, reread)
+
+
+async def once(config: Config) -> int:
+    """
+    Look once, send what is due, and tell how it went.
+
+    Returns:
+        0: Slurm answered and nothing that is due is left. 75: Slurm or a sink did not do its part.
+    """
+    with PidFile(config.daemon.pid_file), closing(_Loops(config, Manager({}))) as loops:
+        looked = await loops.look_once()
+        sent = await loops.drain_once()
+    return 0 if looked and sent else 75
+
+
+class _Loops:
+    """Everything that runs, built from one configuration. Close it to build another."""
+
+    def __init__(self, config: Config, manager: Manager) -> None:
+        if not config.sinks:
+            raise ConfigError(["sinks: none is configured; add [sinks.NAME] with url and token_file"])
+        self._config = config
+        self._manager = manager
+        daemon = config.daemon
+        opened = open_store(daemon.state_dir, tuple(config.sinks), expected=daemon.lastrun_file.exists())
+        self._store = opened.store
+        self._recovered = opened.recovered
+        self._thread = StoreThread()
+        self._wakeups: dict[str, Wakeup] = {}
+        self._sources: list[CommandSource] = []
+        self._deliveries = [self._delivery(sink) for sink in config.sinks.values()]
+
+    def close(self) -> None:
+        """Let go of the store."""
+        self._store.close()
+
+    async def run(self, sockets: Sequence[socket.socket], reread: Callable[[], Config]) -> Config | None:
+        """
+        Run all loops until a signal ends them.
+
+        Returns:
+            The configuration to go on with, None to stop.
+        """
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            async with anyio.create_task_group() as sending:
+                for delivery in self._deliveries:
+                    sending.start_soon(delivery.run, name=f"deliver-{delivery.sink.name}")
+                async with anyio.create_task_group() as taking_in:
+                    self._start_intake(taking_in, sockets)
+                    log.info("ready", version=__version__, sinks=sorted(self._config.sinks))
+                    self._manager.ready()
+                    following = await _next_config(signals, reread)
+                    taking_in.cancel_scope.cancel()
+                await self._finish(sending, signals)
+        await self._close_sinks()
+        return following
+
+    async def look_once(self) -> bool:
+        """Take one full look at every cluster. Returns whether all of Slurm answered."""
+        complete = True
+        for collector in await self._collectors(patient=False):
+            try:
+                await collector.look()
+            except SourceUnavailable as err:
+                log.error("look_failed", reason=str(err))  # noqa: TRY400 - one line, no traceback
+                complete = False
+            complete = complete and not collector.tally.unavailable
+        return complete
+
+    async def drain_once(self) -> bool:
+        """Send what is due. Returns whether every sink took its part."""
+        async with anyio.create_task_group() as sending:
+            for delivery in self._deliveries:
+                sending.start_soon(lambda each: each.run(until_idle=True), delivery)
+        await self._close_sinks()
+        for delivery in self._deliveries:
+            counts = self._store.counts(delivery.sink.name)
+            log.info("drained", sink=delivery.sink.name, counts=counts)
+        return not any(delivery.health.trouble for delivery in self._deliveries)
+
+    def _start_intake(self, group: TaskGroup, sockets: Sequence[socket.socket]) -> None:
+        hook = self._config.hook
+        secret = read_secret(hook.secret_file, key="hook.secret_file").value if hook.listen else ""
+        gate = Gate(self._hint, uids=allowed_uids(hook.allow_users), secret=secret)
+        # Duplicates: the listener closes what it serves, and these outlive a reload.
+        group.start_soon(listen, gate, [sock.dup() for sock in sockets], name="hints")
+        group.start_soon(self._collect, name="collect")
+        group.start_soon(self._keep_house, name="housekeeping")
+        group.start_soon(self._ping, name="watchdog")
+
+    async def _collect(self) -> None:
+        async with anyio.create_task_group() as group:
+            for collector in await self._collectors(patient=True):
+                wakeup = Wakeup(self._config.daemon.query_delay)
+                self._wakeups[collector.cluster] = wakeup
+                group.start_soon(collector.run, wakeup, name=f"collect-{collector.cluster}")
+            for sink in self._config.sinks.values():
+                if sink.nodestate_interval:
+                    delivery = next(each for each in self._deliveries if each.sink.name == sink.name)
+                    group.start_soon(report_nodes, self._sources, delivery.sink, sink.nodestate_interval)
+
+    async def _collectors(self, *, patient: bool) -> list[Collector]:
+        """Build one collector for each cluster; which cluster this host has, Slurm may have to say first."""
+        daemon = self._config.daemon
+        clusters = self._config.clusters or await self._discover(patient=patient)
+        self._sources = [
+            CommandSource(each, self._config.slurm, daemon.state_dir) for each in clusters.values()
+        ]
+        checkpoint = Checkpoint(daemon.lastrun_file, self._store, self._thread, clusters)
+        if not self._recovered:  # else the whole look-back has to be read again
+            await checkpoint.begin()
+        policy = CollectPolicy(
+            poll_s=daemon.poll_interval, overlap_s=daemon.overlap, max_span_s=daemon.max_span
+        )
+
+        async def recorded(plan: Plan) -> None:
+            await checkpoint.advance(plan)
+            if plan.events:
+                self._ring()
+
+        return [
+            Collector(source, self._store, self._thread, policy, WallClock(), recorded=recorded)
+            for source in self._sources
+        ]
+
+    async def _discover(self, *, patient: bool) -> Mapping[str, ClusterConfig]:
+        said = False
+        while True:
+            try:
+                name = await discover(self._config.slurm, self._config.daemon.state_dir)
+            except SourceUnavailable as err:
+                if not patient:
+                    raise
+                if not said:
+                    log.warning("cluster_unknown", reason=str(err))
+                said = True
+                await anyio.sleep(min(10.0, self._config.daemon.poll_interval))
+            else:
+                return {name: ClusterConfig(name=name)}
+
+    def _delivery(self, sink: SinkConfig) -> Delivery:
+        policy = DeliveryPolicy(
+            backoff_s=sink.backoff,
+            backoff_max_s=sink.backoff_max,
+            park_s=sink.park_interval,
+            stop_hold_s=sink.stop_hold,
+        )
+        workers = {Step.START: sink.start_workers, Step.STOP: sink.stop_workers}
+        rest = RestSink(sink, self._config.clusters, WallClock())
+        return Delivery(rest, self._store, self._thread, policy, WallClock(), workers=workers)
+
+    def _hint(self, hint: Hint) -> None:
+        """Pass a hint to its cluster; a hint for another one is nobody's."""
+        if wakeup := self._wakeups.get(hint.cluster):
+            wakeup.ring(hint)
+
+    def _ring(self) -> None:
+        for delivery in self._deliveries:
+            delivery.ring()
+
+    async def _finish(self, sending: TaskGroup, signals: AsyncIterator[signal.Signals]) -> None:
+        """Let the exchanges under way end and be settled; a second signal or the deadline ends them."""
+        self._manager.stopping(STOP_S + 5.0, "finishing what is under way")
+        for delivery in self._deliveries:
+            delivery.stop()
+        async with anyio.create_task_group() as watching:
+            watching.start_soon(_cancel_on_signal, sending.cancel_scope, signals)
+            with anyio.move_on_after(STOP_S) as patience:
+                for delivery in self._deliveries:
+                    await delivery.finished.wait()
+            if patience.cancelled_caught:
+                log.warning(
+                    "stopped_in_mid_exchange", hint="what was under way is sent again at the next start"
+                )
+                sending.cancel_scope.cancel()
+            watching.cancel_scope.cancel()
+
+    async def _close_sinks(self) -> None:
+        for delivery in self._deliveries:
+            await delivery.sink.aclose()
+
+    async def _keep_house(self) -> None:
+        """See that the files are still ours, and forget what is settled and older than any look back."""
+        keep_s = self._config.daemon.max_span + 86400.0
+        while True:
+            await anyio.sleep(HOUSEKEEPING_S)
+            await self._thread(self._store.check_files)
+            await self._thread(self._store.prune, time.time(), keep_s)
+
+    async def _ping(self) -> None:
+        """Ping the watchdog from the loop itself, so that a stall of the loop is noticed."""
+        while (every_s := self._manager.watchdog_s) is not None:
+            self._manager.alive()
+            await anyio.sleep(every_s)
+
+
+def _open_sockets(hook: HookConfig, inherited: Mapping[str, socket.socket]) -> list[socket.socket]:
+    """Give the sockets that hints come in by: systemd's if it has them, else our own."""
+    sockets = list(inherited.values())
+    if hook.socket and not sockets:
+        sockets.append(open_datagram_socket(hook.socket, hook.allow_users))
+    for address in hook.listen:
+        sockets.extend(open_stream_sockets(address))
+    return sockets
+
+
+async def _next_config(signals: AsyncIterator[signal.Signals], reread: Callable[[], Config]) -> Config | None:
+    """Wait for the signal that ends the loops; give what to go on with, None to stop."""
+    async for signum in signals:
+        if signum is not signal.SIGHUP:
+            log.info("stopping", signal=signum.name)
+            return None
+        try:
+            config = reread()
+        except ConfigError as err:
+            log.error("reload_refused", problems=err.problems)  # noqa: TRY400 - one line, no traceback
+        else:
+            log.info("reloading")
+            return config
+    return None
+
+
+async def _cancel_on_signal(scope: anyio.CancelScope, signals: AsyncIterator[signal.Signals]) -> None:
+    async for signum in signals:
+        if signum is not signal.SIGHUP:
+            scope.cancel()
+            return
