@@ -1,0 +1,352 @@
+"""
+What the backend's answers mean. Pure.
+
+One function judges every row of the contract's section 13; quoted texts are the contract's markers.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+from datetime import timezone
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from slurmsyncd.delivery import Outcome, Result
+from slurmsyncd.sinks.text import printable
+
+if TYPE_CHECKING:
+    from slurmsyncd.model import RunKey
+
+
+class Request(enum.Enum):
+    """What was asked of the backend."""
+
+    START = "start"
+    STOP = "stop"
+    NODES = "nodes"
+    CLUSTERS = "clusters"
+    LOOK_UP = "look_up"
+    PROBE = "probe"
+
+
+class Failure(enum.Enum):
+    """How an exchange can fail without an answer."""
+
+    UNREACHABLE = "unreachable"  # refused, no route, no such name: nothing was sent
+    CONNECT_TIMEOUT = "connect_timeout"
+    TLS = "tls"
+    TIMEOUT = "timeout"  # the whole exchange took too long: outcome unknown
+    BROKEN_OFF = "broken_off"  # reset or closed without a whole answer: outcome unknown
+    NO_HTTP = "no_http"  # what came back is not HTTP
+    TOKEN = "token"  # noqa: S105 - the token file cannot be used: nothing was sent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """
+    One answer, as far as it was read.
+
+    Attributes:
+        body: At most what the caller allows for.
+        cut: The body was longer.
+        retry_after_s: From ``Retry-After``, None if absent or not understood.
+        location: From ``Location``.
+    """
+
+    status: int
+    body: bytes = b""
+    cut: bool = False
+    retry_after_s: float | None = None
+    location: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """The backend has a run of this job id and cluster; whether it is ours has to be looked up."""
+
+    dbid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """
+    What was asked, as far as judging the answer needs it.
+
+    Attributes:
+        job_id: Of a start or stop.
+        state: That a stop gave.
+    """
+
+    request: Request
+    job_id: int = 0
+    state: str = ""
+
+
+def classify(sent: Sent, answer: Answer) -> Outcome | LookUp:
+    """
+    Judge an answer.
+
+    Returns:
+        LookUp only for a start: the duplicate rule struck, and only the row tells how to take it.
+    """
+    return (
+        _anywhere(sent, answer)
+        or _BY_REQUEST[sent.request](sent, answer)
+        or _outcome(answer, Result.FAILED, f"http_{answer.status}")
+    )
+
+
+def failure_outcome(failure: Failure, detail: str) -> Outcome:
+    """Judge an exchange that got no answer."""
+    result, alarm = _FAILURES[failure]
+    return Outcome(result=result, reason=failure.value, detail=printable(detail), alarm=alarm)
+
+
+# What happened before anything was sent is the sink's trouble; what happened after may be the entry's.
+_FAILURES = {
+    Failure.UNREACHABLE: (Result.SINK_DOWN, False),
+    Failure.CONNECT_TIMEOUT: (Result.SINK_DOWN, False),
+    Failure.TLS: (Result.SINK_DOWN, True),
+    Failure.TOKEN: (Result.SINK_DOWN, True),
+    Failure.TIMEOUT: (Result.FAILED, False),
+    Failure.BROKEN_OFF: (Result.FAILED, False),
+    Failure.NO_HTTP: (Result.FAILED, False),
+}
+
+
+def _anywhere(sent: Sent, answer: Answer) -> Outcome | None:
+    """Judge what means the same for every request; None for the rest."""
+    match answer.status:
+        case 401 | 403:
+            return _outcome(answer, Result.SINK_DOWN, "credentials", alarm=True)
+        case 429:
+            return _outcome(answer, Result.SINK_DOWN, "http_429")
+        case 503 if answer.retry_after_s is not None:
+            # Announced maintenance: it would meet every entry alike.
+            return _outcome(answer, Result.SINK_DOWN, "http_503")
+        case status if 300 <= status < 400:
+            detail = f"redirects to {answer.location or 'nowhere'}: correct the sink's url"
+            return _outcome(answer, Result.SINK_DOWN, "redirected", detail=detail, alarm=True)
+        case 404 | 405 if sent.request is not Request.NODES and not _is_missing_row(answer):
+            detail = "no such endpoint: wrong url, a backend that takes jobs by NATS, or too old a one"
+            return _outcome(answer, Result.SINK_DOWN, "no_endpoint", detail=detail, alarm=True)
+        case 413 | 431:
+            return _outcome(answer, Result.REFUSED, "too_large")
+        case 408 | 502 | 503 | 504:
+            return _outcome(answer, Result.FAILED, f"http_{answer.status}")
+    return None
+
+
+def _start(_: Sent, answer: Answer) -> Outcome | LookUp | None:
+    match answer.status:
+        case 201:
+            fits = isinstance(_object(answer), dict)
+            return _done(answer) if fits else _outcome(answer, Result.FAILED, "wrong_shape")
+        case 422 if (dbid := _dbid(answer)) is not None:
+            return LookUp(dbid)
+        case 422:
+            return _outcome(answer, Result.FAILED, "duplicate_unnamed")
+        case 500 if _says(answer, "UNIQUE constraint failed: job_cache"):
+            return _outcome(answer, Result.ALREADY_THERE, "cached_already")
+        case 500 if _says(answer, "CHECK constraint failed"):
+            return _outcome(answer, Result.REFUSED, "check_failed")
+        case 500 if _says(answer, "adding tag"):
+            return _outcome(answer, Result.ACCEPTED, "untagged")
+        case 500 if not answer.body.strip():
+            return _outcome(answer, Result.REFUSED, "handler_crashed")
+        case 400 if _says(answer, "no subcluster found"):
+            return _outcome(answer, Result.CURABLE, "no_subcluster")
+        case 400 if _says(answer, "no such cluster"):
+            return _outcome(answer, Result.CURABLE, "no_cluster")
+    return _client_error(answer)
+
+
+def _stop(sent: Sent, answer: Answer) -> Outcome | None:
+    match answer.status:
+        case 200:
+            fits = _is_job(answer, sent.job_id)
+            return _done(answer) if fits else _outcome(answer, Result.FAILED, "wrong_shape")
+        case 422 if _says(answer, "already been stopped"):
+            same = _says(answer, f"state is: {sent.state}")
+            return _outcome(answer, Result.ALREADY_THERE, "stopped" if same else "stopped_otherwise")
+        case 404:
+            return _outcome(answer, Result.START_MISSING, "start_missing")
+        case 422 if _says(answer, "no rows in result set"):  # up to 1.4
+            return _outcome(answer, Result.START_MISSING, "start_missing")
+        case 400 if _says(answer, "invalid requested job state"):
+            return _outcome(answer, Result.CURABLE, "unknown_state")
+        case 400 if _says(answer, "larger/equal"):
+            return _outcome(answer, Result.REFUSED, "stop_before_start")
+        case 500 if _says(answer, "transferring cached job"):
+            return _outcome(answer, Result.NOT_YET, "transferring")
+    return _client_error(answer)
+
+
+def _nodes(_: Sent, answer: Answer) -> Outcome | None:
+    match answer.status:
+        case 200:
+            fits = not answer.body.strip()
+            return _done(answer) if fits else _outcome(answer, Result.FAILED, "wrong_shape")
+        case 404 | 405:
+            return _outcome(answer, Result.REFUSED, "no_nodestate")
+    return _client_error(answer)
+
+
+def _read(_: Sent, answer: Answer) -> Outcome | None:
+    if answer.status == 200 and not answer.cut and answer.body.lstrip().startswith(b"{"):
+        return _done(answer)
+    reason = "too_long" if answer.cut else "wrong_shape"
+    return _outcome(answer, Result.FAILED, reason if answer.status == 200 else f"http_{answer.status}")
+
+
+def _probe(_: Sent, answer: Answer) -> Outcome | None:
+    # The probe is a stop without a job id: refused before anything is touched, if all is well.
+    fits = answer.status == 400 and _error(answer) is not None
+    return _outcome(answer, Result.ACCEPTED, "answers") if fits else None
+
+
+_BY_REQUEST = {
+    Request.START: _start,
+    Request.STOP: _stop,
+    Request.NODES: _nodes,
+    Request.CLUSTERS: _read,
+    Request.LOOK_UP: _read,
+    Request.PROBE: _probe,
+}
+
+
+def _client_error(answer: Answer) -> Outcome | None:
+    """Judge a refusal without a meaning of its own; None if it is none."""
+    if not 400 <= answer.status < 500:
+        return None
+    if answer.status not in (400, 422) or _error(answer) is None:
+        # Not the backend's own words: something in between refuses, and somebody can change that.
+        return _outcome(answer, Result.CURABLE, f"http_{answer.status}", alarm=True)
+    if _says(answer, "unknown field"):
+        return _outcome(answer, Result.CURABLE, "unknown_field")
+    return _outcome(answer, Result.REFUSED, f"http_{answer.status}")
+
+
+def look_up_outcome(answer: Answer, key: RunKey, cluster: str) -> Outcome:
+    """
+    Judge the row that made a start a duplicate.
+
+    Args:
+        answer: Of ``GET /api/jobs/{dbid}``, already known to be a JSON object.
+        key: Of the run that was refused.
+        cluster: Backend's name of its cluster.
+    """
+    row = _decode_row(answer.body)
+    if row is None or (row.jobId, row.cluster) != (key.job_id, cluster):
+        return _outcome(answer, Result.FAILED, "wrong_shape")
+    if row.startTime == key.start_at:
+        return Outcome(result=Result.ALREADY_THERE, reason="listed_already", status=422)
+    detail = f"the backend has a run of this job id that began at {row.startTime}"
+    return Outcome(result=Result.REFUSED, reason="repeat_of_earlier_run", detail=detail, status=422)
+
+
+class _Row(msgspec.Struct):
+    jobId: int  # noqa: N815 - the backend's spelling
+    cluster: str
+    startTime: int  # noqa: N815 - the backend's spelling
+
+
+class _Found(msgspec.Struct):
+    Meta: _Row
+
+
+class _Page(msgspec.Struct):
+    jobs: list[_Row]
+
+
+def _decode_row(body: bytes) -> _Row | None:
+    try:
+        return msgspec.json.decode(body, type=_Found).Meta
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def page_has(answer: Answer, job_id: int) -> bool | None:
+    """Tell whether a page of ``GET /api/jobs/`` has a run of the job id; None if it is no such page."""
+    try:
+        rows = msgspec.json.decode(answer.body, type=_Page).jobs
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return any(row.jobId == job_id for row in rows)
+
+
+def retry_after_s(value: str | None, now: float) -> float | None:
+    """
+    Read a ``Retry-After`` header: seconds, or a date.
+
+    Returns:
+        Seconds from ``now``, never negative and without an upper bound; None for anything else.
+    """
+    text = (value or "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:18])
+    try:
+        date = parsedate_to_datetime(text)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=timezone.utc)
+    return max(0.0, date.timestamp() - now)
+
+
+def _done(answer: Answer) -> Outcome:
+    return Outcome(result=Result.ACCEPTED, reason="accepted", status=answer.status)
+
+
+def _outcome(
+    answer: Answer, result: Result, reason: str, *, detail: str = "", alarm: bool = False
+) -> Outcome:
+    return Outcome(
+        result=result,
+        reason=reason,
+        detail=printable(detail or _error(answer) or answer.body[:1000].decode("utf-8", "replace")),
+        status=answer.status,
+        retry_after_s=answer.retry_after_s,
+        alarm=alarm,
+    )
+
+
+def _object(answer: Answer) -> Any:
+    # No endpoint that is judged by its body answers with more than a few levels.
+    try:
+        return msgspec.json.decode(answer.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _error(answer: Answer) -> str | None:
+    """Give the backend's own error text, None if the body is not the backend's."""
+    found = _object(answer)
+    text = found.get("error") if isinstance(found, dict) else None
+    return text if isinstance(text, str) else None
+
+
+def _says(answer: Answer, marker: str) -> bool:
+    # Markers are looked for in the backend's own words only: an HTML page may quote anything.
+    return marker in (_error(answer) or "")
+
+
+def _dbid(answer: Answer) -> int | None:
+    found = re.search(r"dbid: ([0-9]{1,18})\b", _error(answer) or "")
+    return int(found[1]) if found and _says(answer, "already exists") else None
+
+
+def _is_missing_row(answer: Answer) -> bool:
+    found = _object(answer)
+    return answer.status == 404 and isinstance(found, dict) and found.get("status") == "Not Found"
+
+
+def _is_job(answer: Answer, job_id: int) -> bool:
+    if answer.cut:  # of a run on many nodes; what was read has to look like a job at least
+        return answer.body.startswith(b"{") and b'"cluster"' in answer.body
+    found = _object(answer)
+    return isinstance(found, dict) and found.get("jobId") == job_id

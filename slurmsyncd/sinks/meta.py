@@ -1,0 +1,124 @@
+"""The free part of a start record: names, texts and a readable summary. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from slurmsyncd.sinks.text import clean, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from slurmsyncd.model import Job, NodeAllocation
+
+_SHORT = 255  # bytes of a name
+_LONG = 4096  # bytes of a comment or a command line
+_INFO = 16384  # bytes of the summary
+_NODES = 32  # nodes that the summary names
+
+
+def meta_data(job: Job, missing: Iterable[str], *, script_limit: int, slim: bool = False) -> dict[str, str]:
+    """
+    Give ``metaData``: what is known, as texts of bounded size; keys without a value are left out.
+
+    Args:
+        job: As it was announced.
+        missing: What had to be left out of the resources.
+        script_limit: Bytes of batch script.
+        slim: Without script, summary and long texts.
+    """
+    found = {
+        "jobName": clean(job.name, _LONG),
+        "submitTime": _number(job.submit_at),
+        "qos": one_line(job.qos, _SHORT),
+        "reservation": one_line(job.reservation, _SHORT),
+        "wckey": one_line(job.wckey, _SHORT),
+        "restarts": _number(job.restarts),
+        "arrayTaskId": _number(job.array_task_id),
+        "hetJobId": _number(job.het_job_id),
+        "hetJobOffset": _number(job.het_offset),
+        "sluid": one_line(job.sluid, _SHORT),
+        "exitCode": one_line(job.exit_code, _SHORT) if job.state.final else "",
+        "resourcesIncomplete": ",".join(sorted(missing)),
+    }
+    if not slim:
+        found["comment"] = clean(job.comment, _LONG)
+        found["slurmInfo"] = slurm_info(job)
+        found["jobScript"] = clean(job.script or "", script_limit)
+    return {key: value for key, value in found.items() if value}
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+def slurm_info(job: Job) -> str:
+    """Write down what we know of a run, in the manner of ``scontrol show job``."""
+    lines = [
+        [("JobId", str(job.key.job_id)), ("JobName", job.name), ("SLUID", job.sluid)],
+        [
+            ("ArrayJobId", _number(job.array_job_id)),
+            ("ArrayTaskId", _number(job.array_task_id)),
+            ("HetJobId", _number(job.het_job_id)),
+            ("HetJobOffset", _number(job.het_offset)),
+        ],
+        [("UserId", job.user), ("Account", job.account), ("QOS", job.qos), ("WCKey", job.wckey)],
+        [
+            ("JobState", job.state.value),
+            ("Restarts", _number(job.restarts)),
+            ("ExitCode", job.exit_code),
+        ],
+        [
+            ("SubmitTime", _time(job.submit_at)),
+            ("StartTime", _time(job.key.start_at)),
+            ("EndTime", _time(job.end_at)),
+            ("TimeLimit", _limit(job.time_limit_s)),
+        ],
+        [("Partition", job.partition), ("Reservation", job.reservation), ("Cluster", job.key.cluster)],
+        [("NodeList", ",".join(job.nodes[:_NODES]) + (",..." if job.nodes[_NODES:] else ""))],
+        [
+            ("NumNodes", str(job.num_nodes or len(job.nodes))),
+            ("NumCPUs", str(job.num_cpus)),
+            ("OverSubscribe", "" if job.sharing is None else job.sharing.value),
+        ],
+        [("TRES", ",".join(f"{name}={count}" for name, count in job.tres))],
+        *([(f"Nodes={node.host}", _held(node))] for node in (job.allocation or ())[:_NODES]),
+        [("Features", job.features)],
+        [("Licenses", job.licenses)],
+        [("WorkDir", job.work_dir)],
+        [("SubmitLine", job.submit_line)],
+        [("Comment", job.comment)],
+    ]
+    return clean("\n   ".join(filter(None, map(_line, lines))), _INFO)
+
+
+def _line(pairs: Iterable[tuple[str, str]]) -> str:
+    return " ".join(f"{key}={one_line(value, _LONG)}" for key, value in pairs if value)
+
+
+def _held(node: NodeAllocation) -> str:
+    cores = ",".join(f"{socket}:{core}" for socket, core in node.cores)
+    gres = ",".join(
+        f"{piece.name}:{piece.type or ''}:{piece.count}(IDX:{','.join(map(str, piece.indexes))})"
+        for piece in node.gres
+    )
+    return f"{cores} Mem={node.memory_mib or 0} GRES={gres}"
+
+
+def _time(at: int | None) -> str:
+    if at is None:
+        return ""
+    try:
+        return datetime.fromtimestamp(at, tz=timezone.utc).isoformat()
+    except (OverflowError, OSError, ValueError):
+        return str(at)
+
+
+def _limit(seconds: int | None) -> str:
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(max(seconds, 0), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    return f"{days}-{hours:02}:{minutes:02}:{rest:02}"

@@ -1,0 +1,238 @@
+"""
+What a run holds, in the backend's terms: host names, hardware threads, accelerator ids. Pure.
+
+Nothing is guessed. What cannot be known is left out, and a note says so.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from slurmsyncd.model import Gres, NodeAllocation, Sharing
+from slurmsyncd.sinks.topology import (
+    SubCluster,
+    Unknown,
+    accelerator_ids,
+    core_numbers,
+    hwthreads,
+    ids_of,
+    sub_cluster_of,
+    threads_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from slurmsyncd.config import ClusterConfig
+    from slurmsyncd.model import Job
+
+T = TypeVar("T")
+
+# Slices of a GPU: "1g.5gb", "a100_3g.39gb", "nvidia_h100_80gb_hbm3_1g.10gb". Their indexes count slices.
+_MIG = re.compile(r"\d+g\.\d+gb", re.ASCII | re.IGNORECASE)
+
+
+class Note(NamedTuple):
+    """Something an operator should know once: a short constant, and the case at hand."""
+
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """
+    The resources of a run.
+
+    Attributes:
+        nodes: Elements of ``resources[]``, in allocation order.
+        num_hwthreads: Total; 0 if not known.
+        num_acc: Total of the listed accelerators.
+        smt: 1 if more than one thread of a core is used.
+        missing: What had to be left out, for ``metaData.resourcesIncomplete``.
+    """
+
+    nodes: tuple[dict[str, Any], ...]
+    num_hwthreads: int
+    num_acc: int
+    smt: int
+    missing: frozenset[str] = frozenset()
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What was found while the nodes are gone through."""
+
+    missing: set[str] = field(default_factory=set)
+    notes: dict[str, Note] = field(default_factory=dict)
+
+    def note(self, kind: str, detail: str, missing: str = "") -> None:
+        self.notes.setdefault(kind, Note(kind, detail))
+        if missing:
+            self.missing.add(missing)
+
+
+def host_name(host: str, config: ClusterConfig) -> str:
+    """Give the name that the backend knows a host by."""
+    return host.partition(".")[0] if config.strip_domain else host
+
+
+def hosts_of(job: Job) -> tuple[str, ...]:
+    """Give Slurm's names of the hosts of a run, in allocation order, each once."""
+    named = job.nodes or tuple(node.host for node in job.allocation or ())
+    return tuple(dict.fromkeys(named))
+
+
+def ignored(job: Job, config: ClusterConfig) -> bool:
+    """Tell whether a run was only on hosts that are not to be reported."""
+    hosts = hosts_of(job)
+    return bool(hosts) and all(any(_fits(host, glob) for glob in config.ignore_hosts) for host in hosts)
+
+
+def _fits(host: str, glob: str) -> bool:
+    return fnmatchcase(host, glob) or fnmatchcase(host.partition(".")[0], glob)
+
+
+def _by_host(table: Mapping[str, T], host: str) -> T | None:
+    return next((value for glob, value in table.items() if _fits(host, glob)), None)
+
+
+def resources_of(job: Job, config: ClusterConfig, clusters: Sequence[SubCluster]) -> Resources:
+    """
+    Say what a run holds.
+
+    Args:
+        job: As it was announced.
+        config: Its cluster's; mappings there come before the backend's topology.
+        clusters: The sub-clusters that the backend has of this cluster.
+    """
+    tally = _Tally()
+    held = {node.host: node for node in job.allocation or ()}
+    if job.allocation is None:
+        tally.note("allocation_unknown", "Slurm no longer knows it")
+    nodes = tuple(_node(host, held.get(host), config, clusters, tally) for host in hosts_of(job))
+    _judge_cores(job, nodes, tally)
+    num_acc = sum(len(node.get("accelerators", ())) for node in nodes)
+    _judge_gpus(job, num_acc, tally)
+    return Resources(
+        nodes=nodes,
+        num_hwthreads=_num_hwthreads(job, nodes, tally),
+        num_acc=num_acc,
+        smt=_smt(job),
+        missing=frozenset(tally.missing),
+        notes=tuple(tally.notes.values()),
+    )
+
+
+def _node(
+    host: str,
+    held: NodeAllocation | None,
+    config: ClusterConfig,
+    clusters: Sequence[SubCluster],
+    tally: _Tally,
+) -> dict[str, Any]:
+    name = host_name(host, config)
+    element: dict[str, Any] = {"hostname": name}
+    if held is None:
+        return element
+    sub = sub_cluster_of(clusters, name)
+    if threads := _threads(held, config, sub, tally):
+        element["hwthreads"] = threads
+    if ids := _accelerators(held, config, sub, tally):
+        element["accelerators"] = ids
+    return element
+
+
+def _threads(
+    held: NodeAllocation, config: ClusterConfig, sub: SubCluster | Unknown, tally: _Tally
+) -> tuple[int, ...]:
+    if not held.cores:
+        return ()
+    table = _by_host(config.hwthreads, held.host)
+    per_socket = None if isinstance(sub, Unknown) else sub.cores_per_socket
+    numbers = core_numbers(held.cores, per_socket)
+    if table is None:
+        found = hwthreads(sub, held.cores)
+    elif isinstance(numbers, Unknown):
+        found = numbers
+    else:
+        found = threads_of(numbers, table, "the configured hwthreads")
+    if not isinstance(found, Unknown):
+        return found
+    # The numbers of the cores are right on most nodes without SMT and are all we have.
+    usable = table is None and not isinstance(numbers, Unknown) and _is_silent(sub)
+    kind = "hwthreads_are_core_numbers" if usable else "hwthreads_unknown"
+    tally.note(kind, f"{held.host}: {found.reason}", "hwthreads")
+    return numbers if usable and not isinstance(numbers, Unknown) else ()
+
+
+def _is_silent(sub: SubCluster | Unknown) -> bool:
+    """Tell whether the backend says nothing of a host's cores, rather than something that contradicts."""
+    return isinstance(sub, Unknown) or sub.cores is None
+
+
+def _accelerators(
+    held: NodeAllocation, config: ClusterConfig, sub: SubCluster | Unknown, tally: _Tally
+) -> tuple[str, ...]:
+    ids: list[str] = []
+    table = _by_host(config.gpus, held.host)
+    for gres in held.gres:
+        if gres.name != "gpu":
+            if gres.name in ("shard", "mps"):
+                tally.note("gpu_share_left_out", f"{held.host}: {gres.name} is a part of a GPU")
+            continue
+        found = _ids(gres, table, sub)
+        if isinstance(found, Unknown):
+            tally.note("gpus_unknown", f"{held.host}: {found.reason}")
+        else:
+            ids += found
+    return tuple(dict.fromkeys(ids))
+
+
+def _ids(gres: Gres, table: Sequence[str] | None, sub: SubCluster | Unknown) -> tuple[str, ...] | Unknown:
+    if len(gres.indexes) < gres.count:
+        return Unknown("Slurm did not say which")
+    if table is not None:
+        return ids_of(gres.indexes, table, "the configured gpus")
+    if gres.type is not None and _MIG.search(gres.type):
+        return Unknown(f"{gres.type} is a part of a GPU and needs an entry in the configuration")
+    return accelerator_ids(sub, gres.indexes)
+
+
+def _judge_cores(job: Job, nodes: Iterable[Mapping[str, Any]], tally: _Tally) -> None:
+    # Without hwthreads the backend takes the whole node: right for a run that is alone there.
+    if job.sharing is not Sharing.NONE and any("hwthreads" not in node for node in nodes):
+        tally.note("cores_unknown", "a run that may share its nodes, without its cores", "hwthreads")
+
+
+def _judge_gpus(job: Job, listed: int, tally: _Tally) -> None:
+    wanted = _gpus_wanted(job)
+    if wanted > listed:
+        tally.note("gpus_incomplete", f"{listed} of {wanted}", "accelerators")
+
+
+def _gpus_wanted(job: Job) -> int:
+    tres = dict(job.tres)
+    typed = sum(count for name, count in job.tres if name.startswith("gres/gpu:"))
+    held = sum(gres.count for node in job.allocation or () for gres in node.gres if gres.name == "gpu")
+    return max(tres.get("gres/gpu", 0), typed, held)
+
+
+def _num_hwthreads(job: Job, nodes: Sequence[Mapping[str, Any]], tally: _Tally) -> int:
+    listed = sum(len(node.get("hwthreads", ())) for node in nodes)
+    all_listed = all("hwthreads" in node for node in nodes)
+    if all_listed and "hwthreads" not in tally.missing:
+        return listed
+    return job.num_cpus if job.num_cpus > 0 else listed
+
+
+def _smt(job: Job) -> int:
+    if job.threads_per_core is not None:
+        return int(job.threads_per_core > 1)
+    return int(
+        any(node.cpus is not None and node.cpus > len(node.cores) > 0 for node in job.allocation or ())
+    )

@@ -1,0 +1,278 @@
+"""Tell ClusterCockpit's cc-backend of runs, by its REST interface."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Union
+from urllib.parse import quote
+
+import structlog
+
+from slurmsyncd.config import ClusterConfig
+from slurmsyncd.delivery import Outcome, Result
+from slurmsyncd.errors import ConfigError
+from slurmsyncd.model import Step
+from slurmsyncd.sinks.answers import (
+    Answer,
+    Failure,
+    LookUp,
+    Request,
+    Sent,
+    classify,
+    failure_outcome,
+    look_up_outcome,
+    page_has,
+)
+from slurmsyncd.sinks.dialect import V1_4, Dialect
+from slurmsyncd.sinks.facts import Facts
+from slurmsyncd.sinks.resources import host_name, hosts_of
+from slurmsyncd.sinks.token import TokenFile, token_expires_at
+from slurmsyncd.sinks.transport import CALLERS, Broken, Call, Transport, tls_context
+from slurmsyncd.sinks.wire import (
+    Refusal,
+    WireOptions,
+    backend_cluster,
+    nodes_body,
+    start_body,
+    stop_body,
+    stop_state,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from slurmsyncd.config import SinkConfig
+    from slurmsyncd.model import Entry, Job, NodeState
+    from slurmsyncd.ports import Clock
+    from slurmsyncd.sinks.wire import Body
+
+log = structlog.get_logger(__name__)
+
+_LOOK_UP_LIMIT = 8 * 2**20  # bytes; a run on many nodes with its script
+_EXPIRY_WARNING_S = 7 * 86400.0
+
+
+class RestSink:
+    """
+    One cc-backend.
+
+    Args:
+        config: Its section.
+        clusters: Sections of clusters by Slurm's name; one that is missing has no special settings.
+        clock: For dates.
+        dialect: Of the backend's release; None to find out.
+
+    Attributes:
+        notes: How often each kind of note was made, for metrics.
+
+    Raises:
+        ConfigError: The CA file cannot be used.
+    """
+
+    def __init__(
+        self,
+        config: SinkConfig,
+        clusters: Mapping[str, ClusterConfig],
+        clock: Clock,
+        *,
+        dialect: Dialect | None = None,
+    ) -> None:
+        self._config = config
+        self._clusters = clusters
+        self._clock = clock
+        self._token = TokenFile(config.token_file, f"sinks.{config.name}.token_file")
+        self._token_warnings: set[str] = set()
+        self._facts = Facts(self._ask, dialect)
+        self.notes: Counter[str] = Counter()
+        try:
+            # A context that trusts nobody is enough where TLS is not spoken.
+            context = tls_context(config.ca_file)
+        except OSError as err:
+            problem = (
+                f"sinks.{config.name}.ca_file = {config.ca_file}: {err}; name a file of PEM certificates"
+            )
+            raise ConfigError([problem]) from err
+        count = -(-max(config.start_workers, 1) // CALLERS)
+        lanes = [Transport(config.url, context, config.timeout, clock.now) for _ in range(count + 1)]
+        # Stops and questions do not share a client with starts: few callers each, and a lane that is
+        # stuck behind the backend's archive leaves the other alone.
+        self._calm, self._starts = lanes[0], lanes[1:]
+
+    @property
+    def name(self) -> str:
+        """The section of the configuration."""
+        return self._config.name
+
+    async def deliver(self, entry: Entry) -> Outcome:
+        """Tell of one step of one run. Never raises for what the other side does."""
+        cluster = backend_cluster(entry.start.key.cluster, self._cluster(entry.start))
+        dialect = await self._facts.dialect(cluster)
+        if isinstance(dialect, Outcome):
+            return dialect
+        outcome = await self._deliver(entry, dialect)
+        if outcome.reason == "no_endpoint":
+            self._facts.forget_dialect()
+        elif outcome.reason == "unknown_field":
+            # Upgraded or downgraded since we found out how it speaks.
+            self._facts.forget_dialect()
+            changed = await self._facts.dialect(cluster)
+            if isinstance(changed, Dialect) and changed is not dialect:
+                return await self._deliver(entry, changed)
+        return outcome
+
+    async def report_nodes(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
+        """Tell the states of a cluster's nodes. REFUSED with ``no_nodestate``: the backend is too old."""
+        body = nodes_body(cluster, nodes, self._clusters.get(cluster, ClusterConfig(name=cluster)))
+        outcome, _ = await self._ask(Sent(Request.NODES), Call("POST", "/api/nodestate/", body.content))
+        assert isinstance(outcome, Outcome)
+        return outcome
+
+    async def probe(self) -> Outcome:
+        """
+        Find out whether the backend would listen now. Changes nothing there.
+
+        A stop without a job id is refused before anything is looked at; that it is, and not "no such
+        endpoint", shows that address, token and way of delivery are all right.
+        """
+        outcome, _ = await self._ask(Sent(Request.PROBE), Call("POST", "/api/jobs/stop_job/", b"{}"))
+        assert isinstance(outcome, Outcome)
+        return outcome
+
+    async def aclose(self) -> None:
+        """Let go of connections."""
+        for transport in (self._calm, *self._starts):
+            await transport.aclose()
+
+    def _cluster(self, job: Job) -> ClusterConfig:
+        name = job.key.cluster
+        return self._clusters.get(name) or ClusterConfig(name=name)
+
+    async def _deliver(self, entry: Entry, dialect: Dialect) -> Outcome:
+        options = WireOptions(dialect=dialect, script_limit=self._config.script_limit)
+        if entry.step is Step.STOP:
+            return await self._stop(entry, options)
+        return await self._start(entry, options)
+
+    async def _start(self, entry: Entry, options: WireOptions) -> Outcome:
+        config = self._cluster(entry.start)
+        cluster = backend_cluster(entry.start.key.cluster, config)
+        host = host_name(next(iter(hosts_of(entry.start)), ""), config)
+        topology = await self._facts.topology(cluster, host)
+        if isinstance(topology, Outcome):
+            return topology
+        body = start_body(entry.start, config, topology, options)
+        outcome = await self._send_start(entry, body)
+        if isinstance(outcome, Outcome) and outcome.reason == "too_large" and not options.slim:
+            return await self._start(entry, replace(options, slim=True))
+        if isinstance(outcome, Outcome) and outcome.reason in ("no_subcluster", "no_cluster"):
+            self._facts.forget_topology()
+        if isinstance(outcome, LookUp):
+            return await self._look_up(entry, outcome.dbid, cluster)
+        return outcome
+
+    async def _send_start(self, entry: Entry, body: Union[Body, Refusal]) -> Outcome | LookUp:
+        if isinstance(body, Refusal):
+            return _refused(body)
+        self._say(entry, body)
+        sent = Sent(Request.START, job_id=entry.start.key.job_id)
+        lane = self._starts[entry.id % len(self._starts)]
+        outcome, _ = await self._ask(sent, Call("POST", "/api/jobs/start_job/", body.content), lane)
+        return outcome
+
+    async def _look_up(self, entry: Entry, dbid: int, cluster: str) -> Outcome:
+        """Find out whether the row that makes a start a duplicate is this very run."""
+        found, answer = await self._ask(
+            Sent(Request.LOOK_UP), Call("GET", f"/api/jobs/{dbid}", limit=_LOOK_UP_LIMIT)
+        )
+        assert isinstance(found, Outcome)
+        if found.result is not Result.ACCEPTED or answer is None:
+            return found
+        outcome = look_up_outcome(answer, entry.start.key, cluster)
+        if outcome.reason != "repeat_of_earlier_run":
+            return outcome
+        return await self._look_again(entry, cluster, outcome)
+
+    async def _look_again(self, entry: Entry, cluster: str, refusal: Outcome) -> Outcome:
+        # With several runs of the id the backend names any of them; ours may be there all the same.
+        at = entry.start.key.start_at
+        path = f"/api/jobs/?cluster={quote(cluster)}&start-time={at}-{at}&items-per-page=5000"
+        found, answer = await self._ask(Sent(Request.LOOK_UP), Call("GET", path, limit=_LOOK_UP_LIMIT))
+        assert isinstance(found, Outcome)
+        if found.result is not Result.ACCEPTED or answer is None:
+            return found
+        listed = page_has(answer, entry.start.key.job_id)
+        if listed is None:
+            return replace(refusal, result=Result.FAILED, reason="wrong_shape")
+        if listed:
+            return replace(refusal, result=Result.ALREADY_THERE, reason="listed_already", detail="")
+        return refusal
+
+    async def _stop(self, entry: Entry, options: WireOptions) -> Outcome:
+        assert entry.stop is not None
+        outcome = await self._send_stop(entry, options)
+        plain = replace(options, dialect=V1_4)
+        words = (stop_state(entry.stop, options.dialect), stop_state(entry.stop, V1_4))
+        if outcome.reason == "unknown_state" and words[0] != words[1]:
+            return await self._send_stop(entry, plain)
+        return outcome
+
+    async def _send_stop(self, entry: Entry, options: WireOptions) -> Outcome:
+        assert entry.stop is not None
+        body = stop_body(entry.start, entry.stop, self._cluster(entry.start), options)
+        if isinstance(body, Refusal):
+            return _refused(body)
+        self._say(entry, body)
+        state = stop_state(entry.stop, options.dialect) or ""
+        sent = Sent(Request.STOP, job_id=entry.start.key.job_id, state=state)
+        outcome, _ = await self._ask(sent, Call("POST", "/api/jobs/stop_job/", body.content))
+        assert isinstance(outcome, Outcome)
+        if outcome.reason == "stopped_otherwise":
+            log.warning("stopped_otherwise", **self._names(entry), sent=state, detail=outcome.detail)
+        return outcome
+
+    async def _ask(
+        self, sent: Sent, call: Call, lane: Transport | None = None
+    ) -> tuple[Outcome | LookUp, Answer | None]:
+        """Make one exchange and judge it."""
+        try:
+            token = self._read_token()
+        except ConfigError as err:
+            return failure_outcome(Failure.TOKEN, str(err)), None
+        result = await (lane or self._calm).exchange(call, token)
+        if isinstance(result, Broken):
+            return failure_outcome(result.failure, result.detail), None
+        outcome = classify(sent, result)
+        if isinstance(outcome, Outcome) and outcome.status == 401:
+            self._token.forget()
+        return outcome, result
+
+    def _read_token(self) -> str:
+        secret = self._token.read()
+        expires_at = token_expires_at(secret.value)
+        left_s = None if expires_at is None else expires_at - self._clock.now()
+        if secret.warning:
+            self._warn_of_token(secret.warning)
+        if left_s is not None and left_s < _EXPIRY_WARNING_S:
+            self._warn_of_token(f"expires at {expires_at:.0f} (epoch seconds); have a new one made")
+        return secret.value
+
+    def _warn_of_token(self, detail: str) -> None:
+        if detail not in self._token_warnings:
+            self._token_warnings.add(detail)
+            log.warning("token_file", sink=self.name, detail=detail)
+
+    def _say(self, entry: Entry, body: Body) -> None:
+        """Count what had to be left out, and say each kind once."""
+        for note in body.notes:
+            self.notes[note.kind] += 1
+            level = log.warning if self.notes[note.kind] == 1 else log.debug
+            level(note.kind, **self._names(entry), detail=note.detail)
+
+    def _names(self, entry: Entry) -> dict[str, object]:
+        key = entry.start.key
+        return {"sink": self.name, "cluster": key.cluster, "job": key.job_id}
+
+
+def _refused(refusal: Refusal) -> Outcome:
+    return Outcome(result=Result.REFUSED, reason=refusal.reason, detail=refusal.detail)

@@ -1,0 +1,30 @@
+"""Make foreign text fit to be sent or shown. Pure."""
+
+from __future__ import annotations
+
+# Tab and the two line ends mean something in a script; the other control characters only do harm
+# (a terminal's escape sequences; a NUL in the backend's database).
+_CONTROLS = {code: "\ufffd" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n\r"}
+
+
+def clean(text: str, limit: int) -> str:
+    """
+    Give valid Unicode of at most ``limit`` bytes of UTF-8, cut between two characters.
+
+    Control characters become U+FFFD; what is not valid Unicode becomes a question mark.
+    """
+    shown = text[:limit].translate(_CONTROLS)
+    return shown.encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
+
+
+def one_line(text: str, limit: int) -> str:
+    """Do as ``clean`` does, and put blanks for line ends, so that a value cannot forge a line."""
+    return clean(" ".join(text[:limit].split()), limit)
+
+
+def printable(text: str, limit: int = 200) -> str:
+    """Give at most ``limit`` characters that are safe on a terminal; others come as escapes."""
+    shown = "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text[:limit]
+    )
+    return shown[:limit]

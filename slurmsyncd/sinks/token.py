@@ -1,0 +1,73 @@
+"""The sink's token: read from its file, read again when the file changes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from slurmsyncd.host.secretfile import read_secret
+
+if TYPE_CHECKING:
+    from slurmsyncd.host.secretfile import Secret
+
+
+class TokenFile:
+    """
+    A token in a file, or in a systemd credential.
+
+    Args:
+        name: Path, or name of the credential.
+        key: Setting that named it, for messages.
+    """
+
+    def __init__(self, name: str, key: str) -> None:
+        self._name = name
+        self._key = key
+        self._secret: Secret | None = None
+        self._seen: tuple[int, ...] | None = None
+
+    def read(self) -> Secret:
+        """
+        Give the token; the file is read only if it is another one than last time.
+
+        Raises:
+            ConfigError: There is no usable token.
+        """
+        if self._secret is not None:
+            seen = self._look(self._secret)
+            if seen is not None and seen == self._seen:
+                return self._secret
+        secret = read_secret(self._name, key=self._key)
+        self._seen = self._look(secret)
+        self._secret = secret
+        return secret
+
+    def forget(self) -> None:
+        """Read the file again next time: the backend did not like what was in it."""
+        self._secret = None
+
+    def _look(self, secret: Secret) -> tuple[int, ...] | None:
+        try:
+            found = secret.path.stat()
+        except OSError:
+            return None
+        return (found.st_mtime_ns, found.st_ino, found.st_size)
+
+
+class _Claims(msgspec.Struct):
+    exp: float | None = None
+
+
+def token_expires_at(token: str) -> float | None:
+    """Read when a JWT expires (epoch seconds); None if it does not say. Nothing is verified."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return None
+    try:
+        claims = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
+        return msgspec.json.decode(claims, type=_Claims).exp
+    except (binascii.Error, ValueError, RecursionError):
+        return None

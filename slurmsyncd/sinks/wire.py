@@ -1,0 +1,215 @@
+"""
+Bodies of requests to the backend. Pure.
+
+Only keys that the contract names are ever sent (an unknown one is refused), and what the backend
+should check but does not is checked here: an id or a start of 0, a host twice, totals that differ.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Union
+
+import msgspec
+
+from slurmsyncd.model import Sharing
+from slurmsyncd.sinks.dialect import V1_5, Dialect
+from slurmsyncd.sinks.meta import meta_data
+from slurmsyncd.sinks.resources import Note, host_name, hosts_of, resources_of
+from slurmsyncd.sinks.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from slurmsyncd.config import ClusterConfig
+    from slurmsyncd.model import Job, NodeState
+    from slurmsyncd.sinks.topology import Topology
+
+_INT64 = 2**63 - 1
+_INT32 = 2**31 - 1
+_NAME = 255  # bytes of a user, account, partition or cluster name
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireOptions:
+    """
+    How bodies are made.
+
+    Attributes:
+        script_limit: Bytes of batch script that are sent.
+        slim: Leave out script and texts, for a backend that found the body too large.
+    """
+
+    dialect: Dialect = V1_5
+    script_limit: int = 65536
+    slim: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A request's JSON, and what an operator should know of how it came about."""
+
+    content: bytes
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a run cannot be represented in the backend."""
+
+    reason: str
+    detail: str
+
+
+def backend_cluster(name: str, config: ClusterConfig) -> str:
+    """Give the backend's name of Slurm's cluster ``name``."""
+    return config.backend_name or name
+
+
+def start_body(
+    job: Job, config: ClusterConfig, topology: Topology, options: WireOptions
+) -> Union[Body, Refusal]:
+    """
+    Make the body of ``start_job``.
+
+    Args:
+        job: As it was announced.
+        config: Its cluster's.
+        topology: What the backend says of its clusters; an empty one is all unknown.
+        options: Dialect and limits.
+
+    Source:
+        Contract section 3.
+    """
+    refusal = _problem(job, config)
+    if refusal is not None:
+        return refusal
+    cluster = backend_cluster(job.key.cluster, config)
+    held = resources_of(job, config, topology.clusters.get(cluster, ()))
+    notes = list(held.notes)
+    if job.sharing is None:
+        # Calling a run shared that is alone shows it with other people's load; the reverse is mild.
+        notes.append(Note("sharing_unknown", "sent as none"))
+    fields: dict[str, Any] = {
+        "jobId": job.key.job_id,
+        "user": one_line(job.user, _NAME),
+        "cluster": cluster,
+        "partition": one_line(job.partition, _NAME),
+        "project": one_line(job.account, _NAME),
+        "numNodes": len(held.nodes),
+        "numHwthreads": min(held.num_hwthreads, _INT32),
+        "numAcc": held.num_acc,
+        options.dialect.sharing_field: options.dialect.sharing[job.sharing or Sharing.NONE],
+        "walltime": min(max(job.time_limit_s or 0, 0), _INT64),
+        "smt": held.smt,
+        "resources": held.nodes,
+        "metaData": meta_data(job, held.missing, script_limit=options.script_limit, slim=options.slim),
+        "startTime": job.key.start_at,
+    }
+    if job.array_job_id is not None and 0 < job.array_job_id <= _INT64:
+        fields["arrayJobId"] = job.array_job_id
+    return Body(msgspec.json.encode(fields), tuple(notes))
+
+
+def _problem(job: Job, config: ClusterConfig) -> Refusal | None:
+    names = [host_name(host, config) for host in hosts_of(job)]
+    odd = [name for name in names if _HOST.fullmatch(name) is None]
+    refusal = _bad_key(job, config)
+    if refusal is not None:
+        return refusal
+    if not one_line(job.user, _NAME):
+        return Refusal("no_user", "the backend wants a user")
+    if not names:
+        return Refusal("no_nodes", "neither the controller nor accounting named a node")
+    if odd:
+        return Refusal("bad_host", f"not a host name: {odd[0][:80]!r}")
+    if len(set(names)) != len(names):
+        return Refusal("host_twice", "two nodes have the same name without their domain")
+    return None
+
+
+def _bad_key(job: Job, config: ClusterConfig) -> Refusal | None:
+    if not 0 < job.key.job_id <= _INT64:
+        return Refusal("bad_job_id", str(job.key.job_id)[:80])
+    if not 0 < job.key.start_at <= _INT64:
+        return Refusal("bad_start", str(job.key.start_at)[:80])
+    cluster = backend_cluster(job.key.cluster, config)
+    if not cluster or one_line(cluster, _NAME) != cluster:
+        return Refusal("bad_cluster", repr(cluster[:80]))
+    return None
+
+
+def stop_state(stop: Job, dialect: Dialect) -> str | None:
+    """Give the backend's word for how a run ended, None if it is not over in a way we know."""
+    return dialect.states.get(stop.state)
+
+
+def stop_body(start: Job, stop: Job, config: ClusterConfig, options: WireOptions) -> Union[Body, Refusal]:
+    """
+    Make the body of ``stop_job``.
+
+    Args:
+        start: As it was announced: its key is what the backend finds the run by.
+        stop: As it ended.
+        config: The cluster's.
+        options: Dialect.
+
+    Source:
+        Contract section 5.
+    """
+    refusal = _bad_key(start, config)
+    if refusal is not None:
+        return refusal
+    state = stop_state(stop, options.dialect)
+    if state is None:
+        return Refusal("not_over", stop.state.value)
+    if stop.end_at is None:
+        return Refusal("no_end", "the run is over but has no end time")
+    duration = stop.end_at - start.key.start_at
+    if duration > _INT32 or stop.end_at > _INT64:
+        return Refusal("bad_end", str(stop.end_at)[:80])
+    fields = {
+        "jobId": start.key.job_id,
+        "cluster": backend_cluster(start.key.cluster, config),
+        "startTime": start.key.start_at,
+        "stopTime": start.key.start_at + max(duration, 0),
+        "jobState": state,
+    }
+    notes = (Note("end_before_start", f"by {-duration} s; sent as equal"),) if duration < 0 else ()
+    return Body(msgspec.json.encode(fields), notes)
+
+
+_NODE_WORDS = frozenset({"allocated", "reserved", "idle", "down", "mixed", "unknown"})
+
+
+def nodes_body(cluster: str, nodes: Iterable[NodeState], config: ClusterConfig) -> Body:
+    """
+    Make the body of the node-state upload; each node has exactly one of the backend's six words.
+
+    Source:
+        Contract section 10.
+    """
+    return Body(
+        msgspec.json.encode(
+            {
+                "cluster": backend_cluster(cluster, config),
+                "nodes": [
+                    {
+                        "hostname": one_line(host_name(node.host, config), _NAME),
+                        "states": [node.state if node.state in _NODE_WORDS else "unknown"],
+                        "cpusAllocated": _count(node.cpus),
+                        "memoryAllocated": _count(node.memory_mib),
+                        "gpusAllocated": _count(node.gpus),
+                        "jobsRunning": _count(node.jobs),
+                    }
+                    for node in nodes
+                ],
+            }
+        )
+    )
+
+
+def _count(number: int) -> int:
+    return min(max(number, 0), _INT32)
