@@ -8,6 +8,7 @@ SlurmsyncdError
 │   ├── SourceUnavailable  Slurm cannot answer now: look again later
 │   └── DecodeError        Slurm said what we do not understand: set that record aside, go on, count it
 ├── StoreError             our state is unusable: exit, never guess
+│   └── DiskFull           no room: look again later, go on draining
 └── HintError              bytes on the hook socket that are no hint: drop, count
 """
 
@@ -54,6 +55,10 @@ class DecodeError(SourceError):
 
 class StoreError(SlurmsyncdError):
     """The state on disk cannot be used. Exit; never guess."""
+
+
+class DiskFull(StoreError):
+    """There is no room to write down more. Nothing was changed; take in nothing, go on draining."""
 
 
 class HintError(SlurmsyncdError):

@@ -1,1 +1,15 @@
-"""What is written down: SQLite."""
+"""
+What is written down: one SQLite file, held by one process and used by one thread.
+
+opening.py   finds, makes, judges and locks the file
+database.py  the connection: transactions, the translation of errors, the reserve for a full disk
+intake.py    known runs, cursor, recording
+outbox.py    what is due, and carrying out verdicts
+desk.py      what operators ask and decide
+lastrun.py   the checkpoint beside the store
+"""
+
+from slurmsyncd.store.opening import Opened, open_store
+from slurmsyncd.store.sqlite import SqliteStore
+
+__all__ = ["Opened", "SqliteStore", "open_store"]

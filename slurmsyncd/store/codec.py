@@ -1,0 +1,52 @@
+"""A run's record as bytes with a checksum, and back. Pure."""
+
+from __future__ import annotations
+
+import json
+import zlib
+
+import msgspec
+
+from slurmsyncd.model import Job
+
+# Below it zlib saves too little to pay for itself.
+_COMPRESS_FROM = 512
+
+_decoder = msgspec.json.Decoder(Job)
+
+
+class DamagedBody(ValueError):
+    """The bytes are not what was written."""
+
+
+def encode(job: Job) -> tuple[bytes, int]:
+    """
+    Give a run's body and its CRC-32.
+
+    The body is JSON with the fields' names, so that releases with other fields can read it;
+    compressed when it is long (zlib starts with another byte than JSON).
+    """
+    try:
+        body = msgspec.json.encode(job)
+    except UnicodeEncodeError:
+        # A lone surrogate in some user's text must not keep everybody's records out.
+        text = json.dumps(msgspec.to_builtins(job), ensure_ascii=False)
+        body = text.encode("utf-8", errors="replace")
+    if len(body) > _COMPRESS_FROM:
+        body = zlib.compress(body, 1)
+    return body, zlib.crc32(body)
+
+
+def decode(body: bytes, crc: int) -> Job:
+    """
+    Give the run of a body.
+
+    Raises:
+        DamagedBody: The checksum differs, or the body is no run.
+    """
+    if zlib.crc32(body) != crc:
+        raise DamagedBody("checksum differs")
+    try:
+        return _decoder.decode(body if body[:1] == b"{" else zlib.decompress(body))
+    except (msgspec.MsgspecError, zlib.error, UnicodeDecodeError) as err:
+        raise DamagedBody(str(err)) from err

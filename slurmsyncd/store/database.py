@@ -1,0 +1,187 @@
+"""
+The connection: whole transactions, translated errors, and a reserve for the day the disk is full.
+
+Taking in waits for the disk (``synchronous=FULL``): a lost record is a lost run. Settling does not
+(``NORMAL``): a power cut that loses a settlement only repeats a request that is harmless to repeat,
+and waiting for an honest disk would cap a deliverer at some 170 groups a second.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
+
+from slurmsyncd.errors import AlreadyRunning, DiskFull, SlurmsyncdError, StoreError
+from slurmsyncd.store.space import exhausted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from slurmsyncd.store.space import Reserve
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+# The log is cut back to this after a large transaction.
+_WAL_BYTES = 4 * 2**20
+
+
+class Damaged(StoreError):
+    """The file is no sound database. At start it is set aside; while running we exit to get there."""
+
+
+class Database:
+    """
+    The open store file.
+
+    Attributes:
+        path: Of the file.
+    """
+
+    def __init__(self, path: Path, reserve: Reserve, *, wait_s: float = 1.0) -> None:
+        self.path = path
+        self._reserve = reserve
+        self._inodes: dict[Path, tuple[int, int]] = {}
+        try:
+            self._con = connect(path, wait_s)
+        except sqlite3.Error as err:
+            raise translated(err, path) from err
+
+    def rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Give all rows of a question."""
+        try:
+            return self._con.execute(sql, values).fetchall()
+        except sqlite3.Error as err:
+            raise translated(err, self.path) from err
+
+    def take_in(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """
+        Do ``work`` in one transaction that is on the disk when this returns.
+
+        Raises:
+            DiskFull: Nothing was changed. The room left is kept for ``let_out``.
+        """
+        if not self._has_room():
+            raise _full(self.path)
+        return self._transact(work, "FULL")
+
+    def let_out(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """
+        Do ``work`` in one transaction; on a full disk the reserve is given up for it.
+
+        A power cut may undo it, a crash of the process does not.
+
+        Raises:
+            DiskFull: Nothing was changed, and there is no reserve left.
+        """
+        try:
+            return self._transact(work, "NORMAL")
+        except DiskFull:
+            if not self._reserve.give_up():
+                raise
+            log.warning("disk_full_reserve_given_up", path=str(self.path), hint="make room")
+        return self._transact(work, "NORMAL")
+
+    def remember_files(self) -> None:
+        """Note which files are ours, for ``check_files``."""
+        self._inodes = {path: where for path in self._files() if (where := _inode(path)) is not None}
+
+    def check_files(self) -> None:
+        """
+        See that nobody deleted or replaced the files under us.
+
+        Raises:
+            StoreError: Somebody did; what is written from now on would vanish. Exit.
+        """
+        for path, where in self._inodes.items():
+            if _inode(path) != where:
+                raise StoreError(
+                    f"{path} was deleted or replaced while in use: restart; Slurm is then read again"
+                )
+
+    def close(self) -> None:
+        """Let go of the file. What was committed stays, even if the last clean-up fails."""
+        try:
+            self._con.close()
+        except sqlite3.Error as err:
+            log.warning("store_close_failed", path=str(self.path), reason=str(err))
+
+    def _has_room(self) -> bool:
+        try:
+            return self._reserve.take()
+        except OSError as err:
+            raise StoreError(f"{self.path.parent}: {err.strerror}: check the disk") from err
+
+    def _files(self) -> tuple[Path, Path]:
+        return self.path, self.path.with_name(self.path.name + "-wal")
+
+    def _transact(self, work: Callable[[sqlite3.Connection], T], synchronous: str) -> T:
+        con = self._con
+        try:
+            con.execute(f"PRAGMA synchronous = {synchronous}")
+            con.execute("BEGIN IMMEDIATE")
+            try:
+                result = work(con)
+                con.execute("COMMIT")
+            except BaseException:
+                # SQLite itself has rolled back after some errors, a full disk among them.
+                if con.in_transaction:
+                    con.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as err:
+            raise translated(err, self.path) from err
+        return result
+
+
+def connect(path: Path, wait_s: float) -> sqlite3.Connection:
+    """Open an existing file with the settings that everything here relies on, alone."""
+    con = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        timeout=wait_s,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        # Exclusive before the first access: one connection, no shared memory file, and a second
+        # process is turned away (two writers may also meet SQLite's WAL-reset bug).
+        con.execute("PRAGMA locking_mode = EXCLUSIVE")
+        con.execute("PRAGMA journal_mode = WAL")
+        con.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
+        con.execute("PRAGMA foreign_keys = ON")
+        # No inode is needed while the disk is full.
+        con.execute("PRAGMA temp_store = MEMORY")
+    except BaseException:
+        con.close()
+        raise
+    return con
+
+
+def translated(err: sqlite3.Error, path: Path) -> SlurmsyncdError:
+    """Give our error for SQLite's, told by its words: Python 3.10 does not pass on its codes."""
+    text = str(err)
+    if "is locked" in text:
+        return AlreadyRunning(
+            f"{path} is in use by another process: stop it, or ask the running daemon instead"
+        )
+    if "malformed" in text or "not a database" in text:
+        return Damaged(f"{path}: {text}: restart; the file is then set aside and Slurm read again")
+    if "is full" in text or ("disk I/O error" in text and exhausted(path)):
+        return _full(path)
+    return StoreError(f"{path}: {text}: check the disk and the rights of its directory")
+
+
+def _full(path: Path) -> DiskFull:
+    return DiskFull(f"{path.parent}: no room on the disk: make room; nothing more is taken in until then")
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        info = path.lstat()
+    except FileNotFoundError:
+        return None
+    return info.st_dev, info.st_ino

@@ -1,0 +1,211 @@
+"""What operators ask and decide: counts, dead letters, the story of a run, housekeeping."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from slurmsyncd.model import Phase, RunKey, Step
+from slurmsyncd.store.codec import DamagedBody, decode
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Mapping
+
+    from slurmsyncd.model import Job
+    from slurmsyncd.store.database import Database
+
+# No verdict plans further ahead than some hours: what is due later was planned by a clock that was wrong.
+_HORIZON_S = 86400.0
+
+_COUNTS = """
+    SELECT state, reason, count(*), min(waiting_since) FROM delivery
+    WHERE sink = ? AND state <> 'done' GROUP BY state, reason
+"""
+_DELIVERIES = """
+    SELECT d.id, d.sink, r.cluster, r.job_id, r.start_at, d.step, d.state, d.due_at, d.waiting_since,
+           d.start_attempts, d.stop_attempts, d.acked_at, d.failing_since, d.reason, d.detail, d.history
+    FROM delivery d JOIN run r ON r.id = d.run_id
+"""
+_RETRY = """
+    UPDATE delivery
+    SET state = 'ready', due_at = ?, start_attempts = 0, stop_attempts = 0, failing_since = NULL
+    WHERE id = ? AND state IN ('ready', 'parked', 'dead')
+"""
+_DROP = (
+    "UPDATE delivery SET state = 'dropped', due_at = NULL WHERE id = ? AND state NOT IN ('done', 'dropped')"
+)
+_PRUNE = """
+    DELETE FROM run WHERE id IN (
+        SELECT r.id FROM run r JOIN stopped z ON z.run_id = r.id
+        WHERE r.phase = 'stopped' AND r.end_at < ? AND z.at < ? AND NOT EXISTS (
+            SELECT 1 FROM delivery d WHERE d.run_id = r.id AND d.state NOT IN ('done', 'dropped')
+        ) ORDER BY r.end_at LIMIT ?
+    )
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """
+    What one sink has not been told of, and why.
+
+    Attributes:
+        states: ready, parked, idle (running, its start told), dead, dropped → how many.
+        reasons: (state, reason of the last attempt) → how many.
+        waiting_since: Since when the oldest ready or parked step waits (epoch seconds), None if none does.
+    """
+
+    states: Mapping[str, int] = field(default_factory=dict)
+    reasons: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    waiting_since: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """
+    How far one sink is with one run.
+
+    Attributes:
+        attempts: Charged to this step.
+        failing_since: First failed attempt of this step, None if there was none.
+        history: The last failed attempts, each (at, step, reason, detail).
+    """
+
+    id: int
+    sink: str
+    key: RunKey
+    step: Step
+    state: str
+    due_at: float | None
+    waiting_since: float
+    attempts: int
+    acked_at: float | None
+    failing_since: float | None
+    reason: str
+    detail: str
+    history: tuple[tuple[float, str, str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """
+    All that is known of one run.
+
+    Attributes:
+        started_seen_at: When its start was written down (epoch seconds, our clock).
+        started_by: What made us look then: ``hook`` or ``poll``.
+        start: As announced; None if its record is damaged.
+        stop: As it ended; None while it runs, or if its record is damaged.
+    """
+
+    key: RunKey
+    phase: Phase
+    started_seen_at: float
+    started_by: str
+    stopped_seen_at: float | None
+    stopped_by: str | None
+    start: Job | None
+    stop: Job | None
+    deliveries: tuple[Delivery, ...]
+
+
+def counts(database: Database, sink: str) -> Counts:
+    """Count what a sink has not been told of."""
+    rows = database.rows(_COUNTS, (sink,))
+    states: dict[str, int] = {}
+    for state, _, number, _ in rows:
+        states[state] = states.get(state, 0) + number
+    return Counts(
+        states=states,
+        reasons={(state, reason): number for state, reason, number, _ in rows},
+        waiting_since=min(
+            (since for state, _, _, since in rows if state in {"ready", "parked"}), default=None
+        ),
+    )
+
+
+def letters(
+    database: Database, wanted: Mapping[str, str | None], limit: int, after: int
+) -> tuple[Delivery, ...]:
+    """List deliveries by id, from behind ``after``; ``wanted``: column → value, None for any."""
+    given = {column: value for column, value in wanted.items() if value is not None}
+    where = " AND ".join([f"d.{column} = ?" for column in given] + ["d.id > ?"])
+    rows = database.rows(
+        f"{_DELIVERIES} WHERE {where} ORDER BY d.id LIMIT ?", [*given.values(), after, limit]
+    )
+    return tuple(map(_delivery, rows))
+
+
+def retry(con: sqlite3.Connection, ids: Iterable[int], now: float) -> int:
+    """Make deliveries due at once, as if never tried."""
+    return sum(con.execute(_RETRY, (now, id_)).rowcount for id_ in ids)
+
+
+def drop(con: sqlite3.Connection, ids: Iterable[int]) -> int:
+    """Give deliveries up."""
+    return sum(con.execute(_DROP, (id_,)).rowcount for id_ in ids)
+
+
+def stories(database: Database, job_id: int) -> tuple[Story, ...]:
+    """Tell all that is known of a job id."""
+    rows = database.rows(
+        """
+        SELECT r.id, r.cluster, r.job_id, r.start_at, r.phase, a.at, a.trigger, z.at, z.trigger,
+               a.body, a.crc, z.body, z.crc
+        FROM run r JOIN started a ON a.run_id = r.id LEFT JOIN stopped z ON z.run_id = r.id
+        WHERE r.job_id = ? ORDER BY r.start_at, r.cluster
+        """,
+        (job_id,),
+    )
+    return tuple(_story(database, row) for row in rows)
+
+
+def _story(database: Database, row: tuple[Any, ...]) -> Story:
+    run_id, cluster, job_id, start_at, phase, started_at, started_by, stopped_at, stopped_by, *bodies = row
+    deliveries = database.rows(f"{_DELIVERIES} WHERE d.run_id = ? ORDER BY d.sink", (run_id,))
+    return Story(
+        key=RunKey(cluster, job_id, start_at),
+        phase=Phase(phase),
+        started_seen_at=started_at,
+        started_by=started_by,
+        stopped_seen_at=stopped_at,
+        stopped_by=stopped_by,
+        start=_readable(*bodies[:2]),
+        stop=_readable(*bodies[2:]),
+        deliveries=tuple(map(_delivery, deliveries)),
+    )
+
+
+def prune(con: sqlite3.Connection, now: float, keep_s: float, limit: int) -> int:
+    """Forget what is settled and old; bring back what was put off too far."""
+    con.execute("UPDATE delivery SET due_at = ? WHERE due_at > ?", (now, now + _HORIZON_S))
+    return con.execute(_PRUNE, (now - keep_s, now - keep_s, limit)).rowcount
+
+
+def _delivery(row: tuple[Any, ...]) -> Delivery:
+    id_, sink, cluster, job_id, start_at, step, state, due_at, since, starts, stops, *rest = row
+    acked_at, failing_since, reason, detail, history = rest
+    return Delivery(
+        id=id_,
+        sink=sink,
+        key=RunKey(cluster, job_id, start_at),
+        step=Step(step),
+        state=state,
+        due_at=due_at,
+        waiting_since=since,
+        attempts=starts if step == Step.START.value else stops,
+        acked_at=acked_at,
+        failing_since=failing_since,
+        reason=reason,
+        detail=detail,
+        history=tuple(tuple(attempt) for attempt in json.loads(history)),
+    )
+
+
+def _readable(body: bytes | None, crc: int) -> Job | None:
+    try:
+        return None if body is None else decode(body, crc)
+    except DamagedBody:
+        return None

@@ -1,0 +1,95 @@
+"""Taking in: known runs, the cursor, and writing down what a look led to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slurmsyncd.errors import StoreError
+from slurmsyncd.model import Phase, RunKey, Started, Stopped
+from slurmsyncd.store.codec import encode
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Sequence
+
+    from slurmsyncd.model import Plan
+    from slurmsyncd.store.database import Database
+
+_OPEN = "SELECT job_id, start_at FROM run WHERE cluster = ? AND phase = 'started'"
+_ONE = "SELECT id, phase FROM run WHERE job_id = ? AND start_at = ? AND cluster = ?"
+_NEW_RUN = """
+    INSERT INTO run (cluster, job_id, start_at, phase) VALUES (?, ?, ?, 'started') ON CONFLICT DO NOTHING
+"""
+_NEW_DELIVERY = """
+    INSERT INTO delivery (run_id, sink, step, state, due_at, waiting_since)
+    VALUES (?, ?, 'start', 'ready', ?, ?)
+"""
+_RELEASE_STOP = """
+    UPDATE delivery SET state = 'ready', due_at = max(?, hold_until), waiting_since = ?
+    WHERE run_id = ? AND state = 'idle'
+"""
+_ADVANCE = """
+    INSERT INTO cursor (cluster, at) VALUES (?, ?)
+    ON CONFLICT (cluster) DO UPDATE SET at = max(at, excluded.at)
+"""
+
+
+def cursor(database: Database, cluster: str) -> int | None:
+    """Give the position in a cluster's accounting."""
+    rows = database.rows("SELECT at FROM cursor WHERE cluster = ?", (cluster,))
+    return rows[0][0] if rows else None
+
+
+def known(database: Database, cluster: str, keys: Iterable[RunKey]) -> dict[RunKey, Phase]:
+    """Give the open runs of a cluster, and those of ``keys`` that are known."""
+    found = {RunKey(cluster, *row): Phase.STARTED for row in database.rows(_OPEN, (cluster,))}
+    for key in keys:
+        if key.cluster == cluster and key not in found:
+            for _, phase in database.rows(_ONE, (key.job_id, key.start_at, cluster)):
+                found[key] = Phase(phase)
+    return found
+
+
+def record(con: sqlite3.Connection, plan: Plan, sinks: Sequence[str], now: float) -> int:
+    """Write down a plan; give how many of its events were new."""
+    new = 0
+    for event in plan.events:
+        match event:
+            case Started():
+                new += _start(con, event, sinks, now)
+            case Stopped():
+                new += _stop(con, event, now)
+    if plan.cursor is not None:
+        con.execute(_ADVANCE, (plan.cluster, plan.cursor))
+    return new
+
+
+def _start(con: sqlite3.Connection, event: Started, sinks: Sequence[str], now: float) -> int:
+    key = event.job.key
+    made = con.execute(_NEW_RUN, (key.cluster, key.job_id, key.start_at))
+    if not made.rowcount:
+        return 0  # what was written down first stays as it is
+    run_id = made.lastrowid
+    con.execute(
+        "INSERT INTO started VALUES (?, ?, ?, ?, ?)", (run_id, now, event.trigger.value, *encode(event.job))
+    )
+    con.executemany(_NEW_DELIVERY, [(run_id, sink, now, now) for sink in sinks])
+    return 1
+
+
+def _stop(con: sqlite3.Connection, event: Stopped, now: float) -> int:
+    job = event.job
+    row = con.execute(_ONE, (job.key.job_id, job.key.start_at, job.key.cluster)).fetchone()
+    if row is None:
+        raise StoreError(
+            f"{job.key} is to be stopped, but was never started: this is a bug, please report it"
+        )
+    run_id, phase = row
+    if phase == Phase.STOPPED.value:
+        return 0
+    con.execute("UPDATE run SET phase = 'stopped', end_at = ? WHERE id = ?", (job.end_at, run_id))
+    con.execute(
+        "INSERT INTO stopped VALUES (?, ?, ?, ?, ?)", (run_id, now, event.trigger.value, *encode(job))
+    )
+    con.execute(_RELEASE_STOP, (now, now, run_id))
+    return 1

@@ -1,0 +1,337 @@
+"""
+Finds, makes, judges and locks the store's file.
+
+A file is ours if a marker beside it (or the checkpoint file) says that a store was here. Then a file
+that is gone, emptied or damaged is a loss, never "nothing to do": what is left of it is set aside
+under a new name, a fresh store is made, and ``Opened.recovered`` tells the daemon to read Slurm
+again. Without a marker, a file that is no store of ours belongs to somebody: it is left alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import sqlite3
+import stat
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from slurmsyncd import __version__
+from slurmsyncd.errors import AlreadyRunning, DiskFull, StoreError
+from slurmsyncd.store.database import Damaged, Database, translated
+from slurmsyncd.store.schema import APPLICATION_ID, MIGRATIONS, VERSION
+from slurmsyncd.store.space import RESERVE_BYTES, Reserve
+from slurmsyncd.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+log = structlog.get_logger()
+
+STORE = "store.sqlite"
+_MARKER = "store.id"
+_RESERVE = "store.reserve"
+_HEADER = b"SQLite format 3\0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """
+    An open store.
+
+    Attributes:
+        recovered: Why what was written down before is not all here: ``missing``, ``emptied``,
+            ``damaged`` or ``replaced``; None if it is. Then Slurm has to be read again over the
+            whole look-back, since what had not been delivered yet may be older than the checkpoint.
+        set_aside: Where the damaged file went, None if there was none.
+    """
+
+    store: SqliteStore
+    recovered: str | None = None
+    set_aside: Path | None = None
+
+
+def open_store(
+    directory: Path,
+    sinks: Sequence[str],
+    *,
+    expected: bool = False,
+    reserve_bytes: int = RESERVE_BYTES,
+    wait_s: float = 1.0,
+) -> Opened:
+    """
+    Open the store of a state directory, making what is missing.
+
+    Args:
+        directory: Ours, and writable by nobody else; made (0700) if it is missing.
+        sinks: Names of the configured sinks. One that is new gets the runs recorded from now on;
+            what waits for one that is gone stays until it is dropped.
+        expected: There was a store before (the checkpoint file exists), whatever the marker says.
+        reserve_bytes: Kept back for a full disk.
+        wait_s: For a process that is just letting go of the store.
+
+    Raises:
+        StoreError: The directory or a file in it cannot be used; the message says what to do.
+        AlreadyRunning: Another process has the store.
+    """
+    try:
+        _claim_directory(directory)
+        marker = _Marker(directory / _MARKER, wait_s)
+    except OSError as err:
+        raise _refused(directory, err) from err
+    try:
+        return _open(directory, tuple(sinks), marker, expected=expected, reserve_bytes=reserve_bytes)
+    except OSError as err:
+        marker.release()
+        raise _refused(directory, err) from err
+    except BaseException:
+        marker.release()
+        raise
+
+
+class _Marker:
+    """
+    A file that says a store was here, which one, and (by its lock) who has it.
+
+    The lock is the kernel's (flock): it is gone with its process, however that ended.
+    """
+
+    def __init__(self, path: Path, wait_s: float) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            self._lock(path, time.monotonic() + wait_s)
+            self.id = os.pread(self._fd, 64, 0).decode("ascii", "replace").strip()
+        except BaseException:
+            self.release()
+            raise
+
+    def _lock(self, path: Path, deadline: float) -> None:
+        while not _locked(self._fd):
+            if time.monotonic() >= deadline:
+                raise AlreadyRunning(
+                    f"{path.parent} is in use by another process: stop it, or ask the daemon"
+                )
+            time.sleep(0.02)
+
+    def write(self, identity: str) -> None:
+        """Note which store is here, durably."""
+        if identity != self.id:
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, f"{identity}\n".encode(), 0)
+            os.fsync(self._fd)
+            self.id = identity
+
+    def release(self) -> None:
+        """Let others have the store."""
+        os.close(self._fd)
+
+
+def _open(
+    directory: Path, sinks: tuple[str, ...], marker: _Marker, *, expected: bool, reserve_bytes: int
+) -> Opened:
+    path = directory / STORE
+    ours = expected or bool(marker.id)
+    reserve = Reserve(directory / _RESERVE, reserve_bytes)
+    database, trouble = _found(path, reserve)
+    aside = None
+    if database is None:
+        if trouble != "missing":
+            aside = _set_aside(path, trouble, ours=ours)
+        _make(path)
+        database = _checked(path, reserve)
+    recovered = trouble if ours and trouble else None
+    identity = _identity(database)
+    if recovered is None and marker.id not in {"", identity}:
+        recovered = "replaced"
+    marker.write(identity)
+    return Opened(store=_ready(database, sinks, marker, recovered), recovered=recovered, set_aside=aside)
+
+
+def _locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _found(path: Path, reserve: Reserve) -> tuple[Database | None, str]:
+    """Give the store that is there, or what is wrong with it."""
+    trouble = _outside(path)
+    if trouble:
+        return None, trouble
+    try:
+        return _checked(path, reserve), ""
+    except Damaged as err:
+        log.exception("store_damaged", path=str(path), reason=str(err))
+        return None, "damaged"
+
+
+def _claim_directory(directory: Path) -> None:
+    with suppress(FileExistsError):
+        directory.mkdir(mode=0o700, parents=True)
+    info = directory.lstat()
+    wanted = f"it must be a directory of uid {os.geteuid()} with mode 0700"
+    if not stat.S_ISDIR(info.st_mode):
+        raise StoreError(f"{directory} is no directory (a symbolic link is not followed): {wanted}")
+    if info.st_uid != os.geteuid():
+        raise StoreError(f"{directory} belongs to uid {info.st_uid}: {wanted}, or run as that user")
+    if info.st_mode & 0o022:
+        raise StoreError(f"{directory} is writable by others (mode {info.st_mode & 0o7777:04o}): {wanted}")
+
+
+def _outside(path: Path) -> str:
+    """Tell what is wrong with the file before SQLite touches it; empty if nothing is."""
+    try:
+        info = path.lstat()
+    except FileNotFoundError:
+        return "missing"
+    if not stat.S_ISREG(info.st_mode):
+        raise StoreError(f"{path} is not a plain file: move it away")
+    if info.st_size == 0:
+        return "emptied"  # SQLite would take it for a new database, and find it sound
+    with path.open("rb") as file:
+        return "" if file.read(len(_HEADER)) == _HEADER else "damaged"
+
+
+def _checked(path: Path, reserve: Reserve) -> Database:
+    """Open the file and see that it is a sound store of ours, of a schema we know."""
+    database = Database(path, reserve)
+    try:
+        _judge(database)
+        _migrate(database)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _judge(database: Database) -> None:
+    ((application,),) = database.rows("PRAGMA application_id")
+    if application != APPLICATION_ID:
+        raise Damaged(f"{database.path} is a database of another program")
+    version = _version(database)
+    if version > VERSION:
+        ((program,),) = database.rows("SELECT program FROM meta")
+        raise StoreError(
+            f"{database.path} has schema {version}, this slurmsyncd knows {VERSION}: "
+            f"install slurmsyncd {program} or newer"
+        )
+    answer = database.rows("PRAGMA quick_check(1)")
+    if answer != [("ok",)]:
+        raise Damaged(f"{database.path}: {answer[0][0]}")
+    if len(database.rows("SELECT id FROM meta")) != 1:
+        raise Damaged(f"{database.path} has lost its identity")
+
+
+def _migrate(database: Database) -> None:
+    version = _version(database)
+    if version < VERSION:
+        database.let_out(lambda con: _advance(con, version))
+
+
+def _version(database: Database) -> int:
+    ((version,),) = database.rows("PRAGMA user_version")
+    return int(version)
+
+
+def _advance(con: sqlite3.Connection, version: int) -> None:
+    for statements in MIGRATIONS[version:]:
+        for statement in statements:
+            con.execute(statement)
+    con.execute(f"PRAGMA user_version = {VERSION}")
+    con.execute("UPDATE meta SET program = ?", (__version__,))
+
+
+def _make(path: Path) -> None:
+    """Make a fresh store under another name and put it in place whole."""
+    draft = path.with_name(path.name + ".new")
+    for leftover in (draft, draft.with_name(draft.name + "-journal")):
+        leftover.unlink(missing_ok=True)
+    os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    try:
+        _fill(draft)
+    except sqlite3.Error as err:
+        raise translated(err, path) from err
+    draft.rename(path)
+    _sync_directory(path.parent)
+
+
+def _fill(draft: Path) -> None:
+    con = sqlite3.connect(draft, isolation_level=None)
+    try:
+        con.execute("PRAGMA synchronous = FULL")
+        con.execute("BEGIN IMMEDIATE")
+        con.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        _advance(con, 0)
+        con.execute(
+            "INSERT INTO meta (one, id, program, created_at) VALUES (1, ?, ?, ?)",
+            (secrets.token_hex(16), __version__, time.time()),
+        )
+        con.execute("COMMIT")
+    finally:
+        con.close()
+
+
+def _set_aside(path: Path, trouble: str, *, ours: bool) -> Path:
+    if not ours:
+        raise StoreError(f"{path} is no store of slurmsyncd: move it away, or set daemon.state_dir elsewhere")
+    aside = _unused(path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"))
+    # The log first: beside a fresh store, it would be taken for that one's.
+    for suffix in ("-wal", "-shm", "-journal", ""):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+    _sync_directory(path.parent)
+    log.error("store_set_aside", path=str(path), reason=trouble, kept_as=str(aside))
+    return aside
+
+
+def _unused(path: Path) -> Path:
+    candidate, number = path, 1
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.name}-{number}")
+    return candidate
+
+
+def _identity(database: Database) -> str:
+    ((identity,),) = database.rows("SELECT id FROM meta")
+    return str(identity)
+
+
+def _ready(database: Database, sinks: tuple[str, ...], marker: _Marker, recovered: str | None) -> SqliteStore:
+    """Write once, so that a disk that cannot be written shows now and the log is there to be watched."""
+    now = time.time()
+
+    def note(con: sqlite3.Connection) -> None:
+        con.execute("UPDATE meta SET opened_at = ?", (now,))
+        if recovered:
+            con.execute("UPDATE meta SET recovered_at = ?, recovered_from = ?", (now, recovered))
+
+    try:
+        with suppress(DiskFull):  # draining may still go on
+            database.let_out(note)
+        database.remember_files()
+    except BaseException:
+        database.close()
+        raise
+    return SqliteStore(database, sinks, release=marker.release)
+
+
+def _sync_directory(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _refused(directory: Path, err: OSError) -> StoreError:
+    name = err.filename or directory
+    return StoreError(f"{name}: {err.strerror}: give the daemon's user a state directory of its own")

@@ -1,0 +1,222 @@
+"""Letting out: what a sink may be told now, and carrying out what was judged of its answers."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import structlog
+
+from slurmsyncd.delivery import Dead, Done, Park, Retry, Rewind
+from slurmsyncd.model import Entry, RunKey, Step
+from slurmsyncd.store.codec import DamagedBody, decode
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Collection, Sequence
+
+    from slurmsyncd.delivery import Verdict
+    from slurmsyncd.model import Job
+    from slurmsyncd.store.database import Database
+
+log = structlog.get_logger()
+
+# Reason of a delivery whose body is no longer what was written; it is never sent.
+DAMAGED = "damaged_record"
+
+_DETAIL_CHARS = 500
+_HISTORY = 8
+
+_DUE = """
+    SELECT d.id, d.due_at, d.acked_at, d.start_attempts, d.stop_attempts, r.cluster, r.job_id, r.start_at,
+           a.body, a.crc, z.body, z.crc
+    FROM delivery d JOIN run r ON r.id = d.run_id
+    LEFT JOIN started a ON a.run_id = d.run_id LEFT JOIN stopped z ON z.run_id = d.run_id
+    WHERE d.sink = ? AND d.step = ? AND d.due_at <= ? ORDER BY d.due_at, d.id LIMIT ?
+"""
+_NEXT = """
+    SELECT id, due_at FROM delivery
+    WHERE sink = ? AND step = ? AND due_at IS NOT NULL ORDER BY due_at LIMIT ?
+"""
+_STATE = """
+    SELECT step, state, due_at, waiting_since, start_attempts, stop_attempts,
+           acked_at, hold_until, failing_since, reason, detail, history,
+           EXISTS (SELECT 1 FROM stopped z WHERE z.run_id = d.run_id)
+    FROM delivery d WHERE id = ? AND step = ? AND due_at IS NOT NULL
+"""
+_MOVE = """
+    UPDATE delivery
+    SET step = ?, state = ?, due_at = ?, waiting_since = ?, start_attempts = ?, stop_attempts = ?,
+        acked_at = ?, hold_until = ?, failing_since = ?, reason = ?, detail = ?, history = ?
+    WHERE id = ?
+"""
+
+
+class Position(NamedTuple):
+    """
+    How far a delivery is: what verdicts change, in the order of ``_STATE`` and ``_MOVE``.
+
+    Attributes:
+        due_at: None unless it waits for the sink (``ready`` or ``parked``).
+        waiting_since: When this step came up.
+        stop_attempts: Outlives a rewind, so that sending the start again has an end.
+        hold_until: The stop is not sent before.
+        failing_since: First failed attempt of this step, None if there was none.
+        history: JSON, the last attempts: ``[[at, step, reason, detail], …]``.
+    """
+
+    step: str
+    state: str
+    due_at: float | None
+    waiting_since: float
+    start_attempts: int
+    stop_attempts: int
+    acked_at: float | None
+    hold_until: float
+    failing_since: float | None
+    reason: str
+    detail: str
+    history: str
+
+
+def due(
+    database: Database,
+    sink: str,
+    now: float,
+    *,
+    limit: int,
+    in_flight: Collection[int],
+    steps: Sequence[Step],
+) -> list[Entry]:
+    """Give what may be told now, oldest due first; damaged records are set dead on the way."""
+    found: list[tuple[float, Entry]] = []
+    damaged: list[tuple[int, Step, Dead]] = []
+    for step in steps:
+        for row in database.rows(_DUE, (sink, step.value, now, limit + len(in_flight))):
+            if row[0] in in_flight:
+                continue
+            try:
+                found.append((row[1], _entry(sink, step, row)))
+            except DamagedBody as err:
+                damaged.append((row[0], step, Dead(DAMAGED, f"{RunKey(*row[5:8])}: {err}")))
+    if damaged:
+        _bury(database, damaged, now)
+    found.sort(key=lambda pair: (pair[0], pair[1].id))
+    return [entry for _, entry in found[:limit]]
+
+
+def next_due_at(
+    database: Database, sink: str, in_flight: Collection[int], steps: Sequence[Step]
+) -> float | None:
+    """Give when the next entry that is not in flight is due, None if nothing waits."""
+    times = [
+        due_at
+        for step in steps
+        for id_, due_at in database.rows(_NEXT, (sink, step.value, 1 + len(in_flight)))
+        if id_ not in in_flight
+    ]
+    return min(times, default=None)
+
+
+def carry_out(con: sqlite3.Connection, id_: int, step: Step, verdict: Verdict, now: float) -> bool:
+    """Move one delivery; False if the operator has moved it meanwhile, or it was settled before."""
+    row = con.execute(_STATE, (id_, step.value)).fetchone()
+    if row is None:
+        return False
+    *fields, ended = row
+    con.execute(_MOVE, (*moved(Position(*fields), verdict, ended=bool(ended), now=now), id_))
+    return True
+
+
+def moved(at: Position, verdict: Verdict, *, ended: bool, now: float) -> Position:
+    """Give where a verdict leads. Pure. ``ended``: the run's stop is known."""
+    match verdict:
+        case Done():
+            return _done(at, verdict, ended=ended)
+        case Retry(due_at, _, _, charged=False):
+            return at._replace(due_at=due_at, reason=verdict.reason, detail=_cut(verdict.detail))
+        case Retry(due_at):
+            return _failed(at, verdict.reason, verdict.detail, now)._replace(state="ready", due_at=due_at)
+        case Park(due_at):
+            return _failed(at, verdict.reason, verdict.detail, now)._replace(state="parked", due_at=due_at)
+        case Dead():
+            return _failed(at, verdict.reason, verdict.detail, now)._replace(state="dead", due_at=None)
+        case Rewind(due_at, reason):
+            failed = _failed(at, reason, "the start is sent again", now)
+            return failed._replace(
+                step="start", state="ready", due_at=due_at, start_attempts=0, acked_at=None
+            )
+
+
+def _done(at: Position, verdict: Done, *, ended: bool) -> Position:
+    at = at._replace(waiting_since=verdict.at, failing_since=None, reason=verdict.reason, detail="")
+    if at.step == Step.STOP.value:
+        return at._replace(state="done", due_at=None)
+    return at._replace(
+        step=Step.STOP.value,
+        state="ready" if ended else "idle",
+        due_at=verdict.next_at if ended else None,
+        acked_at=verdict.at,
+        hold_until=verdict.next_at,
+    )
+
+
+def _failed(at: Position, reason: str, detail: str, now: float) -> Position:
+    detail = _cut(detail)
+    history = [*json.loads(at.history), [now, at.step, reason, detail]][-_HISTORY:]
+    starting = at.step == Step.START.value
+    return at._replace(
+        start_attempts=at.start_attempts + starting,
+        stop_attempts=at.stop_attempts + (not starting),
+        failing_since=now if at.failing_since is None else at.failing_since,
+        reason=reason,
+        detail=detail,
+        history=json.dumps(history),
+    )
+
+
+def _entry(sink: str, step: Step, row: tuple[Any, ...]) -> Entry:
+    id_, _, acked_at, *attempts, cluster, job_id, start_at, start, start_crc, stop, stop_crc = row
+    key = RunKey(cluster, job_id, start_at)
+    return Entry(
+        id=id_,
+        sink=sink,
+        step=step,
+        start=_job(key, start, start_crc),
+        stop=_stop(step, key, stop, stop_crc),
+        attempts=attempts[step is Step.STOP],
+        acked_at=acked_at,
+    )
+
+
+def _stop(step: Step, key: RunKey, body: bytes | None, crc: int) -> Job | None:
+    try:
+        return _job(key, body, crc)
+    except DamagedBody:
+        if step is Step.STOP:
+            raise
+        return None  # still running; or its record is damaged, and a start is told all the same
+
+
+def _job(key: RunKey, body: bytes | None, crc: int) -> Job:
+    if body is None:
+        raise DamagedBody("record is missing")
+    job = decode(body, crc)
+    if job.key != key:
+        raise DamagedBody("record of another run")
+    return job
+
+
+def _bury(database: Database, damaged: Sequence[tuple[int, Step, Dead]], now: float) -> None:
+    for _, _, verdict in damaged:
+        log.error(DAMAGED, path=str(database.path), run=verdict.detail)
+
+    def work(con: sqlite3.Connection) -> None:
+        for id_, step, verdict in damaged:
+            carry_out(con, id_, step, verdict, now)
+
+    database.let_out(work)
+
+
+def _cut(text: str) -> str:
+    return text[:_DETAIL_CHARS].encode("utf-8", "replace").decode()

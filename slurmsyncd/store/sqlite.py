@@ -1,0 +1,183 @@
+"""The store: what ``ports.Store`` promises, and what operators need of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slurmsyncd.model import Step
+from slurmsyncd.store import desk, intake, outbox
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable, Sequence
+
+    from slurmsyncd.delivery import Verdict
+    from slurmsyncd.model import Entry, Phase, Plan, RunKey
+    from slurmsyncd.store.database import Database
+    from slurmsyncd.store.desk import Counts, Delivery, Story
+
+_STEPS = tuple(Step)
+
+
+class SqliteStore:
+    """
+    One open store; made by ``open_store``. For one thread at a time.
+
+    Every method may raise StoreError: the state on disk cannot be used, exit. Two of them matter apart:
+    DiskFull from what writes (nothing was changed; the same call may be made again later), and
+    AlreadyRunning, which only opening raises.
+    """
+
+    def __init__(self, database: Database, sinks: Sequence[str], release: Callable[[], None]) -> None:
+        self._db = database
+        self._sinks = tuple(sinks)
+        self._release = release
+
+    def cursor(self, cluster: str) -> int | None:
+        """Give the position in the cluster's accounting (epoch seconds), None if it was never looked at."""
+        return intake.cursor(self._db, cluster)
+
+    def set_cursor(self, cluster: str, at: int) -> None:
+        """Put the position where it is wanted, also back: the way to look at a span again."""
+        self._db.take_in(lambda con: con.execute("REPLACE INTO cursor VALUES (?, ?)", (cluster, at)))
+
+    def known(self, cluster: str, keys: Iterable[RunKey] = ()) -> dict[RunKey, Phase]:
+        """Give all runs of the cluster that have not stopped, and those of ``keys`` that are known."""
+        return intake.known(self._db, cluster, keys)
+
+    def record(self, plan: Plan, now: float) -> int:
+        """
+        Write events, runs and cursor in one transaction that is on the disk when this returns.
+
+        A repeated event changes nothing, and the cursor never moves back.
+
+        Returns:
+            How many events were new.
+
+        Raises:
+            DiskFull: Nothing was changed. Look again later, and go on draining.
+            StoreError: Also for a stop whose run never started: a wrong plan is not half carried out.
+        """
+        return self._db.take_in(lambda con: intake.record(con, plan, self._sinks, now))
+
+    def due(
+        self,
+        sink: str,
+        now: float,
+        limit: int,
+        in_flight: Iterable[int] = (),
+        *,
+        step: Step | None = None,
+    ) -> list[Entry]:
+        """
+        Give what the sink may be told now, oldest due first, without what is ``in_flight``.
+
+        A record that is damaged is never given: its delivery goes to the dead letters, the others go on.
+
+        Args:
+            sink: Its name.
+            now: Epoch seconds.
+            limit: At most so many.
+            in_flight: Ids of entries under way.
+            step: Only this step, so that a sink slow with stops keeps taking starts; None: both.
+        """
+        steps = _STEPS if step is None else (step,)
+        return outbox.due(self._db, sink, now, limit=limit, in_flight=frozenset(in_flight), steps=steps)
+
+    def next_due_at(
+        self, sink: str, in_flight: Iterable[int] = (), *, step: Step | None = None
+    ) -> float | None:
+        """Give when the sink's next entry not in flight is due (epoch seconds), None if nothing waits."""
+        steps = _STEPS if step is None else (step,)
+        return outbox.next_due_at(self._db, sink, frozenset(in_flight), steps)
+
+    def settle(self, verdicts: Sequence[tuple[Entry, Verdict]], now: float) -> None:
+        """
+        Carry out verdicts, as a group in one transaction. On a full disk the reserve is given up for it.
+
+        A verdict on what the operator dropped meanwhile, or what was settled before, changes nothing.
+        """
+
+        def work(con: sqlite3.Connection) -> None:
+            for entry, verdict in verdicts:
+                outbox.carry_out(con, entry.id, entry.step, verdict, now)
+
+        self._db.let_out(work)
+
+    def sinks(self) -> frozenset[str]:
+        """Give the names of all sinks, configured or not, that have not been told everything."""
+        rows = self._db.rows("SELECT DISTINCT sink FROM delivery WHERE state NOT IN ('done', 'dropped')")
+        return frozenset(name for (name,) in rows)
+
+    def configure(self, sinks: Sequence[str]) -> None:
+        """Take other sinks from now on: a new one gets the runs recorded from here."""
+        self._sinks = tuple(sinks)
+
+    def counts(self, sink: str) -> Counts:
+        """Give what the sink has not been told of, by state and reason."""
+        return desk.counts(self._db, sink)
+
+    def letters(
+        self,
+        sink: str | None = None,
+        *,
+        state: str = "dead",
+        reason: str | None = None,
+        limit: int = 1000,
+        after: int = 0,
+    ) -> tuple[Delivery, ...]:
+        """List deliveries of one state, by id, from behind the id ``after``; the dead ones by default."""
+        return desk.letters(self._db, {"sink": sink, "state": state, "reason": reason}, limit, after)
+
+    def retry(self, ids: Iterable[int], now: float) -> int:
+        """Try dead or parked deliveries again at once, as if for the first time; give how many there were."""
+        return self._db.let_out(lambda con: desk.retry(con, ids, now))
+
+    def drop(self, ids: Iterable[int]) -> int:
+        """Give up deliveries for good, on the operator's word; give how many there were."""
+        return self._db.let_out(lambda con: desk.drop(con, ids))
+
+    def runs_of(self, job_id: int) -> tuple[Story, ...]:
+        """Tell all that is known of a job's runs, oldest first."""
+        return desk.stories(self._db, job_id)
+
+    def prune(self, now: float, keep_s: float, limit: int = 1000) -> int:
+        """
+        Forget runs that are settled with every sink and ended more than ``keep_s`` ago.
+
+        Also brings back what a clock that was wrong had put off too far.
+
+        Args:
+            now: Epoch seconds.
+            keep_s: At least the look-back and the overlap: accounting that is read again must meet its runs.
+            limit: At most so many; call again while as many were forgotten.
+
+        Returns:
+            How many runs were forgotten.
+        """
+        return self._db.let_out(lambda con: desk.prune(con, now, keep_s, limit))
+
+    def incident(self) -> tuple[float, str] | None:
+        """Give when and why something written down was last found lost, None if never or acknowledged."""
+        ((at, reason),) = self._db.rows("SELECT recovered_at, recovered_from FROM meta")
+        return None if at is None else (at, reason)
+
+    def acknowledge(self) -> None:
+        """Note that the operator knows of the incident."""
+        self._db.let_out(
+            lambda con: con.execute("UPDATE meta SET recovered_at = NULL, recovered_from = NULL")
+        )
+
+    def integrity(self) -> None:
+        """
+        See that nobody deleted or replaced the files under us. Cheap: for every cycle.
+
+        Raises:
+            StoreError: Somebody did. Exit; the next start recovers.
+        """
+        self._db.check_files()
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._db.close()
+        self._release()
