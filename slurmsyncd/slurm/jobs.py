@@ -1,0 +1,258 @@
+"""A job record of the controller's JSON as a ``Job``. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from slurmsyncd.errors import DecodeError
+from slurmsyncd.model import Gres, Job, JobState, NodeAllocation, RunKey
+from slurmsyncd.slurm.allocation import Allocation, read_allocation
+from slurmsyncd.slurm.documents import repair_text
+from slurmsyncd.slurm.gres import parse_gres
+from slurmsyncd.slurm.hostlist import expand_hostlist
+from slurmsyncd.slurm.scalars import (
+    TEXT_LIMIT,
+    Scalar,
+    cap,
+    parse_count,
+    parse_id,
+    parse_number,
+    parse_sharing,
+    parse_state,
+    parse_time,
+    parse_time_limit,
+    parse_tres,
+    printable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+
+class _Record(Struct):
+    """The fields in use, of 150. What may hold anything is checked where it is used."""
+
+    job_id: Scalar = None
+    job_state: Any = None
+    start_time: Scalar = None
+    end_time: Scalar = None
+    submit_time: Scalar = None
+    time_limit: Scalar = None
+    restart_cnt: Scalar = None
+    array_job_id: Scalar = None
+    array_task_id: Scalar = None
+    het_job_id: Scalar = None
+    het_job_offset: Scalar = None
+    cpus: Scalar = None
+    node_count: Scalar = None
+    threads_per_core: Scalar = None
+    nodes: Any = None
+    job_resources: Raw = Raw(b"null")
+    gres_detail: Any = None
+    tres_alloc_str: Any = None
+    shared: Any = None
+    exclusive: Any = None
+    exit_code: Any = None
+    batch_flag: Any = None
+    step_id: Any = None
+    user_name: Any = None
+    account: Any = None
+    partition: Any = None
+    qos: Any = None
+    name: Any = None
+    comment: Any = None
+    wckey: Any = None
+    resv_name: Any = None
+    features: Any = None
+    licenses: Any = None
+    submit_line: Any = None
+    current_working_directory: Any = None
+
+
+_DECODER: Final = msgspec.json.Decoder(_Record)
+
+
+class Detail(Struct, frozen=True):
+    """
+    A run as the controller shows it.
+
+    Attributes:
+        batch: It has a batch script.
+        flaws: What of it was not understood and left out.
+    """
+
+    job: Job
+    batch: bool
+    flaws: tuple[str, ...] = ()
+
+
+def read_detail(record: Raw, cluster: str, *, now: int) -> Detail | None:
+    """
+    Read a job record of ``squeue --json``; None if the job has not started.
+
+    Args:
+        record: Undecoded.
+        cluster: Slurm's name of the cluster.
+        now: Epoch seconds; what ends later is a forecast.
+
+    Raises:
+        DecodeError: Identity, state or hosts are not understood; the record is set aside alone.
+    """
+    raw = _decode(record)
+    job_id = parse_id(raw.job_id, "job_id")
+    state = parse_state(raw.job_state)
+    start, end = parse_time(raw.start_time), parse_time(raw.end_time)
+    if start is None or is_waiting(state, end, now):
+        return None
+    flaws: list[str] = []
+    allocation = _lenient(read_allocation, raw.job_resources, None, flaws)
+    nodes = _nodes(raw, allocation)
+    over = state.final or state is JobState.COMPLETING
+    key = RunKey(cluster, job_id, start)
+    job = Job(
+        key=key,
+        state=state,
+        end_at=end if over else None,
+        nodes=nodes,
+        allocation=_per_node(nodes, allocation, raw.gres_detail, flaws),
+        tres=_lenient(parse_tres, cap(raw.tres_alloc_str, 65537), (), flaws),
+        **_numbers(raw, nodes, allocation),
+        **_texts(raw),
+        exit_code=_exit_code(raw.exit_code) if state.final else "",
+    )
+    return Detail(job, raw.batch_flag is True or raw.batch_flag == 1, tuple(flaws))
+
+
+def is_waiting(state: JobState, end: int | None, now: int) -> bool:
+    """
+    Tell whether a record of the controller speaks of a run that has not begun.
+
+    After a requeue the record belongs to the next run while the nodes are still being cleared: it is
+    COMPLETING, its start is the time of the requeue, and its end a forecast in the future.
+    """
+    if state is JobState.COMPLETING:
+        return end is None or end > now
+    return state in (JobState.PENDING, JobState.REQUEUED, JobState.REVOKED)
+
+
+def _decode(record: Raw) -> _Record:
+    try:
+        try:
+            return _DECODER.decode(record)
+        except UnicodeDecodeError:
+            return _DECODER.decode(repair_text(record))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:
+        raise DecodeError(f"job record: {printable(err)}") from err
+
+
+def _lenient(parse: Callable[[Any], T], value: Any, otherwise: T, flaws: list[str]) -> T:
+    """Parse what a run can go without."""
+    try:
+        return parse(value)
+    except DecodeError as err:
+        flaws.append(str(err))
+        return otherwise
+
+
+def _nodes(raw: _Record, allocation: Allocation | None) -> tuple[str, ...]:
+    # 24.11 and later empty `nodes` as soon as a run is COMPLETING; the allocation still has them.
+    if isinstance(raw.nodes, str) and raw.nodes not in ("", "(null)"):
+        return expand_hostlist(raw.nodes)
+    return tuple(node.host for node in allocation.nodes) if allocation else ()
+
+
+def _per_node(
+    nodes: tuple[str, ...], allocation: Allocation | None, detail: Any, flaws: list[str]
+) -> tuple[NodeAllocation, ...] | None:
+    if allocation is None:
+        return None
+    by_host = {node.host: node for node in allocation.nodes}
+    if by_host.keys() != set(nodes):
+        flaws.append("job_resources names other nodes than the job")
+        return None
+    gres = _gres(detail, len(nodes), flaws)
+    # Both lists are in the order of Slurm's node table.
+    found = {
+        node.host: dataclasses.replace(node, gres=held)
+        for node, held in zip(allocation.nodes, gres, strict=True)
+    }
+    return tuple(found[host] for host in nodes)
+
+
+def _gres(detail: Any, count: int, flaws: list[str]) -> list[tuple[Gres, ...]]:
+    nothing: list[tuple[Gres, ...]] = [()] * count
+    if not isinstance(detail, list) or not detail:
+        return nothing
+    if len(detail) != count:
+        flaws.append("gres_detail names another number of nodes than the job")
+        return nothing
+    return [_lenient(parse_gres, text if isinstance(text, str) else "", (), flaws) for text in detail]
+
+
+def _numbers(raw: _Record, nodes: tuple[str, ...], allocation: Allocation | None) -> dict[str, Any]:
+    array, het = parse_number(raw.array_job_id) or None, parse_number(raw.het_job_id) or None
+    threads = parse_number(raw.threads_per_core) or (allocation.threads_per_core if allocation else None)
+    return {
+        "submit_at": parse_time(raw.submit_time),
+        "time_limit_s": parse_time_limit(raw.time_limit),
+        "num_nodes": parse_count(raw.node_count) or len(nodes),
+        "num_cpus": parse_count(raw.cpus),
+        "threads_per_core": threads or None,
+        "sharing": parse_sharing(raw.shared, raw.exclusive, whole=_whole(allocation)),
+        "array_job_id": array,
+        "array_task_id": parse_number(raw.array_task_id) if array else None,
+        "het_job_id": het,
+        "het_offset": parse_number(raw.het_job_offset) if het else None,
+        "restarts": parse_number(raw.restart_cnt),
+    }
+
+
+def _whole(allocation: Allocation | None) -> bool | None:
+    if allocation is None:
+        return None
+    # 22.05 does not say; there an exclusive job has its word in `shared`.
+    return bool(allocation.whole)
+
+
+def _texts(raw: _Record) -> dict[str, Any]:
+    sluid = raw.step_id.get("sluid") if isinstance(raw.step_id, dict) else None
+    return {
+        "user": cap(raw.user_name),
+        "account": cap(raw.account),
+        "partition": cap(raw.partition),
+        "qos": cap(raw.qos),
+        "name": cap(raw.name),
+        "reservation": cap(raw.resv_name),
+        "wckey": cap(raw.wckey),
+        "features": cap(raw.features),
+        "licenses": cap(raw.licenses),
+        "sluid": cap(sluid),
+        "comment": cap(raw.comment, TEXT_LIMIT),
+        "work_dir": cap(raw.current_working_directory, TEXT_LIMIT),
+        "submit_line": cap(raw.submit_line, TEXT_LIMIT),
+    }
+
+
+def _exit_code(value: Any) -> str:
+    """Give ``code:signal``; 22.05 has the raw wait status, later releases an object."""
+    if isinstance(value, dict):
+        signal = value.get("signal")
+        signal = signal if isinstance(signal, dict) else {}
+        number = _unwrap(signal.get("id", signal.get("signal_id")))
+        return f"{_unwrap(value.get('return_code'))}:{number}"
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 65536:
+        return f"{value >> 8}:{value & 127}"
+    return ""
+
+
+def _unwrap(value: Any) -> int:
+    if isinstance(value, dict):
+        value = value.get("number") if value.get("set") else 0
+    return parse_count(value) if isinstance(value, (int, float, str)) else 0

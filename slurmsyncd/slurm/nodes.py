@@ -1,0 +1,96 @@
+"""Nodes as the node-state upload wants them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping  # noqa: TC003  (msgspec resolves annotations at run time)
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from slurmsyncd.errors import DecodeError
+from slurmsyncd.model import NodeState
+from slurmsyncd.slurm.documents import repair_text
+from slurmsyncd.slurm.gres import parse_gres
+from slurmsyncd.slurm.scalars import Scalar, cap, parse_count, printable
+
+
+class _Record(Struct):
+    name: str
+    state: Any = None
+    state_flags: Any = None
+    alloc_cpus: Scalar = None
+    alloc_memory: Scalar = None
+    gres_used: Any = None
+
+
+_DECODER: Final = msgspec.json.Decoder(_Record)
+
+# An idle node with one of these takes no work until somebody does something.
+_OUT_OF_SERVICE: Final = frozenset(
+    {
+        "DRAIN",
+        "DRAINED",
+        "DRAINING",
+        "FAIL",
+        "FAILING",
+        "MAINT",
+        "MAINTENANCE",
+        "NOT_RESPONDING",
+        "NO_RESPOND",
+    }
+    | {"INVALID_REG", "REBOOT_ISSUED"}
+)
+
+
+def read_node(record: Raw, jobs: Mapping[str, int]) -> NodeState:
+    """
+    Read a record of 22.05's ``sinfo --json`` or of ``scontrol show nodes --json``.
+
+    Args:
+        record: Undecoded.
+        jobs: Host → running jobs.
+
+    Raises:
+        DecodeError: It is none.
+    """
+    try:
+        try:
+            raw = _DECODER.decode(record)
+        except UnicodeDecodeError:
+            raw = _DECODER.decode(repair_text(record))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:
+        raise DecodeError(f"node record: {printable(err)}") from err
+    gpus = sum(gres.count for gres in parse_gres(cap(raw.gres_used, 65536)) if gres.name == "gpu")
+    return NodeState(
+        raw.name,
+        reduce_state([*_words(raw.state), *_words(raw.state_flags)]),
+        parse_count(raw.alloc_cpus),
+        parse_count(raw.alloc_memory),
+        gpus,
+        jobs.get(raw.name, 0),
+    )
+
+
+def reduce_state(words: list[str]) -> str:
+    """
+    Reduce a node's state and flags to one of the backend's six words.
+
+    A node that works is what it works as, drained or not; an idle one that takes no work is ``down``.
+    """
+    found = {word.upper().rstrip("*~#!%$@^+-") for word in words}
+    if found & {"DOWN", "ERROR"}:
+        return "down"
+    for working in ("ALLOCATED", "MIXED"):
+        if working in found:
+            return working.lower()
+    if found & _OUT_OF_SERVICE:
+        return "down"
+    if "RESERVED" in found:
+        return "reserved"
+    return "idle" if found & {"IDLE", "PLANNED"} else "unknown"
+
+
+def _words(value: Any) -> list[str]:
+    words = value if isinstance(value, list) else [value]
+    return [part for word in words if isinstance(word, str) for part in word.split("+")]

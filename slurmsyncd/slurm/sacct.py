@@ -1,0 +1,149 @@
+"""A row of ``sacct`` as a ``Job``, and which columns to ask for. Pure."""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from slurmsyncd.errors import DecodeError
+from slurmsyncd.model import Job, JobState, RunKey
+from slurmsyncd.slurm.hostlist import expand_hostlist
+from slurmsyncd.slurm.scalars import (
+    TEXT_LIMIT,
+    cap,
+    parse_count,
+    parse_id,
+    parse_number,
+    parse_sharing,
+    parse_state,
+    parse_time,
+    parse_time_limit,
+    parse_tres,
+    printable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+END_STATES: Final = "CD,CA,F,TO,NF,OOM,DL,PR,BF,RQ"
+"""With -S and -E exactly the runs whose end lies in the window; RQ needs -D."""
+
+_NEEDED: Final = ("JobIDRaw", "JobID", "State", "Start", "End", "NodeList")
+_WANTED: Final = (
+    *_NEEDED,
+    *("Submit", "TimelimitRaw", "NNodes", "NCPUS", "AllocTRES", "ExitCode", "Restarts", "SLUID", "Exclusive"),
+    *("User", "Account", "Partition", "QOS", "Reservation", "WCKey", "Constraints", "Licenses"),
+    *("JobName", "WorkDir", "Comment", "SubmitLine"),
+)
+
+_NO_NODES: Final = frozenset({"", "None assigned", "None", "(null)", "N/A", "Unknown"})
+_DISPLAYED: Final = re.compile(r"([0-9]{1,10})(?:_([0-9]{1,10})|\+([0-9]{1,10}))?", re.ASCII)
+
+
+class NoRun(enum.Enum):
+    """Why a row of accounting is no run."""
+
+    NEVER_STARTED = "never_started"  # over, and no node ever worked for it
+    WAITING = "waiting"
+    PART = "part"  # a step, or the earlier size of a job that was resized
+
+
+def choose_fields(helpformat: str) -> tuple[str, ...]:
+    """
+    Choose the columns to ask for: an unknown one makes sacct fail as a whole.
+
+    Args:
+        helpformat: What ``sacct --helpformat`` prints.
+
+    Raises:
+        DecodeError: A column is missing that we cannot do without.
+    """
+    offered = {name.lower() for name in helpformat.split()}
+    missing = [name for name in _NEEDED if name.lower() not in offered]
+    if missing:
+        raise DecodeError(f"sacct --helpformat does not offer {', '.join(missing)}")
+    return tuple(name for name in _WANTED if name.lower() in offered)
+
+
+def read_run(row: Mapping[str, str], cluster: str, flaws: list[str]) -> Job | NoRun:
+    """
+    Read a row of ``sacct -X -D``.
+
+    Args:
+        row: Column → text, with times in epoch seconds.
+        cluster: Slurm's name of the cluster.
+        flaws: Gets what was not understood and left out.
+
+    Raises:
+        DecodeError: Identity, state or hosts are not understood.
+    """
+    if not row["JobIDRaw"].isdecimal():
+        return NoRun.PART  # 7.batch, 7.extern, 7.0
+    job_id = parse_id(row["JobIDRaw"], "JobIDRaw")
+    start, end = parse_time(row["Start"]), parse_time(row["End"])
+    state = parse_state(row["State"])
+    if row["State"] == "RESIZING":
+        return NoRun.PART
+    if state is JobState.PENDING or start is None:
+        return NoRun.NEVER_STARTED if state.final else NoRun.WAITING
+    nodes = row["NodeList"]
+    return Job(
+        key=RunKey(cluster, job_id, start),
+        state=state,
+        end_at=None if state.active else end,
+        nodes=() if nodes in _NO_NODES else expand_hostlist(nodes),
+        tres=_tres(row.get("AllocTRES", ""), flaws),
+        exit_code=cap(row.get("ExitCode")),
+        **_displayed(row["JobID"]),
+        **_numbers(row),
+        **_texts(row),
+    )
+
+
+def _tres(text: str, flaws: list[str]) -> tuple[tuple[str, int], ...]:
+    try:
+        return parse_tres(text)
+    except DecodeError as err:
+        flaws.append(str(err))
+        return ()
+
+
+def _displayed(job_id: str) -> dict[str, Any]:
+    """Read ``6_4`` (array task) and ``7+1`` (het component); ``6_[3-4%3]`` still waits."""
+    match = _DISPLAYED.fullmatch(job_id)
+    if not match:
+        raise DecodeError(f"JobID is not understood: {printable(job_id)}")
+    owner, task, offset = match.groups()
+    if task is not None:
+        return {"array_job_id": int(owner), "array_task_id": int(task)}
+    return {"het_job_id": int(owner), "het_offset": int(offset)} if offset is not None else {}
+
+
+def _numbers(row: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "submit_at": parse_time(row.get("Submit")),
+        "time_limit_s": parse_time_limit(row.get("TimelimitRaw")),
+        "num_nodes": parse_count(row.get("NNodes")),
+        "num_cpus": parse_count(row.get("NCPUS")),
+        "restarts": parse_number(row.get("Restarts")),
+        "sharing": parse_sharing(None, row.get("Exclusive"), whole=None),
+    }
+
+
+def _texts(row: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "user": cap(row.get("User")),
+        "account": cap(row.get("Account")),
+        "partition": cap(row.get("Partition")),
+        "qos": cap(row.get("QOS")),
+        "name": cap(row.get("JobName")),
+        "reservation": cap(row.get("Reservation")),
+        "wckey": cap(row.get("WCKey")),
+        "features": cap(row.get("Constraints")),
+        "licenses": cap(row.get("Licenses")),
+        "sluid": cap(row.get("SLUID")),
+        "comment": cap(row.get("Comment"), TEXT_LIMIT),
+        "work_dir": cap(row.get("WorkDir"), TEXT_LIMIT),
+        "submit_line": cap(row.get("SubmitLine"), TEXT_LIMIT),
+    }

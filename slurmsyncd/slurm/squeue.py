@@ -1,0 +1,41 @@
+"""The controller's listing as text. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from slurmsyncd.model import JobState, Listed
+from slurmsyncd.slurm.jobs import is_waiting
+from slurmsyncd.slurm.scalars import parse_id, parse_state, parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+WIDTH: Final = 5
+"""Columns of the listing."""
+
+
+def listing_format(token: str) -> str:
+    """Give squeue's ``-o``: id, state, start, end, nodes; nothing that a user may choose freely."""
+    return "".join(f"%{field}{token}" for field in ("A", "T", "S", "e", "N"))
+
+
+def read_listed(row: Sequence[str], *, now: int) -> tuple[Listed, str]:
+    """
+    Read a row of the listing.
+
+    Args:
+        row: Shape ``(WIDTH,)``.
+        now: Epoch seconds; what ends later is a forecast.
+
+    Returns:
+        The job, and the host list of the nodes that it holds (empty if none).
+
+    Raises:
+        DecodeError: The id is none.
+    """
+    job_id, word, start, end, nodes = row
+    state = parse_state(word)
+    if is_waiting(state, parse_time(end), now):
+        return Listed(parse_id(job_id, "job id"), JobState.PENDING, None), ""
+    return Listed(parse_id(job_id, "job id"), state, parse_time(start)), nodes if state.active else ""

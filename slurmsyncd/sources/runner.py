@@ -1,0 +1,210 @@
+"""Run one command to its end, whatever it does: deadline, output limit, no shell, no pipes."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import resource
+import signal
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Final
+
+import anyio
+
+from slurmsyncd.errors import SourceUnavailable
+from slurmsyncd.slurm.scalars import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from anyio.abc import Process
+
+_STDERR_LIMIT: Final = 4096
+_REAP_S: Final = 5.0
+_DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class CommandFailed(SourceUnavailable):
+    """
+    A command ran and did not succeed.
+
+    Attributes:
+        exit_code: None if it was killed.
+        stderr: What it said, printable.
+    """
+
+    def __init__(self, message: str, *, exit_code: int | None, stderr: str) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.stderr = stderr
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """
+    What a command printed.
+
+    Attributes:
+        data: Standard output, mapped from its file.
+        stderr: The beginning of standard error, printable.
+    """
+
+    data: bytes | mmap.mmap
+    stderr: str
+
+    @property
+    def text(self) -> str:
+        """All of standard output as text, for answers that are known to be short."""
+        return self.data[:].decode("utf-8", "replace")
+
+
+@dataclass(slots=True)
+class CommandTally:
+    """What one command has cost so far."""
+
+    calls: int = 0
+    failures: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Tally:
+    """What all commands of a source have cost so far, by name; for metrics."""
+
+    commands: dict[str, CommandTally] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def count(self, name: str) -> Iterator[None]:
+        """Count one call of a command, and its failure if it raises."""
+        tally = self.commands.setdefault(name, CommandTally())
+        tally.calls += 1
+        began = time.monotonic()
+        try:
+            yield
+        except BaseException:
+            tally.failures += 1
+            raise
+        finally:
+            tally.seconds += time.monotonic() - began
+
+
+def minimal_environment(slurm_conf: str = "") -> dict[str, str]:
+    """
+    Give the environment of every command: nothing of ours but PATH.
+
+    Times come as epoch seconds (``SLURM_TIME_FORMAT``), so no zone and no DST can bend them; without our
+    environment no SQUEUE_FORMAT or SACCT_FORMAT can change an answer.
+    """
+    environment = {
+        "PATH": os.environ.get("PATH") or _DEFAULT_PATH,
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+        "SLURM_TIME_FORMAT": "%s",
+    }
+    return environment | {"SLURM_CONF": slurm_conf} if slurm_conf else environment
+
+
+async def run(
+    argv: Sequence[str],
+    *,
+    timeout_s: float,
+    output_limit: int,
+    env: Mapping[str, str],
+    directory: Path | None = None,
+) -> Output:
+    """
+    Run a command and give what it printed.
+
+    Output goes to an unlinked file, not a pipe: a grandchild that keeps it open cannot hold us up, and
+    endless output ends at the file size limit instead of in our memory. The whole process group is gone
+    when this returns, also when it is cancelled.
+
+    Args:
+        argv: No shell is involved.
+        timeout_s: Seconds until the group is killed.
+        output_limit: Bytes that it may print.
+        env: Its whole environment.
+        directory: Where the file is made; None for the system's choice.
+
+    Raises:
+        CommandFailed: It exited non-zero, was killed, or met a limit.
+        SourceUnavailable: It could not be started.
+    """
+    with _spool(directory) as out, _spool(directory) as err:
+        process = await _start(argv, env, out, err)
+        in_time = False
+        try:
+            _limit_output(process.pid, output_limit)
+            with anyio.move_on_after(timeout_s):
+                await process.wait()
+                in_time = True
+        finally:
+            await _end_group(process)
+        stderr = printable(os.pread(err.fileno(), _STDERR_LIMIT, 0), _STDERR_LIMIT)
+        size = os.fstat(out.fileno()).st_size
+        reason = _failure(process.returncode, in_time, size, timeout_s, output_limit)
+        if reason:
+            code = process.returncode if in_time and size < output_limit else None
+            said = f": {stderr[:200]}" if stderr else ""
+            raise CommandFailed(f"{_name(argv)} {reason}{said}", exit_code=code, stderr=stderr)
+        data = mmap.mmap(out.fileno(), size, access=mmap.ACCESS_READ) if size else b""
+        return Output(data, stderr)
+
+
+def _spool(directory: Path | None) -> IO[bytes]:
+    try:
+        return tempfile.TemporaryFile(dir=directory, buffering=0)
+    except OSError as err:
+        raise SourceUnavailable(f"no place for a command's output: {err.strerror} ({directory})") from err
+
+
+async def _start(argv: Sequence[str], env: Mapping[str, str], out: IO[bytes], err: IO[bytes]) -> Process:
+    try:
+        return await anyio.open_process(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            env=env,
+            start_new_session=True,
+        )
+    except OSError as problem:
+        where = f"in PATH={env['PATH']}" if "/" not in argv[0] else f"({argv[0]})"
+        raise SourceUnavailable(
+            f"{_name(argv)} cannot be started: {problem.strerror} {where}; "
+            "set slurm.bin_dir to the directory of Slurm's commands"
+        ) from problem
+
+
+def _limit_output(pid: int, limit: int) -> None:
+    # Set from outside: code between fork and exec would cost a slow and unsafe path of subprocess.
+    with contextlib.suppress(ProcessLookupError):
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, limit))
+
+
+async def _end_group(process: Process) -> None:
+    # Also after a good end: what it left behind in its group is not ours to feed.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    # A process in uninterruptible sleep does not die; it must not take us along.
+    with anyio.move_on_after(_REAP_S, shield=True):
+        await process.wait()
+
+
+def _failure(code: int | None, in_time: bool, size: int, timeout_s: float, output_limit: int) -> str | None:
+    if size >= output_limit or code == -signal.SIGXFSZ:
+        return f"printed more than {output_limit} bytes (slurm.output_limit)"
+    if not in_time:
+        return f"did not end within {timeout_s:g} s (slurm.command_timeout)"
+    if code is not None and code < 0:
+        return f"was killed by signal {-code}"
+    return f"failed with exit code {code}" if code else None
+
+
+def _name(argv: Sequence[str]) -> str:
+    return argv[0].rpartition("/")[2]

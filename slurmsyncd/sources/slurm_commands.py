@@ -1,0 +1,171 @@
+"""Slurm's commands on this host: where they are, what they offer, how they are asked."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import structlog
+
+from slurmsyncd.errors import DecodeError, SourceUnavailable
+from slurmsyncd.slurm.documents import read_records
+from slurmsyncd.slurm.sacct import choose_fields
+from slurmsyncd.slurm.scalars import printable
+from slurmsyncd.sources.runner import CommandFailed, Output, Tally, minimal_environment, run
+
+if TYPE_CHECKING:
+    from msgspec import Raw
+
+    from slurmsyncd.config import SlurmConfig
+    from slurmsyncd.errors import SourceError
+
+PINNED: Final = "v0.0.42"
+"""The one data version that both 24.11 and 26.05 have."""
+
+_VERSION: Final = re.compile(r"([0-9]{2})\.([0-9]{1,2})(?:\.[0-9]+)?", re.ASCII)
+_NOTICES: Final = 200
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """
+    What the installed commands can do.
+
+    Attributes:
+        version: (year, month) of the release; (0, 0) if it does not say.
+        fields: Columns of sacct.
+        json: The data version to ask for; empty for the release's own.
+        filters: squeue's JSON obeys -j and -t; in 22.05 it does not.
+    """
+
+    version: tuple[int, int]
+    fields: tuple[str, ...]
+    json: str
+    filters: bool
+
+
+class Notices:
+    """Say each thing once; foreign text must not fill the log, nor our memory."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+        self._down: set[str] = set()
+
+    def once(self, event: str, text: str, **context: str) -> None:
+        """Log a warning unless this text was logged before."""
+        if text and text not in self._said and len(self._said) < _NOTICES:
+            self._said.add(text)
+            log.warning(event, text=printable(text), **context)
+
+    def availability(self, part: str, failure: SourceError | None) -> None:
+        """Log that a part of Slurm stopped answering, or answers again; nothing while it stays so (S1)."""
+        if failure and part not in self._down:
+            self._down.add(part)
+            log.warning("source_unavailable", part=part, reason=str(failure))
+        elif not failure and part in self._down:
+            self._down.remove(part)
+            log.info("source_answers_again", part=part)
+
+
+class SlurmCommands:
+    """
+    Asks Slurm by its commands.
+
+    Attributes:
+        tally: What was asked and what it cost.
+        notices: What was said once.
+    """
+
+    def __init__(self, config: SlurmConfig, *, slurm_conf: str = "", directory: Path | None = None) -> None:
+        self.tally = Tally()
+        self.notices = Notices()
+        self._config = config
+        self._env = minimal_environment(slurm_conf)
+        self._directory = directory
+        self._offers: Offers | None = None
+        self._probing = anyio.Lock()
+
+    async def run(self, name: str, *arguments: str) -> Output:
+        """
+        Run a command of Slurm.
+
+        Raises:
+            SourceUnavailable: It did not answer; what the commands offer is looked up again next time.
+        """
+        path = str(Path(self._config.bin_dir) / name) if self._config.bin_dir else name
+        try:
+            with self.tally.count(name):
+                output = await run(
+                    [path, *arguments],
+                    timeout_s=self._config.command_timeout,
+                    output_limit=self._config.output_limit * 1024 * 1024,
+                    env=self._env,
+                    directory=self._directory,
+                )
+        except SourceUnavailable as err:
+            if not is_forgotten(err):
+                self._offers = None
+            raise
+        self.notices.once("slurm_warns", output.stderr, command=name)
+        return output
+
+    async def records(self, key: str, name: str, *arguments: str) -> list[Raw]:
+        """
+        Ask a command for JSON and give its records, undecoded.
+
+        Raises:
+            SourceUnavailable: No answer.
+            DecodeError: No such document.
+        """
+        offers = await self.offers()
+        json = f"--json={offers.json}" if offers.json else "--json"
+        output = await self.run(name, *arguments, json)
+        if not output.data and offers.json:
+            # Some releases print nothing, exit code 0, for a version that they claim to offer.
+            self.notices.once("data_version_fails", f"{name} {json} prints nothing")
+            output = await self.run(name, *arguments, "--json")
+        try:
+            return read_records(output.data, key)
+        except DecodeError as err:
+            raise DecodeError(f"{name} --json: {err}") from err
+
+    async def offers(self) -> Offers:
+        """
+        Give what the commands can do; asked anew after a failure, since Slurm may have been upgraded.
+
+        Raises:
+            SourceUnavailable: A command is missing or does not work.
+        """
+        async with self._probing:
+            self._offers = self._offers or await self._probe()
+            return self._offers
+
+    async def _probe(self) -> Offers:
+        version = _VERSION.search((await self.run("sacct", "--version")).text)
+        fields = choose_fields((await self.run("sacct", "--helpformat")).text)
+        versions = await self._data_versions()
+        return Offers(
+            version=(int(version[1]), int(version[2])) if version else (0, 0),
+            fields=fields,
+            json=PINNED if PINNED in versions else "",
+            filters=bool(versions),
+        )
+
+    async def _data_versions(self) -> frozenset[str]:
+        try:
+            output = await self.run("squeue", "--json=list")
+        except CommandFailed as err:
+            if err.exit_code is None:
+                raise
+            return frozenset()  # 22.05: "option '--json' doesn't allow an argument"
+        return frozenset(line.rpartition("/")[2].strip() for line in output.text.splitlines() if "/" in line)
+
+
+def is_forgotten(err: SourceUnavailable) -> bool:
+    """Tell squeue's failure for a single id that slurmctld no longer knows from an outage."""
+    return isinstance(err, CommandFailed) and bool(err.exit_code) and "Invalid job id" in err.stderr
