@@ -14,7 +14,7 @@ from slurmsyncd import __version__
 from slurmsyncd.config import ClusterConfig
 from slurmsyncd.delivery import DeliveryPolicy
 from slurmsyncd.errors import ConfigError, SourceUnavailable
-from slurmsyncd.host.pidfile import PidFile
+from slurmsyncd.host.pidfile import pid_file
 from slurmsyncd.host.sdnotify import Manager, inherited_sockets
 from slurmsyncd.host.secretfile import read_secret
 from slurmsyncd.model import Step
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from slurmsyncd.config import Config, HookConfig, SinkConfig
     from slurmsyncd.model import Hint, Plan
+    from slurmsyncd.ports import Source
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +74,7 @@ async def serve(config: Config, reread: Callable[[], Config]) -> None:
     manager = Manager()
     inherited = inherited_sockets()
     following: Config | None = config
-    with PidFile(config.daemon.pid_file), ExitStack() as stack:
+    with pid_file(config.daemon.pid_file), ExitStack() as stack:
         sockets = _open_sockets(config.hook, inherited)
         for sock in sockets:
             stack.callback(sock.close)
@@ -89,7 +90,7 @@ async def once(config: Config) -> int:
     Returns:
         0: Slurm answered and nothing that is due is left. 75: Slurm or a sink did not do its part.
     """
-    with PidFile(config.daemon.pid_file), closing(_Loops(config, Manager({}))) as loops:
+    with pid_file(config.daemon.pid_file), closing(_Loops(config, Manager({}))) as loops:
         looked = await loops.look_once()
         sent = await loops.drain_once()
     return 0 if looked and sent else 75
@@ -109,7 +110,7 @@ class _Loops:
         self._recovered = opened.recovered
         self._thread = StoreThread()
         self._wakeups: dict[str, Wakeup] = {}
-        self._sources: list[CommandSource] = []
+        self._sources: list[Source] = []
         self._deliveries = [self._delivery(sink) for sink in config.sinks.values()]
 
     def close(self) -> None:
@@ -186,7 +187,8 @@ class _Loops:
         daemon = self._config.daemon
         clusters = self._config.clusters or await self._discover(patient=patient)
         self._sources = [
-            CommandSource(each, self._config.slurm, daemon.state_dir) for each in clusters.values()
+            CommandSource(name, self._config.slurm, slurm_conf=each.slurm_conf, directory=daemon.state_dir)
+            for name, each in clusters.items()
         ]
         checkpoint = Checkpoint(daemon.lastrun_file, self._store, self._thread, clusters)
         if not self._recovered:  # else the whole look-back has to be read again
@@ -209,7 +211,7 @@ class _Loops:
         said = False
         while True:
             try:
-                name = await discover(self._config.slurm, self._config.daemon.state_dir)
+                found = await discover(self._config.slurm, directory=self._config.daemon.state_dir)
             except SourceUnavailable as err:
                 if not patient:
                     raise
@@ -218,7 +220,8 @@ class _Loops:
                 said = True
                 await anyio.sleep(min(10.0, self._config.daemon.poll_interval))
             else:
-                return {name: ClusterConfig(name=name)}
+                log.info("slurm_found", cluster=found.cluster, release=found.version)
+                return {found.cluster: ClusterConfig(name=found.cluster)}
 
     def _delivery(self, sink: SinkConfig) -> Delivery:
         policy = DeliveryPolicy(
@@ -266,7 +269,7 @@ class _Loops:
         keep_s = self._config.daemon.max_span + 86400.0
         while True:
             await anyio.sleep(HOUSEKEEPING_S)
-            await self._thread(self._store.check_files)
+            await self._thread(self._store.integrity)
             await self._thread(self._store.prune, time.time(), keep_s)
 
     async def _ping(self) -> None:

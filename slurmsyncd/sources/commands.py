@@ -86,24 +86,27 @@ class CommandSource:
         """What was asked of Slurm and what it cost, by command."""
         return self._commands.tally
 
-    async def look(self, since: int, until: int) -> Observation:
+    async def look(self, since: int, until: int, *, listing: bool = True) -> Observation:
         """
         List what the controller holds and what ended from ``since`` on, at most one slice of it.
 
         A wider window is not read at once: ``through`` says how far this look came; call again from there
-        while it is before ``until``.
+        while it is before ``until``, without ``listing``.
 
         Raises:
-            SourceUnavailable: Neither half answered.
+            SourceUnavailable: Nothing that was asked for answered.
         """
         now = int(self._now())
         since = max(since, _EARLIEST)
         through = max(since, min(until, since + int(self._config.slice)))
-        listed, found = await _both(lambda: self._list(now), lambda: self._window(since, through))
+        listed, found = await _both(
+            lambda: self._list(now) if listing else _nothing(), lambda: self._window(since, through)
+        )
         self._say("controller", listed)
         self._say("accounting", found)
-        if isinstance(listed, SourceError) and isinstance(found, SourceError):
-            raise SourceUnavailable(f"{listed}; {found}") from found
+        trouble = tuple(str(half) for half in (listed, found) if isinstance(half, SourceError))
+        if len(trouble) == 1 + listing:
+            raise SourceUnavailable("; ".join(trouble))
         reached = None if isinstance(found, SourceError) else through
         found = _Found() if isinstance(found, SourceError) else found
         return Observation(
@@ -114,6 +117,7 @@ class CommandSource:
             through=reached,
             never_started=found.never_started,
             set_aside=found.set_aside,
+            trouble=trouble,
         )
 
     async def ask(self, questions: Questions) -> Answers:
@@ -137,6 +141,7 @@ class CommandSource:
             details=None if isinstance(details, SourceError) else tuple(newest(details.jobs)),
             accounting=None if isinstance(runs, SourceError) else tuple(newest(runs.jobs)),
             set_aside=sum(half.set_aside for half in (details, runs) if isinstance(half, _Found)),
+            trouble=tuple(map(str, failures)),
         )
 
     async def node_states(self) -> tuple[NodeState, ...]:
@@ -290,6 +295,10 @@ class CommandSource:
 
     def _set_aside(self, err: DecodeError) -> None:
         self._commands.notices.once("record_set_aside", str(err))
+
+
+async def _nothing() -> None:
+    """Stand in for a half that is not asked."""
 
 
 def newest(jobs: Iterable[Job]) -> Iterator[Job]:

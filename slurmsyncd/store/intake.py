@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from slurmsyncd.store.database import Database
 
 _OPEN = "SELECT job_id, start_at FROM run WHERE cluster = ? AND phase = 'started'"
+_RUNS = "SELECT start_at, phase FROM run WHERE job_id = ? AND cluster = ?"
 _ONE = "SELECT id, phase FROM run WHERE job_id = ? AND start_at = ? AND cluster = ?"
 _NEW_RUN = """
     INSERT INTO run (cluster, job_id, start_at, phase) VALUES (?, ?, ?, 'started') ON CONFLICT DO NOTHING
@@ -40,13 +41,12 @@ def cursor(database: Database, cluster: str) -> int | None:
     return rows[0][0] if rows else None
 
 
-def known(database: Database, cluster: str, keys: Iterable[RunKey]) -> dict[RunKey, Phase]:
-    """Give the open runs of a cluster, and those of ``keys`` that are known."""
+def known(database: Database, cluster: str, job_ids: Iterable[int]) -> dict[RunKey, Phase]:
+    """Give the open runs of a cluster, and every known run of ``job_ids``."""
     found = {RunKey(cluster, *row): Phase.STARTED for row in database.rows(_OPEN, (cluster,))}
-    for key in keys:
-        if key.cluster == cluster and key not in found:
-            for _, phase in database.rows(_ONE, (key.job_id, key.start_at, cluster)):
-                found[key] = Phase(phase)
+    for job_id in set(job_ids):
+        for start_at, phase in database.rows(_RUNS, (job_id, cluster)):
+            found[RunKey(cluster, job_id, start_at)] = Phase(phase)
     return found
 
 

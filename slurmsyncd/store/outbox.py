@@ -35,8 +35,7 @@ _DUE = """
     WHERE d.sink = ? AND d.step = ? AND d.due_at <= ? ORDER BY d.due_at, d.id LIMIT ?
 """
 _NEXT = """
-    SELECT id, due_at FROM delivery
-    WHERE sink = ? AND step = ? AND due_at IS NOT NULL ORDER BY due_at LIMIT ?
+    SELECT due_at FROM delivery WHERE sink = ? AND step = ? AND due_at IS NOT NULL ORDER BY due_at LIMIT 1
 """
 _STATE = """
     SELECT step, state, due_at, waiting_since, start_attempts, stop_attempts,
@@ -80,42 +79,27 @@ class Position(NamedTuple):
 
 
 def due(
-    database: Database,
-    sink: str,
-    now: float,
-    *,
-    limit: int,
-    in_flight: Collection[int],
-    steps: Sequence[Step],
+    database: Database, sink: str, step: Step, now: float, *, limit: int, in_flight: Collection[int]
 ) -> list[Entry]:
     """Give what may be told now, oldest due first; damaged records are set dead on the way."""
-    found: list[tuple[float, Entry]] = []
+    found: list[Entry] = []
     damaged: list[tuple[int, Step, Dead]] = []
-    for step in steps:
-        for row in database.rows(_DUE, (sink, step.value, now, limit + len(in_flight))):
-            if row[0] in in_flight:
-                continue
-            try:
-                found.append((row[1], _entry(sink, step, row)))
-            except DamagedBody as err:
-                damaged.append((row[0], step, Dead(DAMAGED, f"{RunKey(*row[5:8])}: {err}")))
+    for row in database.rows(_DUE, (sink, step.value, now, limit + len(in_flight))):
+        if row[0] in in_flight:
+            continue
+        try:
+            found.append(_entry(sink, step, row))
+        except DamagedBody as err:
+            damaged.append((row[0], step, Dead(DAMAGED, f"{RunKey(*row[5:8])}: {err}")))
     if damaged:
         _bury(database, damaged, now)
-    found.sort(key=lambda pair: (pair[0], pair[1].id))
-    return [entry for _, entry in found[:limit]]
+    return found[:limit]
 
 
-def next_due_at(
-    database: Database, sink: str, in_flight: Collection[int], steps: Sequence[Step]
-) -> float | None:
-    """Give when the next entry that is not in flight is due, None if nothing waits."""
-    times = [
-        due_at
-        for step in steps
-        for id_, due_at in database.rows(_NEXT, (sink, step.value, 1 + len(in_flight)))
-        if id_ not in in_flight
-    ]
-    return min(times, default=None)
+def next_due_at(database: Database, sink: str, step: Step) -> float | None:
+    """Give when the next entry is due, None if nothing waits."""
+    rows = database.rows(_NEXT, (sink, step.value))
+    return rows[0][0] if rows else None
 
 
 def carry_out(con: sqlite3.Connection, id_: int, step: Step, verdict: Verdict, now: float) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slurmsyncd.model import Step
 from slurmsyncd.store import desk, intake, outbox
 
 if TYPE_CHECKING:
@@ -12,11 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from slurmsyncd.delivery import Verdict
-    from slurmsyncd.model import Entry, Phase, Plan, RunKey
+    from slurmsyncd.model import Entry, Phase, Plan, RunKey, Step
     from slurmsyncd.store.database import Database
     from slurmsyncd.store.desk import Counts, Delivery, Story
-
-_STEPS = tuple(Step)
 
 
 class SqliteStore:
@@ -41,9 +38,9 @@ class SqliteStore:
         """Put the position where it is wanted, also back: the way to look at a span again."""
         self._db.take_in(lambda con: con.execute("REPLACE INTO cursor VALUES (?, ?)", (cluster, at)))
 
-    def known(self, cluster: str, keys: Iterable[RunKey] = ()) -> dict[RunKey, Phase]:
-        """Give all runs of the cluster that have not stopped, and those of ``keys`` that are known."""
-        return intake.known(self._db, cluster, keys)
+    def known(self, cluster: str, job_ids: Iterable[int] = ()) -> dict[RunKey, Phase]:
+        """Give all runs of the cluster that have not stopped, and every known run of ``job_ids``."""
+        return intake.known(self._db, cluster, job_ids)
 
     def record(self, plan: Plan, now: float) -> int:
         """
@@ -61,35 +58,25 @@ class SqliteStore:
         return self._db.take_in(lambda con: intake.record(con, plan, self._sinks, now))
 
     def due(
-        self,
-        sink: str,
-        now: float,
-        limit: int,
-        in_flight: Iterable[int] = (),
-        *,
-        step: Step | None = None,
+        self, sink: str, step: Step, now: float, limit: int, in_flight: Iterable[int] = ()
     ) -> list[Entry]:
         """
-        Give what the sink may be told now, oldest due first, without what is ``in_flight``.
+        Give the steps of one kind that the sink may be told now, oldest due first, not ``in_flight``.
 
         A record that is damaged is never given: its delivery goes to the dead letters, the others go on.
 
         Args:
             sink: Its name.
+            step: Starts and stops are drained apart: a sink slow with stops keeps taking starts.
             now: Epoch seconds.
             limit: At most so many.
             in_flight: Ids of entries under way.
-            step: Only this step, so that a sink slow with stops keeps taking starts; None: both.
         """
-        steps = _STEPS if step is None else (step,)
-        return outbox.due(self._db, sink, now, limit=limit, in_flight=frozenset(in_flight), steps=steps)
+        return outbox.due(self._db, sink, step, now, limit=limit, in_flight=frozenset(in_flight))
 
-    def next_due_at(
-        self, sink: str, in_flight: Iterable[int] = (), *, step: Step | None = None
-    ) -> float | None:
-        """Give when the sink's next entry not in flight is due (epoch seconds), None if nothing waits."""
-        steps = _STEPS if step is None else (step,)
-        return outbox.next_due_at(self._db, sink, frozenset(in_flight), steps)
+    def next_due_at(self, sink: str, step: Step) -> float | None:
+        """Give when the sink's next entry of that kind is due (epoch seconds), None if nothing waits."""
+        return outbox.next_due_at(self._db, sink, step)
 
     def settle(self, verdicts: Sequence[tuple[Entry, Verdict]], now: float) -> None:
         """
