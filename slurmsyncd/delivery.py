@@ -56,10 +56,11 @@ class DeliveryPolicy:
     Attributes:
         backoff_s: First wait after a failed attempt; doubles up to ``backoff_max_s``.
         park_s: Between attempts of a parked entry.
-        park_after: Failed attempts of one entry after which it is parked.
+        park_after: Attempts of one entry without success after which it is parked.
         stop_hold_s: A stop is not sent before its start has been acknowledged this long.
         not_yet_s: Wait after NOT_YET.
-        rewinds: How often a start is sent again because its stop found nothing.
+        rewinds: Attempts of a stop up to which its start is sent again at once if the stop finds nothing;
+            after that it is sent again as slowly as what is parked.
     """
 
     backoff_s: float = 1.0
@@ -136,14 +137,18 @@ def judge(entry: Entry, outcome: Outcome, policy: DeliveryPolicy, *, now: float,
             return Done(at=now, next_at=now + hold, reason=reason)
         case Result.SINK_DOWN:
             return Retry(now, reason, detail, charged=False)
-        case Result.NOT_YET:
+        case Result.NOT_YET if entry.attempts + 1 < policy.park_after:
             return Retry(now + policy.not_yet_s, reason, detail)
+        case Result.NOT_YET:
+            return Park(now + _spread(policy.park_s, dice), reason, detail)
         case Result.CURABLE:
             return Park(now + _spread(policy.park_s, dice), reason, detail)
         case Result.START_MISSING if entry.attempts < policy.rewinds:
             return Rewind(now, reason)
         case Result.START_MISSING:
-            return Park(now + _spread(policy.park_s, dice), reason, detail)
+            # Slowly, but never not at all: an outage uses up attempts too, and what comes back after it
+            # may be a backup without the run. Parking the stop alone would keep it missing for ever.
+            return Rewind(now + _spread(policy.park_s, dice), reason)
         case Result.REFUSED:
             return Dead(reason, detail)
         case Result.FAILED:

@@ -1,0 +1,154 @@
+"""What becomes of a delivery after an attempt."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slurmsyncd.delivery import (
+    Dead,
+    DeliveryPolicy,
+    Done,
+    Outcome,
+    Park,
+    Result,
+    Retry,
+    Rewind,
+    Verdict,
+    backoff,
+    judge,
+)
+from slurmsyncd.model import Entry, Job, JobState, RunKey, Step
+
+POLICY = DeliveryPolicy()
+NOW = 1_700_000_000.0
+DICE = st.floats(0, 1, exclude_max=True)
+
+
+def entry(step: Step = Step.START, attempts: int = 0) -> Entry:
+    run = Job(key=RunKey("demo", 1, 1_600_000_000), state=JobState.COMPLETED, end_at=1_600_000_060)
+    return Entry(
+        id=1, sink="cc", step=step, start=run, stop=run if step is Step.STOP else None, attempts=attempts
+    )
+
+
+def verdict(
+    result: Result,
+    *,
+    step: Step = Step.START,
+    attempts: int = 0,
+    dice: float = 0.5,
+    asked: float | None = None,
+) -> Verdict:
+    outcome = Outcome(result=result, reason="why", detail="what was said", retry_after_s=asked)
+    return judge(entry(step, attempts), outcome, POLICY, now=NOW, dice=dice)
+
+
+@pytest.mark.parametrize("result", [Result.ACCEPTED, Result.ALREADY_THERE])
+def test_h24_the_stop_is_held_back_from_the_acknowledged_start(result: Result) -> None:
+    """A settled start lets its stop go only after the backend's commit interval and a margin."""
+    assert verdict(result) == Done(at=NOW, next_at=NOW + POLICY.stop_hold_s, reason="why")
+
+
+@pytest.mark.parametrize("result", [Result.ACCEPTED, Result.ALREADY_THERE])
+def test_a_settled_stop_is_the_end(result: Result) -> None:
+    """Nothing is held back after a stop."""
+    assert verdict(result, step=Step.STOP) == Done(at=NOW, next_at=NOW, reason="why")
+
+
+def test_h1_the_sinks_trouble_is_charged_to_no_entry() -> None:
+    """An unreachable sink uses up no attempt, however many there were."""
+    for attempts in (0, 100):
+        assert verdict(Result.SINK_DOWN, attempts=attempts) == Retry(
+            NOW, "why", "what was said", charged=False
+        )
+
+
+def test_h7_a_refusal_is_a_dead_letter_with_its_reason() -> None:
+    """What will never be taken is not tried again."""
+    assert verdict(Result.REFUSED) == Dead("why", "what was said")
+
+
+def test_what_an_admin_can_cure_is_parked() -> None:
+    """It comes back within half an interval around the interval."""
+    found = verdict(Result.CURABLE)
+    assert isinstance(found, Park)
+    assert found.at - NOW == pytest.approx(POLICY.park_s)
+
+
+@given(dice=DICE)
+def test_parked_entries_come_back_spread(dice: float) -> None:
+    """Entries parked at one moment do not come back as one burst."""
+    found = verdict(Result.CURABLE, dice=dice)
+    assert isinstance(found, Park)
+    assert 0.75 * POLICY.park_s <= found.at - NOW <= 1.25 * POLICY.park_s
+
+
+def test_h8_an_entry_that_keeps_failing_is_parked_and_never_dead() -> None:
+    """After the last of its quick attempts an entry is tried slowly, for ever."""
+    kinds = [type(verdict(Result.FAILED, attempts=count)) for count in range(40)]
+    assert kinds == [Retry] * (POLICY.park_after - 1) + [Park] * (41 - POLICY.park_after)
+
+
+def test_waiting_for_the_commit_tick_has_an_end() -> None:
+    """A backend that always says "not yet" is asked each interval, then slowly."""
+    assert verdict(Result.NOT_YET) == Retry(NOW + POLICY.not_yet_s, "why", "what was said")
+    assert isinstance(verdict(Result.NOT_YET, attempts=POLICY.park_after), Park)
+
+
+def test_h11_a_missing_start_is_sent_again_at_once_and_then_slowly() -> None:
+    """A run that the backend lost is rebuilt; if it is lost again and again, without a busy loop."""
+    assert verdict(Result.START_MISSING, step=Step.STOP) == Rewind(NOW, "why")
+    late = verdict(Result.START_MISSING, step=Step.STOP, attempts=POLICY.rewinds)
+    assert isinstance(late, Rewind)
+    assert late.at - NOW >= 0.75 * POLICY.park_s
+
+
+@pytest.mark.parametrize(
+    ("asked", "at_least", "at_most"),
+    [(None, 0.1, 1.0), (20.0, 20.0, 20.0), (0.0, 0.1, 1.0), (-5.0, 0.1, 1.0), (1e12, 300.0, 300.0)],
+)
+def test_h13_retry_after_is_obeyed_up_to_the_cap(
+    asked: float | None, at_least: float, at_most: float
+) -> None:
+    """The backend may make us wait longer than we would, but not for ever, and not less."""
+    found = verdict(Result.FAILED, asked=asked)
+    assert isinstance(found, Retry)
+    assert at_least <= found.at - NOW <= at_most
+
+
+@given(failures=st.integers(0, 10_000), dice=DICE)
+def test_backoff_stays_between_its_bounds(failures: int, dice: float) -> None:
+    """No number of failures makes a busy loop, an overflow, or a wait beyond the cap."""
+    assert 0.1 * POLICY.backoff_s <= backoff(failures, POLICY, dice=dice) <= POLICY.backoff_max_s
+
+
+def test_backoff_doubles() -> None:
+    """With the same dice each failure doubles the wait until the cap."""
+    waits = [backoff(count, POLICY, dice=0.5) for count in range(12)]
+    assert waits[:4] == pytest.approx([0.55, 1.1, 2.2, 4.4])
+    assert waits[-1] == pytest.approx(0.55 * POLICY.backoff_max_s)
+
+
+@given(
+    result=st.sampled_from(Result),
+    step=st.sampled_from(Step),
+    attempts=st.integers(0, 100),
+    dice=DICE,
+    asked=st.none() | st.floats(0, 1e12),
+)
+def test_i2_nothing_is_dropped(
+    result: Result, step: Step, attempts: int, dice: float, asked: float | None
+) -> None:
+    """Every outcome settles the step, plans an attempt that is not in the past, or leaves a dead letter."""
+    found = verdict(result, step=step, attempts=attempts, dice=dice, asked=asked)
+    match found:
+        case Retry(at) | Park(at) | Rewind(at):
+            assert NOW <= at <= NOW + 1.25 * POLICY.park_s
+        case Done(at, next_at):
+            assert result in (Result.ACCEPTED, Result.ALREADY_THERE)
+            assert at <= next_at
+        case Dead(reason, detail):
+            assert result is Result.REFUSED
+            assert (reason, detail) == ("why", "what was said")
