@@ -121,8 +121,13 @@ _FAILURES = {
 def _anywhere(sent: Sent, answer: Answer) -> Outcome | None:
     """Judge what means the same for every request; None for the rest."""
     match answer.status:
-        case 401 | 403:
+        case 401:
             return _outcome(answer, Result.SINK_DOWN, "credentials", alarm=True)
+        case 403 if _error(answer) is not None:
+            return _outcome(answer, Result.SINK_DOWN, "credentials", alarm=True)
+        case 403:
+            # A filter in between that dislikes one script must not stop all runs.
+            return _outcome(answer, Result.FAILED, "http_403", alarm=True)
         case 429:
             return _outcome(answer, Result.SINK_DOWN, "http_429")
         case 503 if answer.retry_after_s is not None:
