@@ -71,7 +71,7 @@ def main(argv: "list[str]") -> None:
 
 def _say(argv: "list[str]", text: str) -> None:
     if "--verbose" in argv and sys.stderr is not None:
-        sys.stderr.write("slurmsyncd notify: " + text + "\n")
+        sys.stderr.write("slurmsyncd notify: " + " ".join(text.split()) + "\n")
         sys.stderr.flush()
 
 

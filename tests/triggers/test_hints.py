@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -84,10 +86,8 @@ def test_k11_a_secret_has_to_match() -> None:
 @example(b"slurmsyncd/1 =\n")
 def test_k7_any_bytes_are_a_hint_or_refused(data: bytes) -> None:
     """Whatever comes in, the answer is a hint or a HintError, never another exception."""
-    try:
+    with suppress(HintError):
         parse_hint(data)
-    except HintError as err:
-        assert str(err).isalpha()
 
 
 @given(

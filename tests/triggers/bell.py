@@ -1,0 +1,69 @@
+"""A daemon's hook side on real sockets."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from slurmsyncd.config import HookConfig
+from slurmsyncd.triggers.hook import Hook, open_hook
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
+
+    from slurmsyncd.model import Hint
+
+SECRET = "sesame-sesame-00"
+
+
+class Bell:
+    """A running listener and the hints that got through."""
+
+    def __init__(self, hints: list[Hint], hook: Hook, path: Path) -> None:
+        self.hints = hints
+        self.hook = hook
+        self.path = path
+
+    @property
+    def port(self) -> int:
+        return int(self.hook.sockets[-1].getsockname()[1])
+
+    async def received(self, count: int) -> None:
+        """Return when so many messages have come in, whatever became of them."""
+        with anyio.fail_after(20):
+            while self.hook.counts().received < count:  # noqa: ASYNC110 - the daemon has no need of an event here
+                await anyio.sleep(0.005)
+
+
+@asynccontextmanager
+async def listening(
+    path: Path, *, inherited: Mapping[str, Any] | None = None, **settings: Any
+) -> AsyncIterator[Bell]:
+    hints: list[Hint] = []
+    config = HookConfig(socket=f"unix:{path}", **{"allow_users": (), **settings})
+    hook = open_hook(config, hints.append, inherited=inherited or {})
+    async with anyio.create_task_group() as group:
+        group.start_soon(hook.serve)
+        yield Bell(hints, hook, path)
+        group.cancel_scope.cancel()
+
+
+def write_secret(directory: Path) -> str:
+    """Give the path of a file with SECRET."""
+    file = directory / "secret"
+    file.write_text(SECRET + "\n")
+    file.chmod(0o600)
+    return str(file)
+
+
+def make_run_dir(directory: Path) -> Path:
+    """Make a directory as /run/slurmsyncd is: ours, and others may look into it (and get there)."""
+    found = directory / "run"
+    found.mkdir(mode=0o755)
+    for parent in (directory, *directory.parents[:2]):
+        if parent.owner() == found.owner() and parent.name.startswith(("pytest-", "test_")):
+            parent.chmod(0o711)
+    return found
