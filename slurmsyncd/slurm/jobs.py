@@ -77,6 +77,7 @@ class _Record(Struct):
 
 
 _DECODER: Final = msgspec.json.Decoder(_Record)
+_CLOCKS_APART_S: Final = 30
 
 
 class Detail(Struct, frozen=True):
@@ -135,10 +136,11 @@ def is_waiting(state: JobState, end: int | None, now: int) -> bool:
     Tell whether a record of the controller speaks of a run that has not begun.
 
     After a requeue the record belongs to the next run while the nodes are still being cleared: it is
-    COMPLETING, its start is the time of the requeue, and its end a forecast in the future.
+    COMPLETING, its start is the time of the requeue, and its end a forecast in the future (JSON) or ``N/A``
+    (text). The forecast is a time limit away, so at least a minute.
     """
     if state is JobState.COMPLETING:
-        return end is None or end > now
+        return end is None or end > now + _CLOCKS_APART_S
     return state in (JobState.PENDING, JobState.REQUEUED, JobState.REVOKED)
 
 

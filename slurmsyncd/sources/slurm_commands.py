@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from msgspec import Raw
 
     from slurmsyncd.config import SlurmConfig
-    from slurmsyncd.errors import SourceError
 
 PINNED: Final = "v0.0.42"
 """The one data version that both 24.11 and 26.05 have."""
@@ -54,22 +53,12 @@ class Notices:
 
     def __init__(self) -> None:
         self._said: set[str] = set()
-        self._down: set[str] = set()
 
     def once(self, event: str, text: str, **context: str) -> None:
         """Log a warning unless this text was logged before."""
         if text and text not in self._said and len(self._said) < _NOTICES:
             self._said.add(text)
             log.warning(event, text=printable(text), **context)
-
-    def availability(self, part: str, failure: SourceError | None) -> None:
-        """Log that a part of Slurm stopped answering, or answers again; nothing while it stays so (S1)."""
-        if failure and part not in self._down:
-            self._down.add(part)
-            log.warning("source_unavailable", part=part, reason=str(failure))
-        elif not failure and part in self._down:
-            self._down.remove(part)
-            log.info("source_answers_again", part=part)
 
 
 class SlurmCommands:

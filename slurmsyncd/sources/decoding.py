@@ -1,0 +1,179 @@
+"""Slurm's answers record by record, without stalling the loop; a bad record is set aside alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from anyio.lowlevel import checkpoint
+
+from slurmsyncd.errors import DecodeError
+from slurmsyncd.model import Job, Listed, NodeState
+from slurmsyncd.slurm.hostlist import expand_hostlist
+from slurmsyncd.slurm.jobs import Detail, read_detail
+from slurmsyncd.slurm.nodes import read_node
+from slurmsyncd.slurm.rows import Rows
+from slurmsyncd.slurm.sacct import NoRun, read_run
+from slurmsyncd.slurm.squeue import WIDTH, read_listed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+
+    from msgspec import Raw
+
+    from slurmsyncd.slurm.rows import Text
+    from slurmsyncd.sources.slurm_commands import Notices
+
+    T = TypeVar("T")
+
+_BREATH: Final = 200
+"""Records decoded before the loop may turn: some 2 ms."""
+
+
+@dataclass(slots=True)
+class Listing:
+    """
+    The controller's listing.
+
+    Attributes:
+        held: Host list → active jobs that hold these nodes.
+    """
+
+    listed: list[Listed] = field(default_factory=list)
+    held: Counter[str] = field(default_factory=Counter)
+    set_aside: int = 0
+
+
+@dataclass(slots=True)
+class Runs:
+    """Runs, and how many records were none or not understood."""
+
+    jobs: list[Job] = field(default_factory=list)
+    never_started: int = 0
+    set_aside: int = 0
+
+
+@dataclass(slots=True)
+class Details:
+    """Runs as the controller shows them, and how many records or parts of them were not understood."""
+
+    details: list[Detail] = field(default_factory=list)
+    set_aside: int = 0
+
+
+async def decode_listing(text: Text, token: str, now: int, notices: Notices) -> Listing:
+    """
+    Decode squeue's text.
+
+    Raises:
+        DecodeError: It is cut, or none.
+    """
+    found = Listing()
+    rows = Rows(text, token.encode(), WIDTH)
+    async for row in _breathe(rows):
+        try:
+            job, hosts = read_listed(row, now=now)
+        except DecodeError as err:
+            found.set_aside += 1
+            notices.once("record_set_aside", str(err))
+            continue
+        found.listed.append(job)
+        if hosts:
+            found.held[hosts] += 1
+    found.set_aside += rows.set_aside
+    _refuse_cut(rows, "squeue")
+    return found
+
+
+async def decode_runs(text: Text, token: str, fields: Sequence[str], cluster: str, notices: Notices) -> Runs:
+    """
+    Decode sacct's text.
+
+    Raises:
+        DecodeError: It is cut, or none; accounting must not be taken for complete.
+    """
+    found = Runs()
+    flaws: list[str] = []
+    rows = Rows(text, token.encode(), len(fields))
+    async for row in _breathe(rows):
+        try:
+            run = read_run(dict(zip(fields, row, strict=True)), cluster, flaws)
+        except DecodeError as err:
+            found.set_aside += 1
+            notices.once("record_set_aside", str(err))
+            continue
+        if isinstance(run, Job):
+            found.jobs.append(run)
+        found.never_started += run is NoRun.NEVER_STARTED
+    found.set_aside += rows.set_aside + len(flaws)
+    for flaw in flaws:
+        notices.once("part_set_aside", flaw)
+    _refuse_cut(rows, "sacct")
+    return found
+
+
+async def decode_details(
+    records: Iterable[Raw], wanted: frozenset[int], cluster: str, now: int, notices: Notices
+) -> Details:
+    """Decode those records of squeue's JSON that were asked for and have started."""
+    found = Details()
+    async for record in _breathe(records):
+        try:
+            detail = read_detail(record, cluster, now=now)
+        except DecodeError as err:
+            found.set_aside += 1
+            notices.once("record_set_aside", str(err))
+            continue
+        if detail and detail.job.key.job_id in wanted:
+            found.details.append(detail)
+            found.set_aside += len(detail.flaws)
+            for flaw in detail.flaws:
+                notices.once("part_set_aside", flaw)
+    return found
+
+
+async def decode_nodes(
+    records: Iterable[Raw], held: Mapping[str, int], notices: Notices
+) -> tuple[NodeState, ...]:
+    """Decode nodes, with the number of jobs that hold each."""
+    jobs: Counter[str] = Counter()
+    states = []
+    for hosts, count in held.items():
+        try:
+            jobs.update(dict.fromkeys(expand_hostlist(hosts), count))
+        except DecodeError as err:
+            notices.once("record_set_aside", str(err))
+    async for record in _breathe(records):
+        try:
+            states.append(read_node(record, jobs))
+        except DecodeError as err:
+            notices.once("record_set_aside", str(err))
+    return tuple(states)
+
+
+def newest(jobs: Iterable[Job]) -> tuple[Job, ...]:
+    """Give each run once: of records of the same run, the one that knows its end, then the later (S20)."""
+    best: dict[object, Job] = {}
+    for job in jobs:
+        known = best.get(job.key)
+        if known is None or _rank(job) >= _rank(known):
+            best[job.key] = job
+    return tuple(best.values())
+
+
+def _rank(job: Job) -> tuple[bool, int, int]:
+    return job.state.final, job.restarts or 0, job.end_at or 0
+
+
+def _refuse_cut(rows: Rows, command: str) -> None:
+    if rows.truncated:
+        raise DecodeError(f"{command}: the answer is cut, or is no listing")
+
+
+async def _breathe(items: Iterable[T]) -> AsyncIterator[T]:
+    """Give items, and the loop its turn now and then."""
+    for count, item in enumerate(items):
+        if count % _BREATH == _BREATH - 1:
+            await checkpoint()
+        yield item
