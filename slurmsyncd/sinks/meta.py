@@ -33,7 +33,7 @@ def meta_data(job: Job, missing: Iterable[str], *, script_limit: int, slim: bool
         "submitTime": _number(job.submit_at),
         "qos": one_line(job.qos, _SHORT),
         "reservation": one_line(job.reservation, _SHORT),
-        "wckey": one_line(job.wckey, _SHORT),
+        "wckey": "" if job.wckey == "*" else one_line(job.wckey, _SHORT),  # "*": the default, unnamed
         "restarts": _number(job.restarts),
         "arrayTaskId": _number(job.array_task_id),
         "hetJobId": _number(job.het_job_id),

@@ -233,6 +233,8 @@ def _num_hwthreads(job: Job, nodes: Sequence[Mapping[str, Any]], tally: _Tally) 
 def _smt(job: Job) -> int:
     if job.threads_per_core is not None:
         return int(job.threads_per_core > 1)
-    return int(
-        any(node.cpus is not None and node.cpus > len(node.cores) > 0 for node in job.allocation or ())
-    )
+    # Slurm counts a thread as a CPU: more CPUs than cores means more than one thread of a core.
+    held = job.allocation or ()
+    cores = sum(len(node.cores) for node in held)
+    complete = bool(held) and all(node.cores for node in held)
+    return int(complete and max(job.num_cpus, sum(node.cpus or 0 for node in held)) > cores)
