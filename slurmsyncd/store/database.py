@@ -114,7 +114,7 @@ class Database:
         try:
             return self._reserve.take()
         except OSError as err:
-            raise StoreError(f"{self.path.parent}: {err.strerror}: check the disk") from err
+            raise StoreError(f"{err.filename or self.path.parent}: {err.strerror}: check the disk") from err
 
     def _files(self) -> tuple[Path, Path]:
         return self.path, self.path.with_name(self.path.name + "-wal")

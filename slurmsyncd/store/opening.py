@@ -47,8 +47,9 @@ class Opened:
 
     Attributes:
         recovered: Why what was written down before is not all here: ``missing``, ``emptied``,
-            ``damaged`` or ``replaced``; None if it is. Then Slurm has to be read again over the
-            whole look-back, since what had not been delivered yet may be older than the checkpoint.
+            ``damaged`` or ``replaced``; None if it is. There is no cursor then, and Slurm has to be
+            read again over the whole look-back, since what had not been delivered yet may be older
+            than the checkpoint. Said again at each start until the first cursor is recorded.
         set_aside: Where the damaged file went, None if there was none.
     """
 
@@ -138,6 +139,8 @@ def _open(
     path = directory / STORE
     ours = expected or bool(marker.id)
     reserve = Reserve(directory / _RESERVE, reserve_bytes)
+    if not reserve.take():
+        log.warning("disk_full_no_reserve", path=str(directory), hint="make room")
     database, trouble = _found(path, reserve)
     aside = None
     if database is None:
@@ -149,8 +152,9 @@ def _open(
     identity = _identity(database)
     if recovered is None and marker.id not in {"", identity}:
         recovered = "replaced"
+    store = _ready(database, sinks, marker, recovered)
     marker.write(identity)
-    return Opened(store=_ready(database, sinks, marker, recovered), recovered=recovered, set_aside=aside)
+    return Opened(store=store, recovered=recovered or _unfinished(store), set_aside=aside)
 
 
 def _locked(fd: int) -> bool:
@@ -169,7 +173,7 @@ def _found(path: Path, reserve: Reserve) -> tuple[Database | None, str]:
     try:
         return _checked(path, reserve), ""
     except Damaged as err:
-        log.exception("store_damaged", path=str(path), reason=str(err))
+        log.error("store_damaged", path=str(path), reason=str(err))  # noqa: TRY400 (no traceback for operators)
         return None, "damaged"
 
 
@@ -197,7 +201,9 @@ def _outside(path: Path) -> str:
     if info.st_size == 0:
         return "emptied"  # SQLite would take it for a new database, and find it sound
     with path.open("rb") as file:
-        return "" if file.read(len(_HEADER)) == _HEADER else "damaged"
+        header = file.read(72)
+    ours = header[:16] == _HEADER and header[68:] == APPLICATION_ID.to_bytes(4, "big")
+    return "" if ours else "damaged"
 
 
 def _checked(path: Path, reserve: Reserve) -> Database:
@@ -213,12 +219,11 @@ def _checked(path: Path, reserve: Reserve) -> Database:
 
 
 def _judge(database: Database) -> None:
-    ((application,),) = database.rows("PRAGMA application_id")
-    if application != APPLICATION_ID:
-        raise Damaged(f"{database.path} is a database of another program")
     version = _version(database)
     if version > VERSION:
-        ((program,),) = database.rows("SELECT program FROM meta")
+        program = max(
+            (name for (name,) in database.rows("SELECT program FROM meta")), default="of its release"
+        )
         raise StoreError(
             f"{database.path} has schema {version}, this slurmsyncd knows {VERSION}: "
             f"install slurmsyncd {program} or newer"
@@ -300,6 +305,12 @@ def _unused(path: Path) -> Path:
     return candidate
 
 
+def _unfinished(store: SqliteStore) -> str | None:
+    """Give why a store was recovered if nothing has been read again since."""
+    incident = store.incident()
+    return incident[1] if incident and not store.looked() else None
+
+
 def _identity(database: Database) -> str:
     ((identity,),) = database.rows("SELECT id FROM meta")
     return str(identity)
@@ -313,10 +324,14 @@ def _ready(database: Database, sinks: tuple[str, ...], marker: _Marker, recovere
         con.execute("UPDATE meta SET opened_at = ?", (now,))
         if recovered:
             con.execute("UPDATE meta SET recovered_at = ?, recovered_from = ?", (now, recovered))
+            con.execute("DELETE FROM cursor")  # wherever it was, Slurm is read again from further back
 
     try:
-        with suppress(DiskFull):  # draining may still go on
+        try:
             database.let_out(note)
+        except DiskFull:
+            if recovered:
+                raise  # else draining may still go on
         database.remember_files()
     except BaseException:
         database.close()

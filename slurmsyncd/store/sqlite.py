@@ -34,6 +34,10 @@ class SqliteStore:
         """Give the position in the cluster's accounting (epoch seconds), None if it was never looked at."""
         return intake.cursor(self._db, cluster)
 
+    def looked(self) -> bool:
+        """Tell whether any cluster's accounting was looked at."""
+        return bool(self._db.rows("SELECT 1 FROM cursor LIMIT 1"))
+
     def set_cursor(self, cluster: str, at: int) -> None:
         """Put the position where it is wanted, also back: the way to look at a span again."""
         self._db.take_in(lambda con: con.execute("REPLACE INTO cursor VALUES (?, ?)", (cluster, at)))

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slurmsyncd.delivery import Dead, Done, Park, Retry
+from slurmsyncd.model import Phase, Step
+from slurmsyncd.store import desk, outbox
+from tests.store.builders import (
+    T0,
+    ended,
+    key,
+    opened,
+    plan,
+    running,
+    settle,
+    started,
+    starts,
+    stopped,
+    stops,
+    tell_all,
+    tell_starts,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from slurmsyncd.store import SqliteStore
+
+
+def test_i7_counts_tell_how_many_wait_and_why(store: SqliteStore) -> None:
+    """By state, by reason of the last attempt, and since when the oldest waits; what is done is not counted."""
+    assert (store.counts("rest").states, store.counts("rest").waiting_since) == ({}, None)
+    store.record(plan(*(started(key(n)) for n in range(6)), stopped(key(5))), T0)
+    first, second, third, fourth, fifth, sixth = starts(store, T0)
+    store.settle(
+        [
+            (first, Dead("http_400", "")),
+            (second, Dead("http_400", "")),
+            (third, Park(T0 + 99, "no_subcluster", "")),
+            (fourth, Retry(T0 + 9, "http_500", "")),
+            (sixth, Done(T0, T0, "ok")),
+        ],
+        T0,
+    )
+    settle(store, stops(store, T0), Done(T0, T0, "ok"), T0)
+    store.record(plan(started(key(9))), T0 + 50)
+    counts = store.counts("rest")
+    assert counts.states == {"ready": 3, "parked": 1, "dead": 2}
+    assert counts.reasons["dead", "http_400"] == 2
+    assert counts.reasons["parked", "no_subcluster"] == 1
+    assert counts.reasons["ready", "http_500"] == 1
+    assert counts.waiting_since == T0
+    assert fifth.id in {letter.id for letter in store.letters(state="ready")}
+
+
+def test_d14_dead_letters_are_listed_by_reason_retried_and_dropped(store: SqliteStore) -> None:
+    """An operator finds them in pages, tries some again as if for the first time, and gives up others."""
+    store.record(plan(*(started(key(n)) for n in range(5))), T0)
+    for number, entry in enumerate(starts(store, T0)):
+        settle(store, [entry], Dead("http_400" if number < 3 else "bad_times", f"no {number}"), T0 + number)
+    page = store.letters("rest", reason="http_400", limit=2)
+    assert [letter.key.job_id for letter in page] == [0, 1]
+    assert [letter.key.job_id for letter in store.letters(reason="http_400", after=page[-1].id)] == [2]
+    assert page[0].history == ((T0, "start", "http_400", "no 0"),)
+    assert store.retry([letter.id for letter in page], T0 + 100) == 2
+    assert [(entry.start.key.job_id, entry.attempts) for entry in starts(store, T0 + 100)] == [(0, 0), (1, 0)]
+    assert store.drop([letter.id for letter in store.letters(reason="bad_times")]) == 2
+    assert store.drop([12345]) == 0
+    assert store.counts("rest").states == {"ready": 2, "dead": 1, "dropped": 2}
+
+
+def test_what_is_done_or_dropped_is_not_brought_back(store: SqliteStore) -> None:
+    """Retrying goes for what waits or is dead, so that no run is sent again behind its end."""
+    store.record(plan(started(key(1)), stopped(key(1)), started(key(2))), T0)
+    ids = [entry.id for entry in starts(store, T0)]
+    store.drop(ids[1:])
+    tell_all(store, T0)
+    assert store.retry(ids, T0) == 0
+    assert (starts(store, T0 + 9), stops(store, T0 + 9)) == ([], [])
+
+
+def test_runs_of_tells_the_story_of_a_job(directory: Path) -> None:
+    """All runs of an id, oldest first, with their records, what made us look, and how far each sink is."""
+    store = opened(directory, "rest", "file")
+    first, second = key(7, T0), key(7, T0 + 500)
+    store.record(plan(started(first), stopped(first)), T0 + 90)
+    store.record(plan(started(second)), T0 + 510)
+    tell_starts(store, T0 + 600)
+    one, two = store.runs_of(7)
+    assert (one.key, one.phase, one.start, one.stop) == (first, Phase.STOPPED, running(first), ended(first))
+    assert (one.started_by, one.stopped_by, one.started_seen_at) == ("hook", "poll", T0 + 90)
+    assert (two.key, two.phase, two.stop, two.stopped_seen_at) == (second, Phase.STARTED, None, None)
+    assert [(each.sink, each.step, each.state) for each in one.deliveries] == [
+        ("file", Step.START, "ready"),
+        ("rest", Step.STOP, "ready"),
+    ]
+    assert [each.state for each in two.deliveries] == ["ready", "idle"]
+    assert store.runs_of(8) == ()
+    store.close()
+
+
+def test_i6_prune_forgets_only_what_is_settled_and_old(directory: Path) -> None:
+    """Every sink has it, and its accounting is out of reach of every look back; in batches."""
+    store = opened(directory, "rest", "file")
+    old = [key(n) for n in range(1, 6)]
+    store.record(plan(*map(started, old), *map(stopped, old[:4])), T0)
+    tell_all(store, T0)
+    tell_all(store, T0, sink="file")
+    store.record(plan(started(key(8)), stopped(key(8))), T0)
+    tell_all(store, T0)
+    fresh = key(9, T0 + 1000)
+    store.record(plan(started(fresh), stopped(fresh)), T0 + 1100)
+    tell_all(store, T0 + 1100)
+    tell_all(store, T0 + 1100, sink="file")
+    settle(store, starts(store, T0 + 1100, sink="file"), Dead("http_400", ""), T0 + 1100)
+    assert store.prune(T0 + 1200, keep_s=600, limit=3) == 3
+    # Run 8 was told to everybody by now, and is as old as the others.
+    assert store.prune(T0 + 1200, keep_s=600, limit=3) == 2
+    assert store.prune(T0 + 1200, keep_s=600) == 0
+    assert store.known("alpha", range(10)) == {old[4]: Phase.STARTED, fresh: Phase.STOPPED}
+
+
+def test_i2_prune_never_forgets_what_waits_or_is_dead(store: SqliteStore) -> None:
+    """A run that one sink has not been told of stays, however old it is."""
+    store.record(plan(*(started(key(n)) for n in range(3)), *(stopped(key(n)) for n in range(3))), T0)
+    first, second, third = starts(store, T0)
+    store.settle([(first, Dead("http_400", "")), (second, Done(T0, T0, "ok"))], T0)
+    assert store.prune(T0 + 10**9, keep_s=0) == 0
+    store.drop([first.id, second.id, third.id])
+    assert store.prune(T0 + 10**9, keep_s=0) == 3
+    assert store.known("alpha", range(3)) == {}
+
+
+def test_a_run_is_kept_while_its_record_is_young_though_it_ended_long_ago(store: SqliteStore) -> None:
+    """What a backfill wrote down today is not forgotten at once: the next look would take it for new."""
+    store.record(plan(started(key(1)), stopped(key(1))), T0 + 10**6)
+    tell_all(store, T0 + 10**6)
+    assert store.prune(T0 + 10**6 + 10, keep_s=600) == 0
+
+
+def test_z1_what_a_wrong_clock_put_off_for_years_is_brought_back(store: SqliteStore) -> None:
+    """No wait is longer than a day: an instant further off came from a clock that was wrong."""
+    store.record(plan(started(key(1)), started(key(2))), T0)
+    late, soon = starts(store, T0)
+    store.settle([(late, Retry(T0 + 10**8, "http_500", "")), (soon, Retry(T0 + 3600, "http_500", ""))], T0)
+    store.prune(T0 + 10, keep_s=0)
+    assert [entry.id for entry in starts(store, T0 + 10)] == [late.id]
+
+
+def test_what_a_delivery_asks_is_found_by_index(store: SqliteStore) -> None:
+    """What is asked at each step of a delivery never reads over the whole table."""
+    for sql, values in (
+        (outbox._DUE, ("rest", "start", 0, 1)),
+        (outbox._NEXT, ("rest", "start")),
+        (desk._COUNTS, ("rest",)),
+    ):
+        steps = [row[3] for row in store._db.rows(f"EXPLAIN QUERY PLAN {sql}", values)]
+        assert not [step for step in steps if step.startswith("SCAN") or "TEMP B-TREE FOR ORDER" in step], (
+            steps
+        )
