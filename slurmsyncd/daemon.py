@@ -144,6 +144,8 @@ class _Loops:
         for collector in await self._collectors(patient=False):
             try:
                 await collector.look()
+                while collector.behind:
+                    await collector.catch_up()
             except SourceUnavailable as err:
                 log.error("look_failed", reason=str(err))  # noqa: TRY400 - one line, no traceback
                 complete = False

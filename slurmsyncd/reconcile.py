@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 #: A listed start this near to that of an open run of the same id is the same run. Slurm never restarts
 #: a job so soon: a requeued one waits two minutes unless the site shortens that.
 START_TOLERANCE_S = 5
+#: Seconds that a controller may remember a finished job (MinJobAge is 300 by default).
+REMEMBERED_S = 900
 
 
 def job_ids(seen: Observation, hints: Iterable[Hint], recheck: Iterable[int]) -> frozenset[int]:
@@ -73,12 +75,20 @@ def questions(
     gone = _gone(seen, known) if caught_up else set()
     unseen = {job.key.job_id for job in seen.finished if job.key not in known}
     moved = {job_id for job_id in unseen if runs.open(job_id)}
-    remembered = unseen & {item.job_id for item in seen.listed or ()}
+    remembered = unseen & _remembered(seen)
     begun, ended = _hinted(hints, runs)
     return Questions(
         details=frozenset(new | remembered | begun | set(recheck)),
         accounting=frozenset(restarted | gone | moved | ended | set(recheck)),
     )
+
+
+def _remembered(seen: Observation) -> set[int]:
+    """Give the finished jobs that the controller may still hold, as it says itself or by their age."""
+    if seen.listed is not None:
+        return {item.job_id for item in seen.listed}
+    recent = seen.looked_at - REMEMBERED_S
+    return {job.key.job_id for job in seen.finished if job.end_at is not None and job.end_at >= recent}
 
 
 def _hinted(hints: Iterable[Hint], runs: _Runs) -> tuple[set[int], set[int]]:

@@ -44,7 +44,7 @@ class SlurmConfig:
     command_timeout: float = 60.0
     #: MiB that a command may print before it is killed.
     output_limit: int = 512
-    #: Seconds of accounting that one sacct may be asked for; wider windows go in slices.
+    #: Seconds of accounting that sacct is first asked for; later slices adapt to how many rows there are.
     slice: float = 3600.0
     #: Job ids in one question.
     batch: int = 500

@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 
 #: A recheck that leads to nothing is left to the poll after this many rounds.
 RECHECK_ROUNDS = 6
+#: Seconds between two lines about catching up.
+PROGRESS_S = 10.0
 
 
 class Ringing(Protocol):
@@ -86,6 +88,8 @@ class Collector:
         self._recorded = recorded
         self._recheck: frozenset[int] = frozenset()
         self._rounds = 0
+        self._position: int | None = None  # in accounting, while catching up
+        self._progress_at: float | None = None
 
     @property
     def cluster(self) -> str:
@@ -94,32 +98,54 @@ class Collector:
 
     async def run(self, wakeup: Ringing) -> None:
         """Look for ever; what Slurm cannot answer now is asked again. Runs until cancelled."""
-        next_full = time.monotonic()
+        next_poll = time.monotonic()
         while True:
-            if time.monotonic() >= next_full:
+            if time.monotonic() >= next_poll:
                 await self._guarded(self.look())
-                next_full = time.monotonic() + self._policy.poll_s
-            hints = await wakeup.wait(self._patience(next_full))
-            if hints or (self._recheck and time.monotonic() < next_full):
+                next_poll = time.monotonic() + self._policy.poll_s
+            elif self.behind:
+                await self._guarded(self.catch_up())
+            hints = await wakeup.wait(0.0 if self.behind else self._patience(next_poll))
+            if hints or (self._recheck and not self.behind and time.monotonic() < next_poll):
                 await self._guarded(self.answer(hints))
+
+    @property
+    def behind(self) -> bool:
+        """Whether accounting has to be read further at once; polls and hints go on meanwhile."""
+        return self._position is not None
 
     async def look(self) -> None:
         """
-        Take one full look: everything the controller holds, and accounting up to now in slices.
+        Look at everything the controller holds, and at the next slice of accounting.
 
         Raises:
-            SourceUnavailable: Slurm did not answer; what was seen so far is written down.
+            SourceUnavailable: Slurm did not answer; nothing was written down.
         """
-        until = int(self._clock.now())
-        seen = await self._source.look(await self._since(until), until)
-        while seen.through is not None and seen.through < until:
-            await self._take(seen, Trigger.POLL, caught_up=False)
-            log.info("catching_up", cluster=seen.cluster, behind_s=until - seen.through)
-            seen = await self._source.look(seen.through, until, listing=False)
-        await self._take(seen, Trigger.POLL, caught_up=seen.through is not None)
+        await self._look(listing=True)
         self.tally.looks += 1
         self.tally.last_look_at = self._clock.now()
+
+    async def catch_up(self) -> None:
+        """
+        Read one more slice of accounting.
+
+        Raises:
+            SourceUnavailable: Slurm did not answer; the next poll goes on from here.
+        """
+        await self._look(listing=False)
+
+    async def _look(self, *, listing: bool) -> None:
+        until = int(self._clock.now())
+        since, self._position = self._position, None
+        if since is None:
+            since = await self._since(until)
+        seen = await self._source.look(since, until, listing=listing)
+        caught_up = seen.through is not None and seen.through >= until
+        await self._take(seen, Trigger.POLL, caught_up=caught_up)
+        if seen.through is not None and not caught_up:
+            self._position = seen.through
         self._note_trouble(seen.trouble)
+        self._note_progress(until)
 
     async def answer(self, hints: Iterable[Hint]) -> None:
         """
@@ -198,6 +224,16 @@ class Collector:
         self.tally.incomplete += sum(job.allocation is None for job in starts)
         self.tally.never_started += seen.never_started
         self.tally.set_aside += seen.set_aside + answers.set_aside
+
+    def _note_progress(self, until: int) -> None:
+        """Tell of a long way to catch up: at its beginning, now and then, and at its end."""
+        if self._position is None:
+            if self._progress_at is not None:
+                log.info("caught_up", cluster=self.cluster)
+            self._progress_at = None
+        elif self._progress_at is None or time.monotonic() >= self._progress_at + PROGRESS_S:
+            self._progress_at = time.monotonic()
+            log.info("catching_up", cluster=self.cluster, behind_s=until - self._position)
 
     def _note_trouble(self, trouble: tuple[str, ...]) -> None:
         """Log a change of state, not every cycle."""

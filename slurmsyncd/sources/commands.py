@@ -38,6 +38,11 @@ if TYPE_CHECKING:
     A = TypeVar("A")
     B = TypeVar("B")
 
+_ROWS: Final = 10_000
+"""Runs wanted of one sacct at most: some 60 MB of its memory, by the captures' scale table."""
+
+_LEAST_SLICE_S: Final = 60.0
+
 _SCRIPTS: Final = 50
 """Batch scripts fetched for one set of questions; each is a command."""
 
@@ -85,7 +90,7 @@ class CommandSource:
         """
         now = int(self._now())
         since = max(since, _EARLIEST)
-        through = max(since, min(until, since + int(self._config.slice)))
+        through = max(since, min(until, since + int(self._slice_s)))
         listed, ended = await _both(
             lambda: self._list(now) if listing else _nothing(), lambda: self._window(since, through)
         )
@@ -103,6 +108,13 @@ class CommandSource:
             set_aside=found.set_aside + (listed.set_aside if isinstance(listed, Listing) else 0),
             trouble=trouble,
         )
+
+    def _adapt(self, runs: int, span_s: int) -> None:
+        """Widen the slice over quiet spans and narrow it over busy ones: sacct's memory follows its rows."""
+        if runs > _ROWS:
+            self._slice_s = max(_LEAST_SLICE_S, span_s * _ROWS / runs / 2)
+        elif runs < _ROWS / 4 and span_s >= int(self._slice_s):
+            self._slice_s *= 2
 
     async def ask(self, questions: Questions) -> Answers:
         """
