@@ -66,6 +66,7 @@ class CommandSource:
         self._config = config
         self._commands = SlurmCommands(config, slurm_conf=slurm_conf, directory=directory)
         self._now = now
+        self._slice_s = config.slice
         self._held: Mapping[str, int] | None = None  # host list → active jobs, as last listed
 
     @property
