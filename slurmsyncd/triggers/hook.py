@@ -1,9 +1,9 @@
-"""The hook's side of the daemon in one piece: configuration in, hints out."""
+"""The hook's side of the daemon, as the configuration asks for it."""
 
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,15 +12,13 @@ import structlog
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.host.secretfile import read_secret
 from slurmsyncd.triggers.gate import Gate
-from slurmsyncd.triggers.listener import listen
 from slurmsyncd.triggers.sockets import allowed_uids, open_datagram_socket, open_stream_sockets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from slurmsyncd.config import HookConfig
     from slurmsyncd.model import Hint
-    from slurmsyncd.triggers.gate import HintCounts
 
 log = structlog.get_logger(__name__)
 
@@ -30,60 +28,50 @@ SYSTEMD_NAME = "hook"
 SECRET_MINIMUM = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Hook:
+@contextmanager
+def hint_sockets(
+    hook: HookConfig, inherited: Mapping[str, socket.socket]
+) -> Iterator[tuple[socket.socket, ...]]:
     """
-    Open sockets and the gate behind them.
+    Open what the configuration names; close it at the end, and remove what we made.
 
-    Attributes:
-        sockets: Datagram sockets and listening stream sockets.
-        made: The UNIX socket that we made and remove; None if systemd made it, or there is none.
+    Args:
+        hook: The ``[hook]`` section.
+        inherited: From ``inherited_sockets``; the one called ``hook`` takes the place of ``hook.socket``
+            and stays systemd's to remove.
+
+    Raises:
+        ConfigError: A socket cannot be had.
+        AlreadyRunning: Somebody listens on the UNIX socket.
     """
-
-    gate: Gate
-    sockets: tuple[socket.socket, ...]
-    made: Path | None = None
-
-    def counts(self) -> HintCounts:
-        """Give what came in so far."""
-        return self.gate.counts()
-
-    async def serve(self) -> None:
-        """Read hints until cancelled, then close the sockets."""
-        try:
-            await listen(self.gate, self.sockets)
-        finally:
-            if self.made:
-                self.made.unlink(missing_ok=True)
+    with ExitStack() as stack:
+        sockets: list[socket.socket] = []
+        given = inherited.get(SYSTEMD_NAME)
+        if given is not None:
+            sockets.append(stack.enter_context(given))
+            if (given.family, given.type) != (socket.AF_UNIX, socket.SOCK_DGRAM):
+                raise ConfigError(["slurmsyncd.socket: is no ListenDatagram= on a path; correct the unit"])
+        elif hook.socket:
+            made = stack.enter_context(open_datagram_socket(hook.socket, hook.allow_users))
+            stack.callback(Path(made.getsockname()).unlink, missing_ok=True)
+            sockets.append(made)
+        for address in hook.listen:
+            sockets.extend(stack.enter_context(sock) for sock in open_stream_sockets(address))
+        yield tuple(sockets)
 
 
-def open_hook(
-    hook: HookConfig, on_hint: Callable[[Hint], None], *, inherited: Mapping[str, socket.socket]
-) -> Hook:
+def make_gate(hook: HookConfig, on_hint: Callable[[Hint], None]) -> Gate:
     """
-    Open what the configuration names.
+    Build the gate that the configuration asks for.
 
     Args:
         hook: The ``[hook]`` section.
         on_hint: Called for each accepted hint; whether its cluster is one of ours is for it to say.
-        inherited: From ``inherited_sockets``; the one called ``hook`` takes the place of ``hook.socket``.
 
     Raises:
-        ConfigError: A socket cannot be had, or TCP was asked for without a secret.
-        AlreadyRunning: Somebody listens on the UNIX socket.
+        ConfigError: TCP was asked for without a usable secret.
     """
-    secret = _secret(hook)
-    gate = Gate(on_hint, uids=allowed_uids(hook.allow_users), secret=secret)
-    given = inherited.get(SYSTEMD_NAME)
-    if given is not None and (given.family, given.type) != (socket.AF_UNIX, socket.SOCK_DGRAM):
-        raise ConfigError(["slurmsyncd.socket: is no ListenDatagram= on a path; correct the unit"])
-    streams = [sock for address in hook.listen for sock in open_stream_sockets(address)]
-    if given is not None:
-        return Hook(gate, (given, *streams))
-    if not hook.socket:
-        return Hook(gate, tuple(streams))
-    made = open_datagram_socket(hook.socket, hook.allow_users)
-    return Hook(gate, (made, *streams), Path(made.getsockname()))
+    return Gate(on_hint, uids=allowed_uids(hook.allow_users), secret=_secret(hook))
 
 
 def _secret(hook: HookConfig) -> str:

@@ -108,16 +108,15 @@ SERVE = """
 import anyio
 from slurmsyncd.config import HookConfig
 from slurmsyncd.host.sdnotify import inherited_sockets
-from slurmsyncd.triggers.hook import open_hook
+from slurmsyncd.triggers.hook import hint_sockets, make_gate
+from slurmsyncd.triggers.listener import listen
 
 async def main():
-    got = anyio.Event()
-    hook = open_hook(
-        HookConfig(socket="", allow_users=()), lambda hint: (print(hint), got.set()), inherited=inherited_sockets()
-    )
-    with anyio.fail_after(20):
+    got, hook = anyio.Event(), HookConfig(allow_users=())
+    gate = make_gate(hook, lambda hint: (print(hint), got.set()))
+    with anyio.fail_after(20), hint_sockets(hook, inherited_sockets()) as sockets:
         async with anyio.create_task_group() as group:
-            group.start_soon(hook.serve)
+            group.start_soon(listen, gate, sockets)
             await got.wait()
             group.cancel_scope.cancel()
 

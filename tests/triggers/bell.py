@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from slurmsyncd.config import HookConfig
-from slurmsyncd.triggers.hook import Hook, open_hook
+from slurmsyncd.triggers.hook import hint_sockets, make_gate
+from slurmsyncd.triggers.listener import listen
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
     from slurmsyncd.model import Hint
+    from slurmsyncd.triggers.gate import Gate
 
 SECRET = "sesame-sesame-00"
 
@@ -22,19 +25,20 @@ SECRET = "sesame-sesame-00"
 class Bell:
     """A running listener and the hints that got through."""
 
-    def __init__(self, hints: list[Hint], hook: Hook, path: Path) -> None:
+    def __init__(self, hints: list[Hint], gate: Gate, sockets: tuple[socket.socket, ...], path: Path) -> None:
         self.hints = hints
-        self.hook = hook
+        self.gate = gate
+        self.sockets = sockets
         self.path = path
 
     @property
     def port(self) -> int:
-        return int(self.hook.sockets[-1].getsockname()[1])
+        return int(self.sockets[-1].getsockname()[1])
 
     async def received(self, count: int) -> None:
         """Return when so many messages have come in, whatever became of them."""
         with anyio.fail_after(20):
-            while self.hook.counts().received < count:  # noqa: ASYNC110 - the daemon has no need of an event here
+            while self.gate.counts().received < count:  # noqa: ASYNC110 - the daemon has no need of an event here
                 await anyio.sleep(0.005)
 
 
@@ -44,11 +48,12 @@ async def listening(
 ) -> AsyncIterator[Bell]:
     hints: list[Hint] = []
     config = HookConfig(socket=f"unix:{path}", **{"allow_users": (), **settings})
-    hook = open_hook(config, hints.append, inherited=inherited or {})
-    async with anyio.create_task_group() as group:
-        group.start_soon(hook.serve)
-        yield Bell(hints, hook, path)
-        group.cancel_scope.cancel()
+    gate = make_gate(config, hints.append)
+    with hint_sockets(config, inherited or {}) as sockets:
+        async with anyio.create_task_group() as group:
+            group.start_soon(listen, gate, sockets)
+            yield Bell(hints, gate, sockets, path)
+            group.cancel_scope.cancel()
 
 
 def write_secret(directory: Path) -> str:

@@ -49,7 +49,7 @@ async def test_a_datagram_of_our_own_user_gets_through(run_dir: Path) -> None:
     async with listening(run_dir / "hook.sock") as bell:
         send(bell.path, GOOD)
         await bell.received(1)
-        counts = bell.hook.counts()
+        counts = bell.gate.counts()
     assert bell.hints == [HINT]
     assert (counts.accepted, counts.refused, counts.accepted_at is not None) == (1, {}, True)
     assert not bell.path.exists()
@@ -62,7 +62,7 @@ async def test_k7_bad_datagrams_are_counted_by_reason_and_change_nothing(run_dir
         await bell.received(5)
         send(bell.path, GOOD)
         await bell.received(6)
-        counts = bell.hook.counts()
+        counts = bell.gate.counts()
     assert counts.refused == {"syntax": 3, "version": 1, "size": 1}
     assert bell.hints == [HINT]
 
@@ -78,7 +78,7 @@ async def test_k9_a_stranger_is_refused_by_his_uid(run_dir: Path) -> None:
         assert bell.hints == []
         await anyio.to_thread.run_sync(send_as, 1, bell.path, GOOD)
         await bell.received(2)
-        assert bell.hook.counts().refused == {"uid": 1}
+        assert bell.gate.counts().refused == {"uid": 1}
     assert bell.hints == [HINT]
 
 
@@ -169,7 +169,7 @@ async def test_k11_tcp_needs_the_secret(run_dir: Path, secret_file: str) -> None
             with socket.create_connection(("127.0.0.1", bell.port)) as client:
                 client.sendall(data)
             await bell.received(number)
-        assert bell.hook.counts().refused == {"secret": 1, "syntax": 2}
+        assert bell.gate.counts().refused == {"secret": 1, "syntax": 2}
     assert bell.hints == [HINT]
 
 
@@ -196,7 +196,7 @@ async def test_k11_idle_and_endless_connections_end_and_an_honest_hint_gets_thro
         await bell.received(101)
         for client in idle:
             client.close()
-        refused = bell.hook.counts().refused
+        refused = bell.gate.counts().refused
     assert bell.hints == [HINT]
     assert refused["size"] == 1
     assert refused["slow"] == 99

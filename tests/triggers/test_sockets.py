@@ -10,7 +10,7 @@ import pytest
 
 from slurmsyncd.config import HookConfig
 from slurmsyncd.errors import AlreadyRunning, ConfigError
-from slurmsyncd.triggers.hook import open_hook
+from slurmsyncd.triggers.hook import hint_sockets, make_gate
 from slurmsyncd.triggers.sockets import allowed_uids, open_datagram_socket, open_stream_sockets
 
 if TYPE_CHECKING:
@@ -102,12 +102,13 @@ def test_k11_an_address_must_be_one_of_this_host(address: str) -> None:
 def test_k11_tcp_without_a_secret_is_refused() -> None:
     """A listener that would take anybody's hints does not open."""
     with pytest.raises(ConfigError, match=r"hook\.secret_file: is missing"):
-        open_hook(HookConfig(socket="", listen=("tcp:127.0.0.1:0",)), print, inherited={})
+        make_gate(HookConfig(listen=("tcp:127.0.0.1:0",)), print)
 
 
 def test_no_socket_at_all_is_a_setting() -> None:
     """With an empty address and no systemd there is nothing to listen on, and the timer does it all."""
-    assert open_hook(HookConfig(socket="", allow_users=()), print, inherited={}).sockets == ()
+    with hint_sockets(HookConfig(socket=""), {}) as sockets:
+        assert sockets == ()
 
 
 def test_a_stream_socket_from_systemd_is_refused() -> None:
@@ -116,10 +117,27 @@ def test_a_stream_socket_from_systemd_is_refused() -> None:
         socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as wrong,
         pytest.raises(ConfigError, match="ListenDatagram="),
     ):
-        open_hook(HookConfig(allow_users=()), print, inherited={"hook": wrong})
+        hint_sockets(HookConfig(), {"hook": wrong}).__enter__()
 
 
 def test_k9_users_are_named_or_numbered() -> None:
     """Root and our own user always count; unknown users are left out and not guessed."""
     assert allowed_uids(()) == {0, os.geteuid()}
     assert allowed_uids(("daemon", "2", "no-such-user", "99999999999")) == {0, os.geteuid(), 1, 2}
+
+
+def test_a_socket_that_cannot_be_had_leaves_no_other_behind(run_dir: Path) -> None:
+    """When one address fails, what was opened before it is closed and removed."""
+    hook = HookConfig(socket=f"unix:{run_dir}/hook.sock", listen=("tcp:192.0.2.1:9",), allow_users=())
+    with pytest.raises(ConfigError, match="cannot listen"):
+        hint_sockets(hook, {}).__enter__()
+    assert list(run_dir.iterdir()) == []
+
+
+@pytest.mark.parametrize("word", ["short", ""])
+def test_k11_a_secret_that_can_be_guessed_is_refused(word: str, tmp_path: Path) -> None:
+    """The shared secret has at least 16 characters."""
+    (tmp_path / "secret").write_text(word)
+    hook = HookConfig(listen=("tcp:127.0.0.1:0",), secret_file=str(tmp_path / "secret"))
+    with pytest.raises(ConfigError, match=r"hook\.secret_file = "):
+        make_gate(hook, print)
