@@ -99,6 +99,8 @@ class CommandSource:
         if len(trouble) == 1 + listing:
             raise SourceUnavailable("; ".join(trouble))
         found = ended if isinstance(ended, Runs) else Runs()
+        if isinstance(ended, Runs):
+            self._adapt(len(found.jobs), through - since)
         return Observation(
             cluster=self._cluster,
             looked_at=now,
