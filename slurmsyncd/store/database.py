@@ -9,6 +9,7 @@ and waiting for an honest disk would cap a deliverer at some 170 groups a second
 from __future__ import annotations
 
 import sqlite3
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
@@ -67,7 +68,11 @@ class Database:
         """
         if not self._has_room():
             raise _full(self.path)
-        return self._transact(work, "FULL")
+        try:
+            return self._transact(work, "FULL")
+        except DiskFull:
+            self._empty_log()
+            raise
 
     def let_out(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """
@@ -81,9 +86,9 @@ class Database:
         try:
             return self._transact(work, "NORMAL")
         except DiskFull:
-            if not self._reserve.give_up():
-                raise
-            log.warning("disk_full_reserve_given_up", path=str(self.path), hint="make room")
+            if self._reserve.give_up():
+                log.warning("disk_full_reserve_given_up", path=str(self.path), hint="make room")
+            self._empty_log()
         return self._transact(work, "NORMAL")
 
     def remember_files(self) -> None:
@@ -109,6 +114,11 @@ class Database:
             self._con.close()
         except sqlite3.Error as err:
             log.warning("store_close_failed", path=str(self.path), reason=str(err))
+
+    def _empty_log(self) -> None:
+        """Move the log into the file, so that it can be written from its beginning again."""
+        with suppress(sqlite3.Error):  # no room for that either
+            self._con.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _has_room(self) -> bool:
         try:

@@ -60,9 +60,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         # One row for each (run, sink): a start before its stop and one request in flight hold by
         # construction. Due at some time is what waits for the sink; the others have no such time.
+        # Ids are never used again: a verdict that comes late must not hit another run.
         """
         CREATE TABLE delivery (
-            id INTEGER PRIMARY KEY,
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
             run_id INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
             sink TEXT NOT NULL,
             step TEXT NOT NULL CHECK (step IN ('start', 'stop')),

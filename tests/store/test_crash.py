@@ -1,0 +1,159 @@
+"""T3, T5: real processes killed at random moments and at chosen system calls."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from slurmsyncd.delivery import Done
+from slurmsyncd.model import Phase, Step
+from slurmsyncd.store import open_store
+from tests.store.builders import CLUSTER, T0, key, opened, plan, started, stopped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from slurmsyncd.store import SqliteStore
+
+RUNS = 7  # in one plan; the last of them has ended
+KILLS = 30
+
+
+def cycle(store: SqliteStore, number: int, say: Callable[[str], None]) -> None:
+    """Record one plan and settle what is due, saying what the store acknowledged."""
+    runs = [key(number * 10 + each) for each in range(RUNS)]
+    store.record(plan(*map(started, runs), stopped(runs[-1]), cursor=number), T0)
+    say(f"recorded {number}")
+    for step in Step:
+        entries = store.due("rest", step, T0, 3)
+        store.settle([(entry, Done(T0, T0, "ok")) for entry in entries], T0)
+        for entry in entries:
+            say(f"{step.value} {entry.id}")
+
+
+def check(directory: Path, said: list[str]) -> int:
+    """See that what was acknowledged is there, and what is there is whole; give the cursor."""
+    now = open_store(directory, ["rest"], reserve_bytes=4096)
+    assert (now.recovered, now.set_aside) == (None, None)
+    store = now.store
+    cursor = store.cursor(CLUSTER) or 0
+    # I1: all runs of every plan up to the cursor, and none behind it.
+    everything = {key(plan_ * 10 + each) for plan_ in range(1, cursor + 1) for each in range(RUNS)}
+    known = store.known(CLUSTER, [run.job_id for run in everything])
+    assert known.keys() == everything
+    assert {run for run, phase in known.items() if phase is Phase.STOPPED} == {
+        run for run in everything if run.job_id % 10 == RUNS - 1
+    }
+    assert cursor >= max((int(line.split()[1]) for line in said if line.startswith("recorded")), default=0)
+    # I2: what was settled is not due again, and every other delivery is still there.
+    told = {line for line in said if not line.startswith("recorded")}
+    due = {f"{step.value} {entry.id}" for step in Step for entry in store.due("rest", step, T0, 10**6)}
+    assert not told & due
+    rows = store._db.rows("SELECT count(*), count(DISTINCT run_id) FROM delivery")
+    assert rows == [(len(everything), len(everything))]
+    store.close()
+    return cursor
+
+
+def test_d5_t5_kill_9_at_random_moments_loses_nothing_that_was_acknowledged(directory: Path) -> None:
+    """A child works on the store until it is killed; the next one goes on where the store says."""
+    dice = random.Random(20240229)
+    said: list[str] = []
+    cursor = 0
+    for _ in range(KILLS):
+        said += lines_of_a_killed_child(directory, cursor, after=dice.randrange(1, 60))
+        cursor = check(directory, said)
+    assert cursor > KILLS
+
+
+def lines_of_a_killed_child(directory: Path, cursor: int, after: int) -> list[str]:
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reading)
+        work_for_ever(directory, cursor, writing)
+    os.close(writing)
+    lines: list[str] = []
+    with os.fdopen(reading) as pipe:
+        for line in pipe:
+            lines.append(line.strip())
+            if len(lines) == after:
+                # What it still says until it is dead was acknowledged, too.
+                os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), "the child ended by itself"
+    return lines
+
+
+def work_for_ever(directory: Path, cursor: int, pipe: int) -> None:
+    def say(line: str) -> None:
+        os.write(pipe, f"{line}\n".encode())
+
+    try:
+        store = opened(directory)
+        while True:
+            cursor += 1
+            cycle(store, cursor, say)
+    finally:
+        os._exit(1)
+
+
+SCRIPT = """
+import os, sys
+from pathlib import Path
+from tests.store.builders import opened
+from tests.store.test_crash import cycle
+store = opened(Path(sys.argv[1]))
+for number in range(4, 7):
+    cycle(store, number, lambda line: print(line, flush=True))
+store.close()
+"""
+
+CALLS = "pwrite64,fdatasync,ftruncate,unlink,rename,fsync,fallocate"
+
+
+def traced(directory: Path, inject: str) -> subprocess.CompletedProcess[str]:
+    """Run the script with strace; its calls are counted from when the store's directory is opened."""
+    return subprocess.run(
+        [
+            *("strace", "-f", "-qq", "-o", "/dev/stderr", "-e", f"trace={CALLS}"),
+            *(["-e", inject] if inject else []),
+            *(sys.executable, "-c", SCRIPT, directory),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+def test_d5_t3_a_kill_at_any_system_call_leaves_a_whole_store(tmp_path: Path) -> None:
+    """SIGKILL in place of the n-th write, sync or unlink, spread over three cycles, opening and closing."""
+    template = tmp_path / "template"
+    store = opened(template)
+    said: list[str] = []
+    for number in range(1, 4):
+        cycle(store, number, said.append)
+    store.close()
+    shutil.copytree(template, tmp_path / "whole")
+    whole = traced(tmp_path / "whole", "")
+    assert whole.returncode == 0, whole.stderr
+    calls = whole.stderr.count("\n")
+    assert calls > 20
+    killed = 0
+    for point in range(1, calls + 1, max(1, calls // 10)):
+        directory = tmp_path / f"at-{point}"
+        shutil.copytree(template, directory)
+        done = traced(directory, f"inject={CALLS}:signal=KILL:when={point}")
+        killed += done.returncode != 0
+        check(directory, said + done.stdout.splitlines())
+    assert killed > 6
