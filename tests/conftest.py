@@ -1,11 +1,94 @@
-"""Fixtures that every test may use."""
+"""Fixtures that every test may use, and a summary of which real parts ran and which did not."""
 
 from __future__ import annotations
 
+import os
+from typing import TYPE_CHECKING
+
 import pytest
+
+from tests.lab import BOOKWORM, Lab
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Marker → what the tests that carry it need.
+REAL_PARTS = {"real_slurm": "real Slurm", "browser": "headless Chromium"}
+OUTCOMES = ("passed", "failed", "error", "skipped", "deselected")
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """Async tests run on asyncio, as the daemon does."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def running_lab() -> Iterator[Lab]:
+    """
+    One real Slurm for all tests of the session; use `lab`.
+
+    Where it can be had (root, apt) it has to come up: that it does not is a failure and no reason to skip.
+    """
+    if os.environ.get("SLURMSYNCD_TEST_SLURM") == "no":
+        pytest.skip("SLURMSYNCD_TEST_SLURM=no")
+    if reason := BOOKWORM.why_not():
+        pytest.skip(reason)
+    with Lab.start() as lab:
+        yield lab
+
+
+@pytest.fixture
+def lab(running_lab: Lab) -> Iterator[Lab]:
+    """Return a real Slurm with idle nodes and without hooks; afterwards it is made so again."""
+    yield running_lab
+    running_lab.set_hooks()
+    running_lab.clear_jobs()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a real Slurm, so that `-m "not real_slurm"` leaves it out."""
+    for item in items:
+        if "running_lab" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.real_slurm)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly what was not held against the real thing."""
+    lines = [line for marker, name in REAL_PARTS.items() for line in _account(terminalreporter, marker, name)]
+    if not lines:
+        return
+    terminalreporter.section("real parts")
+    for line, ran in lines:
+        terminalreporter.write_line(line, **({"green": True} if ran else {"red": True, "bold": True}))
+
+
+def _account(reporter: pytest.TerminalReporter, marker: str, name: str) -> Iterator[tuple[str, bool]]:
+    """One line for what ran with a real part, and one for each reason that it did not."""
+    counts: dict[str, int] = {}
+    for outcome in OUTCOMES:
+        for report in reporter.stats.get(outcome, ()):
+            if marker in report.keywords and getattr(report, "when", "call") in _phases(outcome):
+                result = _reason(report, outcome)
+                counts[result] = counts.get(result, 0) + 1
+    ran = counts.pop("", 0)
+    if ran:
+        yield f"{name}: {ran} tests ran", True
+    for reason, count in counts.items():
+        yield f"{name}: {count} tests NOT RUN: {reason}", False
+
+
+def _phases(outcome: str) -> tuple[str, ...]:
+    """Phases of a test in which this outcome says whether it ran; a teardown is no second test."""
+    return ("call",) if outcome in {"passed", "failed"} else ("setup", "call")
+
+
+def _reason(report: pytest.TestReport, outcome: str) -> str:
+    """Why a test did not run; empty if it did."""
+    if outcome == "deselected":
+        return "deselected"
+    if outcome == "error":
+        return "it could not be started, see the errors"
+    if outcome == "skipped":
+        return str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+    return ""

@@ -1,0 +1,14 @@
+"""
+A real Slurm for the tests: munged, MariaDB, slurmdbd, slurmctld and four slurmd on one host, without systemd.
+
+It has its own directory, ports, database and configuration, so a Slurm that is already on the machine is
+not touched. Jobs run as users that every Debian has, so no user is made. A keeper process holds all daemons
+and takes everything away when its parent is gone, however that ended.
+"""
+
+from tests.lab.configuration import NODES
+from tests.lab.lab import USERS, Lab
+from tests.lab.releases import BOOKWORM, Release
+from tests.lab.waiting import LabError, until
+
+__all__ = ["BOOKWORM", "NODES", "USERS", "Lab", "LabError", "Release", "until"]

@@ -1,0 +1,167 @@
+"""How the lab comes up for the first time: files, database, daemons in their order, accounts."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.lab import configuration
+from tests.lab.configuration import NODES
+from tests.lab.waiting import LabError, run, succeeds
+
+if TYPE_CHECKING:
+    from tests.lab.lab import Lab
+
+#: 22.05 looks for slurmdbd's munge nowhere else, whatever AuthInfo=socket= says.
+MUNGE_DIR = Path("/run/munge")
+PUBLIC = ("etc", "log", "run", "state", "spool", "dev", "work", "db")
+
+
+def bring_up(lab: Lab) -> None:
+    """
+    Bring up a lab in its empty directory, until four nodes are idle.
+
+    Raises:
+        LabError: A part does not come up.
+    """
+    _write_files(lab)
+    _start_munge(lab)
+    _start_mariadb(lab)
+    lab.slurmdbd.start()
+    _add_accounts(lab)
+    lab.slurmctld.start()
+    for daemon in lab.slurmd.values():
+        daemon.launch()
+    for daemon in lab.slurmd.values():
+        daemon.wait_ready()
+
+
+def write_slurm_conf(lab: Lab) -> None:
+    """Write slurm.conf anew from the lab's settings, in one step."""
+    path = lab.root / "etc" / "slurm.conf"
+    text = configuration.slurm_conf(lab.settings, ports=lab.ports, host=lab.host, address=lab.address)
+    partial = path.with_suffix(".new")
+    partial.write_text(text)
+    partial.rename(path)
+
+
+def munged_argv(root: Path) -> list[str]:
+    """Command line of munged; --force: its log directory is another user's."""
+    files = {"key-file": "munge/key", "pid-file": "run/munged.pid", "log-file": "log/munged.log"}
+    options = [f"--{name}={root}/{path}" for name, path in files.items()]
+    return ["munged", "--foreground", "--force", f"--seed-file={root}/munge/seed", *options]
+
+
+def munge_answers() -> bool:
+    """Whether a munged answers on the usual socket."""
+    return succeeds(["munge", "-n"])
+
+
+def mariadbd_argv(root: Path, port: int) -> list[str]:
+    """Command line of MariaDB: on the loopback, careless about a power failure, small."""
+    where = [
+        f"--datadir={root}/db/data",
+        f"--socket={root}/db/s.sock",
+        f"--port={port}",
+        "--bind-address=127.0.0.1",
+    ]
+    slurm_wants = ["--innodb-buffer-pool-size=256M", "--innodb-lock-wait-timeout=900"]
+    quick = ["--skip-log-bin", "--innodb-flush-log-at-trx-commit=0", "--innodb-log-file-size=32M"]
+    later = ["--loose-innodb-snapshot-isolation=OFF"]  # slurmdbd 26.05 refuses MariaDB 11.8 otherwise
+    return ["mariadbd", "--no-defaults", "--user=mysql", *where, *slurm_wants, *quick, *later]
+
+
+def mariadb_answers(root: Path) -> bool:
+    """Whether MariaDB takes connections."""
+    return succeeds(["mariadb-admin", "--no-defaults", f"--socket={root}/db/s.sock", "ping"])
+
+
+def _write_files(lab: Lab) -> None:
+    root = lab.root
+    root.chmod(0o755)  # user slurm and the jobs' users have to get in
+    for name in PUBLIC:
+        (root / name).mkdir()
+    for name in ("log", "run", "state"):
+        shutil.chown(root / name, "slurm", "slurm")
+    (root / "work").chmod(0o1777)
+    shutil.chown(root / "db", "mysql", "mysql")
+    for node in NODES:
+        (root / "spool" / node).mkdir()
+    for index in range(4):
+        _make_device(root / "dev" / f"nvidia{index}")
+    write_slurm_conf(lab)
+    etc = root / "etc"
+    (etc / "gres.conf").write_text(configuration.gres_conf(root))
+    (etc / "cgroup.conf").write_text("")
+    dbd = etc / "slurmdbd.conf"
+    dbd.touch(0o600)  # slurmdbd refuses one that others may read or that is not its user's
+    dbd.write_text(
+        configuration.slurmdbd_conf(root=root, ports=lab.ports, host=lab.host, address=lab.address)
+    )
+    shutil.chown(dbd, "slurm", "slurm")
+    for name in ("prolog", "epilog"):
+        (etc / name).write_text(configuration.dispatcher(etc / f"{name}.hook"))
+        (etc / name).chmod(0o755)
+
+
+def _make_device(path: Path) -> None:
+    """Make a second /dev/null to stand for a GPU; a plain file does where devices cannot be made."""
+    try:
+        os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    except PermissionError:
+        path.touch(0o666)
+
+
+def _start_munge(lab: Lab) -> None:
+    """Start munged, unless one is there already: its key serves as well."""
+    if munge_answers():
+        lab.munged = None
+        return
+    if lab.munged is None:
+        raise LabError("there is no munged")
+    if not MUNGE_DIR.exists():
+        lab.keeper.ask("remove_at_end", str(MUNGE_DIR))
+        MUNGE_DIR.mkdir()
+    for name in ("munge.socket.2", "munge.socket.2.lock"):
+        lab.keeper.ask("remove_at_end", str(MUNGE_DIR / name))
+    MUNGE_DIR.chmod(0o755)
+    (lab.root / "munge").mkdir(0o700)
+    key = lab.root / "munge" / "key"
+    key.touch(0o400)
+    key.write_bytes(secrets.token_bytes(1024))
+    lab.munged.start()
+
+
+def _start_mariadb(lab: Lab) -> None:
+    run(
+        [
+            "mariadb-install-db",
+            "--no-defaults",
+            "--user=mysql",
+            f"--datadir={lab.root}/db/data",
+            "--auth-root-authentication-method=socket",
+            "--skip-test-db",
+            "--innodb-log-file-size=32M",
+        ]
+    )
+    lab.mariadb.start()
+    user = "slurm@'127.0.0.1'"
+    statements = (
+        "create database slurm_acct_db",
+        f"create user {user} identified by '{configuration.DB_PASSWORD}'",
+        f"grant all on slurm_acct_db.* to {user}",
+    )
+    run(["mariadb", "--no-defaults", f"--socket={lab.root}/db/s.sock", "-e", "; ".join(statements)])
+
+
+def _add_accounts(lab: Lab) -> None:
+    """Add the cluster, two accounts with a user each, and a QOS."""
+    lab.sacctmgr("add", "cluster", lab.cluster)
+    lab.sacctmgr("add", "qos", "high", "priority=100")
+    lab.sacctmgr("add", "account", "physics,chemistry", "set", "qos=normal,high")
+    lab.sacctmgr("add", "user", "games", "account=physics")
+    lab.sacctmgr("add", "user", "news", "account=chemistry")

@@ -1,0 +1,285 @@
+"""The lab: brings a Slurm up, and lets tests submit jobs, ask, and disturb it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.lab import bringup, configuration
+from tests.lab.configuration import NODES
+from tests.lab.processes import Daemon, Keeper
+from tests.lab.releases import BOOKWORM, Release
+from tests.lab.waiting import LabError, run, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Users that every Debian has: jobs run as them and no user has to be made. Account physics and chemistry.
+USERS = ("games", "news")
+ANOTHER_LAB_S = 900.0
+EVER = "uts1000000000"  # sacct takes no smaller one for a time
+
+
+class Lab:
+    """
+    A running Slurm.
+
+    Attributes:
+        release: Which.
+        cluster: Slurm's name of it.
+        root: Its directory: etc, log, state, work (where jobs write); removed at the end.
+        bin_dir: Where squeue, sacct and so on are, for a program that runs on this machine.
+        env: What such a program needs in its environment.
+        munged: None if a munged was on the machine before; it is used and not touched.
+    """
+
+    def __init__(self, release: Release, root: Path, keeper: Keeper, min_job_age: int) -> None:
+        self.release = release
+        self.cluster = release.cluster
+        self.root = root
+        self.bin_dir = Path("/usr/bin")
+        self.env = {"SLURM_CONF": str(root / "etc" / "slurm.conf")}
+        self.ports = configuration.free_ports()
+        self.host, self.address = configuration.host_address()
+        self.settings = configuration.slurm_settings(
+            cluster=self.cluster,
+            root=root,
+            ports=self.ports,
+            host=self.host,
+            address=self.address,
+            min_job_age=min_job_age,
+        )
+        self.keeper = keeper
+        self.munged: Daemon | None = self._daemon(
+            "munged", *bringup.munged_argv(root), ready=bringup.munge_answers
+        )
+        self.mariadb = self._daemon(
+            "mariadb",
+            *bringup.mariadbd_argv(root, self.ports.mariadb),
+            ready=lambda: bringup.mariadb_answers(root),
+        )
+        self.slurmdbd = self._daemon("slurmdbd", "slurmdbd", "-D", ready=self._slurmdbd_answers)
+        self.slurmctld = self._daemon("slurmctld", "slurmctld", "-D", ready=self._slurmctld_answers)
+        self.slurmd = {
+            node: self._daemon(f"slurmd.{node}", "slurmd", "-D", "-N", node, ready=self._node_ready(node))
+            for node in NODES
+        }
+
+    @classmethod
+    @contextmanager
+    def start(
+        cls, release: Release = BOOKWORM, *, min_job_age: int = 120, claim: str | None = None
+    ) -> Iterator[Lab]:
+        """
+        Bring a Slurm up, and take everything away at the end.
+
+        Args:
+            release: Which; what is missing of it is installed.
+            min_job_age: Seconds that slurmctld remembers a job after its end.
+            claim: There is one lab of each such name on a machine at a time; None: the release's. With another
+                name a second lab runs beside the first, and on the first one's munged.
+
+        Raises:
+            LabError: It does not come up; the message says which part, and its last words.
+        """
+        if reason := release.why_not():
+            raise LabError(f"no Slurm {release.version} here: {reason}")
+        release.install()
+        keeper = Keeper()
+        try:
+            until(
+                lambda: keeper.ask("claim", claim or release.cluster),
+                "end of another lab on this machine",
+                timeout_s=ANOTHER_LAB_S,
+                every_s=0.5,
+            )
+            root = Path(tempfile.mkdtemp(prefix="slurmsyncd-lab.", dir="/tmp"))
+            keeper.ask("remove_at_end", str(root))
+            lab = cls(release, root, keeper, min_job_age)
+            bringup.bring_up(lab)
+            yield lab
+        finally:
+            keeper.close()
+
+    # What a user and an operator do
+
+    def sbatch(self, *args: str, script: str = "exit 0", user: str = USERS[0]) -> int:
+        """Submit a batch job (Bash) and return its id."""
+        text = script if script.startswith("#!") else f"#!/bin/bash\n{script}\n"
+        where = (f"--chdir={self.root}/work", f"--output={self.root}/work/%j.out")
+        said = self.run("sbatch", "--parsable", *where, *args, user=user, stdin=text)
+        return int(said.split(";")[0])
+
+    def srun(self, *args: str, user: str = USERS[0], timeout_s: float = 60) -> str:
+        """Run a command in a job of its own, wait for its end and return what it printed."""
+        return self.run("srun", f"--chdir={self.root}/work", *args, user=user, timeout_s=timeout_s)
+
+    def scancel(self, *args: str | int) -> None:
+        """Cancel jobs, as root."""
+        self.run("scancel", *map(str, args))
+
+    def requeue(self, job_id: int) -> None:
+        """Have a job end now and start again; that takes some ten seconds (cred_expire)."""
+        self.run("scontrol", "requeue", str(job_id))
+
+    def scontrol(self, *args: str) -> str:
+        """Run scontrol as root and return what it printed."""
+        return self.run("scontrol", *args)
+
+    def sacctmgr(self, *args: str) -> str:
+        """Run sacctmgr as root, without questions, and return what it printed."""
+        return self.run("sacctmgr", "-i", *args)
+
+    def run(self, *argv: str, user: str = "root", stdin: str = "", timeout_s: float = 60) -> str:
+        """
+        Run one of Slurm's commands and return what it printed; times are epoch seconds.
+
+        Raises:
+            LabError: It failed or took too long.
+        """
+        become = [] if user == "root" else ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
+        env = {**self.client_env(), "HOME": f"{self.root}/work", "USER": user}
+        return run([*become, *argv], env=env, stdin=stdin, timeout_s=timeout_s)
+
+    def client_env(self) -> dict[str, str]:
+        """Whole environment of one of Slurm's commands."""
+        fixed = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TZ": "UTC", "SLURM_TIME_FORMAT": "%s"}
+        return {**fixed, **self.env}
+
+    # What Slurm says
+
+    def job(self, job_id: int | str) -> dict[str, str]:
+        """What ``scontrol --details show job`` says of a job; empty if slurmctld does not know it."""
+        try:
+            text = self.scontrol("--details", "--oneliner", "show", "job", str(job_id))
+        except LabError as error:
+            if "Invalid job id" in str(error):
+                return {}
+            raise
+        pairs = re.findall(r"(\S+?)=(.*?)(?=\s+[\w:/]+=|\s*$)", text.splitlines()[0])
+        return dict(pairs)
+
+    def sacct(
+        self, *args: str, fields: str = "JobIDRaw,State,ExitCode,Start,End,NodeList"
+    ) -> list[dict[str, str]]:
+        """What accounting says of runs, one dictionary for each, requeued runs included."""
+        names = fields.split(",")
+        layout = ["-a", "-X", "-D", "-n", "-P", "--noconvert", "--delimiter=\x1f", f"--format={fields}"]
+        lines = self.run("sacct", *layout, *args).splitlines()
+        return [dict(zip(names, line.split("\x1f"), strict=True)) for line in lines]
+
+    def json(self, *argv: str) -> Any:
+        """Run a command that prints JSON and return that."""
+        return json.loads(self.run(*argv))
+
+    def state(self, job_id: int | str) -> str:
+        """State of a job: slurmctld's word, or accounting's if that has forgotten it; empty if nobody knows."""
+        if job := self.job(job_id):
+            return job["JobState"]
+        rows = self.sacct("-S", EVER, "-j", str(job_id), fields="State")
+        return rows[-1]["State"].split()[0] if rows else ""
+
+    def wait(self, job_id: int | str, *states: str, timeout_s: float = 60) -> str:
+        """Wait until a job is in one of the states, and return which."""
+        seen: list[str] = []
+
+        def there() -> str:
+            seen.append(self.state(job_id))
+            return seen[-1] if seen[-1] in states else ""
+
+        try:
+            return until(there, f"job {job_id} {' or '.join(states)}", timeout_s=timeout_s)
+        except LabError as late:
+            raise LabError(f"{late}; it was {' → '.join(dict.fromkeys(seen))}") from None
+
+    def wait_accounted(self, job_id: int, *, timeout_s: float = 60) -> list[dict[str, str]]:
+        """Wait until accounting has the ends of all of a job's runs (array tasks, requeues), and return them."""
+
+        def ended() -> list[dict[str, str]]:
+            rows = self.sacct("-S", EVER, "-j", str(job_id))
+            return rows if all(row["End"].isdigit() for row in rows) else []
+
+        return until(ended, f"accounted end of job {job_id}", timeout_s=timeout_s)
+
+    # What changes while it runs
+
+    def configure(self, **settings: str) -> None:
+        """Change settings of slurm.conf (`MinJobAge="5"`) and have slurmctld read it again."""
+        self.settings.update(settings)
+        bringup.write_slurm_conf(self)
+        self.scontrol("reconfigure")
+
+    def set_hooks(self, *, prolog: Path | None = None, epilog: Path | None = None) -> None:
+        """Have slurmctld run these scripts (copied) at each start and end of a job; None: nothing."""
+        for name, source in (("prolog", prolog), ("epilog", epilog)):
+            hook = self.root / "etc" / f"{name}.hook"
+            hook.unlink(missing_ok=True)
+            if source:
+                partial = hook.with_suffix(".new")
+                shutil.copyfile(source, partial)
+                partial.chmod(0o755)
+                partial.rename(hook)
+
+    @contextmanager
+    def hooks(self, *, prolog: Path | None = None, epilog: Path | None = None) -> Iterator[None]:
+        """Have hooks for a while."""
+        self.set_hooks(prolog=prolog, epilog=epilog)
+        try:
+            yield
+        finally:
+            self.set_hooks()
+
+    def clear_jobs(self) -> None:
+        """
+        Cancel what is there and wait until all nodes are idle.
+
+        After a SIGKILL slurmctld is back at the state that it saved some seconds before: jobs that had ended
+        may come to life again, and are cancelled once more.
+        """
+        until(self._cleared, "four idle nodes", timeout_s=60)
+
+    def all_idle(self) -> bool:
+        """Whether every node is idle."""
+        return self._idle() == set(NODES)
+
+    def _cleared(self) -> bool:
+        if jobs := self.run("squeue", "-h", "-o", "%A").split():
+            self.scancel(*jobs)
+        return not jobs and self.all_idle()
+
+    # How the daemons are probed
+
+    def _daemon(self, name: str, *argv: str, ready: Any) -> Daemon:
+        return Daemon(
+            name,
+            argv,
+            keeper=self.keeper,
+            output=self.root / "log" / f"{name}.out",
+            ready=ready,
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **self.env},
+        )
+
+    def _slurmdbd_answers(self) -> bool:
+        return self._answers("sacctmgr", "-n", "list", "cluster")
+
+    def _slurmctld_answers(self) -> bool:
+        return self._answers("scontrol", "show", "config")
+
+    def _node_ready(self, node: str) -> Any:
+        return lambda: node in self._idle()
+
+    def _idle(self) -> set[str]:
+        return set(self.run("sinfo", "-h", "-N", "-t", "idle", "-o", "%N", timeout_s=5).split())
+
+    def _answers(self, *argv: str) -> bool:
+        try:
+            self.run(*argv, timeout_s=5)
+        except LabError:
+            return False
+        return True
