@@ -106,7 +106,7 @@ class Control:
     async def _turn(self, request: Request) -> Any:
         values = json.loads(request.body)
         if not isinstance(values, dict):
-            raise TypeError("an object of knobs expected")
+            raise ValueError("an object of knobs expected")  # noqa: TRY004  # the client's mistake
         self._core.knobs.update(values)
         return dataclasses.asdict(self._core.knobs)
 

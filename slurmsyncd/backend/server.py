@@ -36,13 +36,12 @@ from slurmsyncd.backend.jobs import Jobs
 from slurmsyncd.backend.knobs import Knobs
 from slurmsyncd.backend.tags import Tags
 from slurmsyncd.backend.tokens import Tokens
-from slurmsyncd.web.server import Limits, Response, bound_port, listening, serve
+from slurmsyncd.web.server import Limits, Response, listening, serve
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
-
-    from anyio.abc import Listener, SocketStream
 
     from slurmsyncd.web.server import Request
 
@@ -101,16 +100,17 @@ class Backend:
         backend = cls(core, archive, config)
         failure: Exception | None = None
         with contextlib.closing(core.database):
-            async with listening(config.listen) as listener, anyio.create_task_group() as group:
-                backend.url = _url(config.listen, listener)
-                group.start_soon(serve, [listener], backend.answer, _LIMITS)
-                group.start_soon(archive.work)
-                group.start_soon(backend._commit)
-                try:
-                    yield backend
-                except Exception as err:  # noqa: BLE001  # raised below: the group would wrap it
-                    failure = err
-                group.cancel_scope.cancel()
+            with listening(config.listen) as sockets:
+                async with anyio.create_task_group() as group:
+                    backend.url = _url(config.listen, sockets[0])
+                    group.start_soon(serve, sockets, backend.answer, _LIMITS)
+                    group.start_soon(archive.work)
+                    group.start_soon(backend._commit)
+                    try:
+                        yield backend
+                    except Exception as err:  # noqa: BLE001  # raised below: the group would wrap it
+                        failure = err
+                    group.cancel_scope.cancel()
             archive.drain()
         if failure is not None:
             raise failure
@@ -130,6 +130,10 @@ class Backend:
     ) -> str:
         """Sign a token; without a lifetime it never expires."""
         return self._core.tokens.issue(user, roles, lifetime_s)
+
+    def sign(self, claims: Mapping[str, Any]) -> str:
+        """Sign any claims, also those that no backend should take."""
+        return self._core.tokens.sign(claims)
 
     async def tick(self) -> int:
         """Commit the cached jobs; gives how many there were."""
@@ -183,7 +187,7 @@ def _assemble(config: BackendConfig) -> tuple[Core, Archive]:
     return Core(database, jobs, tags, tokens, knobs, config.clock), archive
 
 
-def _url(listen: str, listener: Listener[SocketStream]) -> str:
+def _url(listen: str, sock: socket.socket) -> str:
     if listen.startswith("unix:"):
         return listen
-    return f"http://{listen.rpartition(':')[0]}:{bound_port(listener)}"
+    return f"http://{listen.rpartition(':')[0]}:{sock.getsockname()[1]}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from slurmsyncd.errors import SlurmsyncdError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 _REMEMBERED = 64
@@ -66,7 +66,11 @@ class Tokens:
         claims: dict[str, Any] = {"sub": user, "roles": list(roles), "iat": now}
         if lifetime_s is not None:
             claims["exp"] = int(now + lifetime_s)
-        return str(self._jwt.encode(claims, self._private, algorithm="EdDSA"))
+        return self.sign(claims)
+
+    def sign(self, claims: Mapping[str, Any]) -> str:
+        """Sign any claims, sensible or not."""
+        return str(self._jwt.encode(dict(claims), self._private, algorithm="EdDSA"))
 
     def check(self, token: str, now: float) -> User:
         """

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+import traceback
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
@@ -14,16 +16,15 @@ from slurmsyncd.web.encoding import compressed, http_date
 from slurmsyncd.web.messages import Request, Response
 
 if TYPE_CHECKING:
-    from anyio.abc import SocketStream
+    import asyncio
 
     from slurmsyncd.web.messages import Handler, Limits
 
 log = structlog.get_logger(__name__)
 
 _CHUNK = 65536
+_REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 _BODYLESS = frozenset({204, 304})
-#: Failures of a connection that are nobody's fault: the other side is gone.
-GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 
 
 class _Refused(Exception):
@@ -37,11 +38,15 @@ class _Refused(Exception):
 class Connection:
     """Requests of one client, one after the other."""
 
-    def __init__(self, stream: SocketStream, handler: Handler, limits: Limits, peer: str) -> None:
-        self._stream = stream
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handler: Handler, limits: Limits
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
         self._handler = handler
         self._limits = limits
-        self._peer = peer
+        address = writer.get_extra_info("peername")
+        self._peer = str(address[0]) if isinstance(address, tuple) else "unix"
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head_bytes)
 
     async def run(self) -> None:
@@ -118,40 +123,46 @@ class Connection:
         while (event := self._http.next_event()) is h11.NEED_DATA:
             if self._http.they_are_waiting_for_100_continue:
                 go_ahead = h11.InformationalResponse(status_code=100, headers=[])
-                await self._stream.send(self._http.send(go_ahead) or b"")
+                self._writer.write(self._http.send(go_ahead) or b"")
             await self._feed()
         return event
 
     async def _feed(self) -> None:
-        try:
-            data = await self._stream.receive(_CHUNK)
-        except anyio.EndOfStream:
-            data = b""
-        self._http.receive_data(data)
+        self._http.receive_data(await self._reader.read(_CHUNK))
 
     async def _answer(self, request: Request) -> Response | None:
         try:
             return await self._handler(request)
-        except Exception:  # a bug in one handler must not end the server
-            log.exception("handler_crashed", method=request.method, path=request.path)
+        except Exception as err:  # noqa: BLE001  # a bug in one handler must not end the server
+            # No traceback: some formatters print locals, and those hold tokens.
+            at = traceback.extract_tb(err.__traceback__)[-1]
+            log.error(  # noqa: TRY400
+                "handler_crashed",
+                path=request.path,
+                error=repr(err)[:200],
+                where=f"{at.filename}:{at.lineno}",
+            )
             return Response(500)
 
     async def _send(self, request: Request | None, response: Response) -> None:
         headers, body = _framed(request, response)
-        head = h11.Response(status_code=response.status, headers=headers)
+        head = h11.Response(
+            status_code=response.status, headers=headers, reason=_REASONS.get(response.status, b"")
+        )
         data = self._http.send(head) or b""
         if body and (request is None or request.method != "HEAD"):
             data += self._http.send(h11.Data(data=body)) or b""
         data += self._http.send(h11.EndOfMessage()) or b""
+        self._writer.write(data)
         with anyio.fail_after(self._limits.send_s):
-            await self._stream.send(data)
+            await self._writer.drain()
 
     async def _linger(self) -> None:
         # Closing with unread input resets the connection, and the answer may be lost on the way.
         with anyio.move_on_after(1.0):
-            await self._stream.send_eof()
-            while True:
-                await self._stream.receive(_CHUNK)
+            self._writer.write_eof()
+            while await self._reader.read(_CHUNK):
+                pass
 
 
 def _framed(request: Request | None, response: Response) -> tuple[list[tuple[str, str]], bytes]:

@@ -9,11 +9,10 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anyio
-from anyio.abc import Listener, SocketAttribute, SocketStream
-
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Iterator
+
+_BACKLOG = 1024
 
 
 class BadAddress(ValueError):
@@ -34,10 +33,10 @@ def split_address(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
-@contextlib.asynccontextmanager
-async def listening(address: str, *, mode: int = 0o600) -> AsyncIterator[Listener[SocketStream]]:
+@contextlib.contextmanager
+def listening(address: str, *, mode: int = 0o600) -> Iterator[tuple[socket.socket, ...]]:
     """
-    Listen while the block runs; port 0 takes a free one.
+    Hold listening sockets while the block runs; port 0 takes a free one.
 
     Args:
         address: ``host:port``, ``[v6]:port`` or ``unix:/path``.
@@ -47,36 +46,46 @@ async def listening(address: str, *, mode: int = 0o600) -> AsyncIterator[Listene
         BadAddress: The address has no such form.
         OSError: It cannot be bound.
     """
-    if address.startswith("unix:"):
-        async with _unix(Path(address[5:]), mode) as unix_listener:
-            yield unix_listener
-        return
-    host, port = split_address(address)
-    async with await anyio.create_tcp_listener(local_host=host, local_port=port) as tcp_listener:
-        yield tcp_listener
+    with contextlib.ExitStack() as stack:
+        if address.startswith("unix:"):
+            yield (stack.enter_context(_unix(Path(address[5:]), mode)),)
+        else:
+            yield tuple(_tcp(*split_address(address), stack))
 
 
-@contextlib.asynccontextmanager
-async def _unix(path: Path, mode: int) -> AsyncIterator[Listener[SocketStream]]:
+def _tcp(host: str, port: int, stack: contextlib.ExitStack) -> Iterator[socket.socket]:
+    # A name such as localhost stands for several addresses; a free port is the same for all.
+    flags = socket.AI_PASSIVE | socket.AI_ADDRCONFIG
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    for family, where in dict.fromkeys((info[0], info[4]) for info in found):
+        sock = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((where[0], port, *where[2:]))
+        sock.listen(_BACKLOG)
+        port = sock.getsockname()[1]
+        yield sock
+
+
+@contextlib.contextmanager
+def _unix(path: Path, mode: int) -> Iterator[socket.socket]:
     _remove_stale_socket(path)
-    async with await anyio.create_unix_listener(path, mode=mode) as listener:
-        made = _inode(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.bind(str(path))
+        made = path.lstat().st_ino
         try:
-            yield listener
+            path.chmod(mode)
+            sock.listen(_BACKLOG)
+            yield sock
         finally:
-            if _inode(path) == made:  # not the one of a successor
-                _remove(path)
+            _remove(path, made)
 
 
-def _inode(path: Path) -> int | None:
-    try:
-        return path.lstat().st_ino
-    except FileNotFoundError:
-        return None
-
-
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
+def _remove(path: Path, inode: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if path.lstat().st_ino == inode:  # not the one of a successor
+            path.unlink()
 
 
 def _remove_stale_socket(path: Path) -> None:
@@ -94,8 +103,3 @@ def _remove_stale_socket(path: Path) -> None:
             path.unlink()
             return
     raise FileExistsError(f"somebody listens on {path} already: stop that process or choose another path")
-
-
-def bound_port(listener: Listener[SocketStream]) -> int:
-    """Give the TCP port that a listener got."""
-    return int(listener.extra(SocketAttribute.local_port))  # noqa: S610  # anyio's, not Django's

@@ -11,7 +11,7 @@ Pairs = tuple[tuple[str, str], ...]
 @dataclass(frozen=True, slots=True)
 class Request:
     """
-    One request, read whole.
+    One request, read whole. Its repr leaves out what may hold secrets.
 
     Attributes:
         method: As sent, e.g. ``GET``.
@@ -23,8 +23,8 @@ class Request:
 
     method: str
     path: str
-    query: Pairs = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Pairs = field(default=(), repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
     peer: str = ""
 

@@ -1,30 +1,30 @@
 """
-A small HTTP/1.1 server on h11 and anyio; knows nothing of what it serves.
+A small HTTP/1.1 server on h11; knows nothing of what it serves.
 
 Usage::
 
     async def hello(request: Request) -> Response | None:
         return Response(200, b"hello", (("content-type", "text/plain"),))  # None: hang up
 
-    async with listening("127.0.0.1:8080") as listener:  # or unix:/run/x.sock
-        await serve([listener], hello)  # until cancelled
+    with listening("127.0.0.1:8080") as sockets:  # or unix:/run/x.sock
+        await serve(sockets, hello)  # until cancelled
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio.abc import SocketAttribute
 
-from slurmsyncd.web.connection import GONE, Connection
-from slurmsyncd.web.listen import BadAddress, bound_port, listening, split_address
+from slurmsyncd.web.connection import Connection
+from slurmsyncd.web.listen import BadAddress, listening, split_address
 from slurmsyncd.web.messages import Handler, Limits, Request, Response
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Sequence
-
-    from anyio.abc import Listener, SocketStream
 
 __all__ = [
     "BadAddress",
@@ -32,59 +32,66 @@ __all__ = [
     "Limits",
     "Request",
     "Response",
-    "bound_port",
     "listening",
     "serve",
     "split_address",
 ]
 
 _FULL = (
-    b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 )
+_CLOSE_S = 1.0
 
 
-async def serve(
-    listeners: Sequence[Listener[SocketStream]], handler: Handler, limits: Limits | None = None
-) -> None:
+async def serve(sockets: Sequence[socket.socket], handler: Handler, limits: Limits | None = None) -> None:
     """
-    Answer requests until cancelled.
+    Answer requests on listening sockets until cancelled; they are closed then.
 
     A handler that raises is answered with 500 and an empty body, and logged.
     """
     bounds = limits or Limits()
     slots = anyio.Semaphore(bounds.connections)
+    async with contextlib.AsyncExitStack() as stack:
+        group = await stack.enter_async_context(anyio.create_task_group())
 
-    async def connected(stream: SocketStream) -> None:
-        async with stream:
+        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
-                slots.acquire_nowait()
-            except anyio.WouldBlock:
-                await _refuse(stream)
-                return
-            try:
-                await _converse(stream, handler, bounds)
-            finally:
-                slots.release()
+                group.start_soon(_converse, reader, writer, handler, bounds, slots)
+            except RuntimeError:  # accepted in the moment of closing
+                writer.transport.abort()
 
-    async with anyio.create_task_group() as group:
-        for listener in listeners:
-            group.start_soon(listener.serve, connected)
+        for sock in sockets:
+            # asyncio's streams and not anyio's: cancelling anyio's UNIX streams can fail the event loop.
+            server = await asyncio.start_server(connected, sock=sock)
+            stack.callback(server.close)
+        await anyio.sleep_forever()
 
 
-async def _converse(stream: SocketStream, handler: Handler, limits: Limits) -> None:
+async def _converse(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    handler: Handler,
+    limits: Limits,
+    slots: anyio.Semaphore,
+) -> None:
     try:
-        await Connection(stream, handler, limits, _peer(stream)).run()
-    except (*GONE, TimeoutError):
+        slots.acquire_nowait()
+    except anyio.WouldBlock:
+        writer.write(_FULL)
+        await _close(writer)
         return
-
-
-async def _refuse(stream: SocketStream) -> None:
     try:
-        await stream.send(_FULL)
-    except GONE:
-        return
+        with contextlib.suppress(OSError, TimeoutError):  # the other side is gone, or does not listen
+            await Connection(reader, writer, handler, limits).run()
+    finally:
+        slots.release()
+        await _close(writer)
 
 
-def _peer(stream: SocketStream) -> str:
-    address = stream.extra(SocketAttribute.remote_address)  # noqa: S610  # anyio's, not Django's
-    return str(address[0]) if isinstance(address, tuple) else "unix"
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with anyio.CancelScope(shield=True, deadline=anyio.current_time() + _CLOSE_S) as scope:
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+    if scope.cancelled_caught:
+        writer.transport.abort()

@@ -1,0 +1,1 @@
+"""The embedded backend, case by case of the contract."""
