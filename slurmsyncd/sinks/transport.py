@@ -74,7 +74,7 @@ class Transport:
             verify=context,
             trust_env=False,
             follow_redirects=False,
-            timeout=httpx.Timeout(None, connect=min(_CONNECT_S, timeout_s)),
+            timeout=httpx.Timeout(None, connect=min(_CONNECT_S, timeout_s / 2)),
             limits=httpx.Limits(max_connections=CALLERS, keepalive_expiry=_IDLE_S),
             headers={"Accept-Encoding": "identity", "User-Agent": f"slurmsyncd/{__version__}"},
         )
@@ -135,16 +135,10 @@ class Transport:
 
 def broken(err: Exception) -> Broken:
     """Say how an exchange failed; httpx's error, and what caused it, in words without secrets."""
-    causes = list(_chain(err))
-    for cause in causes:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return Broken(Failure.TLS, f"certificate: {cause.verify_message}")
-        if isinstance(cause, ssl.SSLError):
-            return Broken(Failure.TLS, str(cause.reason or "TLS failed"))
     if isinstance(err, httpx.ConnectTimeout):
         return Broken(Failure.CONNECT_TIMEOUT, "no connection in time")
     if isinstance(err, httpx.ConnectError):
-        return Broken(Failure.UNREACHABLE, _reason(causes))
+        return _not_connected(list(_chain(err)))
     if isinstance(err, (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.ProxyError)):
         return Broken(Failure.UNREACHABLE, "not an address that can be connected to")
     if isinstance(err, httpx.LocalProtocolError):
@@ -160,12 +154,20 @@ def _chain(err: BaseException | None) -> Iterator[BaseException]:
         err = err.__cause__ or err.__context__
 
 
-def _reason(causes: list[BaseException]) -> str:
+def _not_connected(causes: list[BaseException]) -> Broken:
+    # Of an established connection an ssl.SSLError says no more than that it broke off, and "want read"
+    # is how ssl waits: neither is a matter of certificates.
     for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return Broken(Failure.TLS, f"certificate: {cause.verify_message}")
+        if isinstance(cause, ssl.SSLError) and not isinstance(
+            cause, (ssl.SSLWantReadError, ssl.SSLWantWriteError)
+        ):
+            return Broken(Failure.TLS, str(cause.reason or "the TLS handshake failed"))
         if isinstance(cause, socket.gaierror):
-            return f"name not resolved: {cause.strerror}"
+            return Broken(Failure.UNREACHABLE, f"name not resolved: {cause.strerror}")
     texts = [str(cause) for cause in causes if isinstance(cause, OSError)]
-    return texts[0] if texts else str(causes[0])
+    return Broken(Failure.UNREACHABLE, texts[0] if texts else str(causes[0]))
 
 
 # Where distributions keep their certificates. The environment's SSL_CERT_FILE is not asked.

@@ -430,7 +430,8 @@ def test_x5_hostile_names_stay_in_their_place() -> None:
 
 
 TEXT = st.text(max_size=30) | st.text(alphabet=st.characters(codec=None), max_size=10)
-HOSTS = st.lists(st.sampled_from(["cn001", "cn002", "gpu01", "xx1", "a.b", "a.c", ""]) | TEXT, max_size=4)
+KNOWN = st.lists(st.sampled_from(["cn001", "cn002", "gpu01", "xx1", "a.b", "a.c"]), min_size=1, max_size=4)
+HOSTS = KNOWN | KNOWN | st.lists(TEXT, max_size=2)
 INT = st.integers(-(2**70), 2**70) | st.integers(-2, 100)
 SMALL = st.integers(0, 8)
 GRES = st.builds(
@@ -450,7 +451,8 @@ NODES = st.builds(
 )
 JOBS = st.builds(
     Job,
-    key=st.builds(RunKey, st.sampled_from(["demo", "star", "new", ""]) | TEXT, INT, INT),
+    key=st.builds(RunKey, st.sampled_from(["demo", "star", "new", "demo"]), st.integers(1, 2**63), st.integers(1, 2**33))
+    | st.builds(RunKey, TEXT, INT, INT),
     state=st.sampled_from(JobState),
     **dict.fromkeys(("user", "account", "partition", "qos", "name", "exit_code", "reservation", "wckey", "comment", "work_dir", "features", "licenses", "submit_line", "sluid"), TEXT),
     **dict.fromkeys(("submit_at", "end_at", "time_limit_s", "threads_per_core", "array_job_id", "array_task_id", "het_job_id", "het_offset", "restarts"), st.none() | INT),
