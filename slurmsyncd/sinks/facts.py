@@ -12,7 +12,7 @@ import msgspec
 from slurmsyncd.delivery import Outcome, Result
 from slurmsyncd.sinks.answers import Answer, Request, Sent
 from slurmsyncd.sinks.dialect import V1_4, V1_5, Dialect
-from slurmsyncd.sinks.topology import Topology, Unknown, parse_topology, sub_cluster_of
+from slurmsyncd.sinks.topology import Topology, Unknown, parse_topology
 from slurmsyncd.sinks.transport import Call
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _MAX_AGE_S = 3600.0
 # A host that the topology lacks may have been added just now; more often than this is not asked.
 _MIN_AGE_S = 5.0
+_PATIENCE_S = 60.0  # between attempts to renew a topology that still serves
 _TOPOLOGY_LIMIT = 8 * 2**20  # bytes
 
 
@@ -81,8 +82,11 @@ class Facts:
             if self._topology is not None and age < (_MAX_AGE_S if listed else _MIN_AGE_S):
                 return self._topology
             outcome = await self._read()
-            if outcome is not None and not (listed and self._topology is not None):
-                return outcome
+            if outcome is not None:
+                if not listed or self._topology is None:
+                    return outcome
+                # What we have is right for this host; do not ask again with every start.
+                self._read_at = time.monotonic() - _MAX_AGE_S + _PATIENCE_S
             assert self._topology is not None
             return self._topology
 
@@ -91,10 +95,8 @@ class Facts:
         self._read_at = 0.0
 
     def _lists(self, cluster: str, host: str) -> bool:
-        if self._topology is None:
-            return False
-        found = sub_cluster_of(self._topology.clusters.get(cluster, ()), host)
-        return not isinstance(found, Unknown)
+        subs = () if self._topology is None else self._topology.clusters.get(cluster, ())
+        return any(sub.everything or sub.has(host) for sub in subs)
 
     async def _read(self) -> Outcome | None:
         outcome, answer = await self._ask(

@@ -27,6 +27,7 @@ from slurmsyncd.sinks.answers import (
 from slurmsyncd.sinks.dialect import V1_4, Dialect
 from slurmsyncd.sinks.facts import Facts
 from slurmsyncd.sinks.resources import host_name, hosts_of
+from slurmsyncd.sinks.text import printable
 from slurmsyncd.sinks.token import TokenFile, token_expires_at
 from slurmsyncd.sinks.transport import CALLERS, Broken, Call, Transport, tls_context
 from slurmsyncd.sinks.wire import (
@@ -93,11 +94,14 @@ class RestSink:
                 f"sinks.{config.name}.ca_file = {config.ca_file}: {err}; name a file of PEM certificates"
             )
             raise ConfigError([problem]) from err
-        count = -(-max(config.start_workers, 1) // CALLERS)
-        lanes = [Transport(config.url, context, config.timeout, clock.now) for _ in range(count + 1)]
-        # Stops and questions do not share a client with starts: few callers each, and a lane that is
-        # stuck behind the backend's archive leaves the other alone.
-        self._calm, self._starts = lanes[0], lanes[1:]
+
+        # Stops and questions do not share a client with starts: few callers each, and stops that wait
+        # for the backend's archive leave starts alone.
+        def lane(callers: int) -> Transport:
+            return Transport(config.url, context, config.timeout, clock.now, callers)
+
+        self._calm = lane(config.stop_workers + CALLERS)
+        self._starts = [lane(CALLERS) for _ in range(-(-max(config.start_workers, 1) // CALLERS))]
 
     @property
     def name(self) -> str:
@@ -275,4 +279,4 @@ class RestSink:
 
 
 def _refused(refusal: Refusal) -> Outcome:
-    return Outcome(result=Result.REFUSED, reason=refusal.reason, detail=refusal.detail)
+    return Outcome(result=Result.REFUSED, reason=refusal.reason, detail=printable(refusal.detail))

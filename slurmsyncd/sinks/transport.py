@@ -57,16 +57,24 @@ class Broken:
 
 class Transport:
     """
-    One client for up to ``CALLERS`` callers.
+    One client for a few callers.
 
     Args:
         url: Base address.
         context: Shared by all clients: making one takes 17 ms.
         timeout_s: For one whole exchange.
         now: Epoch seconds, for dates in ``Retry-After``.
+        callers: How many there are; one more would wait, within its deadline, for a connection.
     """
 
-    def __init__(self, url: str, context: ssl.SSLContext, timeout_s: float, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        url: str,
+        context: ssl.SSLContext,
+        timeout_s: float,
+        now: Callable[[], float],
+        callers: int = CALLERS,
+    ) -> None:
         self._timeout_s = timeout_s
         self._now = now
         self._client = httpx.AsyncClient(
@@ -75,7 +83,7 @@ class Transport:
             trust_env=False,
             follow_redirects=False,
             timeout=httpx.Timeout(None, connect=min(_CONNECT_S, timeout_s / 2)),
-            limits=httpx.Limits(max_connections=CALLERS, keepalive_expiry=_IDLE_S),
+            limits=httpx.Limits(max_connections=callers, keepalive_expiry=_IDLE_S),
             headers={"Accept-Encoding": "identity", "User-Agent": f"slurmsyncd/{__version__}"},
         )
 
