@@ -35,6 +35,7 @@ def pid_file(path: Path) -> Iterator[None]:
     ensure_directory(path.parent, key=KEY)
     file = _lock(path)
     try:
+        os.fchmod(file, 0o644)  # whatever the umask: a pid is no secret
         os.ftruncate(file, 0)
         os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
         yield

@@ -43,7 +43,9 @@ def holder(path: Path) -> Iterator[subprocess.Popen[bytes]]:
 def test_holds_the_pid_and_is_gone_after_a_clean_stop(tmp_path: Path) -> None:
     """The file has our pid and a mode that others can read, and is removed at the end."""
     path = tmp_path / "run" / "slurmsyncd.pid"
+    mask = os.umask(0o077)
     with pid_file(path):
+        os.umask(mask)
         assert path.read_text() == f"{os.getpid()}\n"
         assert path.stat().st_mode & 0o777 == 0o644
     assert not path.exists()

@@ -18,6 +18,7 @@ from slurmsyncd.triggers.hook import SYSTEMD_NAME
 UNITS = Path(__file__).parents[2] / "systemd"
 SERVICE = UNITS / "slurmsyncd.service"
 SOCKET = UNITS / "slurmsyncd.socket"
+HOLD = UNITS / "slurmsyncd-hold.service"
 #: The project's bound on `systemd-analyze security`, in tenths.
 EXPOSURE = 15
 
@@ -45,13 +46,14 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @with_systemd
 def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
-    """No unknown key, no bad value: systemd-analyze verify is silent about both units."""
+    """No unknown key, no bad value: systemd-analyze verify is silent about the units."""
     program = "/opt/slurmsyncd/bin/slurmsyncd"
     text = SERVICE.read_text()
     assert text.count(program) == 1
     (tmp_path / SERVICE.name).write_text(text.replace(program, sys.executable))
-    shutil.copy(str(SOCKET), str(tmp_path / SOCKET.name))
-    done = analyze("verify", "--man=no", str(tmp_path / SERVICE.name), str(tmp_path / SOCKET.name))
+    for unit in (SOCKET, HOLD):
+        shutil.copy(str(unit), str(tmp_path / unit.name))
+    done = analyze("verify", "--man=no", *(str(tmp_path / unit.name) for unit in (SERVICE, SOCKET, HOLD)))
     about_ours = [line for line in done.stderr.splitlines() if "slurmsyncd" in line or str(tmp_path) in line]
     assert about_ours == []
     assert done.returncode == 0, done.stderr
@@ -96,12 +98,27 @@ def test_p8_a_wrong_configuration_is_not_started_again() -> None:
     assert Unit(SERVICE)["Unit"]["StartLimitIntervalSec"] == "0"
 
 
+def test_p8_a_hint_starts_no_daemon() -> None:
+    """
+    What a hint activates is a unit that does nothing and stays active.
+
+    Seen on systemd 252: with the daemon there instead, a waiting hint starts it again right after
+    `systemctl stop` and after exit 78, a hundred times a minute.
+    """
+    service, sock, hold = Unit(SERVICE), Unit(SOCKET), Unit(HOLD)
+    assert sock["Socket"]["Service"] == HOLD.name
+    assert service["Service"]["Sockets"] == SOCKET.name
+    assert (hold["Service"]["Type"], hold["Service"]["RemainAfterExit"]) == ("oneshot", "yes")
+    # A socket is not started again while its service is active.
+    assert hold["Unit"]["PartOf"] == SOCKET.name
+
+
 def test_p11_slurm_is_no_requirement() -> None:
     """The daemon is ordered after Slurm, munge and the network, and starts without them."""
     unit = Unit(SERVICE)["Unit"]
     assert {"munge.service", "slurmctld.service", "slurmdbd.service"} <= set(unit["After"].split())
     assert not {"Requires", "BindsTo", "PartOf"} & unit.keys()
-    assert "slurm" not in unit["Wants"].replace("slurmsyncd.socket", "")
+    assert "slurm" not in unit["Wants"]
 
 
 SERVE = """
