@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -23,6 +24,9 @@ class _Envelope(Struct):
 
 _ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
 
+# json-c, Slurm's writer, prints what no JSON may hold; one such number must not cost the whole document.
+_NO_NUMBER: Final = re.compile(rb"(?<=[:,\[\s])-?(?:NaN|Infinity)(?=\s*[,}\]])")
+
 
 def read_records(text: Text, key: str) -> list[Raw]:
     """
@@ -39,10 +43,7 @@ def read_records(text: Text, key: str) -> list[Raw]:
     """
     if not len(text):
         raise DecodeError("the answer is empty")
-    try:
-        envelope = _ENVELOPE.decode(text)  # type: ignore[arg-type]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:
-        raise DecodeError(f"no JSON of Slurm ({printable(err)}): {printable(text[:200])!r}") from err
+    envelope = _envelope(text)
     if envelope.errors:
         raise SourceUnavailable(f"Slurm reports: {_reason(envelope.errors)}")
     records: list[Raw] | None = getattr(envelope, key)
@@ -51,6 +52,19 @@ def read_records(text: Text, key: str) -> list[Raw]:
     if not records and parse_number(envelope.last_update) == 0:
         raise SourceUnavailable(f"an empty list of {key} that was never updated: slurmctld does not answer")
     return records
+
+
+def _envelope(text: Text) -> _Envelope:
+    try:
+        try:
+            return _ENVELOPE.decode(text)  # type: ignore[arg-type]
+        except msgspec.DecodeError:
+            repaired, count = _NO_NUMBER.subn(b"null", text[:])
+            if not count:
+                raise
+            return _ENVELOPE.decode(repaired)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:
+        raise DecodeError(f"no JSON of Slurm ({printable(err)}): {printable(text[:200])!r}") from err
 
 
 def _reason(errors: list[Any]) -> str:

@@ -42,6 +42,7 @@ def parse_gres(text: str) -> tuple[Gres, ...]:
         raise DecodeError(f"gres of {len(text)} characters")
     if text in _EMPTY:
         return ()
+    text = text.replace(":(null)", "")  # no type
     found, position = [], 0
     while match := _ITEM.match(text, position):
         found.append(_item(match[1], match[2] or ""))
@@ -55,7 +56,7 @@ def parse_gres(text: str) -> tuple[Gres, ...]:
 
 
 def _item(spec: str, detail: str) -> Gres:
-    name, *rest = re.sub(r"^gres[:/]", "", spec.replace("(null)", "")).split(":")
+    name, *rest = re.sub(r"^gres[:/]", "", spec).split(":")
     if detail.startswith("CNT:"):
         count = _count(detail[4:])
     elif rest:

@@ -115,6 +115,8 @@ def read_detail(record: Raw, cluster: str, *, now: int) -> Detail | None:
     flaws: list[str] = []
     allocation = _lenient(read_allocation, raw.job_resources, None, flaws)
     nodes = _nodes(raw, allocation)
+    if not nodes:
+        return None  # cancelled while it waited: slurmctld then writes the time of that as its start
     over = state.final or state is JobState.COMPLETING
     key = RunKey(cluster, job_id, start)
     job = Job(

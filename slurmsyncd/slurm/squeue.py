@@ -38,4 +38,6 @@ def read_listed(row: Sequence[str], *, now: int) -> tuple[Listed, str]:
     state = parse_state(word)
     if is_waiting(state, parse_time(end), now):
         return Listed(parse_id(job_id, "job id"), JobState.PENDING, None), ""
+    if state.final and not nodes:
+        start = ""  # cancelled while it waited: squeue then prints the time of that as its start
     return Listed(parse_id(job_id, "job id"), state, parse_time(start)), nodes if state.active else ""

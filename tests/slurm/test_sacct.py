@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slurmsyncd.errors import DecodeError
+from slurmsyncd.model import Job, JobState, RunKey, Sharing
+from slurmsyncd.slurm.sacct import NoRun, choose_fields, read_run
+from tests.slurm.captures import ROOT, VERSIONS, sacct_rows
+
+ROW = {
+    "JobIDRaw": "7",
+    "JobID": "7",
+    "State": "COMPLETED",
+    "Start": "1795237255",
+    "End": "1795237279",
+    "NodeList": "n[1-2]",
+}
+
+
+def read(**change: str) -> Job | NoRun:
+    return read_run(ROW | change, "lab", [])
+
+
+def runs(version: str, name: str) -> list[Job]:
+    flaws: list[str] = []
+    found = [read_run(row, "lab", flaws) for row in sacct_rows(version, name)]
+    assert not flaws
+    return [run for run in found if isinstance(run, Job)]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_only_columns_that_are_offered_are_asked_for(version: str) -> None:
+    """An unknown column makes sacct fail, so each release gets its own list."""
+    fields = choose_fields((ROOT / version / "sacct-helpformat.txt").read_text())
+    assert {"JobIDRaw", "State", "Start", "End", "NodeList", "AllocTRES"} <= set(fields)
+    assert ("Restarts" in fields) == (version != "22.05.8")
+    assert ("Exclusive" in fields) == (version == "26.05.5")
+    assert len(fields) == len(set(fields))
+
+
+def test_a_sacct_that_lacks_the_necessary_is_refused() -> None:
+    """Help text of something else is no sacct."""
+    with pytest.raises(DecodeError, match="Start"):
+        choose_fields("JobIDRaw JobID State End NodeList")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", ["running.sacct-X-D-p2-epoch", "ended.sacct-X-D-p2-epoch"])
+def test_every_recorded_row_is_read(version: str, name: str) -> None:
+    """No row of a real release is set aside; each run has hosts, and an end if it is over."""
+    found = runs(version, name)
+    assert len(found) >= 10
+    for job in found:
+        assert len(job.nodes) == job.num_nodes
+        assert dict(job.tres)["cpu"] == job.num_cpus
+        assert (job.end_at is not None) == job.state.final
+        assert job.state is not JobState.UNKNOWN
+    assert len({job.key for job in found}) == len(found)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_requeued_job_has_two_runs(version: str) -> None:
+    """The first is over as REQUEUED, the second starts later under the same id."""
+    first, second = (job for job in runs(version, "ended.sacct-X-D-p2-epoch") if job.name == "requeued")
+    assert (first.state, second.state) == (JobState.REQUEUED, JobState.COMPLETED)
+    assert first.key.job_id == second.key.job_id
+    assert first.end_at
+    assert first.end_at < second.key.start_at
+    assert second.restarts == (None if version == "22.05.8" else 1)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_s22_steps_are_no_runs(version: str) -> None:
+    """Without -X the same allocations become runs, batch, extern and numbered steps none."""
+    with_steps = runs(version, "running.sacct-D-p2-steps-epoch")
+    assert {job.key for job in with_steps} == {job.key for job in runs(version, "running.sacct-X-D-p2-epoch")}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_s21_the_last_array_task_has_the_id_of_the_array(version: str) -> None:
+    """Task 4 is a run like the others."""
+    tasks = [job for job in runs(version, "ended.sacct-X-D-p2-epoch") if job.name == "arr"]
+    assert sorted(job.array_task_id or 0 for job in tasks) == [0, 1, 2, 3, 4]
+    (array,) = {job.array_job_id for job in tasks}
+    assert [job.key.job_id for job in tasks if job.array_task_id == 4] == [array]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_s15_hard_names(version: str) -> None:
+    """Newline, tab, 0x1f and quotes are in the name and nowhere else."""
+    names = {job.name for job in runs(version, "ended.sacct-X-D-p2-epoch")}
+    assert {"new\nline\ttab", "us\x1fsep", "sp ace |pipe ünï `dq` 'sq' \\bs"} <= names
+
+
+@pytest.mark.parametrize("start", ["None", "Unknown", "0", "4294967294", ""])
+def test_s23_never_started(start: str) -> None:
+    """What is over and never started is counted, what waits is not even that."""
+    assert read(Start=start, State="CANCELLED by 1000") is NoRun.NEVER_STARTED
+    assert read(Start=start, State="PENDING", End="Unknown") is NoRun.WAITING
+
+
+def test_states() -> None:
+    """A running job's end is none; a cancelled one's canceller is no part of its state."""
+    running = read(State="RUNNING", End="Unknown")
+    assert isinstance(running, Job)
+    assert (running.state, running.end_at) == (JobState.RUNNING, None)
+    cancelled = read(State="CANCELLED by 0")
+    assert isinstance(cancelled, Job)
+    assert (cancelled.state, cancelled.end_at) == (JobState.CANCELLED, 1795237279)
+
+
+def test_s16_an_unknown_word_keeps_its_end() -> None:
+    """So that the planner can end the run once accounting says when."""
+    job = read(State="HIBERNATED")
+    assert isinstance(job, Job)
+    assert (job.state, job.end_at) == (JobState.UNKNOWN, 1795237279)
+
+
+def test_the_earlier_size_of_a_resized_job_is_no_run() -> None:
+    """Its last row tells how the run ended."""
+    assert read(State="RESIZING") is NoRun.PART
+
+
+def test_ids_as_displayed() -> None:
+    """Array task and het component."""
+    task, component = read(JobID="6_4"), read(JobID="7+1", JobIDRaw="8")
+    assert isinstance(task, Job)
+    assert isinstance(component, Job)
+    assert (task.array_job_id, task.array_task_id, task.het_job_id) == (6, 4, None)
+    assert (component.het_job_id, component.het_offset, component.array_job_id) == (7, 1, None)
+    assert component.key == RunKey("lab", 8, 1795237255)
+
+
+def test_26_05_tells_accounting_who_shares() -> None:
+    """The column Exclusive, where it is offered."""
+    job = read(Exclusive="USER")
+    assert isinstance(job, Job)
+    assert job.sharing is Sharing.SINGLE_USER
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"JobIDRaw": "0"},
+        {"JobIDRaw": "99999999999"},
+        {"JobID": "x"},
+        {"JobID": "6_[3-4%3]"},
+        {"NodeList": "n[2-1]"},
+    ],
+    ids=str,
+)
+def test_s14_a_broken_row_is_refused(change: dict[str, str]) -> None:
+    """Without identity or hosts there is no run."""
+    with pytest.raises(DecodeError):
+        read(**change)
+
+
+def test_broken_tres_are_left_out_and_said() -> None:
+    """The run's end matters more than its TRES."""
+    flaws: list[str] = []
+    job = read_run(ROW | {"AllocTRES": "cpu=many"}, "lab", flaws)
+    assert isinstance(job, Job)
+    assert job.tres == ()
+    assert len(flaws) == 1
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*ROW, "AllocTRES", "TimelimitRaw", "NNodes", "Exclusive"]), st.text(max_size=20)
+    )
+)
+def test_nothing_else_can_happen(change: dict[str, str]) -> None:
+    """Any text in any column is a run, none, or refused."""
+    try:
+        read(**change)
+    except DecodeError:
+        return

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slurmsyncd.errors import DecodeError
+from slurmsyncd.model import JobState, Sharing
+from slurmsyncd.slurm.scalars import (
+    Number,
+    cap,
+    parse_id,
+    parse_number,
+    parse_sharing,
+    parse_state,
+    parse_time,
+    parse_time_limit,
+    parse_tres,
+    printable,
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "state"),
+    [
+        ("RUNNING", JobState.RUNNING),
+        ("CONFIGURING", JobState.RUNNING),
+        (["RUNNING", "CONFIGURING"], JobState.RUNNING),
+        (["CONFIGURING", "RUNNING"], JobState.RUNNING),
+        ("COMPLETING", JobState.COMPLETING),
+        (["COMPLETED", "COMPLETING"], JobState.COMPLETED),
+        (["NODE_FAIL", "COMPLETING"], JobState.NODE_FAIL),
+        (["PENDING", "COMPLETING"], JobState.COMPLETING),
+        (["PENDING", "REQUEUED"], JobState.REQUEUED),
+        ("REQUEUED", JobState.REQUEUED),
+        ("REQUEUE_HOLD", JobState.PENDING),
+        ("CANCELLED by 0", JobState.CANCELLED),
+        ("CANCELLED+", JobState.CANCELLED),
+        ("SUSPENDED", JobState.SUSPENDED),
+        ("OUT_OF_MEMORY", JobState.OUT_OF_MEMORY),
+        (["RUNNING", "A_FLAG_OF_TOMORROW"], JobState.RUNNING),
+    ],
+)
+def test_states(words: object, state: JobState) -> None:
+    """Each release's way to write a state leads to one word."""
+    assert parse_state(words) is state
+
+
+@pytest.mark.parametrize("words", ["HIBERNATED", ["HIBERNATED"], "", [], None, 7, [7], {"a": 1}])
+def test_s16_an_unknown_state_is_neither_final_nor_active(words: object) -> None:
+    """A word of a younger release is held back."""
+    state = parse_state(words)
+    assert state is JobState.UNKNOWN
+    assert not state.final
+    assert not state.active
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        0,
+        "None",
+        "Unknown",
+        "N/A",
+        "",
+        4294967294,
+        4294967295,
+        "4294967294",
+        Number(set=False),
+        Number(),
+    ],
+)
+def test_s23_what_never_was_has_no_time(value: object) -> None:
+    """Each way of Slurm to say "never" is no instant."""
+    assert parse_time(value) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [1795237255, "1795237255", Number(number=1795237255), 1795237255.0])
+def test_times(value: object) -> None:
+    """An instant is read from text, number or object; also after 2038."""
+    assert parse_time(value) == 1795237255  # type: ignore[arg-type]
+    assert parse_time(4_000_000_000_0) == 40_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("30", 1800),
+        (Number(number=30), 1800),
+        (30, 1800),
+        ("Partition_Limit", None),
+        ("UNLIMITED", None),
+        (Number(set=False, infinite=True), None),
+        (None, None),
+        (4294967295, None),
+    ],
+)
+def test_time_limits(value: object, seconds: int | None) -> None:
+    """Slurm's minutes become seconds, no limit None."""
+    assert parse_time_limit(value) == seconds  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [None, 0, -1, 2**32, "1e3", "x", "१२", 1.5, Number(set=False), 2**70])
+def test_s14_what_is_no_id_is_refused(value: object) -> None:
+    """No id, no record."""
+    with pytest.raises(DecodeError):
+        parse_id(value, "job_id")  # type: ignore[arg-type]
+
+
+def test_tres() -> None:
+    """Memory comes in MiB whatever unit Slurm chose, the rest as plain numbers."""
+    text = "cpu=8,mem=8000M,node=2,billing=8,gres/gpu=4,gres/gpu:a100=4"
+    expected = (("cpu", 8), ("mem", 8000), ("node", 2), ("billing", 8), ("gres/gpu", 4), ("gres/gpu:a100", 4))
+    assert parse_tres(text) == expected
+    assert parse_tres("mem=62.50G") == (("mem", 64000),)
+    assert parse_tres("mem=1T,cpu=2K") == (("mem", 1024 * 1024), ("cpu", 2048))
+    assert parse_tres("mem=512") == (("mem", 512),)
+    assert parse_tres("gres/gpu:nvidia_a100-sxm4-40gb_1g.5gb=1,license/matlab:x=2") == (
+        ("gres/gpu:nvidia_a100-sxm4-40gb_1g.5gb", 1),
+        ("license/matlab:x", 2),
+    )
+    assert parse_tres("") == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["cpu", "cpu=", "=1", "cpu=-1", "cpu=1,,mem=1", "cpu=४", "cpu=1e9", "a=1" * 40000]
+)
+def test_x3_tres_that_is_none_is_refused(text: str) -> None:
+    """Nothing is guessed from broken TRES."""
+    with pytest.raises(DecodeError):
+        parse_tres(text)
+
+
+@given(st.text(alphabet="cpumgres/:=,.0123456789KMGT-∞\x00", max_size=60) | st.text(max_size=60))
+def test_tres_never_fails_otherwise(text: str) -> None:
+    """Any text is TRES or refused."""
+    try:
+        items = parse_tres(text)
+    except DecodeError:
+        return
+    assert all(count >= 0 for _, count in items)
+
+
+@given(st.none() | st.integers() | st.floats() | st.text(max_size=30) | st.builds(Number, st.booleans()))
+def test_numbers_never_fail(value: object) -> None:
+    """Whatever stands where a number should be is a number or None."""
+    for parse in (parse_number, parse_time, parse_time_limit):
+        result = parse(value)  # type: ignore[arg-type]
+        assert result is None or isinstance(result, int)
+
+
+def test_sharing() -> None:
+    """Each release's words for who else may be on the nodes."""
+    assert parse_sharing("none", None, whole=None) is Sharing.NONE  # 22.05
+    assert parse_sharing(["none"], None, whole=True) is Sharing.NONE  # 24.11
+    assert parse_sharing(["user"], None, whole=True) is Sharing.SINGLE_USER
+    assert parse_sharing(["oversubscribe"], None, whole=False) is Sharing.MULTI_USER
+    assert parse_sharing([], "node", whole=True) is Sharing.NONE  # 26.05
+    assert parse_sharing([], "USER", whole=True) is Sharing.SINGLE_USER
+    assert parse_sharing([], "none", whole=False) is Sharing.MULTI_USER
+    assert parse_sharing([], None, whole=True) is Sharing.NONE
+    assert parse_sharing(None, None, whole=False) is Sharing.MULTI_USER
+    assert parse_sharing(None, None, whole=None) is None
+
+
+def test_text_is_bounded_and_fit_for_logs() -> None:
+    """Free text travels cut, and is logged without control characters."""
+    assert len(cap("x" * 100_000)) == 1024
+    assert cap(None) == cap(7) == cap("(null)") == ""
+    assert cap(["a", "b"]) == "a,b"
+    assert printable(b"\x1b[31mred\x00\n\xff") == "[31mred  �"
+    assert len(printable("y" * 10_000)) == 200
