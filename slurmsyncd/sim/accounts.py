@@ -52,7 +52,6 @@ def _who(run: Run, cluster: str, template: dict[str, Any]) -> dict[str, Any]:
 
 
 def _what(run: Run, shape: Shape, template: dict[str, Any], now: float) -> dict[str, Any]:
-    waits = bool(run["array_tasks"])
     task = shape.number(run["array_task_id"])
     offset = shape.number(run["het_offset"] if run["het_job_id"] else None)
     tasks = {"max": {"running": {"tasks": run["array_limit"]}}}
@@ -60,11 +59,11 @@ def _what(run: Run, shape: Shape, template: dict[str, Any], now: float) -> dict[
     return {
         "time": _times(run, shape, template["time"], now),
         "state": {"current": _state(run, shape), "reason": run["reason"]},
-        "exit_code": shape.exit_code(run["exit_code"], run["signal"]),
-        "derived_exit_code": shape.exit_code(0, 0, known=bool(run["end_at"])),
+        "exit_code": shape.exit_code(*_code(run)),
+        "derived_exit_code": shape.exit_code(0, 0, known=run["state"] != "NODE_FAIL"),
         "allocation_nodes": len(run["alloc"]),
         "nodes": words.nodes(run["alloc"]) or "None assigned",
-        "array": template["array"] | of | ({"task": words.task_text(run)} if waits else {}),
+        "array": template["array"] | of,
         "het": {"job_id": run["het_job_id"], "job_offset": offset},
         "required": template["required"] | {"CPUs": words.wanted_tres(run)["cpu"]},
         "kill_request_user": _killer(run) or template["kill_request_user"],
@@ -74,6 +73,11 @@ def _what(run: Run, shape: Shape, template: dict[str, Any], now: float) -> dict[
         },
         "flags": template["flags"] if run["start_at"] else template["flags"][1:],
     }
+
+
+def _code(run: Run) -> tuple[int, int]:
+    """Give exit code and signal: of a cancelled job slurmdbd knows no signal, slurmctld does."""
+    return run["exit_code"], 0 if run["state"] == "CANCELLED" else run["signal"]
 
 
 def _killer(run: Run) -> str:
@@ -154,7 +158,7 @@ def fields(
     asked = run["request"]
     took = views.elapsed_s(run, now)
     limit = _limit_min(run)
-    code = f"{run['exit_code']}:{run['signal']}"
+    code, signal = _code(run)
     held, wanted = words.tres(run), words.wanted_tres(run)
     pending_cpus = wanted["cpu"] if release == "22.05" else 0
     return {
@@ -187,7 +191,7 @@ def fields(
         "alloctres": words.tres_text(held, by_name=True),
         "reqtres": words.tres_text(wanted, by_name=True),
         "nodelist": words.nodes(run["alloc"]) or "None assigned",
-        "exitcode": code,
+        "exitcode": f"{code}:{signal}",
         "derivedexitcode": "0:0",
         "qos": asked["qos"],
         "wckey": asked["wckey"] or "*",

@@ -120,6 +120,11 @@ class Simulation:
                 self._books.take(run["alloc"], run["request"])
             self._next_job_id = 1 + _last_id(state)
 
+    @property
+    def nodes(self) -> Sequence[NodeRow]:
+        """The nodes, in Slurm's order."""
+        return self._nodes
+
     def close(self) -> None:
         """Let go of the state; it can be opened again."""
         self._state.close()
@@ -180,6 +185,12 @@ class Simulation:
             for run in list(state.runs("WHERE job_id = ? AND end_at = 0", (job_id,))):
                 self._end(run | {"killed_by": uid}, now, "CANCELLED", signal=15 if run["start_at"] else 0)
 
+    def cancel_all(self, now: float) -> None:
+        """Cancel everything that waits or runs."""
+        with self._state as state:
+            for run in list(state.runs("WHERE end_at = 0")):
+                self._end(run | {"killed_by": 0}, now, "CANCELLED", signal=15 if run["start_at"] else 0)
+
     def requeue(self, job_id: int, now: float) -> None:
         """Requeue a running job: this run is over, another will come."""
         with self._state as state:
@@ -200,11 +211,11 @@ class Simulation:
         Live in real time, calling hooks in parallel as slurmctld does.
 
         Args:
-            rate: Submissions per second, at random moments.
+            rate: Submissions per second, at random moments; 0: none.
             until: Epoch seconds; jobs that run then go on running.
             max_waiting: Nobody submits while more jobs wait.
         """
-        due = time.time()
+        due = time.time() if rate else float("inf")
         async with anyio.create_task_group() as group:
             while (now := time.time()) < until:
                 while due <= now:
@@ -298,6 +309,7 @@ class Simulation:
             if rest is None:
                 return True
             run = rest
+        self._state.put(run | {"reason": "JobArrayTaskLimit"})
         return True
 
     def _began(self, run: Run) -> None:

@@ -24,6 +24,7 @@ KINDS = {
     "grandchild": "seconds for which a child holds our pipes open (600)",
     "stderr": "text on stderr, while the answer is right and the status 0",
     "poison": "types:JOBID, utf8:JOBID or state:JOBID: that one record is unreadable",
+    "mute": "data version for which --json=VERSION prints nothing, exit 0, though it is offered",
     "late": "seconds by which slurmdbd learns later of all that happens from now on",
 }
 

@@ -91,7 +91,10 @@ class Shape:
     def exit_code(self, code: int, signal: int, *, known: bool = True) -> Any:
         """Print how a job ended, as JSON of 24.11 on and of 22.05's sacct does."""
         if not self.modern:
-            return {"status": "SUCCESS", "return_code": 0}  # always: 22.05 does not know better
+            if signal:
+                killed = {"signal_id": signal, "name": _NAMES[signal]}
+                return {"status": "SIGNALED", "return_code": None, "signal": killed}
+            return {"status": "SUCCESS", "return_code": 0}  # whatever the code: 22.05 does not know better
         status = "SIGNALED" if signal else "ERROR" if code else "SUCCESS"
         return {
             "status": [status if known else "PENDING"],
@@ -100,6 +103,7 @@ class Shape:
         }
 
 
+_NAMES = {1: "Hangup", 9: "Killed", 15: "Terminated"}
 _SIGNALS = {1: "HUP", 9: "KILL", 15: "TERM"}
 
 

@@ -48,10 +48,11 @@ def run(answer: Answer) -> int:
     if "json" in options:
         return _as_json(answer, options)
     ctld(answer, "slurm_load_jobs error")
+    found = _wanted(answer, options)
     form = Format(answer, options.get("format", "%.18i %.9P %.8j %.8u %.2t %.10M %.6D %R"))
     if "noheader" not in options:
         answer.write(form.header() + "\n")
-    for one in _wanted(answer, options):
+    for one in found:
         answer.write(form.row(answer.poisoned(one)) + "\n")
     return 0
 
@@ -82,6 +83,8 @@ def json_shape(answer: Answer, version: str) -> Shape:
             f"{name}: error: load_plugins: unable to find plugin: data_parser/{version}\n"
             f"{name}: error: application/json output not supported by data_parser/{default}"
         )
+    if answer.faults.get("mute") == version:
+        raise Refused("", 0)
     return Shape(answer.shape.release, version)
 
 
