@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,9 @@ from tests.lab import BOOKWORM, Lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from _pytest.capture import CaptureManager
 
 #: Marker → what the tests that carry it need.
 REAL_PARTS = {"real_slurm": "real Slurm", "browser": "headless Chromium"}
@@ -24,7 +28,7 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="session")
-def running_lab() -> Iterator[Lab]:
+def running_lab(pytestconfig: pytest.Config) -> Iterator[Lab]:
     """
     One real Slurm for all tests of the session; use `lab`.
 
@@ -34,6 +38,8 @@ def running_lab() -> Iterator[Lab]:
         pytest.skip("SLURMSYNCD_TEST_SLURM=no")
     if reason := BOOKWORM.why_not():
         pytest.skip(reason)
+    with _on_the_terminal(pytestconfig):  # it takes its time, and apt may have something to say
+        BOOKWORM.install()
     with Lab.start() as lab:
         yield lab
 
@@ -61,6 +67,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("real parts")
     for line, ran in lines:
         terminalreporter.write_line(line, **({"green": True} if ran else {"red": True, "bold": True}))
+
+
+def _on_the_terminal(config: pytest.Config) -> AbstractContextManager[None]:
+    """Let what is written be seen at once, unlike a test's output."""
+    capture: CaptureManager | None = config.pluginmanager.getplugin("capturemanager")
+    return capture.global_and_fixture_disabled() if capture else nullcontext()
 
 
 def _account(reporter: pytest.TerminalReporter, marker: str, name: str) -> Iterator[tuple[str, bool]]:

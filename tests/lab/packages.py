@@ -126,4 +126,7 @@ def _nothing_starts(root: Path) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    install(sys.argv[1:] or SLURM)
+    names = sys.argv[1:] or SLURM
+    if missing(names) and (reason := why_not()):
+        sys.exit(f"cannot install {' '.join(names)} ({reason}): please do so, or try again as root")
+    install(names)

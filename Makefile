@@ -1,0 +1,59 @@
+# Everything a new clone needs: `make demo` to look at it, `make test` to check it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_ARGS ?=
+PYTEST_ARGS ?=
+
+# Without byte code each start of Python compiles everything again.
+unexport PYTHONDONTWRITEBYTECODE
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# Stamps: what was installed, and from which directory (an editable install does not survive a move).
+RUN := $(VENV)/.installed-to-run
+DEV := $(VENV)/.installed-to-develop
+ifneq ($(shell cat $(RUN) 2>/dev/null),$(CURDIR))
+.PHONY: $(RUN)
+CLEAR := --clear
+endif
+
+# pip has no --group before 25.1; before Python 3.11, its own tomli reads the file.
+DEV_GROUP := import importlib, sys; \
+	toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "pip._vendor.tomli"); \
+	print(*toml.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test lint clean
+
+help: ## Say what can be made
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+venv: $(DEV) ## Make .venv with all that developing needs
+
+demo: $(RUN) ## Show it at work, without Slurm; DEMO_ARGS='--duration 30'
+	@$(BIN)/slurmsyncd demo $(DEMO_ARGS)
+
+test: $(DEV) ## Run all checks and tests; as root on Debian with a real Slurm; PYTEST_ARGS='-k store'
+	@$(BIN)/pytest --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+
+lint: $(DEV) ## Run the checks alone: ruff, mypy, import-linter
+	@$(BIN)/pytest -q tests/test_checks.py
+
+clean: ## Remove what was made here
+	rm -rf $(VENV) .coverage .*_cache .hypothesis build dist
+	find slurmsyncd tests -name __pycache__ -prune -exec rm -rf {} +
+
+$(RUN): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed: make PYTHON=…" * (sys.version_info < (3, 10)))'
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(PYTHON) tests/lab/packages.py python3-venv
+	@echo 'setting up $(VENV)'
+	@$(PYTHON) -m venv $(CLEAR) $(VENV)
+	@$(BIN)/pip install --quiet --editable '.[backend]'
+	@echo '$(CURDIR)' >$@
+
+$(DEV): $(RUN) pyproject.toml
+	@echo 'adding the tools to develop'
+	@$(BIN)/python -c '$(DEV_GROUP)' >$(VENV)/dev-group.txt
+	@$(BIN)/pip install --quiet --requirement $(VENV)/dev-group.txt
+	@touch $@
