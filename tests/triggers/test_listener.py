@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -14,6 +16,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import pytest
+import structlog
 
 from slurmsyncd.model import Hint
 from slurmsyncd.triggers.gate import Gate
@@ -202,7 +205,44 @@ async def test_k11_idle_and_endless_connections_end_and_an_honest_hint_gets_thro
     assert refused["slow"] == 99
 
 
-def test_a_good_hint_needs_no_import_of_the_daemon() -> None:
+async def test_k11_a_connection_that_is_reset_is_counted(run_dir: Path, secret_file: str) -> None:
+    """A client that breaks off leaves a count, and the next hint gets through."""
+    settings: dict[str, Any] = {"listen": ("tcp:127.0.0.1:0",), "secret_file": secret_file}
+    async with listening(run_dir / "hook.sock", **settings) as bell:
+        client = socket.create_connection(("127.0.0.1", bell.port))
+        client.sendall(b"slurmsyncd/1 con")
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        await bell.received(1)
+        send(bell.path, GOOD)
+        await bell.received(2)
+    assert bell.gate.counts().refused == {"reset": 1}
+    assert bell.hints == [HINT]
+
+
+async def test_p10_without_file_descriptors_the_listener_waits(run_dir: Path, secret_file: str) -> None:
+    """Out of descriptors, connections wait in the kernel's queue and are read once there are some again."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    settings: dict[str, Any] = {"listen": ("tcp:127.0.0.1:0",), "secret_file": secret_file}
+    with structlog.testing.capture_logs() as logs:
+        async with listening(run_dir / "hook.sock", **settings) as bell:
+            with socket.create_connection(("127.0.0.1", bell.port)) as client:
+                client.sendall(GOOD.rstrip() + f" secret={SECRET}\n".encode())
+                free = os.dup(0)
+                os.close(free)
+                resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+                try:
+                    with anyio.fail_after(20):
+                        while not logs:  # noqa: ASYNC110 - what is waited for is the log itself
+                            await anyio.sleep(0.005)
+                finally:
+                    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+                await bell.received(1)
+    assert [entry["event"] for entry in logs] == ["hint_connection_not_accepted"]
+    assert bell.hints == [HINT]
+
+
+def test_ringing_loads_nothing_of_the_daemon() -> None:
     """The hook's way in loads neither the daemon nor its libraries."""
     code = (
         "import os, sys; os._exit = lambda status: None\n"

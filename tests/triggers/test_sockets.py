@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 from slurmsyncd.config import HookConfig
 from slurmsyncd.errors import AlreadyRunning, ConfigError
@@ -141,3 +142,16 @@ def test_k11_a_secret_that_can_be_guessed_is_refused(word: str, tmp_path: Path) 
     hook = HookConfig(listen=("tcp:127.0.0.1:0",), secret_file=str(tmp_path / "secret"))
     with pytest.raises(ConfigError, match=r"hook\.secret_file = "):
         make_gate(hook, print)
+
+
+def test_x9_a_secret_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
+    """The log says what to do, and does not show the secret."""
+    (tmp_path / "secret").write_text("sesame-sesame-00")
+    (tmp_path / "secret").chmod(0o644)
+    with structlog.testing.capture_logs() as logs:
+        make_gate(
+            HookConfig(listen=("tcp:127.0.0.1:0",), secret_file=str(tmp_path / "secret"), allow_users=()),
+            print,
+        )
+    assert [entry["event"] for entry in logs] == ["secret_exposed"]
+    assert "sesame" not in repr(logs)
