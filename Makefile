@@ -45,7 +45,7 @@ clean: ## Remove what was made here
 	find slurmsyncd tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(RUN): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed: make PYTHON=…" * (sys.version_info < (3, 10)))'
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("Python 3.10 or newer is needed: make PYTHON=...")'
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(PYTHON) tests/lab/packages.py python3-venv
 	@echo 'setting up $(VENV)'
 	@$(PYTHON) -m venv $(CLEAR) $(VENV)
