@@ -124,8 +124,8 @@ class _Act:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._live, 0.0, float("inf"))
                 with anyio.move_on_after(PATIENCE_S):
-                    while not self._arrived():
-                        await anyio.sleep(0.2)  # noqa: ASYNC110 - another process has to do it
+                    while not self._arrived():  # noqa: ASYNC110 - another process has to do it
+                        await anyio.sleep(0.2)
                 group.cancel_scope.cancel()
 
     async def _live(self, rate: float, until: float) -> None:
@@ -172,8 +172,8 @@ class _Act:
                 scope.cancel()
 
     async def _watch_daemon(self, scope: anyio.CancelScope) -> None:
-        while self._daemon.poll() is None:
-            await anyio.sleep(0.2)  # noqa: ASYNC110 - a process rings no event
+        while self._daemon.poll() is None:  # noqa: ASYNC110 - a process rings no event
+            await anyio.sleep(0.2)
         scope.cancel()
 
 
