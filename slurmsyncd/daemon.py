@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from contextlib import ExitStack, closing
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import anyio
@@ -16,7 +16,6 @@ from slurmsyncd.delivery import DeliveryPolicy
 from slurmsyncd.errors import ConfigError, SourceUnavailable
 from slurmsyncd.host.pidfile import pid_file
 from slurmsyncd.host.sdnotify import Manager, inherited_sockets
-from slurmsyncd.host.secretfile import read_secret
 from slurmsyncd.model import Step
 from slurmsyncd.pipeline.checkpoint import Checkpoint
 from slurmsyncd.pipeline.collect import Collector, CollectPolicy
@@ -27,9 +26,8 @@ from slurmsyncd.sinks.rest import RestSink
 from slurmsyncd.sources.commands import CommandSource
 from slurmsyncd.sources.discover import discover
 from slurmsyncd.store import open_store
-from slurmsyncd.triggers.gate import Gate
+from slurmsyncd.triggers.hook import hint_sockets, make_gate
 from slurmsyncd.triggers.listener import listen
-from slurmsyncd.triggers.sockets import allowed_uids, open_datagram_socket, open_stream_sockets
 from slurmsyncd.triggers.wakeup import Wakeup
 
 if TYPE_CHECKING:
@@ -38,9 +36,9 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from slurmsyncd.config import Config, HookConfig, SinkConfig
+    from slurmsyncd.config import Config, SinkConfig
     from slurmsyncd.model import Hint, Plan
-    from slurmsyncd.ports import Source
+    from slurmsyncd.ports import Sink, Source
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +46,10 @@ log = structlog.get_logger(__name__)
 STOP_S = 25.0
 #: Between two rounds of housekeeping: pruning, and seeing that the files are still ours.
 HOUSEKEEPING_S = 60.0
+#: Between two lines for `systemctl status`.
+STATUS_S = 10.0
+#: Names of other clusters that are said at most.
+STRANGERS = 20
 
 
 class WallClock:
@@ -73,13 +75,11 @@ async def serve(config: Config, reread: Callable[[], Config]) -> None:
     """
     manager = Manager()
     inherited = inherited_sockets()
-    following: Config | None = config
-    with pid_file(config.daemon.pid_file), ExitStack() as stack:
-        sockets = _open_sockets(config.hook, inherited)
-        for sock in sockets:
-            stack.callback(sock.close)
+    with pid_file(config.daemon.pid_file), hint_sockets(config.hook, inherited) as sockets:
+        following: Config | None = config
         while following is not None:
-            with closing(_Loops(following, manager)) as loops:
+            config, loops = _build(following, config, manager)
+            with closing(loops):
                 following = await loops.run(sockets, reread)
 
 
@@ -96,6 +96,17 @@ async def once(config: Config) -> int:
     return 0 if looked and sent else 75
 
 
+def _build(wanted: Config, proven: Config, manager: Manager) -> tuple[Config, _Loops]:
+    """Build the loops; what a reload asked for and cannot be had gives way to what ran before."""
+    try:
+        return wanted, _Loops(wanted, manager)
+    except ConfigError as err:
+        if wanted is proven:
+            raise
+        log.error("reload_refused", problems=err.problems)  # noqa: TRY400 - one line, no traceback
+        return proven, _Loops(proven, manager)
+
+
 class _Loops:
     """Everything that runs, built from one configuration. Close it to build another."""
 
@@ -104,14 +115,18 @@ class _Loops:
             raise ConfigError(["sinks: none is configured; add [sinks.NAME] with url and token_file"])
         self._config = config
         self._manager = manager
+        self._thread = StoreThread()
+        self._gate = make_gate(config.hook, self._hint)
+        self._wakeups: dict[str, Wakeup] = {}
+        self._strangers: set[str] = set()
+        self._sources: list[Source] = []
+        self._looking: list[Collector] = []
+        sinks = [RestSink(sink, config.clusters, WallClock()) for sink in config.sinks.values()]
         daemon = config.daemon
         opened = open_store(daemon.state_dir, tuple(config.sinks), expected=daemon.lastrun_file.exists())
         self._store = opened.store
         self._recovered = opened.recovered
-        self._thread = StoreThread()
-        self._wakeups: dict[str, Wakeup] = {}
-        self._sources: list[Source] = []
-        self._deliveries = [self._delivery(sink) for sink in config.sinks.values()]
+        self._deliveries = [self._delivery(sink, config.sinks[sink.name]) for sink in sinks]
 
     def close(self) -> None:
         """Let go of the store."""
@@ -164,18 +179,15 @@ class _Loops:
         return not any(delivery.health.trouble for delivery in self._deliveries)
 
     def _start_intake(self, group: TaskGroup, sockets: Sequence[socket.socket]) -> None:
-        hook = self._config.hook
-        secret = read_secret(hook.secret_file, key="hook.secret_file").value if hook.listen else ""
-        gate = Gate(self._hint, uids=allowed_uids(hook.allow_users), secret=secret)
-        # Duplicates: the listener closes what it serves, and these outlive a reload.
-        group.start_soon(listen, gate, [sock.dup() for sock in sockets], name="hints")
+        group.start_soon(listen, self._gate, sockets, name="hints")
         group.start_soon(self._collect, name="collect")
         group.start_soon(self._keep_house, name="housekeeping")
         group.start_soon(self._ping, name="watchdog")
 
     async def _collect(self) -> None:
         async with anyio.create_task_group() as group:
-            for collector in await self._collectors(patient=True):
+            self._looking = await self._collectors(patient=True)
+            for collector in self._looking:
                 wakeup = Wakeup(self._config.daemon.query_delay)
                 self._wakeups[collector.cluster] = wakeup
                 group.start_soon(collector.run, wakeup, name=f"collect-{collector.cluster}")
@@ -225,21 +237,23 @@ class _Loops:
                 log.info("slurm_found", cluster=found.cluster, release=found.version)
                 return {found.cluster: ClusterConfig(name=found.cluster)}
 
-    def _delivery(self, sink: SinkConfig) -> Delivery:
+    def _delivery(self, sink: Sink, config: SinkConfig) -> Delivery:
         policy = DeliveryPolicy(
-            backoff_s=sink.backoff,
-            backoff_max_s=sink.backoff_max,
-            park_s=sink.park_interval,
-            stop_hold_s=sink.stop_hold,
+            backoff_s=config.backoff,
+            backoff_max_s=config.backoff_max,
+            park_s=config.park_interval,
+            stop_hold_s=config.stop_hold,
         )
-        workers = {Step.START: sink.start_workers, Step.STOP: sink.stop_workers}
-        rest = RestSink(sink, self._config.clusters, WallClock())
-        return Delivery(rest, self._store, self._thread, policy, WallClock(), workers=workers)
+        workers = {Step.START: config.start_workers, Step.STOP: config.stop_workers}
+        return Delivery(sink, self._store, self._thread, policy, WallClock(), workers=workers)
 
     def _hint(self, hint: Hint) -> None:
-        """Pass a hint to its cluster; a hint for another one is nobody's."""
+        """Pass a hint to its cluster; one of a cluster that is not ours is said once and dropped."""
         if wakeup := self._wakeups.get(hint.cluster):
             wakeup.ring(hint)
+        elif self._wakeups and hint.cluster not in self._strangers and len(self._strangers) < STRANGERS:
+            self._strangers.add(hint.cluster)
+            log.warning("hint_of_other_cluster", cluster=hint.cluster, ours=sorted(self._wakeups))
 
     def _ring(self) -> None:
         for delivery in self._deliveries:
@@ -276,19 +290,19 @@ class _Loops:
 
     async def _ping(self) -> None:
         """Ping the watchdog from the loop itself, so that a stall of the loop is noticed."""
-        while (every_s := self._manager.watchdog_s) is not None:
+        while True:
             self._manager.alive()
-            await anyio.sleep(every_s)
+            self._manager.status(self._status())
+            await anyio.sleep(self._manager.watchdog_s or STATUS_S)
 
-
-def _open_sockets(hook: HookConfig, inherited: Mapping[str, socket.socket]) -> list[socket.socket]:
-    """Give the sockets that hints come in by: systemd's if it has them, else our own."""
-    sockets = list(inherited.values())
-    if hook.socket and not sockets:
-        sockets.append(open_datagram_socket(hook.socket, hook.allow_users))
-    for address in hook.listen:
-        sockets.extend(open_stream_sockets(address))
-    return sockets
+    def _status(self) -> str:
+        looks = [each.tally.unavailable or "ok" for each in self._looking]
+        sinks = [f"{each.sink.name} {each.health.trouble or 'ok'}" for each in self._deliveries]
+        told = (
+            sum(each.tally.starts for each in self._looking),
+            sum(each.tally.stops for each in self._looking),
+        )
+        return f"Slurm {', '.join(looks) or 'not asked yet'}; {', '.join(sinks)}; {told[0]} starts, {told[1]} stops"
 
 
 async def _next_config(signals: AsyncIterator[signal.Signals], reread: Callable[[], Config]) -> Config | None:

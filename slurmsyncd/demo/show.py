@@ -53,9 +53,8 @@ async def _play(stage: Stage, args: argparse.Namespace) -> int:
         backend = await _open_backend(stack, cluster, args.listen, stage)
         stage.write(url=backend.url, token=backend.token(), bin_dir=bin_dir)
         _say(f"page      {backend.url}/")
-        _say(
-            f"slurm     {cluster['name']}, {f'simulated {args.release}, --seed {seed}' if simulation else 'real'}"
-        )
+        kind = f"simulated {args.release}, --seed {seed}" if simulation else "real"
+        _say(f"slurm     {cluster['name']}, {kind}")
         _say(f"daemon    settings {stage.config}, log {stage.log}")
         daemon = stage.start_daemon()
         try:
