@@ -96,7 +96,7 @@ def _write_files(lab: Lab) -> None:
     write_slurm_conf(lab)
     etc = root / "etc"
     (etc / "gres.conf").write_text(configuration.gres_conf(root))
-    (etc / "cgroup.conf").write_text("")
+    (etc / "cgroup.conf").write_text(f"CgroupPlugin={lab.release.cgroup_plugin}\n")
     dbd = etc / "slurmdbd.conf"
     dbd.touch(0o600)  # slurmdbd refuses one that others may read or that is not its user's
     dbd.write_text(

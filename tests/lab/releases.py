@@ -19,10 +19,12 @@ class Release:
     Attributes:
         version: Slurm's release, ``22.05``.
         suite: The Debian suite that has it.
+        cgroup_plugin: One that needs no cgroup: looking for one by itself, slurmd does not start where there is none.
     """
 
     version: str
     suite: str
+    cgroup_plugin: str = "disabled"
 
     @property
     def cluster(self) -> str:
@@ -57,7 +59,7 @@ class Release:
             raise LabError(f"the packages of Slurm {self.version} could not be installed; see above")
 
 
-BOOKWORM = Release("22.05", "bookworm")
+BOOKWORM = Release("22.05", "bookworm", cgroup_plugin="cgroup/v1")  # it cannot be disabled yet
 
 
 def _codename() -> str:
