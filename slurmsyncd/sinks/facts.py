@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -43,7 +44,7 @@ class Facts:
         self._forced = dialect
         self._dialect = dialect
         self._topology: Topology | None = None
-        self._read_at = 0.0
+        self._read_at = -math.inf
         self._lock = anyio.Lock()
 
     async def dialect(self, cluster: str) -> Dialect | Outcome:
@@ -92,7 +93,7 @@ class Facts:
 
     def forget_topology(self) -> None:
         """Ask again: the backend does not know a host or cluster that we have from somewhere."""
-        self._read_at = 0.0
+        self._read_at = -math.inf
 
     def _lists(self, cluster: str, host: str) -> bool:
         subs = () if self._topology is None else self._topology.clusters.get(cluster, ())

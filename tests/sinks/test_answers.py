@@ -28,7 +28,12 @@ R = Result
 START = Sent(Request.START, job_id=7)
 STOP = Sent(Request.STOP, job_id=7, state="completed")
 NODES = Sent(Request.NODES)
-HTML = "<html><body>404 Not Found, no rows in result set, already exists dbid: 3</body></html>"
+# A page that quotes every marker: only the backend's own error text counts.
+HTML = (
+    "<html>404 Not Found no rows in result set already exists dbid: 3 already been stopped state is: completed "
+    "UNIQUE constraint failed: job_cache CHECK constraint failed adding tag no subcluster found no such cluster "
+    "unknown field invalid requested job state larger/equal transferring cached job Resource not found</html>"
+)
 
 
 @dataclass(frozen=True)
@@ -195,6 +200,8 @@ ROWS = [
         "stop-500-transferring", STOP, 500, error("transferring cached job failed"), R.NOT_YET, "transferring"
     ),
     Row("stop-500-other", STOP, 500, error("marking job as completed failed"), R.FAILED, "http_500"),
+    Row("stop-500-html", STOP, 500, HTML, R.FAILED, "http_500"),
+    Row("stop-422-html", STOP, 422, HTML, R.CURABLE, "http_422", alarm=True),
     Row("stop-500-empty", STOP, 500, "", R.FAILED, "http_500"),
     # node states
     Row("nodes-200", NODES, 200, "", R.ACCEPTED, "accepted"),

@@ -154,6 +154,15 @@ def test_configured_threads_come_before_the_topology() -> None:
     assert fields["metaData"]["resourcesIncomplete"] == "hwthreads"
 
 
+def test_a_configured_table_that_lacks_a_core_is_not_filled_with_guesses() -> None:
+    """Also where the backend says nothing of the host."""
+    config = ClusterConfig(name="demo", hwthreads={"xx*": ((10,), (11,))})
+    held = NodeAllocation("xx1", cores=((0, 2),), cpus=1)
+    fields, notes = made(job(nodes=("xx1",), allocation=(held,)), config)
+    assert fields["resources"] == [{"hostname": "xx1"}]
+    assert "hwthreads_unknown" in notes
+
+
 def test_without_any_mapping_the_core_numbers_are_sent_with_a_note() -> None:
     """A backend that says nothing of a host's cores gets Slurm's numbers, marked."""
     held = NodeAllocation("xx1", cores=((0, 3), (0, 5)), cpus=4)
@@ -312,6 +321,13 @@ def test_a_plain_start() -> None:
         "jobScript": "#!/bin/sh\n",
     }
     assert notes == set()
+
+
+def test_the_exit_code_of_a_run_that_goes_on_is_not_sent() -> None:
+    """Slurm shows 0:0 until there is one."""
+    assert "exitCode" not in made(job(exit_code="0:0"))[0]["metaData"]
+    ended = job(exit_code="3:0", state=JobState.FAILED)
+    assert made(ended)[0]["metaData"]["exitCode"] == "3:0"
 
 
 def test_the_backends_name_of_the_cluster_is_sent() -> None:
