@@ -249,7 +249,7 @@ class _Loops:
 
     def _hint(self, hint: Hint) -> None:
         """Pass a hint to its cluster; one of a cluster that is not ours is said once and dropped."""
-        if wakeup := self._wakeups.get(hint.cluster):
+        if (wakeup := self._wakeups.get(hint.cluster)) is not None:
             wakeup.ring(hint)
         elif self._wakeups and hint.cluster not in self._strangers and len(self._strangers) < STRANGERS:
             self._strangers.add(hint.cluster)
@@ -298,11 +298,10 @@ class _Loops:
     def _status(self) -> str:
         looks = [each.tally.unavailable or "ok" for each in self._looking]
         sinks = [f"{each.sink.name} {each.health.trouble or 'ok'}" for each in self._deliveries]
-        told = (
-            sum(each.tally.starts for each in self._looking),
-            sum(each.tally.stops for each in self._looking),
-        )
-        return f"Slurm {', '.join(looks) or 'not asked yet'}; {', '.join(sinks)}; {told[0]} starts, {told[1]} stops"
+        starts = sum(each.tally.starts for each in self._looking)
+        stops = sum(each.tally.stops for each in self._looking)
+        slurm = ", ".join(looks) or "not asked yet"
+        return f"Slurm {slurm}; {', '.join(sinks)}; {starts} starts, {stops} stops written down"
 
 
 async def _next_config(signals: AsyncIterator[signal.Signals], reread: Callable[[], Config]) -> Config | None:
