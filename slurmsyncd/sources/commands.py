@@ -42,6 +42,7 @@ _ROWS: Final = 10_000
 """Runs wanted of one sacct at most: some 60 MB of its memory, by the captures' scale table."""
 
 _LEAST_SLICE_S: Final = 60.0
+_MOST_SLICE_S: Final = 6 * 3600.0  # a busy day may follow a quiet month
 
 _SCRIPTS: Final = 50
 """Batch scripts fetched for one set of questions; each is a command."""
@@ -117,7 +118,7 @@ class CommandSource:
         if runs > _ROWS:
             self._slice_s = max(_LEAST_SLICE_S, span_s * _ROWS / runs / 2)
         elif runs < _ROWS / 4 and span_s >= int(self._slice_s):
-            self._slice_s *= 2
+            self._slice_s = min(2 * self._slice_s, max(self._config.slice, _MOST_SLICE_S))
 
     async def ask(self, questions: Questions) -> Answers:
         """
@@ -178,12 +179,16 @@ class CommandSource:
         return found
 
     async def _sacct(self, *which: str) -> Runs:
-        fields = (await self._commands.offers()).fields
+        fields = await self._commands.fields()
         token = secrets.token_hex(8)
         # -D: each run of a requeued job; -p ends also the last column with the token.
         form = ("-a", "-X", "-D", "-p", "-n", "--noconvert", f"--delimiter={token}", "-o", ",".join(fields))
         output = await self._commands.run("sacct", *form, *which)
-        return await decode_runs(output.data, token, fields, self._cluster, self._commands.notices)
+        try:
+            return await decode_runs(output.data, token, fields, self._cluster, self._commands.notices)
+        except DecodeError:
+            self._commands.doubt("sacct")
+            raise
 
     async def _details(self, ids: frozenset[int]) -> Runs:
         found = Runs()

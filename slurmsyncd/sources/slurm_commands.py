@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import anyio
 import structlog
 
 from slurmsyncd.errors import DecodeError, SourceUnavailable
@@ -33,17 +32,15 @@ log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class Offers:
     """
-    What the installed commands can do.
+    What squeue, scontrol and sinfo can do.
 
     Attributes:
         version: (year, month) of the release; (0, 0) if it does not say.
-        fields: Columns of sacct.
         json: The data version to ask for; empty for the release's own.
         filters: squeue's JSON obeys -j and -t; in 22.05 it does not.
     """
 
     version: tuple[int, int]
-    fields: tuple[str, ...]
     json: str
     filters: bool
 
@@ -65,6 +62,9 @@ class SlurmCommands:
     """
     Asks Slurm by its commands.
 
+    What they offer is asked once, and anew after a failure, since Slurm may have been upgraded (S17). sacct
+    and the rest are kept apart, so that trouble with one costs no answer of the other.
+
     Attributes:
         tally: What was asked and what it cost.
         notices: What was said once.
@@ -77,14 +77,19 @@ class SlurmCommands:
         self._env = minimal_environment(slurm_conf)
         self._directory = directory
         self._offers: Offers | None = None
-        self._probing = anyio.Lock()
+        self._fields: tuple[str, ...] | None = None
 
-    async def run(self, name: str, *arguments: str) -> Output:
+    async def run(self, name: str, *arguments: str, probe: bool = False) -> Output:
         """
         Run a command of Slurm.
 
+        Args:
+            name: squeue, sacct, scontrol or sinfo.
+            arguments: As they are.
+            probe: What it says on standard error is no news.
+
         Raises:
-            SourceUnavailable: It did not answer; what the commands offer is looked up again next time.
+            SourceUnavailable: It did not answer.
         """
         path = str(Path(self._config.bin_dir) / name) if self._config.bin_dir else name
         try:
@@ -98,10 +103,18 @@ class SlurmCommands:
                 )
         except SourceUnavailable as err:
             if not is_forgotten(err):
-                self._offers = None
+                self.doubt(name)
             raise
-        self.notices.once("slurm_warns", output.stderr, command=name)
+        if not probe:
+            self.notices.once("slurm_warns", output.stderr, command=name)
         return output
+
+    def doubt(self, name: str) -> None:
+        """Ask anew what a command offers, before it is used next."""
+        if name == "sacct":
+            self._fields = None
+        else:
+            self._offers = None
 
     async def records(self, key: str, name: str, *arguments: str) -> list[Raw]:
         """
@@ -121,33 +134,41 @@ class SlurmCommands:
         try:
             return read_records(output.data, key)
         except DecodeError as err:
+            self.doubt(name)
             raise DecodeError(f"{name} --json: {err}") from err
+
+    async def fields(self) -> tuple[str, ...]:
+        """
+        Give the columns to ask sacct for.
+
+        Raises:
+            SourceUnavailable: It is missing or does not work.
+            DecodeError: It is no sacct.
+        """
+        if self._fields is None:
+            self._fields = choose_fields((await self.run("sacct", "--helpformat", probe=True)).text)
+        return self._fields
 
     async def offers(self) -> Offers:
         """
-        Give what the commands can do; asked anew after a failure, since Slurm may have been upgraded.
+        Give what squeue, scontrol and sinfo can do.
 
         Raises:
-            SourceUnavailable: A command is missing or does not work.
+            SourceUnavailable: squeue is missing or does not work.
         """
-        async with self._probing:
-            self._offers = self._offers or await self._probe()
-            return self._offers
-
-    async def _probe(self) -> Offers:
-        version = _VERSION.search((await self.run("sacct", "--version")).text)
-        fields = choose_fields((await self.run("sacct", "--helpformat")).text)
-        versions = await self._data_versions()
-        return Offers(
-            version=(int(version[1]), int(version[2])) if version else (0, 0),
-            fields=fields,
-            json=PINNED if PINNED in versions else "",
-            filters=bool(versions),
-        )
+        if self._offers is None:
+            version = _VERSION.search((await self.run("squeue", "--version", probe=True)).text)
+            versions = await self._data_versions()
+            self._offers = Offers(
+                version=(int(version[1]), int(version[2])) if version else (0, 0),
+                json=PINNED if PINNED in versions else "",
+                filters=bool(versions),
+            )
+        return self._offers
 
     async def _data_versions(self) -> frozenset[str]:
         try:
-            output = await self.run("squeue", "--json=list")
+            output = await self.run("squeue", "--json=list", probe=True)
         except CommandFailed as err:
             if err.exit_code is None:
                 raise

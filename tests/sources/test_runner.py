@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from slurmsyncd.errors import SourceUnavailable
+from slurmsyncd.sources.runner import CommandFailed, Output, Tally, minimal_environment, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.anyio
+
+MIB = 1024 * 1024
+NOWHERE = Path("/nonexistent/spool")
+
+
+def script(root: Path, text: str, name: str = "squeue") -> str:
+    """Make a command of a few lines of sh."""
+    path = root / name
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+async def call(
+    *argv: str, timeout_s: float = 20.0, limit: int = MIB, directory: Path | None = None
+) -> Output:
+    return await run(
+        argv, timeout_s=timeout_s, output_limit=limit, env=minimal_environment(), directory=directory
+    )
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    with anyio.fail_after(20):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in another process
+            await anyio.sleep(0.01)
+
+
+async def gone(pid_file: Path) -> None:
+    """Wait until the process whose id is in the file is no more (or only a zombie)."""
+    await until(lambda: not _alive(pid_file.read_text().strip()))
+
+
+async def written(path: Path) -> None:
+    await until(lambda: path.exists() and bool(path.read_text().strip()))
+
+
+def _alive(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def test_output_comes_back_whole(tmp_path: Path) -> None:
+    """Standard output as bytes, standard error as printable text, nothing left in the directory."""
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    output = await call(script(tmp_path, "printf 'a\\n\\377b'; printf 'be\\033warned' >&2"), directory=spool)
+    assert output.data[:] == b"a\n\xffb"
+    assert output.stderr == "be warned"
+    assert list(spool.iterdir()) == []
+
+
+async def test_empty_output_is_empty(tmp_path: Path) -> None:
+    """Nothing printed is an answer of its own."""
+    assert len((await call(script(tmp_path, "exit 0"))).data) == 0
+
+
+async def test_s8_a_failure_names_command_code_and_words(tmp_path: Path) -> None:
+    """The message has what an operator needs, and at most 200 characters of what the command said."""
+    with pytest.raises(CommandFailed) as caught:
+        await call(script(tmp_path, "echo \"no way $(head -c 5000 /dev/zero | tr '\\0' x)\" >&2; exit 3"))
+    assert str(caught.value).startswith("squeue failed with exit code 3: no way xxx")
+    assert len(str(caught.value)) < 300
+    assert caught.value.exit_code == 3
+
+
+async def test_a_death_by_signal_is_a_failure(tmp_path: Path) -> None:
+    """What it printed before is not believed."""
+    with pytest.raises(CommandFailed, match="killed by signal 11") as caught:
+        await call(script(tmp_path, "echo half; kill -SEGV $$"))
+    assert caught.value.exit_code == -signal.SIGSEGV
+
+
+async def test_s4_a_command_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
+    """At the deadline the whole group is gone."""
+    text = f"sleep 600 & echo $! > {tmp_path}/child; echo $$ > {tmp_path}/self; trap '' TERM INT HUP; wait"
+    with pytest.raises(CommandFailed, match=r"did not end within 1 s \(slurm.command_timeout\)"):
+        await call(script(tmp_path, text), timeout_s=1.0)
+    await gone(tmp_path / "self")
+    await gone(tmp_path / "child")
+
+
+async def test_s5_a_grandchild_that_keeps_the_output_open_does_not_hold_us_up(tmp_path: Path) -> None:
+    """The command is over when it is over; what it left behind is ended, too."""
+    text = f"sleep 600 & echo $! > {tmp_path}/child; echo done"
+    output = await call(script(tmp_path, text), timeout_s=600.0)
+    assert output.data[:] == b"done\n"
+    await gone(tmp_path / "child")
+
+
+async def test_s9_endless_output_ends_at_the_limit(tmp_path: Path) -> None:
+    """The file stops growing at the limit and the answer is refused."""
+    with pytest.raises(CommandFailed, match=r"more than 1048576 bytes \(slurm.output_limit\)") as caught:
+        await call("yes", limit=MIB)
+    assert caught.value.exit_code is None
+
+
+async def test_s9_endless_complaints_end_at_the_limit(tmp_path: Path) -> None:
+    """Standard error is bounded as well, and only its beginning is read."""
+    with pytest.raises(CommandFailed) as caught:
+        await call(script(tmp_path, "exec yes >&2"), limit=MIB)
+    assert len(caught.value.stderr) <= 4096
+
+
+async def test_s9_a_program_that_survives_the_limit_is_refused_too(tmp_path: Path) -> None:
+    """Ignoring the signal and exiting 0 does not make a cut answer whole."""
+    with pytest.raises(CommandFailed, match="more than"):
+        await call(script(tmp_path, "trap '' XFSZ; head -c 3000000 /dev/zero 2>/dev/null; exit 0"), limit=MIB)
+
+
+async def test_cancelling_ends_the_command(tmp_path: Path) -> None:
+    """Nothing goes on running behind our back."""
+    text = f"echo $$ > {tmp_path}/self; exec sleep 600"
+    async with anyio.create_task_group() as group:
+        group.start_soon(call, script(tmp_path, text))
+        await written(tmp_path / "self")
+        group.cancel_scope.cancel()
+    await gone(tmp_path / "self")
+
+
+async def test_the_environment_is_ours_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No format, zone or secret of the daemon's environment reaches Slurm."""
+    monkeypatch.setenv("SQUEUE_FORMAT", "%i")
+    monkeypatch.setenv("TZ", "America/New_York")
+    monkeypatch.setenv("CREDENTIAL_TOKEN", "canary")
+    env = minimal_environment("/etc/other/slurm.conf")
+    output = await run(["env"], timeout_s=20, output_limit=MIB, env=env)
+    given = dict(line.split("=", 1) for line in output.text.splitlines())
+    assert given == {
+        "PATH": os.environ["PATH"],
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+        "SLURM_TIME_FORMAT": "%s",
+        "SLURM_CONF": "/etc/other/slurm.conf",
+    }
+    assert "SLURM_CONF" not in minimal_environment()
+
+
+async def test_a_command_has_no_input_and_no_descriptors_of_ours(tmp_path: Path) -> None:
+    """It reads nothing, and inherits only the three standard descriptors."""
+    ours = os.open(tmp_path / "secret", os.O_CREAT | os.O_RDWR)
+    os.set_inheritable(ours, True)
+    try:
+        output = await call("/bin/sh", "-c", "cat; ls -l /proc/self/fd | grep -c secret; exit 0")
+    finally:
+        os.close(ours)
+    assert output.text == "0\n"
+
+
+@pytest.mark.parametrize("mode", [None, 0o644])
+async def test_s18_a_missing_command_names_itself_and_the_setting(tmp_path: Path, mode: int | None) -> None:
+    """Whoever reads the message knows what to do."""
+    path = tmp_path / "sacct"
+    if mode:
+        path.write_text("#!/bin/sh\n")
+        path.chmod(mode)
+    with pytest.raises(SourceUnavailable, match=r"sacct cannot be started: .*; set slurm.bin_dir") as caught:
+        await call(str(path))
+    assert not isinstance(caught.value, CommandFailed)
+    with pytest.raises(SourceUnavailable, match="PATH="):
+        await call("a-command-that-nobody-has")
+
+
+async def test_a_missing_directory_is_said() -> None:
+    """A spool that cannot be made is no crash."""
+    with pytest.raises(SourceUnavailable, match="no place for a command's output"):
+        await run(["true"], timeout_s=5, output_limit=MIB, env=minimal_environment(), directory=NOWHERE)
+
+
+async def test_no_name_is_on_disk_while_it_runs(tmp_path: Path) -> None:
+    """The file of the output has no name that others could open."""
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    text = f"ls -A {spool}; stat -L -c %a /proc/self/fd/1"
+    assert (await call(script(tmp_path, text), directory=spool)).text == "600\n"
+
+
+async def test_what_is_asked_is_counted() -> None:
+    """Calls, failures and seconds by command."""
+    tally = Tally()
+    with tally.count("squeue"):
+        pass
+    with pytest.raises(SourceUnavailable), tally.count("squeue"):
+        raise SourceUnavailable("x")
+    assert tally.commands["squeue"].calls == 2
+    assert tally.commands["squeue"].failures == 1
+    assert tally.commands["squeue"].seconds >= 0
