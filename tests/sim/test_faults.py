@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurmsyncd.sim import COMMANDS, SHAPES, faults
+from slurmsyncd.sim import COMMANDS, SHAPES, faults, install
 from slurmsyncd.sim.__main__ import main
 from tests.sim.lab import T0, Lab
 
@@ -36,7 +36,7 @@ def busy(lab: Lab) -> Lab:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_empty(busy: Lab, command: str) -> None:
-    """S3: exit 0 and nothing printed."""
+    """S8: exit 0 and nothing printed."""
     busy.fault("empty", command=command)
     done = busy.run(*ASK[command])
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
@@ -49,7 +49,7 @@ def test_only_one_command(busy: Lab) -> None:
 
 
 def test_garbage(busy: Lab) -> None:
-    """S9: bytes that mean nothing, exit 0."""
+    """S8: bytes that mean nothing, exit 0."""
     busy.fault("garbage")
     done = busy.run("squeue", "--json")
     assert done.returncode == 0
@@ -58,7 +58,7 @@ def test_garbage(busy: Lab) -> None:
 
 
 def test_truncated(busy: Lab) -> None:
-    """S8: the output ends in the middle, exit 0."""
+    """S7: the output ends in the middle, exit 0."""
     whole = busy.run("squeue", "--json").stdout
     busy.fault("truncated", "1000")
     done = busy.run("squeue", "--json")
@@ -66,7 +66,7 @@ def test_truncated(busy: Lab) -> None:
 
 
 def test_endless(busy: Lab) -> None:
-    """S6: output without end, until the reader has enough."""
+    """S9: output without end, until the reader has enough."""
     busy.fault("endless")
     path = os.fspath(busy.bin / "squeue")
     with subprocess.Popen([path, "-h"], stdout=subprocess.PIPE, env={}) as process:
@@ -77,7 +77,7 @@ def test_endless(busy: Lab) -> None:
 
 
 def test_slow(busy: Lab) -> None:
-    """S4: the answer comes, but late."""
+    """S6: the answer comes, but late."""
     busy.fault("slow", "0.3")
     began = time.monotonic()
     assert busy.text(*ASK["squeue"])
@@ -95,7 +95,7 @@ def test_grandchild(busy: Lab) -> None:
 
 
 def test_warning(busy: Lab) -> None:
-    """S10: words on stderr, while the answer is right and the status 0."""
+    """S11: words on stderr, while the answer is right and the status 0."""
     busy.fault("stderr", "something is odd")
     done = busy.run(*ASK["squeue"])
     assert (done.returncode, done.stderr) == (0, b"squeue: error: something is odd\n")
@@ -172,7 +172,7 @@ def test_frozen_hangs_as_long_as_measured(busy: Lab) -> None:
 
 
 def test_late_rows(lab: Lab) -> None:
-    """S12: slurmdbd learns of everything only later; slurmctld knows at once."""
+    """Z6: slurmdbd learns of everything only later; slurmctld knows at once."""
     lab.fault("late", "30")
     lab.submit(duration_s=5)
     states = []
@@ -185,7 +185,7 @@ def test_late_rows(lab: Lab) -> None:
 
 
 def test_version_that_prints_nothing(busy: Lab) -> None:
-    """S3: a data version is offered, and yet nothing is printed for it."""
+    """S8: a data version is offered, and yet nothing is printed for it."""
     busy.fault("mute", "v0.0.42")
     assert busy.run("squeue", "--json=v0.0.42").stdout == b""
     assert busy.json("squeue", "--json=v0.0.41")["jobs"]
@@ -214,6 +214,9 @@ def test_set_and_cleared(busy: Lab, capsys: pytest.CaptureFixture[str]) -> None:
         (("sacct", "--nonsense"), "sacct: unrecognized option '--nonsense'\n"),
         (("squeue", "-j", "999999"), "slurm_load_jobs error: Invalid job id specified\n"),
         (("squeue", "--json", "-j", "999999"), "slurm_load_jobs error: Invalid job id specified\n"),
+        (("sacct", "-S", "yesterday-ish"), "Invalid time specification (pos=0): yesterday-ish\n"),
+        (("sacct", "-s", "XX"), "sacct: fatal: unrecognized job state value: XX\n"),
+        (("scontrol", "dance"), "invalid keyword: dance\n"),
         (("squeue", "-M", "nope"), "squeue: error: No cluster 'nope' known by database.\n"),
         (("scontrol", "--clusters=nope", "show", "job"), "scontrol: error: No cluster 'nope' known"),
     ],
@@ -234,3 +237,32 @@ def test_old_release_refuses_json(make_lab: Callable[..., Lab]) -> None:
     assert (done.returncode, done.stderr.splitlines()[0]) == (1, b"scontrol: unrecognized option '--json'")
     assert lab.run("squeue", "--json=v0.0.42").returncode == 1
     assert len(lab.json("squeue", "--json", "-j", "999999", "-t", "R")["jobs"]) == 1
+
+
+def test_banner(busy: Lab) -> None:
+    """S8: a line before the answer."""
+    busy.fault("banner", "hello")
+    assert busy.text(*ASK["squeue"]).splitlines()[:2] == ["hello", "1"]
+
+
+def test_vanished_and_doubled(busy: Lab) -> None:
+    """S20 S27: a job that nobody knows of any more, and one that is there twice."""
+    busy.fault("vanish", "2")
+    busy.fault("double", "4")
+    for command in ("squeue", "sacct"):
+        argv = (*ASK[command], *(("-oJobIDRaw",) if command == "sacct" else ()))
+        assert busy.text(*argv).split() == ["1", "3", "4", "4", "5"]
+
+
+def test_upgrade_while_running(busy: Lab) -> None:
+    """S17: the commands can be replaced by those of another release; the jobs stay."""
+    install(busy.bin, busy.state, "26.05")
+    assert busy.text("squeue", "--version") == "slurm-wlm 26.05.5\n"
+    assert len(busy.json("squeue", "--json")["jobs"]) == 5
+
+
+def test_unknown_node(busy: Lab) -> None:
+    """A node that does not exist is not found, exit 1; a known one is shown with what is in use."""
+    done = busy.run("scontrol", "show", "node", "nope")
+    assert (done.returncode, done.stdout) == (1, b"Node nope not found\n")
+    assert "CPUAlloc=10 CPUEfctv=32" in busy.text("scontrol", "show", "node", "n1")

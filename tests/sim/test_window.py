@@ -124,6 +124,7 @@ def test_cut_to_the_window(cast: Lab) -> None:
     [
         ("uts1795234183", True),
         ("1795234183", False),
+        ("uts999999", False),
         ("@1795234183", False),
         ("now-3600", True),
         ("now-1hours", True),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from slurmsyncd.sim import words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     from slurmsyncd.sim.records import Run
@@ -90,13 +90,23 @@ class Answer:
         """Write an instant as the caller's environment wants it."""
         return words.instant(at, os.environ.get("SLURM_TIME_FORMAT", ""), self.shape.release)
 
-    def poisoned(self, run: Run) -> Run:
+    def told(self, runs: Iterable[Run]) -> Iterator[Run]:
+        """Pass runs on as they come, but for those that a fault hides, doubles or spoils."""
+        vanished, doubled = self.faults.get("vanish", ""), self.faults.get("double", "")
+        for run in runs:
+            if str(run["job_id"]) == vanished:
+                continue
+            yield self._poisoned(run)
+            if str(run["job_id"]) == doubled:
+                yield self._poisoned(run)
+
+    def _poisoned(self, run: Run) -> Run:
         """Spoil one record as it is read: a state that nobody knows, a name that is no UTF-8."""
         kind, job_id = self.poison or ("", 0)
         if run["job_id"] != job_id:
             return run
         if kind == "state":
-            return run | {"state": "TELEPORTED"}
+            return run | {"state": "TELEPORTED", "phase": ""}
         if kind == "utf8":
             return run | {"request": run["request"] | {"name": "bad\udcff\udcfename"}}
         return run

@@ -42,6 +42,14 @@ def misbehave(answer: Answer) -> None:
     Raises:
         Refused: The daemon that the command talks to does not answer.
     """
+    _beside(answer)
+    _instead(answer.faults)
+    if answer.command in ("sacct", "sacctmgr"):
+        _dbd(answer)
+
+
+def _beside(answer: Answer) -> None:
+    """Faults with which the answer comes, late or spoilt."""
     faults = answer.faults
     if "stderr" in faults:
         answer.complain(f"{answer.command}: error: {faults['stderr'] or 'this is only a warning'}")
@@ -51,18 +59,21 @@ def misbehave(answer: Answer) -> None:
         _leave_a_child(float(faults["grandchild"] or 600))
     if "truncated" in faults:
         answer.limit = int(faults["truncated"] or 400)
+    if "banner" in faults:
+        answer.write((faults["banner"] or "*** maintenance on Monday ***") + "\n")
     if "poison" in faults:
         kind, _, job_id = faults["poison"].partition(":")
         answer.poison = (kind, int(job_id))
-    if "empty" in faults:
-        raise Refused("", 0)
+
+
+def _instead(faults: dict[str, str]) -> None:
+    """Faults that come instead of an answer, with exit 0."""
     if "garbage" in faults:
         sys.stdout.buffer.write(_GARBAGE)
-        raise Refused("", 0)
     if "endless" in faults:
         _for_ever()
-    if answer.command in ("sacct", "sacctmgr"):
-        _dbd(answer)
+    if "garbage" in faults or "empty" in faults:
+        raise Refused("", 0)
 
 
 def _leave_a_child(seconds: float) -> None:

@@ -54,7 +54,7 @@ def run(answer: Answer) -> int:
     fields = _fields(answer, options)
     clusters = options.get("clusters", answer.cluster).split(",")
     known = answer.cluster in clusters or "all" in clusters
-    found = _runs(answer, window, options) if known else iter(())
+    found = answer.told(_runs(answer, window, options)) if known else iter(())
     if "json" in options:
         shape = answer.shape
         around = shape.envelope("dbd", answer.cluster, 0, ["sacct", *answer.argv])
@@ -106,7 +106,7 @@ def _runs(answer: Answer, window: Window, options: dict[str, str]) -> Iterator[R
         shown = views.in_accounting(run, answer.now)
         if shown is None or not window.takes(shown) or (users and shown["request"]["user"] not in users):
             continue
-        yield answer.poisoned(window.cut(shown) if "truncate" in options else shown)
+        yield window.cut(shown) if "truncate" in options else shown
 
 
 def _json_doubles(answer: Answer, options: dict[str, str]) -> bool:

@@ -55,6 +55,10 @@ def run(answer: Answer) -> int:
 
 def _ping(answer: Answer, options: dict[str, str]) -> int:
     up = "ctld" not in answer.faults and "munge" not in answer.faults
+    if not up and not answer.faults.get("ctld", "").startswith(
+        "down"
+    ):  # a port that is closed is known at once
+        _wait_in_vain(answer)
     host = answer.settings.get("host", "head")
     if "json" in options:
         record = answer.shape.records["pings"]["pings"][0] | {"hostname": host, "responding": up}
@@ -65,6 +69,13 @@ def _ping(answer: Answer, options: dict[str, str]) -> int:
         return 0  # also when it is down
     answer.write(f"Slurmctld(primary) at {host} is {'UP' if up else 'DOWN'}\n{'' if up else _BOX}")
     return 0 if up else 1
+
+
+def _wait_in_vain(answer: Answer) -> None:
+    try:
+        ctld(answer, "slurm_ping")
+    except Refused as refused:
+        answer.complain(refused.message.rpartition("\n")[0])
 
 
 def _config(answer: Answer) -> str:
@@ -90,7 +101,7 @@ def _show_jobs(answer: Answer, options: dict[str, str], ids: list[str]) -> None:
         updated = 0 if ids else int(answer.now)
         try:
             ctld(answer, "slurm_load_jobs error", twice=bool(ids))
-            found = [answer.poisoned(one) for one in in_memory(answer, ids)]
+            found = list(in_memory(answer, ids))
         except Refused:
             found, updated = [], 0  # exits 0, says nothing: README 1.1
         around = shape.envelope("ctld", answer.cluster, updated, ["scontrol", *answer.argv])
@@ -103,9 +114,7 @@ def _show_jobs(answer: Answer, options: dict[str, str], ids: list[str]) -> None:
     if not found:
         answer.write("No jobs in the system\n")
     for one in found:
-        text = details.job(
-            answer.poisoned(one), shape, answer.now, answer.instant, cores="details" in options
-        )
+        text = details.job(one, shape, answer.now, answer.instant, cores="details" in options)
         if "oneliner" in options:
             text = " ".join(text.split("\n   ")).rstrip() + " \n"
         answer.write(text)

@@ -34,7 +34,6 @@ _OPTIONS = {
     "json": "json?",
     "local": "local",
 }
-_ALIVE = ("PENDING", "RUNNING", "SUSPENDED")
 
 
 def run(answer: Answer) -> int:
@@ -53,7 +52,7 @@ def run(answer: Answer) -> int:
     if "noheader" not in options:
         answer.write(form.header() + "\n")
     for one in found:
-        answer.write(form.row(answer.poisoned(one)) + "\n")
+        answer.write(form.row(one) + "\n")
     return 0
 
 
@@ -103,7 +102,7 @@ def _as_json(answer: Answer, options: dict[str, str]) -> int:
         answer.complain(refused.message.rpartition("\n")[0])  # exits 0; only errors[] tells
         around["errors"] = [dict(json.loads(_FAILED))]
         found = iter(())
-    records = (answer.spoil(jobs.record(answer.poisoned(one), shape, answer.cluster)) for one in found)
+    records = (answer.spoil(jobs.record(one, shape, answer.cluster)) for one in found)
     answer.json("jobs", records, around)
     return 0
 
@@ -130,7 +129,7 @@ def _filtered(answer: Answer, options: dict[str, str], ids: list[str], *, everyt
         if states and "ALL" not in states:
             shown = bool(states & now_in)
         else:
-            shown = everything or bool(states) or run["state"] in _ALIVE or bool(run["phase"])
+            shown = everything or bool(states) or not run["end_at"] or bool(run["phase"])
         if not shown:
             continue
         if "user" in options and run["request"]["user"] not in options["user"].split(","):
@@ -143,11 +142,12 @@ def _filtered(answer: Answer, options: dict[str, str], ids: list[str], *, everyt
 def in_memory(answer: Answer, ids: list[str]) -> Iterator[Run]:
     """Give what slurmctld holds, all or by id; ``4`` is all of array or het job 4."""
     if not ids:
-        yield from answer.state.runs("WHERE in_memory = 1 ORDER BY job_id")
+        yield from answer.told(answer.state.runs("WHERE in_memory = 1 ORDER BY job_id"))
         return
     numbers = [int(word.partition("_")[0].partition("+")[0]) for word in ids if word[:1].isdigit()]
     marks = ",".join("?" * len(numbers))
     chosen = " OR ".join(f"{column} IN ({marks})" for column in ("job_id", "array_job_id", "het_job_id"))
-    for run in answer.state.runs(f"WHERE in_memory = 1 AND ({chosen}) ORDER BY job_id", numbers * 3):
+    found = answer.state.runs(f"WHERE in_memory = 1 AND ({chosen}) ORDER BY job_id", numbers * 3)
+    for run in answer.told(found):
         if any(words.matches(run, word) for word in ids):
             yield run

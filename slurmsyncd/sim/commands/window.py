@@ -31,6 +31,7 @@ STATES = {
 _UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
 _FORMS = ("%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d")
 _LATE = 2**62
+_EARLIEST = 1_000_000  # Slurm takes a smaller number for a mistake
 
 
 class Window:
@@ -113,7 +114,7 @@ def instant_of(text: str, now: float) -> int:
         factor = _UNITS.get((unit or "second").rstrip("s"), 0)
         if count is None or factor:
             return int(now) + int(f"{sign or '+'}{count or 0}") * factor
-    if re.fullmatch(r"uts\d+", text):
+    if re.fullmatch(r"uts\d+", text) and int(text[3:]) >= _EARLIEST:
         return int(text[3:])
     for form in _FORMS:
         try:
