@@ -34,6 +34,7 @@ from slurmsyncd.backend.control import Control, RequestLog
 from slurmsyncd.backend.database import Database
 from slurmsyncd.backend.jobs import Jobs
 from slurmsyncd.backend.knobs import Knobs
+from slurmsyncd.backend.page import page
 from slurmsyncd.backend.tags import Tags
 from slurmsyncd.backend.tokens import Tokens
 from slurmsyncd.web.server import Limits, Response, listening, serve
@@ -155,6 +156,8 @@ class Backend:
             return Response(403, b"cross-origin request refused\n", _TEXT)
         if request.path.startswith("/api/"):
             return await self._api(request)
+        if request.path == "/":
+            return page(self._core, request, self._config.listen)
         if self._control is not None and (response := await self._control(request)):
             return response
         return Response(404, b"not found\n", _TEXT)

@@ -41,6 +41,7 @@ _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 )
 _CLOSE_S = 1.0
+_Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 async def serve(sockets: Sequence[socket.socket], handler: Handler, limits: Limits | None = None) -> None:
@@ -51,20 +52,15 @@ async def serve(sockets: Sequence[socket.socket], handler: Handler, limits: Limi
     """
     bounds = limits or Limits()
     slots = anyio.Semaphore(bounds.connections)
+    arrived: asyncio.Queue[_Streams] = asyncio.Queue()
     async with contextlib.AsyncExitStack() as stack:
         group = await stack.enter_async_context(anyio.create_task_group())
-
-        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            try:
-                group.start_soon(_converse, reader, writer, handler, bounds, slots)
-            except RuntimeError:  # accepted in the moment of closing
-                writer.transport.abort()
-
         for sock in sockets:
             # asyncio's streams and not anyio's: cancelling anyio's UNIX streams can fail the event loop.
-            server = await asyncio.start_server(connected, sock=sock)
+            server = await asyncio.start_server(lambda *streams: arrived.put_nowait(streams), sock=sock)
             stack.callback(server.close)
-        await anyio.sleep_forever()
+        while True:
+            group.start_soon(_converse, *await arrived.get(), handler, bounds, slots)
 
 
 async def _converse(
