@@ -11,15 +11,12 @@ import re
 from dataclasses import dataclass
 from datetime import timezone
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from slurmsyncd.delivery import Outcome, Result
 from slurmsyncd.sinks.text import printable
-
-if TYPE_CHECKING:
-    from slurmsyncd.model import RunKey
 
 
 class Request(enum.Enum):
@@ -234,54 +231,6 @@ def _client_error(answer: Answer) -> Outcome | None:
     if _says(answer, "unknown field"):
         return _outcome(answer, Result.CURABLE, "unknown_field")
     return _outcome(answer, Result.REFUSED, f"http_{answer.status}")
-
-
-def look_up_outcome(answer: Answer, key: RunKey, cluster: str) -> Outcome:
-    """
-    Judge the row that made a start a duplicate.
-
-    Args:
-        answer: Of ``GET /api/jobs/{dbid}``, already known to be a JSON object.
-        key: Of the run that was refused.
-        cluster: Backend's name of its cluster.
-    """
-    row = _decode_row(answer.body)
-    if row is None or (row.jobId, row.cluster) != (key.job_id, cluster):
-        return _outcome(answer, Result.FAILED, "wrong_shape")
-    if row.startTime == key.start_at:
-        return Outcome(result=Result.ALREADY_THERE, reason="listed_already", status=422)
-    detail = f"the backend has a run of this job id that began at {row.startTime}"
-    return Outcome(result=Result.REFUSED, reason="repeat_of_earlier_run", detail=detail, status=422)
-
-
-class _Row(msgspec.Struct):
-    jobId: int  # noqa: N815 - the backend's spelling
-    cluster: str
-    startTime: int  # noqa: N815 - the backend's spelling
-
-
-class _Found(msgspec.Struct):
-    Meta: _Row
-
-
-class _Page(msgspec.Struct):
-    jobs: list[_Row]
-
-
-def _decode_row(body: bytes) -> _Row | None:
-    try:
-        return msgspec.json.decode(body, type=_Found).Meta
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-
-
-def page_has(answer: Answer, job_id: int) -> bool | None:
-    """Tell whether a page of ``GET /api/jobs/`` has a run of the job id; None if it is no such page."""
-    try:
-        rows = msgspec.json.decode(answer.body, type=_Page).jobs
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    return any(row.jobId == job_id for row in rows)
 
 
 def retry_after_s(value: str | None, now: float) -> float | None:

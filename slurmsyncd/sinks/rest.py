@@ -21,10 +21,9 @@ from slurmsyncd.sinks.answers import (
     Sent,
     classify,
     failure_outcome,
-    look_up_outcome,
-    page_has,
 )
 from slurmsyncd.sinks.dialect import V1_4, Dialect
+from slurmsyncd.sinks.duplicates import look_up_outcome, page_has
 from slurmsyncd.sinks.facts import Facts
 from slurmsyncd.sinks.resources import host_name, hosts_of
 from slurmsyncd.sinks.text import printable

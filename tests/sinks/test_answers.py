@@ -18,10 +18,9 @@ from slurmsyncd.sinks.answers import (
     Sent,
     classify,
     failure_outcome,
-    look_up_outcome,
-    page_has,
     retry_after_s,
 )
+from slurmsyncd.sinks.duplicates import look_up_outcome, page_has
 from tests.sinks.parts import error
 
 R = Result
