@@ -141,7 +141,7 @@ async def test_h1_h2_an_answer_that_is_lost_after_the_effect(
 async def test_h12_an_answer_that_comes_too_late(backend: Backend, sink: RestSink, tmp_path: Path) -> None:
     """The deadline passes while the start takes effect; the repeat settles it."""
     await deliver(sink, entry(run=job(job_id=1)))
-    hasty = sink_on(backend.url, tmp_path / "token", timeout=1.0)
+    hasty = sink_on(backend.url, tmp_path / "token", timeout=2.0)
     assert await deliver(hasty, entry(run=job(job_id=2))) is R.ACCEPTED
     backend.knobs.delay_s = 30.0
     assert (await hasty.deliver(entry())).reason == "timeout"

@@ -332,7 +332,7 @@ async def test_h2_the_next_address_is_tried(server: Rude, token: Path) -> None:
 
 async def test_h3_a_timeout_leaves_the_outcome_open(server: Rude, token: Path) -> None:
     """No answer in time: the same again later."""
-    sink = sink_on(server.url, token, dialect=V1_5, timeout=0.3)
+    sink = sink_on(server.url, token, dialect=V1_5, timeout=1.0)
     outcome = await starts(server, sink, silence)
     assert (outcome.result, outcome.reason) == (Result.FAILED, "timeout")
     await sink.aclose()
@@ -384,7 +384,7 @@ async def test_h15_an_answer_that_drips_is_given_up_at_the_deadline(
     server: Rude, token: Path, head: bytes, drop: bytes
 ) -> None:
     """Every byte comes in time, but the exchange as a whole does not."""
-    sink = sink_on(server.url, token, dialect=V1_5, timeout=0.5)
+    sink = sink_on(server.url, token, dialect=V1_5, timeout=1.0)
     with anyio.fail_after(20):
         outcome = await starts(server, sink, drip(head, drop))
     assert outcome.result is Result.FAILED
@@ -568,7 +568,7 @@ async def test_h19_plain_http_behind_https_is_a_tls_failure(token: Path) -> None
 
 async def test_h1_a_server_that_does_not_take_part_is_unreachable(server: Rude, token: Path) -> None:
     """A handshake that never ends is no attempt of an entry: nothing was sent."""
-    sink = sink_on(server.url.replace("http:", "https:"), token, dialect=V1_5, timeout=0.6)
+    sink = sink_on(server.url.replace("http:", "https:"), token, dialect=V1_5, timeout=1.0)
     outcome = await sink.deliver(entry(Step.STOP))
     assert (outcome.result, outcome.reason) == (Result.SINK_DOWN, "connect_timeout")
     await sink.aclose()
