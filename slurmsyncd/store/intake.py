@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _OPEN = "SELECT job_id, start_at FROM run WHERE cluster = ? AND phase = 'started'"
 _RUNS = "SELECT start_at, phase FROM run WHERE job_id = ? AND cluster = ?"
+_ENDS = "SELECT start_at, end_at FROM run WHERE job_id = ? AND cluster = ? AND phase = 'stopped'"
 _ONE = "SELECT id, phase FROM run WHERE job_id = ? AND start_at = ? AND cluster = ?"
 _NEW_RUN = """
     INSERT INTO run (cluster, job_id, start_at, phase) VALUES (?, ?, ?, 'started') ON CONFLICT DO NOTHING
@@ -48,6 +49,15 @@ def known(database: Database, cluster: str, job_ids: Iterable[int]) -> dict[RunK
         for start_at, phase in database.rows(_RUNS, (job_id, cluster)):
             found[RunKey(cluster, job_id, start_at)] = Phase(phase)
     return found
+
+
+def ends(database: Database, cluster: str, job_ids: Iterable[int]) -> dict[RunKey, int]:
+    """Give when the known runs of ``job_ids`` that have stopped ended."""
+    return {
+        RunKey(cluster, job_id, start_at): end_at
+        for job_id in set(job_ids)
+        for start_at, end_at in database.rows(_ENDS, (job_id, cluster))
+    }
 
 
 def record(con: sqlite3.Connection, plan: Plan, sinks: Sequence[str], now: float) -> int:

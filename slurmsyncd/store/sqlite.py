@@ -46,6 +46,10 @@ class SqliteStore:
         """Give all runs of the cluster that have not stopped, and every known run of ``job_ids``."""
         return intake.known(self._db, cluster, job_ids)
 
+    def ends(self, cluster: str, job_ids: Iterable[int]) -> dict[RunKey, int]:
+        """Give when the known runs of ``job_ids`` that have stopped ended (epoch seconds)."""
+        return intake.ends(self._db, cluster, job_ids)
+
     def record(self, plan: Plan, now: float) -> int:
         """
         Write events, runs and cursor in one transaction that is on the disk when this returns.

@@ -138,6 +138,25 @@ def test_a_run_is_kept_while_its_record_is_young_though_it_ended_long_ago(store:
     assert store.prune(T0 + 10**6 + 10, keep_s=600) == 0
 
 
+def test_a_run_is_kept_while_its_end_is_young_though_its_record_is_old(store: SqliteStore) -> None:
+    """Our clock was behind when it was written down: accounting still shows it to the next look."""
+    store.record(plan(started(key(1)), stopped(key(1), end_at=T0 + 1000)), T0)
+    tell_all(store, T0)
+    assert store.prune(T0 + 1500, keep_s=600) == 0
+    assert store.prune(T0 + 1700, keep_s=600) == 1
+
+
+def test_ids_of_forgotten_deliveries_are_not_used_again(store: SqliteStore) -> None:
+    """A verdict that comes after the operator dropped the run, and it was forgotten, hits nobody."""
+    store.record(plan(started(key(1)), stopped(key(1))), T0)
+    (late,) = starts(store, T0)
+    store.drop([late.id])
+    assert store.prune(T0 + 10**6, keep_s=0) == 1
+    store.record(plan(started(key(2))), T0)
+    settle(store, [late], Dead("http_400", ""), T0)
+    assert store.counts("rest").states == {"ready": 1}
+
+
 def test_z1_what_a_wrong_clock_put_off_for_years_is_brought_back(store: SqliteStore) -> None:
     """No wait is longer than a day: an instant further off came from a clock that was wrong."""
     store.record(plan(started(key(1)), started(key(2))), T0)

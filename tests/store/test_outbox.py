@@ -7,6 +7,7 @@ import pytest
 
 from slurmsyncd.delivery import Dead, Done, Park, Retry, Rewind
 from slurmsyncd.model import Step
+from slurmsyncd.store.codec import encode
 from tests.store.builders import (
     T0,
     ended,
@@ -172,6 +173,15 @@ def test_d6_a_start_goes_out_though_the_record_of_its_stop_is_damaged(store: Sql
     settle(store, [entry], Done(T0, T0, "ok"), T0)
     assert stops(store, T0) == []
     assert store.letters("rest")[0].step is Step.STOP
+
+
+def test_d6_the_checksum_is_what_counts_not_whether_it_can_be_read(store: SqliteStore) -> None:
+    """A body that reads well but is not what was written is not sent."""
+    store.record(plan(started(key(1), name="written")), T0)
+    body, _ = encode(running(key(1), name="changed"))
+    store._db.let_out(lambda con: con.execute("UPDATE started SET body = ?", (body,)))
+    assert starts(store, T0) == []
+    assert store.letters("rest")[0].reason == "damaged_record"
 
 
 def test_d6_a_body_of_another_run_is_damage_too(store: SqliteStore) -> None:
