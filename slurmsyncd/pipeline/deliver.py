@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import structlog
 
-from slurmsyncd.delivery import Dead, Park, Result, backoff, judge
+from slurmsyncd.delivery import Dead, Park, Result, Retry, backoff, judge
 from slurmsyncd.pipeline.bell import Bell
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class SinkHealth:
     Attributes:
         trouble: Why it is paused, None if it is not.
         resume_at: Monotonic seconds until which nothing is sent.
+        answers: Attempts that came to a proper answer, whatever it was.
         in_a_row: Failed attempts since the last proper answer.
         results: How often each reason was given.
     """
@@ -45,14 +46,10 @@ class SinkHealth:
     alarm: bool = False
     resume_at: float = 0.0
     pauses: int = 0
+    answers: int = 0
     in_a_row: int = 0
     last_answer_at: float | None = None
     results: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def suspect(self) -> bool:
-        """Whether the sink fails as a whole; its entries are then not charged."""
-        return self.trouble is not None or self.in_a_row >= SUSPECT_AFTER
 
 
 class Delivery:
@@ -79,6 +76,7 @@ class Delivery:
         self._settled = Bell()
         self._verdicts: list[tuple[Entry, Verdict]] = []
         self._in_flight: dict[Step, set[int]] = {step: set() for step in workers}
+        self._failed: dict[int, int] = {}  # entry → answers of the sink when it last failed
         self._stopping = False
         self.finished = anyio.Event()
 
@@ -158,14 +156,24 @@ class Delivery:
             began = time.monotonic()
             outcome = await self.sink.deliver(entry)
         self._note(entry, outcome, time.monotonic() - began)
-        verdict = judge(entry, outcome, self._policy, now=self._clock.now(), dice=random.random())  # noqa: S311
-        if outcome.result is Result.SINK_DOWN or (outcome.result is Result.FAILED and self.health.suspect):
+        if outcome.result is Result.SINK_DOWN:
             self._release(entry)  # the sink's trouble is charged to no entry
             return
+        verdict = judge(entry, outcome, self._policy, now=self._clock.now(), dice=random.random())  # noqa: S311
+        if outcome.result is Result.FAILED and not self._others_succeed(entry):
+            # Out of the way, lest the oldest entry be the only one ever tried; but not charged.
+            wait = backoff(self.health.in_a_row, self._policy, dice=random.random())  # noqa: S311
+            verdict = Retry(self._clock.now() + wait, outcome.reason, outcome.detail, charged=False)
         if isinstance(verdict, Dead | Park):
             self._report(entry, verdict)
         self._verdicts.append((entry, verdict))
         self._settled.ring()
+
+    def _others_succeed(self, entry: Entry) -> bool:
+        """Whether the sink has taken anything since this entry's last failure; then it is the entry."""
+        before = self._failed.get(entry.id)
+        self._failed[entry.id] = self.health.answers
+        return before is None or self.health.answers > before
 
     def _release(self, entry: Entry) -> None:
         self._in_flight[entry.step].discard(entry.id)
@@ -186,8 +194,10 @@ class Delivery:
         if not group:
             return
         await self._thread(self._store.settle, group, self._clock.now())
-        for entry, _ in group:
+        for entry, verdict in group:
             self._in_flight[entry.step].discard(entry.id)
+            if not isinstance(verdict, Retry):
+                self._failed.pop(entry.id, None)
         self.ring()
 
     def _note(self, entry: Entry, outcome: Outcome, took_s: float) -> None:
@@ -246,6 +256,7 @@ class Delivery:
     def _answered(self) -> None:
         health = self.health
         health.last_answer_at = self._clock.now()
+        health.answers += 1
         health.in_a_row = 0
         if health.trouble:
             log.info("sink_available_again", sink=self.sink.name)

@@ -25,7 +25,7 @@ from slurmsyncd.sinks.answers import (
 from slurmsyncd.sinks.dialect import V1_4, Dialect
 from slurmsyncd.sinks.duplicates import look_up_outcome, page_has
 from slurmsyncd.sinks.facts import Facts
-from slurmsyncd.sinks.resources import host_name, hosts_of
+from slurmsyncd.sinks.resources import host_name, hosts_of, ignored
 from slurmsyncd.sinks.text import printable
 from slurmsyncd.sinks.token import TokenFile, token_expires_at
 from slurmsyncd.sinks.transport import CALLERS, Broken, Call, Transport, tls_context
@@ -109,6 +109,8 @@ class RestSink:
 
     async def deliver(self, entry: Entry) -> Outcome:
         """Tell of one step of one run. Never raises for what the other side does."""
+        if ignored(entry.start, self._cluster(entry.start)):
+            return Outcome(result=Result.ALREADY_THERE, reason="ignored_hosts")
         cluster = backend_cluster(entry.start.key.cluster, self._cluster(entry.start))
         dialect = await self._facts.dialect(cluster)
         if isinstance(dialect, Outcome):

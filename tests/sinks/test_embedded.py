@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from slurmsyncd.backend.server import Backend, BackendConfig
+from slurmsyncd.config import ClusterConfig
 from slurmsyncd.delivery import Outcome, Result
 from slurmsyncd.model import Entry, Gres, JobState, NodeAllocation, NodeState, RunKey, Step
 from tests.sinks.parts import CLUSTERS, START, entry, gpu_job, job, sink_on, token_file
@@ -63,6 +64,16 @@ async def test_a_run_from_start_to_stop(backend: Backend, sink: RestSink) -> Non
     assert json.loads(row["resources"]) == [
         {"hostname": "gpu01", "hwthreads": [0], "accelerators": ["00000000:13:00.0"]}
     ]
+
+
+async def test_a_run_on_ignored_hosts_is_settled_and_not_sent(backend: Backend, tmp_path: Path) -> None:
+    """Nothing is asked of the backend for it, and nothing waits."""
+    clusters = {"demo": ClusterConfig(name="demo", ignore_hosts=("cn*",))}
+    sink = sink_on(backend.url, token_file(tmp_path / "token", backend.token()), clusters)
+    outcome = await sink.deliver(entry(run=job(nodes=("cn001",))))
+    await sink.aclose()
+    assert (outcome.result, outcome.reason) == (R.ALREADY_THERE, "ignored_hosts")
+    assert backend.requests == []
 
 
 @pytest.mark.parametrize("state", [state for state in JobState if state.final])
