@@ -4,65 +4,28 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass
 from subprocess import DEVNULL
 from typing import TYPE_CHECKING
 
 import anyio
 
 from slurmsyncd.sim import hooks, lifecycle, workload
+from slurmsyncd.sim.hooks import HookCall
+from slurmsyncd.sim.ledger import obligation
 from slurmsyncd.sim.placing import Books
 from slurmsyncd.sim.state import State
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
+    from slurmsyncd.sim.ledger import Obligation
     from slurmsyncd.sim.records import Held, NodeRow, Run
     from slurmsyncd.sim.workload import Submission
 
 _TICK_S = 0.1
 _HOOK_LIMIT_S = 60.0
 _PATIENCE_S = 30  # a job that waits longer is not overtaken any more
-
-
-@dataclass(frozen=True, slots=True)
-class Obligation:
-    """
-    A run that started, and so has to arrive somewhere.
-
-    Attributes:
-        end_at: Epoch seconds, None while it runs.
-        cores: Per node, in the order of ``nodes``: (socket, core in the socket).
-        gpus: Likewise: device indexes.
-    """
-
-    cluster: str
-    job_id: int
-    start_at: int
-    end_at: int | None
-    state: str
-    restarts: int
-    user: str
-    nodes: tuple[str, ...]
-    cores: tuple[tuple[tuple[int, int], ...], ...]
-    gpus: tuple[tuple[int, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class HookCall:
-    """
-    PrologSlurmctld or EpilogSlurmctld, to be called now.
-
-    Attributes:
-        run_id: Row of the run.
-        argv: Command; empty when there is none, then the phase ends by itself with the next tick.
-    """
-
-    run_id: int
-    context: str
-    argv: tuple[str, ...]
-    env: Mapping[str, str]
 
 
 class Simulation:
@@ -197,10 +160,19 @@ class Simulation:
             for run in list(state.runs("WHERE job_id = ? AND start_at > 0 AND end_at = 0", (job_id,))):
                 self._requeue(run, now)
 
+    def take_down(self, node: str, now: float, reason: str) -> None:
+        """Let a node fail: what runs there ends as NODE_FAIL, nothing starts there. No reason: up again."""
+        self._books.take_down(node, reason)
+        with self._state as state:
+            state.put_nodes(self._nodes)
+            for run in list(state.runs("WHERE start_at > 0 AND end_at = 0")) if reason else ():
+                if any(held["node"] == node for held in run["alloc"]):
+                    self._end(run, now, "NODE_FAIL")
+
     def ledger(self) -> Iterator[Obligation]:
         """Give every run that ever started, by start."""
         for run in self._state.runs("WHERE start_at > 0 ORDER BY start_at, job_id"):
-            yield _obligation(run, self.cluster)
+            yield obligation(run, self.cluster)
 
     def waiting(self) -> int:
         """Count the jobs that wait."""
@@ -355,18 +327,3 @@ class Simulation:
 
 def _last_id(state: State) -> int:
     return max((run["job_id"] for run in state.runs("ORDER BY job_id DESC LIMIT 1")), default=0)
-
-
-def _obligation(run: Run, cluster: str) -> Obligation:
-    return Obligation(
-        cluster=cluster,
-        job_id=run["job_id"],
-        start_at=run["start_at"],
-        end_at=run["end_at"] or None,
-        state=run["state"],
-        restarts=run["restarts"],
-        user=run["request"]["user"],
-        nodes=tuple(held["node"] for held in run["alloc"]),
-        cores=tuple(tuple((s, c) for s, c in held["cores"]) for held in run["alloc"]),
-        gpus=tuple(tuple(held["gpus"]) for held in run["alloc"]),
-    )

@@ -1,14 +1,33 @@
-"""The environment in which slurmctld calls PrologSlurmctld and EpilogSlurmctld. Pure."""
+"""How slurmctld calls PrologSlurmctld and EpilogSlurmctld. Pure."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from slurmsyncd.sim import views, words
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from slurmsyncd.sim.records import Run
+
+
+@dataclass(frozen=True, slots=True)
+class HookCall:
+    """
+    PrologSlurmctld or EpilogSlurmctld, to be called now.
+
+    Attributes:
+        run_id: Row of the run.
+        argv: Command; empty when there is none, then the phase ends by itself with the next tick.
+    """
+
+    run_id: int
+    context: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
 
 
 def environment(run: Run, context: str, release: str, cluster: str) -> dict[str, str]:

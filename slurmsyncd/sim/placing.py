@@ -90,6 +90,10 @@ class Books:
             if request["exclusive"]:
                 free.only = request["user"]
 
+    def take_down(self, node: str, reason: str) -> None:
+        """Offer nothing of a node any more; without a reason again."""
+        self._free[node].node["down"] = reason
+
     def release(self, alloc: Iterable[Held], request: Request) -> None:
         """Give an allocation back."""
         for held in alloc:

@@ -33,6 +33,7 @@ CREATE INDEX run_memory ON run (job_id) WHERE in_memory = 1;
 CREATE INDEX run_end ON run (end_at);
 CREATE INDEX run_seen ON run (end_seen);
 CREATE INDEX run_next ON run (next_at) WHERE next_at IS NOT NULL;
+CREATE INDEX run_requeued ON run (job_id) WHERE state = 'REQUEUED';
 CREATE INDEX run_pending ON run (id) WHERE state = 'PENDING';
 """
 

@@ -315,3 +315,19 @@ def test_reopened(make_lab: Callable[..., Lab]) -> None:
     assert listed(lab, "%A|%T") == ["1|RUNNING", "2|PENDING"]
     lab.pass_(50)
     assert listed(lab, "%A|%T")[0] == "1|COMPLETED"
+
+
+def test_node_failure(lab: Lab) -> None:
+    """What runs on a node that fails ends as NODE_FAIL, and nothing starts there until it is up again."""
+    lab.submit(duration_s=900)
+    lab.pass_(2)
+    lab.sim.take_down("n1", lab.now, "broken fan")
+    lab.submit(duration_s=900)
+    lab.pass_(2)
+    assert lab.text("sacct", "-aXnP", "-j1,2", "-oState,NodeList") == "NODE_FAIL|n1\nRUNNING|n2\n"
+    node = lab.json("scontrol", "show", "nodes", "n1", "--json")["nodes"][0]
+    assert (node["state"], node["reason"], node["alloc_cpus"]) == (["DOWN"], "broken fan", 0)
+    lab.sim.take_down("n1", lab.now, "")
+    lab.submit()
+    lab.pass_(2)
+    assert lab.text("squeue", "-h", "-j", "3", "-o", "%N") == "n1\n"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from slurmsyncd.model import Job
-    from slurmsyncd.sim.engine import Obligation
+    from slurmsyncd.sim.ledger import Obligation
 
 pytestmark = pytest.mark.anyio
 
