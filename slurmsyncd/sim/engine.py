@@ -11,7 +11,7 @@ import anyio
 
 from slurmsyncd.sim import hooks, lifecycle, workload
 from slurmsyncd.sim.hooks import HookCall
-from slurmsyncd.sim.ledger import obligation
+from slurmsyncd.sim.ledger import Obligation, obligation
 from slurmsyncd.sim.placing import Books
 from slurmsyncd.sim.state import State
 
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
-    from slurmsyncd.sim.ledger import Obligation
     from slurmsyncd.sim.records import Held, NodeRow, Run
     from slurmsyncd.sim.workload import Submission
+
+__all__ = ["HookCall", "Obligation", "Simulation"]
 
 _TICK_S = 0.1
 _HOOK_LIMIT_S = 60.0
