@@ -1,0 +1,62 @@
+"""The demonstration as a user runs it: processes, sockets, files."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COMMAND = (sys.executable, "-m", "slurmsyncd", "demo", "--listen", "127.0.0.1:0", "--rate", "2")
+
+
+def account(output: str) -> dict[str, int]:
+    """Give the closing lines as word → number."""
+    return {
+        word: int(number) for number, word in re.findall(r"^ *(\d+) (?:runs )?(\w+)", output, re.MULTILINE)
+    }
+
+
+@pytest.mark.parametrize("release", ["22.05", "24.11", "26.05"])
+def test_a_demonstration_ends_by_itself_and_nothing_is_lost(release: str, tmp_path: Path) -> None:
+    """Runs were simulated, all of them are accounted for, none is lost or wrong, the exit status is 0."""
+    command = (*COMMAND, "--duration", "16", "--release", release, "--keep", str(tmp_path / "demo"))
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0, done.stdout + done.stderr + (tmp_path / "demo" / "daemon.log").read_text()
+    counts = account(done.stdout)
+    assert counts["simulated"] > 5
+    assert counts["delivered"] + counts["refused"] == counts["simulated"]
+    assert counts["lost"] == counts["wrong"] == counts["waiting"] == 0
+    assert "Traceback" not in (tmp_path / "demo" / "daemon.log").read_text()
+
+
+def test_ctrl_c_stops_cleanly(tmp_path: Path) -> None:
+    """What runs by then is written down, no process and no temporary file is left, the exit status is 0."""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    demo = subprocess.Popen(COMMAND, stdout=subprocess.PIPE, text=True, env=environment)
+    assert demo.stdout is not None
+    deadline = time.monotonic() + 60
+    seen = ""
+    while "in the backend" not in seen or "in the backend 0" in seen:
+        assert time.monotonic() < deadline
+        seen = demo.stdout.readline()
+    demo.send_signal(signal.SIGINT)
+    output, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 0, output
+    assert account(output)["lost"] == 0
+    assert list(tmp_path.iterdir()) == []
+    assert not [line for line in _processes() if str(tmp_path) in line]
+
+
+def _processes() -> list[str]:
+    return subprocess.run(
+        ("ps", "-eo", "args"), capture_output=True, text=True, check=True
+    ).stdout.splitlines()
