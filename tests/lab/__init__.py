@@ -8,7 +8,7 @@ and takes everything away when its parent is gone, however that ended.
 
 from tests.lab.configuration import NODES
 from tests.lab.lab import USERS, Lab
-from tests.lab.releases import BOOKWORM, Release
+from tests.lab.releases import BOOKWORM, FORKY, TRIXIE, Release
 from tests.lab.waiting import LabError, until
 
-__all__ = ["BOOKWORM", "NODES", "USERS", "Lab", "LabError", "Release", "until"]
+__all__ = ["BOOKWORM", "FORKY", "NODES", "TRIXIE", "USERS", "Lab", "LabError", "Release", "until"]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.lab import configuration
 from tests.lab.configuration import NODES
-from tests.lab.waiting import LabError, run, succeeds
+from tests.lab.waiting import LabError
 
 if TYPE_CHECKING:
     from tests.lab.lab import Lab
@@ -56,11 +55,6 @@ def munged_argv(root: Path) -> list[str]:
     return ["munged", "--foreground", "--force", f"--seed-file={root}/munge/seed", *options]
 
 
-def munge_answers() -> bool:
-    """Whether a munged answers on the usual socket."""
-    return succeeds(["munge", "-n"])
-
-
 def mariadbd_argv(root: Path, port: int) -> list[str]:
     """Command line of MariaDB: on the loopback, careless about a power failure, small."""
     where = [
@@ -75,9 +69,9 @@ def mariadbd_argv(root: Path, port: int) -> list[str]:
     return ["mariadbd", "--no-defaults", "--user=mysql", *where, *slurm_wants, *quick, *later]
 
 
-def mariadb_answers(root: Path) -> bool:
-    """Whether MariaDB takes connections."""
-    return succeeds(["mariadb-admin", "--no-defaults", f"--socket={root}/db/s.sock", "ping"])
+def mariadb_client(root: Path) -> list[str]:
+    """Command line of MariaDB's client, as its root."""
+    return ["mariadb", "--no-defaults", f"--socket={root}/db/s.sock"]
 
 
 def _write_files(lab: Lab) -> None:
@@ -85,10 +79,9 @@ def _write_files(lab: Lab) -> None:
     root.chmod(0o755)  # user slurm and the jobs' users have to get in
     for name in PUBLIC:
         (root / name).mkdir()
-    for name in ("log", "run", "state"):
-        shutil.chown(root / name, "slurm", "slurm")
+    lab.run("chown", "slurm:slurm", *(f"{root}/{name}" for name in ("log", "run", "state")))
     (root / "work").chmod(0o1777)
-    shutil.chown(root / "db", "mysql", "mysql")
+    lab.run("chown", "mysql:mysql", f"{root}/db")  # its number differs between releases
     for node in NODES:
         (root / "spool" / node).mkdir()
     for index in range(4):
@@ -102,7 +95,7 @@ def _write_files(lab: Lab) -> None:
     dbd.write_text(
         configuration.slurmdbd_conf(root=root, ports=lab.ports, host=lab.host, address=lab.address)
     )
-    shutil.chown(dbd, "slurm", "slurm")
+    lab.run("chown", "slurm:slurm", str(dbd))
     for name in ("prolog", "epilog"):
         (etc / name).write_text(configuration.dispatcher(etc / f"{name}.hook"))
         (etc / name).chmod(0o755)
@@ -117,18 +110,17 @@ def _make_device(path: Path) -> None:
 
 
 def _start_munge(lab: Lab) -> None:
-    """Start munged, unless one is there already: its key serves as well."""
-    if munge_answers():
+    """Start munged, unless one that is there already has the socket: its key serves as well."""
+    if lab.answers("munge", "-n"):
         lab.munged = None
         return
     if lab.munged is None:
         raise LabError("there is no munged")
-    if not MUNGE_DIR.exists():
-        lab.keeper.ask("remove_at_end", str(MUNGE_DIR))
-        MUNGE_DIR.mkdir()
-    for name in ("munge.socket.2", "munge.socket.2.lock"):
-        lab.keeper.ask("remove_at_end", str(MUNGE_DIR / name))
-    MUNGE_DIR.chmod(0o755)
+    if not lab.place.namespace:
+        rubbish = [MUNGE_DIR / "munge.socket.2", MUNGE_DIR / "munge.socket.2.lock"]
+        for path in rubbish if MUNGE_DIR.exists() else [MUNGE_DIR]:
+            lab.keeper.ask("remove_at_end", str(path))
+    lab.run("install", "--directory", "--mode=755", str(MUNGE_DIR))
     (lab.root / "munge").mkdir(0o700)
     key = lab.root / "munge" / "key"
     key.touch(0o400)
@@ -137,16 +129,14 @@ def _start_munge(lab: Lab) -> None:
 
 
 def _start_mariadb(lab: Lab) -> None:
-    run(
-        [
-            "mariadb-install-db",
-            "--no-defaults",
-            "--user=mysql",
-            f"--datadir={lab.root}/db/data",
-            "--auth-root-authentication-method=socket",
-            "--skip-test-db",
-            "--innodb-log-file-size=32M",
-        ]
+    lab.run(
+        "mariadb-install-db",
+        "--no-defaults",
+        "--user=mysql",
+        f"--datadir={lab.root}/db/data",
+        "--auth-root-authentication-method=socket",
+        "--skip-test-db",
+        "--innodb-log-file-size=32M",
     )
     lab.mariadb.start()
     user = "slurm@'127.0.0.1'"
@@ -155,7 +145,7 @@ def _start_mariadb(lab: Lab) -> None:
         f"create user {user} identified by '{configuration.DB_PASSWORD}'",
         f"grant all on slurm_acct_db.* to {user}",
     )
-    run(["mariadb", "--no-defaults", f"--socket={lab.root}/db/s.sock", "-e", "; ".join(statements)])
+    lab.run(*mariadb_client(lab.root), "-e", "; ".join(statements))
 
 
 def _add_accounts(lab: Lab) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -13,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from tests.lab import bringup, configuration
 from tests.lab.configuration import NODES
+from tests.lab.places import Place, furnish
 from tests.lab.processes import Daemon, Keeper
 from tests.lab.releases import BOOKWORM, Release
-from tests.lab.waiting import LabError, run, until
+from tests.lab.waiting import LabError, run, succeeds, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: Users that every Debian has: jobs run as them and no user has to be made. Account physics and chemistry.
 USERS = ("games", "news")
 ANOTHER_LAB_S = 900.0
+COMMANDS = ("sacct", "sacctmgr", "sbatch", "scancel", "scontrol", "sdiag", "sinfo", "squeue", "srun")
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 EVER = "uts1000000000"  # sacct takes no smaller one for a time
 
 
@@ -39,11 +41,14 @@ class Lab:
         munged: None if a munged was on the machine before; it is used and not touched.
     """
 
-    def __init__(self, release: Release, root: Path, keeper: Keeper, min_job_age: int) -> None:
+    def __init__(
+        self, release: Release, *, place: Place, root: Path, keeper: Keeper, min_job_age: int
+    ) -> None:
         self.release = release
+        self.place = place
         self.cluster = release.cluster
         self.root = root
-        self.bin_dir = Path("/usr/bin")
+        self.bin_dir = place.write_commands(root, COMMANDS)
         self.env = {"SLURM_CONF": str(root / "etc" / "slurm.conf")}
         self.ports = configuration.free_ports()
         self.host, self.address = configuration.host_address()
@@ -57,12 +62,12 @@ class Lab:
         )
         self.keeper = keeper
         self.munged: Daemon | None = self._daemon(
-            "munged", *bringup.munged_argv(root), ready=bringup.munge_answers
+            "munged", *bringup.munged_argv(root), ready=lambda: self.answers("munge", "-n")
         )
         self.mariadb = self._daemon(
             "mariadb",
             *bringup.mariadbd_argv(root, self.ports.mariadb),
-            ready=lambda: bringup.mariadb_answers(root),
+            ready=lambda: self.answers(*bringup.mariadb_client(root), "-e", "select 1"),
         )
         self.slurmdbd = self._daemon("slurmdbd", "slurmdbd", "-D", ready=self._slurmdbd_answers)
         self.slurmctld = self._daemon("slurmctld", "slurmctld", "-D", ready=self._slurmctld_answers)
@@ -82,8 +87,8 @@ class Lab:
         Args:
             release: Which; what is missing of it is installed.
             min_job_age: Seconds that slurmctld remembers a job after its end.
-            claim: There is one lab of each such name on a machine at a time; None: the release's. With another
-                name a second lab runs beside the first, and on the first one's munged.
+            claim: Where labs cannot be kept apart by mounts there is one of each such name at a time; None: the
+                release's. With another name a second lab runs beside the first, on the first one's munged.
 
         Raises:
             LabError: It does not come up; the message says which part, and its last words.
@@ -93,15 +98,12 @@ class Lab:
         release.install()
         keeper = Keeper()
         try:
-            until(
-                lambda: keeper.ask("claim", claim or release.cluster),
-                "end of another lab on this machine",
-                timeout_s=ANOTHER_LAB_S,
-                every_s=0.5,
-            )
+            place = furnish(keeper, release.root)
+            if not place.namespace:
+                _wait_for_other_labs(keeper, claim or release.cluster)
             root = Path(tempfile.mkdtemp(prefix="slurmsyncd-lab.", dir="/tmp"))
             keeper.ask("remove_at_end", str(root))
-            lab = cls(release, root, keeper, min_job_age)
+            lab = cls(release, place=place, root=root, keeper=keeper, min_job_age=min_job_age)
             bringup.bring_up(lab)
             yield lab
         finally:
@@ -143,13 +145,16 @@ class Lab:
         Raises:
             LabError: It failed or took too long.
         """
-        become = [] if user == "root" else ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
         env = {**self.client_env(), "HOME": f"{self.root}/work", "USER": user}
-        return run([*become, *argv], env=env, stdin=stdin, timeout_s=timeout_s)
+        return run(self.place.outside(*argv, user=user), env=env, stdin=stdin, timeout_s=timeout_s)
+
+    def answers(self, *argv: str) -> bool:
+        """Whether a command ends with 0, and soon."""
+        return succeeds(self.place.outside(*argv), env=self.client_env())
 
     def client_env(self) -> dict[str, str]:
         """Whole environment of one of Slurm's commands."""
-        fixed = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TZ": "UTC", "SLURM_TIME_FORMAT": "%s"}
+        fixed = {"PATH": PATH, "LC_ALL": "C.UTF-8", "TZ": "UTC", "SLURM_TIME_FORMAT": "%s"}
         return {**fixed, **self.env}
 
     # What Slurm says
@@ -258,18 +263,18 @@ class Lab:
     def _daemon(self, name: str, *argv: str, ready: Any) -> Daemon:
         return Daemon(
             name,
-            argv,
+            self.place.inside(*argv),
             keeper=self.keeper,
             output=self.root / "log" / f"{name}.out",
             ready=ready,
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **self.env},
+            env={"PATH": PATH, **self.env},
         )
 
     def _slurmdbd_answers(self) -> bool:
-        return self._answers("sacctmgr", "-n", "list", "cluster")
+        return self.answers("sacctmgr", "-n", "list", "cluster")
 
     def _slurmctld_answers(self) -> bool:
-        return self._answers("scontrol", "show", "config")
+        return self.answers("scontrol", "show", "config")
 
     def _node_ready(self, node: str) -> Any:
         return lambda: node in self._idle()
@@ -277,9 +282,12 @@ class Lab:
     def _idle(self) -> set[str]:
         return set(self.run("sinfo", "-h", "-N", "-t", "idle", "-o", "%N", timeout_s=5).split())
 
-    def _answers(self, *argv: str) -> bool:
-        try:
-            self.run(*argv, timeout_s=5)
-        except LabError:
-            return False
-        return True
+
+def _wait_for_other_labs(keeper: Keeper, name: str) -> None:
+    """Wait until no other lab uses what there is one of on a machine."""
+    until(
+        lambda: keeper.ask("claim", name),
+        "end of another lab on this machine",
+        timeout_s=ANOTHER_LAB_S,
+        every_s=0.5,
+    )

@@ -50,6 +50,20 @@ class Keeper:
             raise LabError(answer["error"])
         return answer["result"]
 
+    def call(self, *argv: str) -> None:
+        """
+        Have a command run where the daemons run, and wait for its end.
+
+        Raises:
+            LabError: It failed.
+        """
+        pid = self.ask("spawn", argv, dict(os.environ), os.devnull)
+        until(
+            lambda: self.ask("ended", pid) is not None, f"end of {' '.join(argv)}", timeout_s=30, every_s=0.01
+        )
+        if status := self.ask("ended", pid):
+            raise LabError(f"{' '.join(argv)}: exit {status}")
+
     def close(self) -> None:
         """Have everything taken away, and wait until it is."""
         if self._process.stdin:
