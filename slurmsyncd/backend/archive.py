@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -28,7 +30,10 @@ class Archive:
             dbid = await self._queue.get()
             if self._knobs.archive_delay_s > 0:
                 await asyncio.sleep(self._knobs.archive_delay_s)
-            self._database.archived(dbid)
+            with contextlib.suppress(
+                sqlite3.Error
+            ):  # it stays waiting for ever: the original has no retry either
+                self._database.archived(dbid)
 
     def drain(self) -> None:
         """Archive at once what still waits, as a clean shutdown does."""

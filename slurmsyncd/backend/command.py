@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--clusters", type=Path, metavar="FILE", help="a cluster.json, or a list of them")
     add("--commit-interval", type=float, default=60.0, metavar="S", help="of the commit tick (%(default)s)")
     add("--test-api", action="store_true", help="mount /-/: tick, rows, requests, failures on demand")
-    commands = parser.add_subparsers(dest="backend_command", metavar="token")
+    commands = parser.add_subparsers(dest="backend_command", metavar="[token]", title="instead of running")
     _add_token(commands.add_parser("token", help="write a token to standard output or a private file"))
 
 
@@ -73,8 +73,11 @@ def _serve(args: argparse.Namespace) -> int:
     import anyio  # noqa: PLC0415  # heavy, and not needed to show --help
 
     from slurmsyncd.backend.clusters import read_clusters  # noqa: PLC0415
+    from slurmsyncd.backend.page import is_loopback  # noqa: PLC0415
     from slurmsyncd.backend.server import BackendConfig  # noqa: PLC0415
 
+    if args.test_api and not is_loopback(args.listen):
+        raise ValueError(f"--test-api lets anybody remove all jobs: not on {args.listen}, use 127.0.0.1")
     config = BackendConfig(
         clusters=read_clusters(args.clusters) if args.clusters else (),
         listen=args.listen,
@@ -82,6 +85,8 @@ def _serve(args: argparse.Namespace) -> int:
         commit_interval=args.commit_interval or None,
         test_api=args.test_api,
     )
+    if not config.clusters:
+        sys.stderr.write("slurmsyncd backend: no --clusters, so every start will be refused\n")
     anyio.run(_until_stopped, config)
     return 0
 

@@ -11,6 +11,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, Literal
 
 from slurmsyncd.backend.schema import SHARED, STATES
+from slurmsyncd.errors import SlurmsyncdError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -57,7 +58,8 @@ def _table(name: Table, key: str, smt_check: str) -> str:
 _SCHEMA = f"""
     {_table("job", "AUTOINCREMENT", "")}
     {_table("job_cache", "", "CHECK (smt IN (0, 1))")}
-    CREATE INDEX IF NOT EXISTS job_by_start ON job (start_time);
+    CREATE INDEX IF NOT EXISTS job_by_start ON job (start_time, job_id);
+    CREATE INDEX IF NOT EXISTS job_cache_by_start ON job_cache (start_time, job_id);
     CREATE INDEX IF NOT EXISTS job_by_state ON job (job_state, cluster, start_time);
     CREATE TABLE IF NOT EXISTS tag (
         id INTEGER PRIMARY KEY, type TEXT NOT NULL, name TEXT NOT NULL, scope TEXT NOT NULL,
@@ -73,21 +75,23 @@ _SCHEMA = f"""
     """
 
 
+class DatabaseUnusable(SlurmsyncdError):
+    """The database cannot be opened; the message says what to do."""
+
+
 class Database:
     """
-    One SQLite file, or memory.
+    One SQLite file, or memory; raises DatabaseUnusable when it cannot be opened.
 
     Attributes:
         link: The connection, in autocommit mode; the other tables' modules use it too.
     """
 
     def __init__(self, path: Path | None) -> None:
-        self.link = sqlite3.connect(str(path) if path else ":memory:", isolation_level=None)
-        self.link.row_factory = _as_dict
-        self.link.execute("PRAGMA journal_mode = WAL")
-        self.link.execute("PRAGMA synchronous = NORMAL")
-        self.link.execute("PRAGMA foreign_keys = ON")
-        self.link.executescript(_SCHEMA)
+        try:
+            self.link = _connect(str(path) if path else ":memory:")
+        except sqlite3.Error as err:
+            raise DatabaseUnusable(f"{path}: {err}; remove it, or choose another state directory") from err
 
     def close(self) -> None:
         """Close the file."""
@@ -208,6 +212,20 @@ class Database:
         with self.transaction():
             self.link.execute("DELETE FROM job_cache")
             self.link.execute("DELETE FROM job")
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    link = sqlite3.connect(path, isolation_level=None)
+    link.row_factory = _as_dict
+    try:
+        link.execute("PRAGMA journal_mode = WAL")
+        link.execute("PRAGMA synchronous = NORMAL")
+        link.execute("PRAGMA foreign_keys = ON")
+        link.executescript(_SCHEMA)
+    except sqlite3.Error:
+        link.close()
+        raise
+    return link
 
 
 def _as_dict(cursor: sqlite3.Cursor, values: tuple[Any, ...]) -> Row:

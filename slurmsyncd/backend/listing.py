@@ -22,14 +22,11 @@ _SHOWN = (
     "id, job_id, cluster, subcluster, start_time, hpc_user, project, partition, array_job_id, duration,"
     " walltime, job_state, num_nodes, num_hwthreads, num_acc, smt, shared, monitoring_status, resources"
 )
-_NODE_ORDER = ("allocated", "mixed", "reserved", "idle", "down", "unknown")
-_NAME = "json_extract(meta_data, '$.jobName') AS name"
+_NAME = "json_extract(meta_data, '$.jobName')"
+_SEARCHED = ("job_id", "array_job_id", "hpc_user", "project", "partition", _NAME, "resources")
 _HELD = "total(num_hwthreads) AS cpus, total(num_acc) AS gpus"
-_BOTH = (
-    f"(SELECT {_SHOWN}, {_NAME}, meta_data, 0 AS cached FROM job UNION ALL"  # noqa: S608  # constants only
-    f" SELECT {_SHOWN}, {_NAME}, meta_data, 1 AS cached FROM job_cache)"
-)
-_SEARCHED = ("job_id", "array_job_id", "hpc_user", "project", "partition", "name", "resources")
+_NODE_ORDER = ("allocated", "mixed", "reserved", "idle", "down", "unknown")
+_TABLES = ("job_cache", "job")  # of a job in both, the committed row counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +49,31 @@ class Filter:
 
 def find_jobs(database: Database, wanted: Filter) -> list[Row]:
     """Give the jobs to show, latest start first; without metadata but for the ``name``."""
-    where, values = ["job_state IN (SELECT value FROM json_each(?))"], [json.dumps(GROUPS[wanted.group])]
+    where, values = _conditions(wanted)
+    found: dict[tuple[Any, ...], Row] = {}
+    for table in _TABLES:  # each in the order of its index: a union would be sorted whole
+        rows = database.all(
+            f"SELECT {_SHOWN}, {_NAME} AS name, {table == 'job_cache'} AS cached FROM {table}"  # noqa: S608
+            f" WHERE {where} ORDER BY start_time DESC, job_id DESC LIMIT ?",
+            *values,
+            wanted.limit,
+        )
+        found.update({(row["start_time"], row["job_id"], row["cluster"]): row for row in rows})
+    return [found[key] for key in sorted(found, reverse=True)][: wanted.limit]
+
+
+def _conditions(wanted: Filter) -> tuple[str, list[str]]:
+    where, values = ["1"], []
+    if wanted.group:
+        where.append("+job_state IN (SELECT value FROM json_each(?))")
+        values.append(json.dumps(GROUPS[wanted.group]))
     if wanted.cluster:
-        where.append("cluster = ?")
+        where.append("+cluster = ?")
         values.append(wanted.cluster)
     for word in wanted.words:
         where.append(f"({' OR '.join(f'{column} LIKE ? ESCAPE char(92)' for column in _SEARCHED)})")
         values += [_pattern(word)] * len(_SEARCHED)
-    return database.all(
-        f"SELECT {_SHOWN}, name, cached FROM {_BOTH} WHERE {' AND '.join(where)}"  # noqa: S608  # values are bound
-        " ORDER BY start_time DESC, job_id DESC LIMIT ?",
-        *values,
-        wanted.limit,
-    )
+    return " AND ".join(where), values
 
 
 def _pattern(word: str) -> str:
@@ -75,26 +84,32 @@ def _pattern(word: str) -> str:
 
 def find_job(database: Database, cluster: str, job_id: int, start_time: int) -> Row | None:
     """Give one job whole; of a job in both tables the committed row."""
-    return database.one(
-        f"SELECT * FROM {_BOTH} WHERE cluster = ? AND job_id = ? AND start_time = ? ORDER BY cached LIMIT 1",  # noqa: S608
-        cluster,
-        job_id,
-        start_time,
-    )
+    for table in reversed(_TABLES):
+        row = database.one(
+            f"SELECT *, {_NAME} AS name, {table == 'job_cache'} AS cached FROM {table}"  # noqa: S608
+            " WHERE job_id = ? AND cluster = ? AND start_time = ?",
+            job_id,
+            cluster,
+            start_time,
+        )
+        if row is not None:
+            return row
+    return None
 
 
 def totals(database: Database) -> dict[str, int]:
     """Give how many jobs each group of GROUPS has, and ``cpus`` and ``gpus`` that running jobs hold."""
-    rows: list[dict[str, Any]] = []
-    for table in ("job", "job_cache"):
-        rows += database.all(
-            f"SELECT job_state, count(*) AS n, {_HELD} FROM {table} GROUP BY job_state"  # noqa: S608
+    counts = dict.fromkeys((*GROUPS, "cpus", "gpus"), 0)
+    for table in _TABLES:
+        for row in database.all(f"SELECT job_state, count(*) AS n FROM {table} GROUP BY job_state"):  # noqa: S608
+            for group, states in GROUPS.items():
+                counts[group] += row["n"] if row["job_state"] in states else 0
+        held = database.one(
+            f"SELECT {_HELD} FROM {table} WHERE job_state = 'running'"  # noqa: S608
         )
-    counts = {
-        group: sum(r["n"] for r in rows if r["job_state"] in states) for group, states in GROUPS.items()
-    }
-    held = [row for row in rows if row["job_state"] == "running"]
-    return {**counts, "cpus": int(sum(r["cpus"] for r in held)), "gpus": int(sum(r["gpus"] for r in held))}
+        for name, count in (held or {}).items():
+            counts[name] += int(count)
+    return counts
 
 
 def node_counts(database: Database) -> dict[str, dict[str, int]]:

@@ -50,10 +50,6 @@ class NodeList:
     def __contains__(self, host: str) -> bool:
         return any(_matches(term, host) for term in self.terms)
 
-    def expand(self) -> tuple[str, ...]:
-        """Give all names, in order."""
-        return tuple(name for term in self.terms for name in _names(term))
-
 
 def _term(text: str) -> tuple[_Part, ...]:
     parts: list[_Part] = []
@@ -91,15 +87,3 @@ def _matches(parts: tuple[_Part, ...], name: str) -> bool:
 def _in_range(span: _Range, digits: str) -> bool:
     whole = len(digits) == span.width and digits.isascii() and digits.isdigit()
     return whole and span.low <= int(digits) <= span.high
-
-
-def _names(parts: tuple[_Part, ...]) -> list[str]:
-    names = [""]
-    for part in parts:
-        tails = [part] if isinstance(part, str) else [t for span in part for t in _indexes(span)]
-        names = [name + tail for name in names for tail in tails]
-    return names
-
-
-def _indexes(span: _Range) -> list[str]:
-    return [f"{index:0{span.width}}" for index in range(span.low, span.high + 1)]

@@ -19,7 +19,6 @@ STATES = (
     "timeout",
 )
 SHARED = ("none", "single_user", "multi_user")
-NODE_STATES = ("allocated", "reserved", "idle", "down", "mixed", "unknown")
 
 _RESOURCE = struct(
     "schema.Resource",

@@ -20,11 +20,13 @@ From another process: ``slurmsyncd backend --test-api``, then ``/-/…`` (see co
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import structlog
 
 from slurmsyncd.backend.api import api
 from slurmsyncd.backend.archive import Archive
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slurmsyncd.web.server import Request
+
+log = structlog.get_logger(__name__)
 
 _TEXT = (("content-type", "text/plain; charset=utf-8"),)
 # The original has no limit on bodies and keeps idle connections for ever.
@@ -172,7 +176,10 @@ class Backend:
     async def _commit(self) -> None:
         while self._config.commit_interval is not None:
             await anyio.sleep(self._config.commit_interval)
-            await self.tick()
+            try:
+                await self.tick()
+            except sqlite3.Error as err:  # the jobs stay cached, and the next tick tries again
+                log.warning("commit_failed", reason=str(err), next_s=self._config.commit_interval)
 
 
 def _assemble(config: BackendConfig) -> tuple[Core, Archive]:

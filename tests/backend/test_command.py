@@ -81,6 +81,7 @@ async def test_token_file(tmp_path: Path) -> None:
         (["--clusters", "/nonexistent"], "/nonexistent"),
         (["--listen", "192.0.2.1:1"], "assign"),
         (["--state", "/dev/null/x"], "/dev/null"),
+        (["--listen", "0.0.0.0:0", "--test-api"], "127.0.0.1"),
     ],
 )
 async def test_mistakes(tmp_path: Path, args: list[str], said: str) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slurmsyncd.backend.clusters import BadClusters, Clusters, make_cluster, make_sub_cluster, read_clusters
+from slurmsyncd.backend.database import Database, DatabaseUnusable
 from slurmsyncd.backend.decode import BadJson, decode
 from slurmsyncd.backend.folding import fold_hosts, fold_numbers
 from slurmsyncd.backend.nodelist import BadNodeList, NodeList
@@ -51,11 +52,6 @@ def test_node_lists_that_are_refused(text: str) -> None:
     """What cc-backend would not start with is refused."""
     with pytest.raises(BadNodeList):
         NodeList.parse(text)
-
-
-def test_node_list_expands() -> None:
-    """All names of a list, in order."""
-    assert NodeList.parse("a[09-11],b").expand() == ("a09", "a10", "a11", "b")
 
 
 @given(st.text(max_size=30), st.text(max_size=30))
@@ -169,6 +165,14 @@ def test_expiry_is_checked_on_every_use() -> None:
     tokens.check(token, now=0)
     with pytest.raises(BadToken, match="expired"):
         tokens.check(token, now=4e9)
+
+
+def test_broken_database_is_named(tmp_path: Path) -> None:
+    """A file that is no database says which and what to do."""
+    file = tmp_path / "backend.sqlite"
+    file.write_bytes(b"garbage" * 1000)
+    with pytest.raises(DatabaseUnusable, match=r"backend\.sqlite: .*; remove it"):
+        Database(file)
 
 
 def test_broken_key_is_named(tmp_path: Path) -> None:

@@ -184,6 +184,7 @@ async def test_idle_connection_is_closed() -> None:
     """A connection without requests is closed silently."""
     async with running(idle_s=0.05) as port:
         assert await exchange(port, b"") == b""
+    async with running(idle_s=0.5) as port:
         assert (await exchange(port, b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")).endswith(b"/a")
 
 
