@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from slurmsyncd.sim.engine import Obligation
+    from slurmsyncd.sim.ledger import Obligation
 
 Key = tuple[int, int]  # job id, start
 

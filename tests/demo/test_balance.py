@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from slurmsyncd.demo.balance import balance
-from slurmsyncd.sim.engine import Obligation
+from slurmsyncd.sim.ledger import Obligation
 
 RUN = Obligation(
     cluster="demo",
