@@ -85,8 +85,6 @@ def _serve(args: argparse.Namespace) -> int:
         commit_interval=args.commit_interval or None,
         test_api=args.test_api,
     )
-    if not config.clusters:
-        sys.stderr.write("slurmsyncd backend: no --clusters, so every start will be refused\n")
     anyio.run(_until_stopped, config)
     return 0
 
@@ -98,6 +96,8 @@ async def _until_stopped(config: BackendConfig) -> None:
 
     async with Backend.open(config) as backend:
         sys.stderr.write(f"slurmsyncd backend: listening on {backend.url}\n")
+        if not config.clusters:
+            sys.stderr.write("slurmsyncd backend: without --clusters every start is refused\n")
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for _ in signals:
                 break
