@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from pathlib import Path
@@ -85,6 +86,7 @@ def _serve(args: argparse.Namespace) -> int:
         commit_interval=args.commit_interval or None,
         test_api=args.test_api,
     )
+    os.umask(0o077)  # the database holds what users wrote in their jobs
     anyio.run(_until_stopped, config)
     return 0
 

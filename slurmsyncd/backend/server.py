@@ -36,7 +36,7 @@ from slurmsyncd.backend.control import Control, RequestLog
 from slurmsyncd.backend.database import Database
 from slurmsyncd.backend.jobs import Jobs
 from slurmsyncd.backend.knobs import Knobs
-from slurmsyncd.backend.page import page
+from slurmsyncd.backend.page import is_loopback, page
 from slurmsyncd.backend.tags import Tags
 from slurmsyncd.backend.tokens import Tokens
 from slurmsyncd.web.server import Limits, Response, listening, serve
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _TEXT = (("content-type", "text/plain; charset=utf-8"),)
+_NOT_FOUND = Response(404, b"not found\n", _TEXT)
 # The original has no limit on bodies and keeps idle connections for ever.
 _LIMITS = Limits(body_bytes=256 * 1024 * 1024, connections=1024, idle_s=None, body_s=None)
 
@@ -162,9 +163,10 @@ class Backend:
             return await self._api(request)
         if request.path == "/":
             return page(self._core, request, self._config.listen)
-        if self._control is not None and (response := await self._control(request)):
-            return response
-        return Response(404, b"not found\n", _TEXT)
+        # A foreign site that resolves to 127.0.0.1 must not reach the control API through a browser.
+        if self._control is not None and is_loopback(request.headers.get("host", "")):
+            return await self._control(request) or _NOT_FOUND
+        return _NOT_FOUND
 
     async def _api(self, request: Request) -> Response | None:
         began = time.time()

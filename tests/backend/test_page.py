@@ -146,6 +146,7 @@ async def test_foreign_names_get_nothing(backend: Backend, client: Client) -> No
     answer = await client.http.get("/", headers={"Host": "evil.example"})
     assert (answer.status_code, "loopback" in answer.text) == (403, True)
     assert (await client.http.get("/", headers={"Host": "localhost:8080"})).status_code == 200
+    assert (await client.http.post("/-/wipe", headers={"Host": "evil.example"})).status_code == 404
     local = Request("GET", "/", headers={"host": "localhost"})
     assert page(backend._core, local, "0.0.0.0:8080").status == 403
     assert page(backend._core, local, "[::1]:8080").status == 200
