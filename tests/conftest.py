@@ -85,9 +85,9 @@ def _account(reporter: pytest.TerminalReporter, marker: str, name: str) -> Itera
                 counts[result] = counts.get(result, 0) + 1
     ran = counts.pop("", 0)
     if ran:
-        yield f"{name}: {ran} tests ran", True
+        yield f"{name}: ran, tests: {ran}", True
     for reason, count in counts.items():
-        yield f"{name}: {count} tests NOT RUN: {reason}", False
+        yield f"{name}: *** NOT RUN ***, tests: {count} ({reason})", False
 
 
 def _phases(outcome: str) -> tuple[str, ...]:
@@ -102,5 +102,6 @@ def _reason(report: pytest.TestReport, outcome: str) -> str:
     if outcome == "error":
         return "it could not be started, see the errors"
     if outcome == "skipped":
-        return str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        text = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        return text.removeprefix("Skipped: ")
     return ""
