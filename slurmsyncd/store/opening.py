@@ -1,5 +1,5 @@
 """
-Finds, makes, judges and locks the store's file.
+Finds, makes and judges the store's file.
 
 A file is ours if a marker beside it (or the checkpoint file) says that a store was here. Then a file
 that is gone, emptied or damaged is a loss, never "nothing to do": what is left of it is set aside
@@ -9,7 +9,6 @@ again. Without a marker, a file that is no store of ours belongs to somebody: it
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import sqlite3
@@ -22,7 +21,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from slurmsyncd import __version__
-from slurmsyncd.errors import AlreadyRunning, DiskFull, StoreError
+from slurmsyncd.errors import DiskFull, StoreError
+from slurmsyncd.store.claim import Marker, claim_directory
 from slurmsyncd.store.database import Damaged, Database, translated
 from slurmsyncd.store.schema import APPLICATION_ID, MIGRATIONS, VERSION
 from slurmsyncd.store.space import RESERVE_BYTES, Reserve
@@ -82,8 +82,8 @@ def open_store(
         AlreadyRunning: Another process has the store.
     """
     try:
-        _claim_directory(directory)
-        marker = _Marker(directory / _MARKER, wait_s)
+        claim_directory(directory)
+        marker = Marker(directory / _MARKER, wait_s)
     except OSError as err:
         raise _refused(directory, err) from err
     try:
@@ -96,45 +96,8 @@ def open_store(
         raise
 
 
-class _Marker:
-    """
-    A file that says a store was here, which one, and (by its lock) who has it.
-
-    The lock is the kernel's (flock): it is gone with its process, however that ended.
-    """
-
-    def __init__(self, path: Path, wait_s: float) -> None:
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            self._lock(path, time.monotonic() + wait_s)
-            self.id = os.pread(self._fd, 64, 0).decode("ascii", "replace").strip()
-        except BaseException:
-            self.release()
-            raise
-
-    def _lock(self, path: Path, deadline: float) -> None:
-        while not _locked(self._fd):
-            if time.monotonic() >= deadline:
-                raise AlreadyRunning(
-                    f"{path.parent} is in use by another process: stop it, or ask the daemon"
-                )
-            time.sleep(0.02)
-
-    def write(self, identity: str) -> None:
-        """Note which store is here, durably."""
-        if identity != self.id:
-            os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, f"{identity}\n".encode(), 0)
-            os.fsync(self._fd)
-            self.id = identity
-
-    def release(self) -> None:
-        """Let others have the store."""
-        os.close(self._fd)
-
-
 def _open(
-    directory: Path, sinks: tuple[str, ...], marker: _Marker, *, expected: bool, reserve_bytes: int
+    directory: Path, sinks: tuple[str, ...], marker: Marker, *, expected: bool, reserve_bytes: int
 ) -> Opened:
     path = directory / STORE
     ours = expected or bool(marker.id)
@@ -157,14 +120,6 @@ def _open(
     return Opened(store=store, recovered=recovered or _unfinished(store), set_aside=aside)
 
 
-def _locked(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _found(path: Path, reserve: Reserve) -> tuple[Database | None, str]:
     """Give the store that is there, or what is wrong with it."""
     trouble = _outside(path)
@@ -175,19 +130,6 @@ def _found(path: Path, reserve: Reserve) -> tuple[Database | None, str]:
     except Damaged as err:
         log.error("store_damaged", path=str(path), reason=str(err))  # noqa: TRY400 (no traceback for operators)
         return None, "damaged"
-
-
-def _claim_directory(directory: Path) -> None:
-    with suppress(FileExistsError):
-        directory.mkdir(mode=0o700, parents=True)
-    info = directory.lstat()
-    wanted = f"it must be a directory of uid {os.geteuid()} with mode 0700"
-    if not stat.S_ISDIR(info.st_mode):
-        raise StoreError(f"{directory} is no directory (a symbolic link is not followed): {wanted}")
-    if info.st_uid != os.geteuid():
-        raise StoreError(f"{directory} belongs to uid {info.st_uid}: {wanted}, or run as that user")
-    if info.st_mode & 0o022:
-        raise StoreError(f"{directory} is writable by others (mode {info.st_mode & 0o7777:04o}): {wanted}")
 
 
 def _outside(path: Path) -> str:
@@ -316,7 +258,7 @@ def _identity(database: Database) -> str:
     return str(identity)
 
 
-def _ready(database: Database, sinks: tuple[str, ...], marker: _Marker, recovered: str | None) -> SqliteStore:
+def _ready(database: Database, sinks: tuple[str, ...], marker: Marker, recovered: str | None) -> SqliteStore:
     """Write once, so that a disk that cannot be written shows now and the log is there to be watched."""
     now = time.time()
 
