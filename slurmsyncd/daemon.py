@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -13,7 +13,7 @@ import structlog
 from slurmsyncd import __version__
 from slurmsyncd.config import ClusterConfig
 from slurmsyncd.delivery import DeliveryPolicy
-from slurmsyncd.errors import ConfigError, SourceUnavailable
+from slurmsyncd.errors import ConfigError, DiskFull, SourceUnavailable
 from slurmsyncd.host.pidfile import pid_file
 from slurmsyncd.host.sdnotify import Manager, inherited_sockets
 from slurmsyncd.model import Step
@@ -25,7 +25,7 @@ from slurmsyncd.pipeline.storage import StoreThread
 from slurmsyncd.sinks.rest import RestSink
 from slurmsyncd.sources.commands import CommandSource
 from slurmsyncd.sources.discover import discover
-from slurmsyncd.store import open_store
+from slurmsyncd.store import lastrun, open_store
 from slurmsyncd.triggers.hook import hint_sockets, make_gate
 from slurmsyncd.triggers.listener import listen
 from slurmsyncd.triggers.wakeup import Wakeup
@@ -46,6 +46,8 @@ log = structlog.get_logger(__name__)
 STOP_S = 25.0
 #: Between two rounds of housekeeping: pruning, and seeing that the files are still ours.
 HOUSEKEEPING_S = 60.0
+#: Runs forgotten in one transaction.
+PRUNED = 1000
 #: Between two lines for `systemctl status`.
 STATUS_S = 10.0
 #: Names of other clusters that are said at most.
@@ -123,7 +125,8 @@ class _Loops:
         self._looking: list[Collector] = []
         sinks = [RestSink(sink, config.clusters, WallClock()) for sink in config.sinks.values()]
         daemon = config.daemon
-        opened = open_store(daemon.state_dir, tuple(config.sinks), expected=daemon.lastrun_file.exists())
+        read_before = lastrun.read(daemon.lastrun_file) is not None
+        opened = open_store(daemon.state_dir, tuple(config.sinks), expected=read_before)
         self._store = opened.store
         self._recovered = opened.recovered
         self._deliveries = [self._delivery(sink, config.sinks[sink.name]) for sink in sinks]
@@ -286,7 +289,10 @@ class _Loops:
         while True:
             await anyio.sleep(HOUSEKEEPING_S)
             await self._thread(self._store.integrity)
-            await self._thread(self._store.prune, time.time(), keep_s)
+            with suppress(DiskFull):  # said by those who take in; nothing is lost by forgetting later
+                forgotten = PRUNED
+                while forgotten == PRUNED:
+                    forgotten = await self._thread(self._store.prune, time.time(), keep_s, PRUNED)
 
     async def _ping(self) -> None:
         """Ping the watchdog from the loop itself, so that a stall of the loop is noticed."""

@@ -11,6 +11,7 @@ import anyio
 import structlog
 
 from slurmsyncd.delivery import Dead, Park, Result, Retry, backoff, judge
+from slurmsyncd.errors import DiskFull
 from slurmsyncd.pipeline.bell import Bell
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ log = structlog.get_logger(__name__)
 SUSPECT_AFTER = 5
 #: Longest sleep between two looks into the queue; a ring or a due entry comes first.
 IDLE_S = 30.0
+#: Between two attempts to write results down on a full disk.
+DISK_FULL_S = 5.0
 
 
 @dataclass(slots=True)
@@ -44,6 +47,7 @@ class SinkHealth:
 
     trouble: str | None = None
     alarm: bool = False
+    disk_full: bool = False
     resume_at: float = 0.0
     pauses: int = 0
     answers: int = 0
@@ -183,6 +187,9 @@ class Delivery:
         while True:
             await self._settled.wait(IDLE_S)
             await self._settle()
+            if self.health.disk_full:
+                await anyio.sleep(DISK_FULL_S)  # the lanes run dry meanwhile: what is in flight stays so
+                self._settled.ring()
 
     async def _settle(self) -> None:
         """
@@ -191,14 +198,26 @@ class Delivery:
         While it is written more results gather: groups grow with the load by themselves.
         """
         group, self._verdicts = self._verdicts, []
-        if not group:
+        if not group or not await self._written(group):
+            self._verdicts = group + self._verdicts
             return
-        await self._thread(self._store.settle, group, self._clock.now())
         for entry, verdict in group:
             self._in_flight[entry.step].discard(entry.id)
             if not isinstance(verdict, Retry):
                 self._failed.pop(entry.id, None)
         self.ring()
+
+    async def _written(self, group: list[tuple[Entry, Verdict]]) -> bool:
+        """Whether the group is on the disk; on a full one it is kept, and written with the next."""
+        try:
+            await self._thread(self._store.settle, group, self._clock.now())
+        except DiskFull as err:
+            if not self.health.disk_full:
+                log.warning("results_not_written", sink=self.sink.name, reason=str(err))
+            self.health.disk_full = True
+            return False
+        self.health.disk_full = False
+        return True
 
     def _note(self, entry: Entry, outcome: Outcome, took_s: float) -> None:
         self.health.results[outcome.reason] = self.health.results.get(outcome.reason, 0) + 1
