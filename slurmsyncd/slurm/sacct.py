@@ -85,14 +85,16 @@ def read_run(row: Mapping[str, str], cluster: str, flaws: list[str]) -> Job | No
     state = parse_state(row["State"])
     if row["State"] == "RESIZING":
         return NoRun.PART
-    if state is JobState.PENDING or start is None:
+    nodes = "" if row["NodeList"] in _NO_NODES else row["NodeList"]
+    # Of a job that was cancelled before slurmdbd had heard of it, the start is the time of that: 22.05 has
+    # Start = End then, and never had nodes.
+    if state is JobState.PENDING or start is None or not nodes:
         return NoRun.NEVER_STARTED if state.final else NoRun.WAITING
-    nodes = row["NodeList"]
     return Job(
         key=RunKey(cluster, job_id, start),
         state=state,
         end_at=None if state.active else end,
-        nodes=() if nodes in _NO_NODES else expand_hostlist(nodes),
+        nodes=expand_hostlist(nodes),
         tres=_tres(row.get("AllocTRES", ""), flaws),
         exit_code=cap(row.get("ExitCode")),
         **_displayed(row["JobID"]),

@@ -101,6 +101,12 @@ def test_s23_never_started(start: str) -> None:
     assert read(Start=start, State="PENDING", End="Unknown") is NoRun.WAITING
 
 
+def test_s23_cancelled_before_slurmdbd_had_heard_of_it() -> None:
+    """Real 22.05 then gives a start that is the time of the cancellation, and no nodes."""
+    row = {"State": "CANCELLED by 0", "Start": "1795250329", "End": "1795250329", "NodeList": "None assigned"}
+    assert read(**row) is NoRun.NEVER_STARTED
+
+
 def test_states() -> None:
     """A running job's end is none; a cancelled one's canceller is no part of its state."""
     running = read(State="RUNNING", End="Unknown")
