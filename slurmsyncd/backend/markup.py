@@ -206,11 +206,15 @@ def _definitions(pairs: Iterable[tuple[str, str]]) -> str:
 
 
 def _resources(resources: list[dict[str, Any]]) -> str:
+    """Give a line for each set of nodes on which the job holds the same."""
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for resource in resources:
+        held = fold_numbers(resource.get("hwthreads", ())), tuple(resource.get("accelerators", ()))
+        alike.setdefault(held, []).append(resource.get("hostname", ""))
     lines = "".join(
-        f"<tr><td>{text(resource.get('hostname', ''))}</td>"
-        f"<td>{text(fold_numbers(resource.get('hwthreads', ())) or 'whole node')}</td>"
-        f"<td>{'<br>'.join(text(gpu) for gpu in resource.get('accelerators', ()))}</td></tr>"
-        for resource in resources
+        f"<tr><td>{text(fold_hosts(hosts))}</td><td>{text(threads or 'whole node')}</td>"
+        f"<td>{'<br>'.join(text(gpu) for gpu in gpus)}</td></tr>"
+        for (threads, gpus), hosts in alike.items()
     )
-    head = "<tr><th>Node</th><th>Hardware threads</th><th>Accelerators</th></tr>"
+    head = "<tr><th>Nodes</th><th>Hardware threads of each</th><th>Accelerators of each</th></tr>"
     return f'<div class="scroll"><table><thead>{head}</thead><tbody>{lines}</tbody></table></div>'

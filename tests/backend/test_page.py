@@ -91,6 +91,16 @@ async def test_detail(jobs: Client) -> None:
     assert "<dialog open" not in await html(jobs, "?job=demo/99/1")
 
 
+async def test_nodes_that_hold_the_same_share_a_line(client: Client) -> None:
+    """Nodes are folded as far as threads and accelerators agree."""
+    threads = {"cn001": [0, 1], "cn002": [0, 1], "cn003": [4]}
+    nodes = [{"hostname": host, "hwthreads": ids} for host, ids in threads.items()]
+    await client.start(J(1, numNodes=3, resources=nodes))
+    text = await html(client, f"?job=demo/1/{T}")
+    assert "<td>cn[001-002]</td><td>0-1</td>" in text
+    assert "<td>cn003</td><td>4</td>" in text
+
+
 async def test_node_states(client: Client) -> None:
     """Node states are summed up by cluster."""
     nodes = [{"hostname": f"cn00{i}", "states": ["IDLE" if i < 3 else "DOWN"]} for i in range(1, 6)]
