@@ -13,7 +13,7 @@ NOW = int(time.time())
 T = NOW - 100
 
 
-def J(job_id: int = 1, **changes: Any) -> dict[str, Any]:  # noqa: N802  # as the contract writes it
+def J(job_id: int = 1, **changes: Any) -> dict[str, Any]:  # as the contract writes it
     """Give a minimal valid start; a change to ``...`` leaves the key out."""
     job = {
         "jobId": job_id,
@@ -27,7 +27,7 @@ def J(job_id: int = 1, **changes: Any) -> dict[str, Any]:  # noqa: N802  # as th
     return {key: value for key, value in job.items() if value is not ...}
 
 
-def S(job_id: int = 1, **changes: Any) -> dict[str, Any]:  # noqa: N802
+def S(job_id: int = 1, **changes: Any) -> dict[str, Any]:
     """Give the stop of ``J(job_id)``, 60 s after its start; a change to ``...`` leaves the key out."""
     stop = {"jobId": job_id, "cluster": "demo", "startTime": T, "stopTime": T + 60, **changes}
     return {key: value for key, value in stop.items() if value is not ...}

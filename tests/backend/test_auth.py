@@ -1,6 +1,6 @@
 """Group A: who may call."""
 
-# ruff: noqa: N802  # names carry the ids of the contract's cases
+# names carry the ids of the contract's cases
 from __future__ import annotations
 
 import time

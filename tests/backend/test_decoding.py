@@ -1,6 +1,6 @@
 """Group B: routing, and JSON as Go decodes it."""
 
-# ruff: noqa: N802  # names carry the ids of the contract's cases
+# names carry the ids of the contract's cases
 from __future__ import annotations
 
 import gzip

@@ -1,6 +1,6 @@
 """Group H: failures on demand. What a client should do about them is tested with the client."""
 
-# ruff: noqa: N802  # names carry the ids of the contract's cases
+# names carry the ids of the contract's cases
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

@@ -1,6 +1,6 @@
 """Groups C and D: what a start must be, and when it is a repeat."""
 
-# ruff: noqa: N802  # names carry the ids of the contract's cases
+# names carry the ids of the contract's cases
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

@@ -1,6 +1,6 @@
 """Group E: stops."""
 
-# ruff: noqa: N802  # names carry the ids of the contract's cases
+# names carry the ids of the contract's cases
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
