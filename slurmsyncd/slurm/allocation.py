@@ -12,6 +12,8 @@ from slurmsyncd.errors import DecodeError
 from slurmsyncd.model import NodeAllocation
 from slurmsyncd.slurm.scalars import Scalar, parse_number, printable
 
+_INDEX_LIMIT: Final = 65536
+
 
 class _Core(Struct):
     index: int
@@ -30,9 +32,9 @@ class _Node(Struct):
     nodename: str = ""
     sockets: list[_Socket] | dict[str, _Socket] = []
     cpus: Any = None
-    cpus_used: Scalar = None
+    cpus_used: Any = None
     memory: Any = None
-    memory_allocated: Scalar = None
+    memory_allocated: Any = None
 
 
 class _Nodes(Struct):
@@ -116,19 +118,19 @@ def _cores(node: _Node) -> Iterable[tuple[int, int]]:
         if isinstance(cores, dict):
             yield from ((socket, _index(core)) for core, status in cores.items() if _allocated(status))
         else:
-            yield from ((socket, core.index) for core in cores if _allocated(core.status))
+            yield from ((socket, _index(core.index)) for core in cores if _allocated(core.status))
 
 
 def _sockets(node: _Node) -> Iterable[tuple[int, list[_Core] | dict[str, Any]]]:
     if isinstance(node.sockets, dict):
         return ((_index(index), socket.cores) for index, socket in node.sockets.items())
-    return ((_index(str(socket.index)), socket.cores) for socket in node.sockets)
+    return ((_index(socket.index), socket.cores) for socket in node.sockets)
 
 
-def _index(text: str) -> int:
-    index = parse_number(text)
-    if index is None:
-        raise DecodeError(f"job_resources: no index: {printable(text)}")
+def _index(value: int | str) -> int:
+    index = parse_number(value)
+    if index is None or not 0 <= index < _INDEX_LIMIT:
+        raise DecodeError(f"job_resources: no index: {printable(value)}")
     return index
 
 

@@ -76,7 +76,12 @@ class _Record(Struct):
     current_working_directory: Any = None
 
 
+class _Identity(Struct):
+    job_id: Scalar = None
+
+
 _DECODER: Final = msgspec.json.Decoder(_Record)
+_IDENTITY: Final = msgspec.json.Decoder(_Identity)
 _CLOCKS_APART_S: Final = 30
 
 
@@ -92,6 +97,14 @@ class Detail(Struct, frozen=True):
     job: Job
     batch: bool
     flaws: tuple[str, ...] = ()
+
+
+def read_job_id(record: Raw) -> int | None:
+    """Give a record's job id at a tenth of the cost of the record; None if it cannot be seen."""
+    try:
+        return parse_number(_IDENTITY.decode(record).job_id)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def read_detail(record: Raw, cluster: str, *, now: int) -> Detail | None:

@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 from slurmsyncd.errors import DecodeError
 from slurmsyncd.model import Job, Listed, NodeState
 from slurmsyncd.slurm.hostlist import expand_hostlist
-from slurmsyncd.slurm.jobs import Detail, read_detail
+from slurmsyncd.slurm.jobs import Detail, read_detail, read_job_id
 from slurmsyncd.slurm.nodes import read_node
 from slurmsyncd.slurm.rows import Rows
 from slurmsyncd.slurm.sacct import NoRun, read_run
@@ -119,13 +119,16 @@ async def decode_details(
     """Decode those records of squeue's JSON that were asked for and have started."""
     found = Details()
     async for record in _breathe(records):
+        job_id = read_job_id(record)
+        if job_id is not None and job_id not in wanted:
+            continue
         try:
             detail = read_detail(record, cluster, now=now)
         except DecodeError as err:
             found.set_aside += 1
             notices.once("record_set_aside", str(err))
             continue
-        if detail and detail.job.key.job_id in wanted:
+        if detail:
             found.details.append(detail)
             found.set_aside += len(detail.flaws)
             for flaw in detail.flaws:

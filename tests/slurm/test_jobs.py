@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from slurmsyncd.errors import DecodeError
 from slurmsyncd.model import Gres, JobState, Sharing
 from slurmsyncd.slurm.gres import parse_gres
-from slurmsyncd.slurm.jobs import Detail, read_detail
+from slurmsyncd.slurm.jobs import Detail, read_detail, read_job_id
 from slurmsyncd.slurm.scalars import parse_state, parse_tres
 from tests.slurm.captures import (
     AFTERWARDS,
@@ -30,6 +30,19 @@ if TYPE_CHECKING:
     from slurmsyncd.model import Job
 
 NOW = 1_795_237_270  # while the jobs of `running` ran
+
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8)
+)
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+)
 
 
 def read(record: dict[str, Any] | bytes, *, now: int = NOW) -> Detail | None:
@@ -296,6 +309,15 @@ def test_keys_that_are_missing_or_new_do_no_harm() -> None:
     assert job_of(least | typed).features == "a,b"
 
 
+@given(st.dictionaries(st.sampled_from(["job_id", "name", "x"]), values, max_size=3))
+def test_an_id_is_seen_without_reading_the_record(record: dict[str, Any]) -> None:
+    """Or it is not seen, and the record has to be read to be refused."""
+    found = read_job_id(msgspec.Raw(json.dumps(record).encode()))
+    assert found is None or isinstance(found, int)
+    assert read_job_id(msgspec.Raw(b'{"job_id": {"set": true, "number": 7}, "name": "caf\xe9"}')) == 7
+    assert read_job_id(msgspec.Raw(b'{"job_id": [')) is None
+
+
 def test_the_sluid_is_text() -> None:
     """26.05's own id is above 2^63 as a number; it travels as Slurm writes it."""
     assert job_of(record_of("26.05.5", "gpu2n")).sluid == "s8SNM7Y7N5QM00"
@@ -316,19 +338,6 @@ def test_exit_codes(version: str, codes: set[str]) -> None:
     assert found <= codes | {"0:15", "0:9", "1:0", "7:0", "0:1"}
     status = record_of("22.05.8", "gpu2n") | {"job_state": "FAILED", "end_time": NOW, "exit_code": 768}
     assert job_of(status).exit_code == "3:0"
-
-
-scalars = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=8)
-)
-values = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-)
 
 
 @given(
