@@ -207,9 +207,12 @@ class CommandSource:
         try:
             records = await self._commands.records("jobs", "squeue", "-a", "-t", "all", *which)
         except CommandFailed as err:
-            if len(ids) == 1 and is_forgotten(err):
+            if not is_forgotten(err):
+                raise
+            if len(ids) == 1:
                 return Details()
-            raise
+            # Of several, no release we know fails for one; should it, the others still have to be asked for.
+            records = await self._commands.records("jobs", "squeue", "-a", "-t", "all")
         return await decode_details(records, ids, self._cluster, int(self._now()), self._commands.notices)
 
     async def _with_scripts(self, details: Sequence[Detail]) -> list[Job]:

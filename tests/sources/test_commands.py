@@ -167,6 +167,18 @@ async def test_s25_a_forgotten_job_is_no_outage(cluster: Cluster) -> None:
     assert await cluster.ask(4711, accounting=True) == ()
 
 
+async def test_s25_a_forgotten_job_does_not_hide_the_others(modern: Cluster) -> None:
+    """Should a release refuse a list because of one id in it, all jobs are asked for instead."""
+    job_id = modern.submit(duration_s=1000.0)
+    modern.pass_(5)
+    real = modern.bin / "squeue.real"
+    (modern.bin / "squeue").rename(real)
+    refuse = 'echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1'
+    (modern.bin / "squeue").write_text(f'#!/bin/sh\ncase "$*" in *4711*) {refuse};; esac\nexec {real} "$@"\n')
+    (modern.bin / "squeue").chmod(0o755)
+    assert [job.key.job_id for job in await modern.ask(job_id, 4711) or ()] == [job_id]
+
+
 async def test_s1_accounting_may_fail_alone(cluster: Cluster) -> None:
     """The listing is there, nothing is said to be complete, and the reason is given."""
     cluster.submit(duration_s=1000.0)
