@@ -237,6 +237,11 @@ class Questions:
     def __bool__(self) -> bool:
         return bool(self.details or self.accounting)
 
+    @property
+    def job_ids(self) -> frozenset[int]:
+        """All ids that are asked for."""
+        return self.details | self.accounting
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
@@ -282,12 +287,14 @@ class Plan:
         events: A run's start before its stop.
         cursor: New position in accounting (epoch seconds), None to leave it.
         recheck: Job ids to ask about again soon.
+        moved: Open runs whose start moved: (as Slurm shows it now, as it was announced).
     """
 
     cluster: str
     events: tuple[Event, ...] = ()
     cursor: int | None = None
     recheck: frozenset[int] = frozenset()
+    moved: tuple[tuple[RunKey, RunKey], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

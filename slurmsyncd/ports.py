@@ -73,6 +73,9 @@ class Store(Protocol):
     def known(self, cluster: str, job_ids: Iterable[int] = ()) -> Mapping[RunKey, Phase]:
         """Give all runs of the cluster that have not stopped, and every known run of ``job_ids``."""
 
+    def ends(self, cluster: str, job_ids: Iterable[int]) -> Mapping[RunKey, int]:
+        """Give when the known runs of ``job_ids`` that have stopped ended (epoch seconds)."""
+
     def record(self, plan: Plan, now: float) -> int:
         """
         Write events, runs and cursor in one durable transaction.

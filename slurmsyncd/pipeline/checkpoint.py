@@ -49,7 +49,7 @@ class Checkpoint:
         """Follow a plan that has been written down."""
         if plan.cursor is None:
             return
-        self._cursors[plan.cluster] = max(plan.cursor, self._cursors[plan.cluster] or 0)
+        self._cursors[plan.cluster] = await self._thread(self._store.cursor, plan.cluster)
         reached = [at for at in self._cursors.values() if at is not None]
         if len(reached) == len(self._cursors):
             await self._thread(lastrun.write, self._path, min(reached))

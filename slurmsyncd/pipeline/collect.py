@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
 from slurmsyncd import reconcile
 from slurmsyncd.errors import DiskFull, SourceUnavailable
-from slurmsyncd.model import Answers, Hint, Observation, Plan, Started, Trigger
+from slurmsyncd.model import Answers, Hint, Observation, Phase, Plan, Started, Trigger
+from slurmsyncd.pipeline.rechecks import Rechecks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
+    from slurmsyncd.model import RunKey
+    from slurmsyncd.pipeline.rechecks import Item
     from slurmsyncd.pipeline.storage import StoreThread
     from slurmsyncd.ports import Clock, Source, Store
+    from slurmsyncd.reconcile import Known
 
 log = structlog.get_logger(__name__)
 
-#: A recheck that leads to nothing is left to the poll after this many rounds.
-RECHECK_ROUNDS = 6
 #: Seconds between two lines about catching up.
 PROGRESS_S = 10.0
 
@@ -63,7 +65,7 @@ class CollectTally:
     set_aside: int = 0
     last_look_at: float | None = None
     unavailable: str | None = None
-    rechecks: frozenset[int] = field(default_factory=frozenset)
+    rechecks: int = 0
 
 
 class Collector:
@@ -86,8 +88,9 @@ class Collector:
         self._policy = policy
         self._clock = clock
         self._recorded = recorded
-        self._recheck: frozenset[int] = frozenset()
-        self._rounds = 0
+        self._rechecks = Rechecks()
+        self._moved: dict[RunKey, RunKey] = {}  # spares questions only: what is forgotten is found out again
+        self._limited = False
         self._position: int | None = None  # in accounting, while catching up
         self._progress_at: float | None = None
 
@@ -106,7 +109,7 @@ class Collector:
             elif self.behind:
                 await self._guarded(self.catch_up())
             hints = await wakeup.wait(0.0 if self.behind else self._patience(next_poll))
-            if hints or (self._recheck and not self.behind and time.monotonic() < next_poll):
+            if hints or self._rechecks.take(time.monotonic()):
                 await self._guarded(self.answer(hints))
 
     @property
@@ -141,23 +144,29 @@ class Collector:
             since = await self._since(until)
         seen = await self._source.look(since, until, listing=listing)
         caught_up = seen.through is not None and seen.through >= until
-        await self._take(seen, Trigger.POLL, caught_up=caught_up)
-        if seen.through is not None and not caught_up:
+        open_ = self._rechecks.take(None) if listing else frozenset()
+        trouble = await self._take(seen, Trigger.POLL, open_, now=until, caught_up=caught_up)
+        # A source that came no further is left to the next poll.
+        if seen.through is not None and not caught_up and seen.through > since:
             self._position = seen.through
-        self._note_trouble(seen.trouble)
+        if listing or trouble:
+            self._note_trouble(trouble)
         self._note_progress(until)
 
-    async def answer(self, hints: Iterable[Hint]) -> None:
+    async def answer(self, hints: Iterable[Hint] = ()) -> None:
         """
         Look at single jobs: those of the hooks' hints, and those an earlier look left open.
 
         Raises:
-            SourceUnavailable: Slurm did not answer; the poll will find the jobs.
+            SourceUnavailable: Slurm did not answer; asked again soon, and the poll will find the jobs.
         """
-        hints = frozenset(hints)
+        hints = frozenset(hint for hint in hints if hint.job_id)  # a test's hint speaks of no job
         self.tally.hints += len(hints)
-        seen = Observation(cluster=self._source.cluster, looked_at=int(self._clock.now()))
-        await self._take(seen, Trigger.HOOK, hints=hints)
+        self._rechecks.add(hints, time.monotonic())
+        if due := self._rechecks.take(time.monotonic()):
+            now = int(self._clock.now())
+            seen = Observation(cluster=self.cluster, looked_at=now)
+            await self._take(seen, Trigger.HOOK, due, now=now)
 
     async def _guarded(self, work: Awaitable[None]) -> None:
         try:
@@ -168,54 +177,63 @@ class Collector:
             self._note_trouble((str(err),))
 
     async def _take(
-        self,
-        seen: Observation,
-        trigger: Trigger,
-        *,
-        hints: frozenset[Hint] = frozenset(),
-        caught_up: bool = True,
-    ) -> None:
-        """Judge one look and write down what it leads to."""
-        ids = reconcile.job_ids(seen, hints, self._recheck)
-        known = await self._thread(self._store.known, seen.cluster, ids)
-        asked = reconcile.questions(seen, known, hints, self._recheck, caught_up=caught_up)
-        answers = await self._source.ask(asked) if asked else Answers()
-        floor = seen.looked_at - int(self._policy.max_span_s)
-        plan = reconcile.plan(seen, asked, answers, known, floor=floor, trigger=trigger)
-        await self._thread(self._store.record, plan, self._clock.now())
-        self._plan_recheck(plan.recheck | reconcile.unsettled(hints, plan, known))
+        self, seen: Observation, trigger: Trigger, open_: frozenset[Item], *, now: int, caught_up: bool = True
+    ) -> tuple[str, ...]:
+        """Judge one look together with what is open, and write down what it leads to. Returns the trouble."""
+        hints = frozenset(item for item in open_ if isinstance(item, Hint))
+        recheck = frozenset(item for item in open_ if isinstance(item, int))
+        left: frozenset[Item] = open_  # unless we come through
+        try:
+            ids = reconcile.job_ids(seen, hints, recheck)
+            known = await self._known(ids)
+            asked = reconcile.questions(seen, known, hints, recheck, moved=self._moved, caught_up=caught_up)
+            if not asked.job_ids <= ids:  # what is gone from the listing; answers speak of all its runs
+                known = await self._known(ids | asked.job_ids)
+            answers = await self._source.ask(asked) if asked else Answers()
+            plan = reconcile.plan(seen, asked, answers, known, floor=self._floor(now), trigger=trigger)
+            await self._thread(self._store.record, plan, self._clock.now())
+            self._keep_moved(plan, known)
+            left = plan.recheck | reconcile.unsettled(hints, plan, known)
+        finally:
+            self._rechecks.settle(open_, left, time.monotonic())
+            self.tally.rechecks = len(self._rechecks)
         self._count(seen, answers, plan)
         await self._recorded(plan)
+        return (*seen.trouble, *answers.trouble)
+
+    async def _known(self, job_ids: frozenset[int]) -> Known:
+        phases = await self._thread(self._store.known, self.cluster, job_ids)
+        stopped = {key.job_id for key, phase in phases.items() if phase is Phase.STOPPED}
+        ends = await self._thread(self._store.ends, self.cluster, stopped) if stopped else {}
+        return {key: ends.get(key) for key in phases}
+
+    def _keep_moved(self, plan: Plan, known: Known) -> None:
+        still_open = {key for key, end_at in known.items() if end_at is None}
+        found = {**self._moved, **dict(plan.moved)}
+        self._moved = {shown: told for shown, told in found.items() if told in still_open}
+
+    def _floor(self, now: int) -> int:
+        return now - int(self._policy.max_span_s)
 
     async def _since(self, until: int) -> int:
         """Where to read accounting from: the cursor less the overlap, bounded on both sides."""
-        cursor = await self._thread(self._store.cursor, self._source.cluster)
-        floor = until - int(self._policy.max_span_s)
+        cursor = await self._thread(self._store.cursor, self.cluster)
+        floor, overlap = self._floor(until), int(self._policy.overlap_s)
         if cursor is None:
             return floor
-        if cursor > until:
-            log.warning("checkpoint_in_future", cluster=self._source.cluster, checkpoint=cursor, now=until)
-            cursor = until
-        since = cursor - int(self._policy.overlap_s)
-        if since < floor:
-            log.warning(
-                "look_back_limited",
-                cluster=self._source.cluster,
-                skipped_from=since,
-                skipped_to=floor,
-                remedy="raise daemon.max_span and restart to read further back",
-            )
-        return max(since, floor)
+        if cursor > until + overlap:
+            # Some clock was wrong, so the checkpoint does not say what was read: read all that we may.
+            log.warning("checkpoint_in_future", cluster=self.cluster, checkpoint=cursor, read_from=floor)
+            await self._thread(self._store.set_cursor, self.cluster, floor)
+            return floor
+        if cursor < floor:
+            self._note_limit(cursor, floor)
+        return max(min(cursor, until) - overlap, floor)
 
-    def _plan_recheck(self, ids: frozenset[int]) -> None:
-        self._rounds = self._rounds + 1 if ids and ids <= self._recheck else 0
-        self._recheck = ids if self._rounds < RECHECK_ROUNDS else frozenset()
-        self.tally.rechecks = self._recheck
-
-    def _patience(self, next_full: float) -> float:
-        """Seconds until something is to be done unasked: a recheck, soon and then ever later, or the poll."""
-        left = max(0.0, next_full - time.monotonic())
-        return min(left, 2.0**self._rounds) if self._recheck else left
+    def _patience(self, next_poll: float) -> float:
+        """Seconds until something is to be done unasked: a recheck, or the poll."""
+        due_at = self._rechecks.next_at()
+        return max(0.0, (next_poll if due_at is None else min(due_at, next_poll)) - time.monotonic())
 
     def _count(self, seen: Observation, answers: Answers, plan: Plan) -> None:
         starts = [event.job for event in plan.events if isinstance(event, Started)]
@@ -224,6 +242,18 @@ class Collector:
         self.tally.incomplete += sum(job.allocation is None for job in starts)
         self.tally.never_started += seen.never_started
         self.tally.set_aside += seen.set_aside + answers.set_aside
+
+    def _note_limit(self, cursor: int, floor: int) -> None:
+        """Name the span that is left out, once."""
+        if not self._limited:
+            log.warning(
+                "look_back_limited",
+                cluster=self.cluster,
+                skipped_from=cursor,
+                skipped_to=floor,
+                remedy="raise daemon.max_span and restart to read further back",
+            )
+        self._limited = True
 
     def _note_progress(self, until: int) -> None:
         """Tell of a long way to catch up: at its beginning, now and then, and at its end."""
@@ -240,6 +270,6 @@ class Collector:
         now = "; ".join(trouble) or None
         before, self.tally.unavailable = self.tally.unavailable, now
         if now and not before:
-            log.warning("look_failed", cluster=self._source.cluster, reason=now)
+            log.warning("look_failed", cluster=self.cluster, reason=now)
         elif before and not now:
-            log.info("look_works_again", cluster=self._source.cluster)
+            log.info("look_works_again", cluster=self.cluster)

@@ -1,0 +1,30 @@
+"""
+What has to be asked and what has to be told, from what is seen and what is known. Pure.
+
+Three rules carry the rest:
+
+- Only accounting ends a run. A run that is missing from the listing is asked for, never closed.
+- A run is announced with its allocation, which is perishable, or once it is clear that nobody has it
+  any more.
+- A job id may come back (requeue), and a start may move while nodes are being set up. Both are told
+  apart by asking accounting for all runs of the id, never by guessing.
+
+runs.py     known runs, and which sightings are of one run
+asking.py   the questions that a look leads to
+judging.py  the events that the answers lead to
+"""
+
+from slurmsyncd.reconcile.asking import job_ids, questions
+from slurmsyncd.reconcile.judging import is_over, merge, plan, unsettled
+from slurmsyncd.reconcile.runs import MOVE_LIMIT_S, Known
+
+__all__ = [
+    "MOVE_LIMIT_S",
+    "Known",
+    "is_over",
+    "job_ids",
+    "merge",
+    "plan",
+    "questions",
+    "unsettled",
+]

@@ -1,0 +1,117 @@
+"""The questions that a look leads to. Pure."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from slurmsyncd.model import JobState, Questions, RunKey
+from slurmsyncd.reconcile.runs import Runs, sighting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from slurmsyncd.model import Hint, Job, Listed, Observation
+    from slurmsyncd.reconcile.runs import Known
+
+#: Seconds that a controller may remember a finished job (MinJobAge is 300 by default).
+REMEMBERED_S = 900
+
+
+def job_ids(seen: Observation, hints: Iterable[Hint], recheck: Iterable[int]) -> frozenset[int]:
+    """Give the job ids of which all known runs are needed to judge this look."""
+    listed = {item.job_id for item in _started(seen)}
+    finished = {job.key.job_id for job in seen.finished}
+    return frozenset(listed | finished | {hint.job_id for hint in hints} | set(recheck))
+
+
+def questions(
+    seen: Observation,
+    known: Known,
+    hints: Iterable[Hint] = (),
+    recheck: Iterable[int] = (),
+    *,
+    moved: Mapping[RunKey, RunKey] = MappingProxyType({}),
+    caught_up: bool = True,
+) -> Questions:
+    """
+    Say what has to be asked by id before this look can be judged.
+
+    Args:
+        seen: One look; without a listing if only hints are to be answered.
+        known: All open runs of the cluster, and all known runs of ``job_ids(...)``.
+        hints: What the hooks said since.
+        recheck: What an earlier plan left open.
+        moved: What earlier plans found of starts that moved: as listed now → as announced.
+        caught_up: Accounting was read up to now. If not, the coming slices will end most of what is
+            no longer listed, and asking for it by id would ask for everything twice.
+    """
+    runs = Runs(known)
+    fresh = [
+        item for item in _started(seen) if _key(seen, item) not in moved and not runs.told(sighting(item))
+    ]
+    doubtful = {item.job_id for item in fresh if _is_doubtful(item, runs)}
+    gone = _gone(seen, known, moved) if caught_up else set()
+    unseen = {job.key.job_id for job in seen.finished if not runs.is_open(job.key) and not runs.settled(job)}
+    remembered = unseen & _remembered(seen)
+    begun, ended = _hinted(hints, runs)
+    return Questions(
+        details=frozenset({item.job_id for item in fresh} | remembered | begun | set(recheck)),
+        accounting=frozenset(doubtful | gone | ended | set(recheck)),
+    )
+
+
+def _started(seen: Observation) -> Iterator[Listed]:
+    """Give what holds or held an allocation: a short job may be seen only after its end."""
+    return (
+        item for item in seen.listed or () if item.start_at is not None and item.state is not JobState.PENDING
+    )
+
+
+def _is_doubtful(item: Listed, runs: Runs) -> bool:
+    """Say whether accounting has to say what the controller shows: a restart, an end, an unknown word."""
+    return bool(runs.open(item.job_id)) or item.state in (JobState.COMPLETING, JobState.UNKNOWN)
+
+
+def _gone(seen: Observation, known: Known, moved: Mapping[RunKey, RunKey]) -> set[int]:
+    """Give the open runs that the controller does not list as running and accounting did not just end."""
+    if seen.listed is None:
+        return set()
+    found = {job.key for job in seen.finished}
+    for item in _started(seen):
+        if item.state in (JobState.RUNNING, JobState.SUSPENDED):
+            found.add(moved.get(_key(seen, item), _key(seen, item)))
+    return {key.job_id for key, end_at in known.items() if end_at is None and key not in found}
+
+
+def _key(seen: Observation, item: Listed) -> RunKey:
+    assert item.start_at is not None
+    return RunKey(seen.cluster, item.job_id, item.start_at)
+
+
+def _remembered(seen: Observation) -> set[int]:
+    """Give the finished jobs that the controller may still hold, as it says itself or by their age."""
+    if seen.listed is not None:
+        return {item.job_id for item in seen.listed}
+    recent = seen.looked_at - REMEMBERED_S
+    return {job.key.job_id for job in seen.finished if _ended_since(job, recent)}
+
+
+def _ended_since(job: Job, at: int) -> bool:
+    return job.end_at is not None and job.end_at >= at
+
+
+def _hinted(hints: Iterable[Hint], runs: Runs) -> tuple[set[int], set[int]]:
+    """
+    Give the ids to ask the controller for, and those to ask accounting for.
+
+    A restarted job may have begun and ended another run since its open one.
+    """
+    begun, ended = set(), set()
+    for hint in hints:
+        is_open = bool(runs.open(hint.job_id))
+        if is_open or hint.context == "epilog":
+            ended.add(hint.job_id)
+        if not is_open or hint.context == "prolog" or hint.restarts:
+            begun.add(hint.job_id)
+    return begun, ended

@@ -1,0 +1,235 @@
+"""The events that a look and the answers to its questions lead to. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING
+
+from slurmsyncd.model import Job, JobState, Plan, RunKey, Started, Stopped
+from slurmsyncd.reconcile.runs import MOVE_LIMIT_S, Runs, is_same, sighting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from slurmsyncd.model import Answers, Event, Hint, Observation, Questions, Trigger
+    from slurmsyncd.reconcile.runs import Known
+
+
+def plan(
+    seen: Observation, asked: Questions, answers: Answers, known: Known, *, floor: int, trigger: Trigger
+) -> Plan:
+    """
+    Compare what Slurm shows with what has been written down already.
+
+    Args:
+        seen: One look.
+        asked: The questions it led to.
+        answers: What Slurm said to them.
+        known: All open runs of the cluster, and all known runs of the ids seen finished or asked for.
+        floor: Runs that ended before (epoch seconds) and are not known are not ours to tell: a job id
+            that came round again after years must not bring back its namesake.
+        trigger: What made us look.
+
+    Returns:
+        Events, a run's start before its stop, the ids to ask about again soon, and starts that moved.
+    """
+    judge = _Judge(seen, asked, answers, known, floor=floor, trigger=trigger)
+    events = (*judge.ended(), *judge.begun())
+    return Plan(
+        cluster=seen.cluster,
+        events=events,
+        cursor=seen.through,
+        recheck=frozenset(judge.recheck),
+        moved=tuple(judge.moved.items()),
+    )
+
+
+def unsettled(hints: Iterable[Hint], done: Plan, known: Known) -> frozenset[Hint]:
+    """Give the hints that are not explained yet: slurmdbd, or the controller, may be a moment behind."""
+    runs = Runs(known)
+    for event in done.events:
+        runs.note(event.job.key, event.job.end_at if isinstance(event, Stopped) else None)
+    told = {event.job.key.job_id for event in done.events}
+    over = told | {key.job_id for key, end_at in known.items() if end_at is not None}
+
+    def explained(hint: Hint) -> bool:
+        if hint.context == "epilog":
+            return hint.job_id in over and not runs.open(hint.job_id)
+        return hint.job_id in told or bool(runs.open(hint.job_id))
+
+    return frozenset(hint for hint in hints if not explained(hint))
+
+
+def merge(row: Job, details: Job | None) -> Job:
+    """Give accounting's row, completed by what the controller said of the same run."""
+    if details is None:
+        return row
+    blanks = {
+        spec.name: value
+        for spec in fields(Job)
+        if getattr(row, spec.name) in (None, "", 0, ())
+        and spec.name not in ("end_at", "state")
+        and (value := getattr(details, spec.name)) is not None
+    }
+    return replace(row, **blanks)
+
+
+def is_over(job: Job) -> bool:
+    """
+    Say whether accounting calls this run ended.
+
+    A word that we do not know ends a run too once accounting gives it an end.
+    """
+    return job.end_at is not None and (job.state.final or job.state is JobState.UNKNOWN)
+
+
+class _Judge:
+    """One look's evidence, and the events it leads to."""
+
+    def __init__(
+        self,
+        seen: Observation,
+        asked: Questions,
+        answers: Answers,
+        known: Known,
+        *,
+        floor: int,
+        trigger: Trigger,
+    ) -> None:
+        self.recheck: set[int] = set()
+        self.moved: dict[RunKey, RunKey] = {}
+        self._runs = Runs(known)
+        self._floor = floor
+        self._trigger = trigger
+        self._listed = {
+            item.job_id for item in seen.listed or () if item.state.active and item.start_at is not None
+        }
+        # Only what was asked for is judged: of other ids not all known runs are at hand.
+        asked_rows = (row for row in answers.accounting or () if row.key.job_id in asked.accounting)
+        self._rows = _one_each((*seen.finished, *asked_rows))
+        self._starts = _starts_by_id(self._rows)
+        self._answered = asked.accounting if answers.accounting is not None else frozenset()
+        shown = [job for job in answers.details or () if job.key.job_id in asked.details]
+        self._details = _one_each(shown)
+        self._unseen = (
+            asked.details - {key.job_id for key in self._details}
+            if answers.details is not None
+            else frozenset()
+        )
+
+    def ended(self) -> Iterator[Event]:
+        """Give the stops that accounting leads to, and starts of runs that came and went unseen."""
+        for row in sorted(self._rows.values(), key=_by_start):
+            if not is_over(row) or self._runs.settled(row):
+                continue
+            if self._runs.is_open(row.key):
+                yield self._stop(row, row.key)
+            else:
+                yield from self._ended_unknown(row)
+
+    def _ended_unknown(self, row: Job) -> Iterator[Event]:
+        moved = [at for at in self._runs.movable(row) if at not in self._starts[row.key.job_id]]
+        if moved and row.key.job_id not in self._answered:
+            self.recheck.add(row.key.job_id)
+        elif moved:  # accounting knows no run that began when ours did: it is this one, its start moved
+            yield self._stop(row, replace(row.key, start_at=moved[0]))
+        elif row.end_at is not None and row.end_at >= self._floor:
+            yield Started(merge(row, self._shown(row)), self._trigger)
+            yield self._stop(row, row.key)
+
+    def begun(self) -> Iterator[Event]:
+        """Give the starts of runs that hold or held an allocation and are new. Call after ``ended``."""
+        for job in sorted(self._details.values(), key=_by_start):
+            # What ended without an allocation never started: Slurm gives it a start all the same.
+            if (job.state.active or (job.state.final and job.allocation)) and self._is_new(job):
+                yield self._start(job)
+        for job_id in sorted(self._unseen):
+            yield from self._begun_unseen(job_id)
+
+    def _is_new(self, job: Job) -> bool:
+        if self._runs.told(sighting(job)) or self._is_too_old(job):
+            return False
+        before = self._runs.open(job.key.job_id)
+        if before:
+            return self._follows(job.key, before)
+        if job.state is JobState.COMPLETING and job.key.job_id in self._answered:
+            return self._is_confirmed(job.key)
+        return True
+
+    def _is_confirmed(self, key: RunKey) -> bool:
+        # A job that is being requeued is COMPLETING under the start of a run that has not begun.
+        if key not in self._rows:
+            self.recheck.add(key.job_id)
+        return key in self._rows
+
+    def _follows(self, key: RunKey, before: Sequence[int]) -> bool:
+        """Say whether a run is another one than those that are still open under its id."""
+        starts = self._starts[key.job_id] if key.job_id in self._answered else set(before)
+        if starts.intersection(before) or key.start_at not in starts:
+            self.recheck.add(key.job_id)  # the run before is open in accounting, or this not there yet
+            return False
+        nearest = min(before, key=lambda at: abs(key.start_at - at))
+        if abs(key.start_at - nearest) > MOVE_LIMIT_S:
+            return True
+        # Accounting has this start and not ours: one run whose start moved.
+        self.moved[key] = replace(key, start_at=nearest)
+        return False
+
+    def _is_too_old(self, job: Job) -> bool:
+        row = self._rows.get(job.key, job)
+        return row.end_at is not None and row.end_at < self._floor
+
+    def _begun_unseen(self, job_id: int) -> Iterator[Event]:
+        """
+        Announce from accounting alone what is listed as active but has no readable details.
+
+        Accounting is asked only the second time: an empty answer may be a controller that just died.
+        """
+        rows = [row for key, row in self._rows.items() if key.job_id == job_id and row.state.active]
+        fresh = [row for row in rows if self._is_new(row)]
+        if job_id not in self._listed:
+            self.recheck.update(row.key.job_id for row in fresh)
+        elif fresh:
+            yield from map(self._start, fresh)
+        elif not rows:
+            self.recheck.add(job_id)
+
+    def _shown(self, row: Job) -> Job | None:
+        """Give what the controller says of accounting's run, under this start or one that moved."""
+        of_id = (job for key, job in self._details.items() if key.job_id == row.key.job_id)
+        same = [job for job in of_id if is_same(row.key.start_at, row.end_at, sighting(job))]
+        return min(same, key=lambda job: abs(job.key.start_at - row.key.start_at), default=None)
+
+    def _start(self, job: Job) -> Started:
+        self._runs.note(job.key, None)
+        return Started(job, self._trigger)
+
+    def _stop(self, row: Job, key: RunKey) -> Stopped:
+        self._runs.note(key, row.end_at)
+        self._runs.note(row.key, row.end_at)
+        return Stopped(replace(row, key=key), self._trigger)
+
+
+def _by_start(job: Job) -> tuple[int, int]:
+    return job.key.start_at, job.key.job_id
+
+
+def _one_each(jobs: Iterable[Job]) -> dict[RunKey, Job]:
+    """Give one record for each run: of the latest restart, and rather one that is not over."""
+    found: dict[RunKey, Job] = {}
+    for job in jobs:
+        if job.key not in found or _lateness(job) >= _lateness(found[job.key]):
+            found[job.key] = job
+    return found
+
+
+def _lateness(job: Job) -> tuple[int, float]:
+    return job.restarts or 0, float("inf") if job.end_at is None else job.end_at
+
+
+def _starts_by_id(rows: Iterable[RunKey]) -> Mapping[int, set[int]]:
+    starts: dict[int, set[int]] = defaultdict(set)
+    for key in rows:
+        starts[key.job_id].add(key.start_at)
+    return starts

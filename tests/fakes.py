@@ -1,0 +1,209 @@
+"""A modelled Slurm, and sinks and clocks in memory: little real programs, with faults on demand."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from slurmsyncd.delivery import Outcome, Result
+from slurmsyncd.errors import SourceUnavailable
+from slurmsyncd.model import (
+    Answers,
+    Hint,
+    Job,
+    JobState,
+    Listed,
+    NodeAllocation,
+    Observation,
+    Questions,
+    RunKey,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from slurmsyncd.model import NodeState
+
+CLUSTER = "alpha"
+NOW = 1_800_000_000
+ACCEPTED = Outcome(result=Result.ACCEPTED, reason="accepted")
+
+
+class FakeClock:
+    """A clock that stands until it is turned."""
+
+    def __init__(self, at: float = NOW) -> None:
+        self.at = at
+
+    def now(self) -> float:
+        return self.at
+
+
+@dataclass(eq=False)
+class TrueRun:
+    """
+    What really happens. ``starts`` are all that Slurm ever claimed, the last one counts.
+
+    ``row`` is what slurmdbd has of it: (start, state, end), None as long as it has nothing.
+    """
+
+    job_id: int
+    starts: list[int]
+    state: JobState = JobState.RUNNING
+    end_at: int | None = None
+    row: tuple[int, JobState, int | None] | None = None
+
+    def job(self, start_at: int, state: JobState, end_at: int | None, **more: object) -> Job:
+        key = RunKey(CLUSTER, self.job_id, start_at)
+        return Job(key=key, state=state, end_at=end_at, user="ada", nodes=("n1",), num_nodes=1, **more)  # type: ignore[arg-type]
+
+    @property
+    def begun(self) -> tuple[int, JobState, int | None]:
+        return self.starts[-1], self.state, self.end_at
+
+
+@dataclass
+class FakeSlurm:
+    """
+    One cluster's truth, its controller's memory, and accounting that follows behind.
+
+    Attributes:
+        memory: What slurmctld holds, by job id: the run and the state that it shows; None: pending.
+        letters: What slurmctld has not yet told slurmdbd, oldest first.
+        listing: None, or what becomes of a listing: whole, part of it, nothing.
+        poisoned: Jobs whose detail records are not readable.
+    """
+
+    now: int = NOW
+    slice_s: int = 86400
+    runs: list[TrueRun] = field(default_factory=list)
+    memory: dict[int, tuple[TrueRun, JobState] | None] = field(default_factory=dict)
+    letters: deque[tuple[TrueRun, tuple[int, JobState, int | None]]] = field(default_factory=deque)
+    hints: list[Hint] = field(default_factory=list)
+    listing: Callable[[Sequence[Listed]], Sequence[Listed]] | None = tuple
+    details: Callable[[Sequence[Job]], Sequence[Job]] | None = tuple
+    accounting_up: bool = True
+    rows_by_id: bool = True
+    linked: bool = True
+    poisoned: set[int] = field(default_factory=set)
+    looks: list[tuple[int, int, bool]] = field(default_factory=list)
+    asked: list[Questions] = field(default_factory=list)
+
+    # What happens on the cluster
+
+    def start(self, job_id: int) -> TrueRun:
+        run = TrueRun(job_id, [self.now])
+        self.runs.append(run)
+        self.memory[job_id] = run, JobState.RUNNING
+        self._tell(run)
+        self._hook(run, "prolog")
+        return run
+
+    def move(self, run: TrueRun) -> None:
+        """Nodes have booted: the start becomes now."""
+        run.starts.append(self.now)
+        self._tell(run)
+
+    def end(self, run: TrueRun, state: JobState = JobState.COMPLETED) -> None:
+        run.state, run.end_at = state, self.now
+        self.memory[run.job_id] = None if state is JobState.REQUEUED else (run, JobState.COMPLETING)
+        self._tell(run)
+        self._hook(run, "epilog")
+
+    def _hook(self, run: TrueRun, context: str) -> None:
+        before = sum(1 for each in self.runs if each.job_id == run.job_id and each is not run)
+        self.hints.append(Hint(CLUSTER, run.job_id, context, before + (run.state is JobState.REQUEUED)))
+
+    def complete(self, job_id: int) -> None:
+        if (held := self.memory[job_id]) and held[1] is JobState.COMPLETING:
+            self.memory[job_id] = held[0], held[0].state
+
+    def forget(self, job_id: int) -> None:
+        """MinJobAge is over."""
+        del self.memory[job_id]
+
+    def finished_long_ago(self, job_id: int, start_at: int, end_at: int) -> TrueRun:
+        """Give accounting a run of another age, of which slurmctld knows nothing."""
+        run = TrueRun(job_id, [start_at], JobState.COMPLETED, end_at)
+        run.row = run.begun
+        self.runs.append(run)
+        return run
+
+    def _tell(self, run: TrueRun) -> None:
+        self.letters.append((run, run.begun))
+        if self.linked:
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Let slurmdbd hear all that slurmctld has to tell."""
+        while self.letters:
+            run, row = self.letters.popleft()
+            run.row = row
+
+    # What its commands say
+
+    def listed(self) -> list[Listed]:
+        return [
+            Listed(job_id, held[1], held[0].starts[-1]) if held else Listed(job_id, JobState.PENDING, None)
+            for job_id, held in self.memory.items()
+        ]
+
+    def shown(self, job_ids: Iterable[int]) -> list[Job]:
+        held = [self.memory[job_id] for job_id in job_ids if self.memory.get(job_id)]
+        return [
+            run.job(run.starts[-1], state, run.end_at, allocation=(NodeAllocation("n1", ((0, 1),)),))
+            for run, state in (pair for pair in held if pair)
+            if run.job_id not in self.poisoned
+        ]
+
+    def rows(self) -> list[Job]:
+        return [run.job(*run.row) for run in self.runs if run.row]
+
+    def observe(self, since: int, until: int, *, listing: bool = True) -> Observation:
+        self.looks.append((since, until, listing))
+        through = max(since, min(until, since + self.slice_s))
+        shown = tuple(self.listing(self.listed())) if listing and self.listing else None
+        if not self.accounting_up and shown is None:
+            raise SourceUnavailable("nothing answers")
+        ended = [row for row in self.rows() if row.end_at is not None and since <= row.end_at <= through]
+        return Observation(
+            cluster=CLUSTER,
+            looked_at=self.now,
+            listed=shown,
+            finished=tuple(ended) if self.accounting_up else (),
+            through=through if self.accounting_up else None,
+            trouble=() if self.accounting_up else ("sacct does not answer",),
+        )
+
+    def answer(self, questions: Questions) -> Answers:
+        self.asked.append(questions)
+        answers = self.accounting_up and self.rows_by_id
+        if self.details is None and not answers:
+            raise SourceUnavailable("nothing answers")
+        rows = [row for row in self.rows() if row.key.job_id in questions.accounting]
+        return Answers(
+            details=tuple(self.details(self.shown(sorted(questions.details)))) if self.details else None,
+            accounting=tuple(rows) if answers else None,
+        )
+
+
+class FakeSource:
+    """A modelled Slurm behind the port."""
+
+    cluster = CLUSTER
+
+    def __init__(self, slurm: FakeSlurm) -> None:
+        self.slurm = slurm
+
+    async def look(self, since: int, until: int, *, listing: bool = True) -> Observation:
+        return self.slurm.observe(since, until, listing=listing)
+
+    async def ask(self, questions: Questions) -> Answers:
+        return self.slurm.answer(questions)
+
+    async def node_states(self) -> tuple[NodeState, ...]:
+        return ()
+
+
+__all__ = ["ACCEPTED", "CLUSTER", "NOW", "FakeClock", "FakeSlurm", "FakeSource", "TrueRun", "replace"]

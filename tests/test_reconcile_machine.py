@@ -1,0 +1,255 @@
+"""The planner against a modelled Slurm: whatever happens, each run is told once, in order, with its own end."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from slurmsyncd import reconcile
+from slurmsyncd.errors import SourceUnavailable
+from slurmsyncd.model import (
+    Answers,
+    Event,
+    Hint,
+    Job,
+    JobState,
+    Listed,
+    Observation,
+    Plan,
+    RunKey,
+    Started,
+    Stopped,
+    Trigger,
+)
+from tests.fakes import CLUSTER, NOW, FakeSlurm, TrueRun
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from slurmsyncd.pipeline.rechecks import Item
+    from slurmsyncd.reconcile import Known
+
+    Keep = Collection[int] | None
+    Up = tuple[bool, bool]
+
+SPAN_S = 7 * 86400
+OVERLAP_S = 300
+IDS = (1, 2)
+AFTER = (1, 1, 2, 4, 6, 30, 400)
+ENDS = (JobState.COMPLETED, JobState.FAILED, JobState.REQUEUED, JobState.REQUEUED)
+
+
+#: Which ids are in an answer; None: there is no answer.
+ALL = frozenset({1, 2, 99})
+FILTERS = (*[ALL] * 8, None, frozenset(), frozenset({1}))
+CRASHES = ("", "", "", "", "before", "after")
+
+
+def _id(item: Listed | Job) -> int:
+    return item.job_id if isinstance(item, Listed) else item.key.job_id
+
+
+def _only(keep: Collection[int]) -> Any:
+    return tuple if keep is ALL else lambda items: [item for item in items if _id(item) in keep]
+
+
+class Planning:
+    """Jobs come and go, Slurm's answers fail in all ways, we crash; then everything heals."""
+
+    def __init__(self, gap: int) -> None:
+        self.slurm = FakeSlurm()
+        self.known: dict[RunKey, int | None] = {}
+        self.told: list[Event] = []
+        self.cursor: int | None = NOW
+        self.open: frozenset[Item] = frozenset()
+        self.moved: dict[RunKey, RunKey] = {}
+        self.excused: set[TrueRun] = set()
+        for job_id in (1, 2):  # ancient namesakes: ids came round again
+            self.slurm.finished_long_ago(job_id, NOW - gap - 100, NOW - gap - 10)
+
+    # The cluster
+
+    def job_starts(self, job_id: int, after: int) -> None:
+        if self.slurm.memory.get(job_id) is None:
+            self.slurm.now += after
+            self.slurm.start(job_id)
+
+    def job_ends(self, job_id: int, after: int, state: JobState) -> None:
+        if (held := self.slurm.memory.get(job_id)) and held[0].end_at is None:
+            self.slurm.now += after
+            self.slurm.end(held[0], state)
+
+    def start_moves(self, job_id: int, after: int) -> None:
+        held = self.slurm.memory.get(job_id)
+        if held and held[0].end_at is None and len(held[0].starts) < 3:
+            self.slurm.now += after
+            self.slurm.move(held[0])
+
+    def epilog_is_over(self, job_id: int, forgotten: bool) -> None:
+        held = self.slurm.memory.get(job_id)
+        if held and held[0].end_at is not None:
+            self.slurm.complete(job_id)
+            if forgotten:
+                self.slurm.forget(job_id)
+
+    def link_to_slurmdbd_breaks(self) -> None:
+        self.slurm.linked = False
+
+    def link_to_slurmdbd_is_back(self) -> None:
+        self.slurm.linked = True
+        self._excuse_the_late()
+        self.slurm.catch_up()
+
+    # What we do, and how much of Slurm answers
+
+    def look(self, listing: Keep, details: Keep, up: Up, slice_s: int, crash: str) -> None:
+        self._answering(listing, details, up)
+        self.slurm.slice_s = slice_s
+        since = max((self.cursor or 0) - OVERLAP_S, self.slurm.now - SPAN_S)
+        try:
+            seen = self.slurm.observe(since, self.slurm.now)
+            self._take(seen, self.open, crash, caught_up=seen.through == self.slurm.now)
+        except SourceUnavailable:
+            return
+
+    def hints_come(self, which: Sequence[int], details: Keep, up: Up, crash: str) -> None:
+        """Lost, repeated, out of order, and of jobs that do not exist."""
+        self._answering(None, details, up)
+        late = [*self.slurm.hints[-4:], Hint(CLUSTER, 99, "epilog")]
+        seen = Observation(cluster=CLUSTER, looked_at=self.slurm.now)
+        try:
+            self._take(seen, self.open | {late[index % len(late)] for index in which}, crash)
+        except SourceUnavailable:
+            return
+
+    def _answering(self, listing: Keep, details: Keep, up: Up) -> None:
+        self.slurm.listing = None if listing is None else _only(listing)
+        self.slurm.details = None if details is None else _only(details)
+        self.slurm.accounting_up, self.slurm.rows_by_id = up
+
+    def _take(self, seen: Observation, items: frozenset[Item], crash: str, *, caught_up: bool = True) -> None:
+        hints = frozenset(item for item in items if isinstance(item, Hint))
+        recheck = frozenset(item for item in items if isinstance(item, int))
+        known = self._known(reconcile.job_ids(seen, hints, recheck))
+        asked = reconcile.questions(seen, known, hints, recheck, moved=self.moved, caught_up=caught_up)
+        known = self._known(reconcile.job_ids(seen, hints, recheck) | asked.job_ids)
+        answers = self.slurm.answer(asked) if asked else Answers()
+        floor = self.slurm.now - SPAN_S
+        plan = reconcile.plan(seen, asked, answers, known, floor=floor, trigger=Trigger.POLL)
+        self.moved = {} if crash else {**self.moved, **dict(plan.moved)}
+        if crash == "before":
+            self.open = frozenset()
+            return
+        self._record(plan)
+        again = reconcile.plan(
+            seen, asked, answers, self._known(known_ids(known, plan)), floor=floor, trigger=Trigger.POLL
+        )
+        assert again.events == (), "planning twice adds nothing"
+        self.open = frozenset() if crash else plan.recheck | reconcile.unsettled(hints, plan, known)
+
+    def _known(self, ids: Collection[int]) -> dict[RunKey, int | None]:
+        return {key: end for key, end in self.known.items() if end is None or key.job_id in ids}
+
+    def _record(self, plan: Plan) -> None:
+        for event in plan.events:
+            run = self._run_of(event)
+            if isinstance(event, Started):
+                assert event.job.key not in self.known
+                self._is_complete(event, run)
+                self.known[event.job.key] = None
+            else:
+                assert run.end_at is not None, "no running job is ever stopped"
+                assert self.known[event.job.key] is None, "started before, and not stopped yet"
+                assert (event.job.end_at, event.job.state) == (run.end_at, run.state)
+                self.known[event.job.key] = event.job.end_at
+            self.told.append(event)
+        if plan.cursor is not None:
+            self.cursor = max(plan.cursor, self.cursor or 0)
+
+    def _is_complete(self, event: Started, run: TrueRun) -> None:
+        """What the controller holds and shows is not left out."""
+        held = self.slurm.memory.get(run.job_id)
+        if self.slurm.details is tuple and self.slurm.listing is tuple and held and held[0] is run:
+            assert event.job.allocation is not None
+
+    def _run_of(self, event: Event) -> TrueRun:
+        """Find which run an event means: starts of an id are never the same second."""
+        key = event.job.key
+        (run,) = {r for r in self.slurm.runs if r.job_id == key.job_id and key.start_at in r.starts}
+        return run
+
+    def _excuse_the_late(self) -> None:
+        """What nobody saw, and slurmdbd heard of only after its window had gone by, is beyond us."""
+        for run in self.slurm.runs:
+            unseen = not any(s in self._starts(run.job_id) for s in run.starts)
+            if unseen and run.row != run.begun and run.end_at and run.end_at < (self.cursor or 0) - OVERLAP_S:
+                self.excused.add(run)
+
+    def _starts(self, job_id: int) -> set[int]:
+        return {key.start_at for key in self.known if key.job_id == job_id}
+
+    def nothing_is_told_twice(self) -> None:
+        counts = Counter((self._run_of(event), type(event)) for event in self.told)
+        assert all(count == 1 for count in counts.values())
+
+    def heal_and_account(self) -> None:
+        """Everything heals; then every run of accounting has been told, once."""
+        self.link_to_slurmdbd_is_back()
+        for _ in range(2):
+            self.slurm.now += 1
+            self.look(ALL, ALL, (True, True), SPAN_S, "")
+        for run in self.slurm.runs:
+            assert run.end_at or self._starts(run.job_id).intersection(run.starts), "told while it runs"
+        self.slurm.now += 10
+        for held in list(self.slurm.memory.values()):
+            if held and held[0].end_at is None:
+                self.slurm.end(held[0])
+        for _ in range(3):
+            self.slurm.now += 1
+            self.look(ALL, ALL, (True, True), SPAN_S, "")
+        for run in self.slurm.runs:
+            if run in self.excused:
+                continue
+            kinds = [type(event) for event in self.told if self._run_of(event) is run]
+            assert kinds == ([] if (run.end_at or 0) < NOW - SPAN_S else [Started, Stopped]), (run, kinds)
+
+
+def known_ids(known: Known, plan: Plan) -> set[int]:
+    return {key.job_id for key in known} | {event.job.key.job_id for event in plan.events}
+
+
+def story(dice: random.Random) -> list[tuple[Any, ...]]:
+    """Give steps at random: hypothesis draws such long lists too much alike to get anywhere."""
+    some: list[Any] = [
+        lambda: (Planning.job_starts, dice.choice(IDS), dice.choice(AFTER)),
+        lambda: (Planning.job_ends, dice.choice(IDS), dice.choice(AFTER), dice.choice(ENDS)),
+        lambda: (Planning.start_moves, dice.choice(IDS), dice.choice(AFTER)),
+        lambda: (Planning.epilog_is_over, dice.choice(IDS), dice.random() < 0.5),
+        lambda: (Planning.link_to_slurmdbd_breaks,),
+        lambda: (Planning.link_to_slurmdbd_is_back,),
+        lambda: (Planning.look, *_fortune(dice), dice.choice((86400, 86400, 5, 500)), dice.choice(CRASHES)),
+        lambda: (Planning.hints_come, dice.choices(range(5), k=2), *_fortune(dice)[1:], dice.choice(CRASHES)),
+    ]
+    return [step() for step in dice.choices(some, weights=(3, 3, 1, 1, 1, 2, 6, 2), k=60)]
+
+
+def _fortune(dice: random.Random) -> tuple[Keep, Keep, Up]:
+    return dice.choice(FILTERS), dice.choice(FILTERS), (dice.random() < 0.8, dice.random() < 0.8)
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_every_run_is_told_once_in_order_and_with_its_own_end(block: int) -> None:
+    """S2 S3 S24 Z6 J1 J3 J4 K4: whatever fails and wherever we crash; and no running job is ever stopped."""
+    for seed in range(100 * block, 100 * block + 100):
+        dice = random.Random(seed)
+        planning = Planning(dice.choice((SPAN_S + 1000, 300 * 86400)))
+        try:
+            for method, *arguments in story(dice):
+                method(planning, *arguments)
+                planning.nothing_is_told_twice()
+            planning.heal_and_account()
+        except AssertionError as err:
+            raise AssertionError(f"seed {seed}: {err}") from err
