@@ -195,7 +195,7 @@ class TestStarting:
     def test_s24_a_run_that_came_and_went_is_told_from_accounting(self) -> None:
         """Start and stop at once, in this order; the controller's memory completes them."""
         look = seen([listed(state=JobState.COMPLETED)], [done(user="ada")])
-        plan = judge(look, details=[done(allocation=HELD, user="other")])
+        plan = judge(look, details=[done(allocation=HELD, user="")])
         assert [type(event) for event in plan.events] == [Started, Stopped]
         assert (starts(plan)[0].allocation, starts(plan)[0].user) == (HELD, "ada")
 
@@ -457,12 +457,22 @@ class TestHints:
 
 class TestMerging:
     @given(jobs(), jobs())
-    def test_what_accounting_says_is_kept(self, row: Job, details: Job) -> None:
-        """The controller only fills blanks, and never gives a state or an end."""
+    def test_accounting_has_the_last_word_on_the_end_alone(self, row: Job, details: Job) -> None:
+        """All else is the controller's, whose record is whole; the row fills its blanks."""
         merged = reconcile.merge(row, details)
-        assert (merged.key, merged.state, merged.end_at) == (row.key, row.state, row.end_at)
+        for name in ("key", "state", "end_at", "exit_code"):
+            assert getattr(merged, name) == getattr(row, name)
         for name in ("user", "account", "nodes", "sharing", "time_limit_s", "allocation", "script"):
-            assert getattr(merged, name) == (getattr(row, name) or getattr(details, name))
+            assert getattr(merged, name) == (getattr(details, name) or getattr(row, name))
+
+    def test_s24_a_row_whose_start_is_not_there_yet(self) -> None:
+        """22.05 sends a short job's start after its end; the controller knew name, partition and nodes all along."""
+        early = done(name="allocation", partition="", qos="Unknown", nodes=("n1",))
+        shown = job(name='a "b"', partition="batch", qos="normal", nodes=("n1", "n2"))
+        merged = reconcile.merge(early, shown)
+        assert (merged.name, merged.partition, merged.qos) == ('a "b"', "batch", "normal")
+        assert merged.nodes == ("n1", "n2")
+        assert merged.end_at == early.end_at
 
     def test_task_0_of_an_array_stays_task_0(self) -> None:
         """Zero is a number, not a blank, where the controller has none."""

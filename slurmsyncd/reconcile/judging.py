@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from slurmsyncd.model import Answers, Event, Hint, Observation, Questions, Trigger
     from slurmsyncd.reconcile.runs import Known
 
+#: What accounting has the last word on.
+_ACCOUNTED = ("key", "state", "end_at", "exit_code")
+
 
 def plan(
     seen: Observation, asked: Questions, answers: Answers, known: Known, *, floor: int, trigger: Trigger
@@ -62,17 +65,22 @@ def unsettled(hints: Iterable[Hint], done: Plan, known: Known) -> frozenset[Hint
 
 
 def merge(row: Job, details: Job | None) -> Job:
-    """Give accounting's row, completed by what the controller said of the same run."""
+    """
+    Give the controller's record of a run, with accounting's key and end and what else it alone knows.
+
+    A start may reach slurmdbd seconds after the end (22.05). Until then the row of a short job is named
+    "allocation" and has no partition; its NodeList may name the first host alone for good. And a quote in
+    a name is no quote any more in accounting.
+    """
     if details is None:
         return row
-    blanks = {
-        spec.name: value
-        for spec in fields(Job)
-        if getattr(row, spec.name) in (None, "", 0, ())
-        and spec.name not in ("end_at", "state")
-        and (value := getattr(details, spec.name)) is not None
+    known = {spec.name: getattr(row, spec.name) for spec in fields(Job)}
+    theirs = {
+        name: value
+        for name, value in known.items()
+        if name in _ACCOUNTED or (value is not None and getattr(details, name) in (None, "", 0, ()))
     }
-    return replace(row, **blanks)
+    return replace(details, **theirs)
 
 
 def is_over(job: Job) -> bool:
