@@ -177,8 +177,8 @@ class _Loops:
                 sending.start_soon(lambda each: each.run(until_idle=True), delivery)
         await self._close_sinks()
         for delivery in self._deliveries:
-            counts = self._store.counts(delivery.sink.name)
-            log.info("drained", sink=delivery.sink.name, counts=counts)
+            left = dict(self._store.counts(delivery.sink.name).states)
+            log.info("drained", sink=delivery.sink.name, left=left)
         return not any(delivery.health.trouble for delivery in self._deliveries)
 
     def _start_intake(self, group: TaskGroup, sockets: Sequence[socket.socket]) -> None:

@@ -246,10 +246,12 @@ class RestSink:
             return failure_outcome(Failure.TOKEN, str(err)), None
         result = await (lane or self._calm).exchange(call, token)
         if isinstance(result, Broken):
-            return failure_outcome(result.failure, result.detail), None
+            return failure_outcome(result.failure, f"{self._config.url}: {result.detail}"), None
         outcome = classify(sent, result)
-        if isinstance(outcome, Outcome) and outcome.status == 401:
+        if isinstance(outcome, Outcome) and outcome.reason == "credentials":
             self._token.forget()
+            remedy = f"put a token that it takes into {self._config.token_file}"
+            outcome = replace(outcome, detail=f"{self._config.url}: {outcome.detail}; {remedy}")
         return outcome, result
 
     def _read_token(self) -> str:
