@@ -62,7 +62,7 @@ def _hook(hook: HookConfig) -> Iterator[str]:
 
 
 def _cluster(cluster: ClusterConfig) -> Iterator[str]:
-    for value in (cluster.name, cluster.backend_name or cluster.name):
+    for value in dict.fromkeys((cluster.name, cluster.backend_name or cluster.name)):
         if not NAME.fullmatch(value):
             yield f"clusters.{cluster.name}: {value!r} is no cluster name; letters, digits, _ . - are"
 
