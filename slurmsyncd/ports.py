@@ -85,12 +85,19 @@ class Store(Protocol):
         """
 
     def due(
-        self, sink: str, step: Step, now: float, limit: int, in_flight: Iterable[int] = ()
+        self,
+        sink: str,
+        step: Step,
+        now: float,
+        limit: int,
+        in_flight: Iterable[int] = (),
+        *,
+        newest_first: bool = False,
     ) -> Sequence[Entry]:
         """Give the steps of one kind that the sink may be told now, oldest due first, not in flight."""
 
-    def next_due_at(self, sink: str, step: Step) -> float | None:
-        """Give when the sink's next entry of that kind is due (epoch seconds), None if nothing waits."""
+    def next_due_at(self, sink: str, step: Step, in_flight: Iterable[int] = ()) -> float | None:
+        """Give when the sink's next entry of that kind not in flight is due, None if nothing waits."""
 
     def settle(self, verdicts: Sequence[tuple[Entry, Verdict]], now: float) -> None:
         """Carry out verdicts, as a group in one transaction."""

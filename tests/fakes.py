@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import anyio
+import anyio.lowlevel
 
 from slurmsyncd.delivery import Outcome, Result
 from slurmsyncd.errors import SourceUnavailable
@@ -23,7 +26,7 @@ from slurmsyncd.model import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from slurmsyncd.model import NodeState
+    from slurmsyncd.model import Entry, NodeState
 
 CLUSTER = "alpha"
 NOW = 1_800_000_000
@@ -206,4 +209,49 @@ class FakeSource:
         return ()
 
 
-__all__ = ["ACCEPTED", "CLUSTER", "NOW", "FakeClock", "FakeSlurm", "FakeSource", "TrueRun", "replace"]
+class FakeSink:
+    """
+    A sink in memory.
+
+    Args:
+        outcomes: What becomes of an attempt; None lets it pass.
+        hold: Attempts wait until this is set; None: they do not wait.
+
+    Attributes:
+        attempts: Every entry that was tried, in order.
+        taken: Entries that were accepted, in order.
+        most: How many attempts were under way at once, at most.
+    """
+
+    name = "rest"
+
+    def __init__(
+        self, outcomes: Callable[[Entry], Outcome | None] = lambda _: None, hold: anyio.Event | None = None
+    ) -> None:
+        self.attempts: list[Entry] = []
+        self.taken: list[Entry] = []
+        self.most = 0
+        self.closed = False
+        self.under_way: list[Entry] = []
+        self.outcomes = outcomes
+        self.hold = hold
+
+    async def deliver(self, entry: Entry) -> Outcome:
+        self.attempts.append(entry)
+        assert entry.start.key not in {other.start.key for other in self.under_way}, "one in flight per run"
+        self.under_way.append(entry)
+        self.most = max(self.most, len(self.under_way))
+        try:
+            await (self.hold.wait() if self.hold else anyio.lowlevel.checkpoint())
+        finally:
+            self.under_way.remove(entry)
+        outcome = self.outcomes(entry) or ACCEPTED
+        if outcome.result is Result.ACCEPTED:
+            self.taken.append(entry)
+        return outcome
+
+    async def report_nodes(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
+        return ACCEPTED
+
+    async def aclose(self) -> None:
+        self.closed = True

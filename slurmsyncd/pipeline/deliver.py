@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
@@ -13,9 +12,10 @@ import structlog
 from slurmsyncd.delivery import Dead, Park, Result, Retry, backoff, judge
 from slurmsyncd.errors import DiskFull
 from slurmsyncd.pipeline.bell import Bell
+from slurmsyncd.pipeline.health import SinkHealth, asked_wait_s
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from slurmsyncd.delivery import DeliveryPolicy, Outcome, Verdict
     from slurmsyncd.model import Entry, Step
@@ -24,40 +24,23 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Failures in a row, over all entries, after which the sink itself is suspected.
-SUSPECT_AFTER = 5
 #: Longest sleep between two looks into the queue; a ring or a due entry comes first.
 IDLE_S = 30.0
+#: Shortest: what is due at once and yet not given is no reason to spin.
+LEAST_S = 0.05
 #: Between two attempts to write results down on a full disk.
 DISK_FULL_S = 5.0
 
 
-@dataclass(slots=True)
-class SinkHealth:
+class Delivery:
     """
-    How one sink is doing; read by status and metrics.
+    One sink: its lanes, and the settling of what came out.
 
     Attributes:
-        trouble: Why it is paused, None if it is not.
-        resume_at: Monotonic seconds until which nothing is sent.
-        answers: Attempts that came to a proper answer, whatever it was.
-        in_a_row: Failed attempts since the last proper answer.
-        results: How often each reason was given.
+        sink: Whom we tell.
+        health: How it is doing.
+        finished: Set when ``run`` has ended.
     """
-
-    trouble: str | None = None
-    alarm: bool = False
-    disk_full: bool = False
-    resume_at: float = 0.0
-    pauses: int = 0
-    answers: int = 0
-    in_a_row: int = 0
-    last_answer_at: float | None = None
-    results: dict[str, int] = field(default_factory=dict)
-
-
-class Delivery:
-    """One sink: its lanes, its health and the settling of what came out."""
 
     def __init__(
         self,
@@ -70,22 +53,25 @@ class Delivery:
         workers: Mapping[Step, int],
     ) -> None:
         self.sink = sink
-        self.health = SinkHealth()
+        self.health = SinkHealth(sink.name, policy)
+        self.finished = anyio.Event()
         self._store = store
         self._thread = thread
         self._policy = policy
         self._clock = clock
-        self._bells = {step: Bell() for step in workers}
         self._workers = workers
-        self._settled = Bell()
-        self._verdicts: list[tuple[Entry, Verdict]] = []
+        self._bells = {step: Bell() for step in workers}
         self._in_flight: dict[Step, set[int]] = {step: set() for step in workers}
-        self._failed: dict[int, int] = {}  # entry → answers of the sink when it last failed
+        self._newest = dict.fromkeys(workers, False)
+        self._resting: set[Step] = set()
+        self._verdicts: list[tuple[Entry, Verdict]] = []
+        self._to_settle = Bell()
         self._stopping = False
-        self.finished = anyio.Event()
+        self._drained = anyio.Event()
 
     def ring(self) -> None:
         """Something may be due: look into the queue now."""
+        self._resting.clear()
         for bell in self._bells.values():
             bell.ring()
 
@@ -101,60 +87,85 @@ class Delivery:
         Args:
             until_idle: Return as soon as nothing is due, or the sink is in trouble.
         """
-        async with anyio.create_task_group() as settling:
-            settling.start_soon(self._settle_forever)
-            async with anyio.create_task_group() as lanes:
-                for step in self._workers:
-                    lanes.start_soon(self._drain, step, until_idle)
-            await self._settle()
-            settling.cancel_scope.cancel()
-        self.finished.set()
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._settle_forever)
+                async with anyio.create_task_group() as lanes:
+                    for step in self._workers:
+                        lanes.start_soon(self._drain, step, until_idle)
+                self._drained.set()
+                self._to_settle.ring()
+        finally:
+            # Also when we are torn down: what was answered need not be sent again.
+            with anyio.CancelScope(shield=True):
+                await self._settle()
+            self.finished.set()
 
     async def _drain(self, step: Step, until_idle: bool) -> None:
-        flying = self._in_flight[step]
         limit = anyio.CapacityLimiter(self._workers[step])
         async with anyio.create_task_group() as attempts:
             while not self._stopping:
-                entries = await self._fetch(step, len(flying))
-                for entry in entries:
-                    flying.add(entry.id)
+                for entry in await self._fetch(step):
+                    self._in_flight[step].add(entry.id)
                     attempts.start_soon(self._attempt, entry, limit)
-                if until_idle and (self.health.trouble or not (entries or flying)):
-                    return
-                if not entries:
-                    await self._bells[step].wait(await self._idle_s(step))
-                elif len(flying) >= self._window(step):
-                    await self._bells[step].wait(IDLE_S)
+                if until_idle and self._has_come_to_rest(step):
+                    self.stop()
+                else:
+                    await self._bells[step].wait(await self._nap_s(step))
 
-    async def _fetch(self, step: Step, flying: int) -> list[Entry]:
-        """Give what may be sent now; a sink in trouble is probed with one entry at a time."""
-        if time.monotonic() < self.health.resume_at:
-            return []
-        window = 1 if self.health.trouble else self._window(step)
-        if flying >= window:
-            return []
-        now = self._clock.now()
-        ids = tuple(self._in_flight[step])
-        due = await self._thread(self._store.due, self.sink.name, step, now, window - flying, ids)
-        return list(due)
+    def _has_come_to_rest(self, step: Step) -> bool:
+        """Say whether no lane has anything to do: a start that is settled now may make its stop due."""
+        if not any(self._in_flight.values()):
+            self._resting.add(step)
+        return bool(self.health.trouble or self.health.disk_full) or len(self._resting) == len(self._workers)
 
-    def _window(self, step: Step) -> int:
+    def _room(self, step: Step) -> int:
+        """Give how many entries may be taken in hand; a sink in trouble is probed with one at a time."""
+        if self.health.pause_s or self.health.disk_full:
+            return 0
+        if self.health.trouble:
+            return 0 if any(self._in_flight.values()) else 1
         # Enough in hand that no worker waits for the store, few enough to be forgotten at a stop.
-        return 8 * self._workers[step]
+        return 8 * self._workers[step] - len(self._in_flight[step])
 
-    async def _idle_s(self, step: Step) -> float:
-        pause = self.health.resume_at - time.monotonic()
-        if pause > 0:
-            return pause
-        if self._in_flight[step]:
+    async def _fetch(self, step: Step) -> Sequence[Entry]:
+        """
+        Give what may be sent now.
+
+        Oldest first and newest first in turn: behind a long queue, what starts now is not kept waiting.
+        """
+        room = self._room(step)
+        if room <= 0:
+            return ()
+        newest = self._newest[step]
+        self._newest[step] = not newest
+        flying, now = tuple(self._in_flight[step]), self._clock.now()
+        try:
+            due = await self._thread(
+                self._store.due, self.sink.name, step, now, room, flying, newest_first=newest
+            )
+        except DiskFull as err:
+            self._note_full(err)
+            return ()
+        # Meanwhile the other lane may have taken the one probe.
+        return due[: max(0, self._room(step))]
+
+    async def _nap_s(self, step: Step) -> float:
+        """Give how long nothing will be due; a ring ends the nap."""
+        if self.health.disk_full:
+            return DISK_FULL_S
+        if pause_s := self.health.pause_s:
+            return pause_s
+        if self._room(step) <= 0:
             return IDLE_S
-        due = await self._thread(self._store.next_due_at, self.sink.name, step)
-        return IDLE_S if due is None else min(IDLE_S, max(0.05, due - self._clock.now()))
+        flying = tuple(self._in_flight[step])
+        due_at = await self._thread(self._store.next_due_at, self.sink.name, step, flying)
+        return IDLE_S if due_at is None else min(IDLE_S, max(LEAST_S, due_at - self._clock.now()))
 
     async def _attempt(self, entry: Entry, limit: anyio.CapacityLimiter) -> None:
         """Make one attempt, unless meanwhile we are stopping or the sink is paused."""
         async with limit:
-            if self._stopping or time.monotonic() < self.health.resume_at:
+            if self._stopping or self.health.pause_s:
                 self._release(entry)
                 return
             began = time.monotonic()
@@ -163,33 +174,34 @@ class Delivery:
         if outcome.result is Result.SINK_DOWN:
             self._release(entry)  # the sink's trouble is charged to no entry
             return
-        verdict = judge(entry, outcome, self._policy, now=self._clock.now(), dice=random.random())  # noqa: S311
-        if outcome.result is Result.FAILED and not self._others_succeed(entry):
-            # Out of the way, lest the oldest entry be the only one ever tried; but not charged.
-            wait = backoff(self.health.in_a_row, self._policy, dice=random.random())  # noqa: S311
-            verdict = Retry(self._clock.now() + wait, outcome.reason, outcome.detail, charged=False)
+        verdict = self._judge(entry, outcome)
         if isinstance(verdict, Dead | Park):
             self._report(entry, verdict)
         self._verdicts.append((entry, verdict))
-        self._settled.ring()
+        self._to_settle.ring()
 
-    def _others_succeed(self, entry: Entry) -> bool:
-        """Whether the sink has taken anything since this entry's last failure; then it is the entry."""
-        before = self._failed.get(entry.id)
-        self._failed[entry.id] = self.health.answers
-        return before is None or self.health.answers > before
+    def _judge(self, entry: Entry, outcome: Outcome) -> Verdict:
+        now = self._clock.now()
+        dice = random.random()  # noqa: S311
+        if outcome.result is Result.FAILED and (failures := self.health.failures(entry)):
+            # Not charged, but out of the way, lest the oldest entry be the only one ever tried.
+            wait = max(backoff(failures, self._policy, dice=dice), asked_wait_s(outcome, self._policy))
+            return Retry(now + wait, outcome.reason, outcome.detail, charged=False)
+        return judge(entry, outcome, self._policy, now=now, dice=dice)
 
     def _release(self, entry: Entry) -> None:
         self._in_flight[entry.step].discard(entry.id)
-        self._bells[entry.step].ring()
+        self.ring()
 
     async def _settle_forever(self) -> None:
-        while True:
-            await self._settled.wait(IDLE_S)
+        while not self._drained.is_set():
+            await self._to_settle.wait(IDLE_S)
             await self._settle()
             if self.health.disk_full:
-                await anyio.sleep(DISK_FULL_S)  # the lanes run dry meanwhile: what is in flight stays so
-                self._settled.ring()
+                # The lanes run dry meanwhile: what is in flight stays so.
+                with anyio.move_on_after(DISK_FULL_S):
+                    await self._drained.wait()
+                self._to_settle.ring()
 
     async def _settle(self) -> None:
         """
@@ -197,30 +209,30 @@ class Delivery:
 
         While it is written more results gather: groups grow with the load by themselves.
         """
-        group, self._verdicts = self._verdicts, []
-        if not group or not await self._written(group):
-            self._verdicts = group + self._verdicts
+        group = self._verdicts[:]
+        if not group:
+            self.health.disk_full = False
             return
-        for entry, verdict in group:
-            self._in_flight[entry.step].discard(entry.id)
-            if not isinstance(verdict, Retry):
-                self._failed.pop(entry.id, None)
-        self.ring()
-
-    async def _written(self, group: list[tuple[Entry, Verdict]]) -> bool:
-        """Whether the group is on the disk; on a full one it is kept, and written with the next."""
         try:
             await self._thread(self._store.settle, group, self._clock.now())
         except DiskFull as err:
-            if not self.health.disk_full:
-                log.warning("results_not_written", sink=self.sink.name, reason=str(err))
-            self.health.disk_full = True
-            return False
+            self._note_full(err)
+            return
         self.health.disk_full = False
-        return True
+        del self._verdicts[: len(group)]
+        for entry, verdict in group:
+            self._in_flight[entry.step].discard(entry.id)
+            if not isinstance(verdict, Retry):
+                self.health.forget(entry)
+        self.ring()
+
+    def _note_full(self, err: DiskFull) -> None:
+        if not self.health.disk_full:
+            log.warning("results_not_written", sink=self.sink.name, reason=str(err))
+        self.health.disk_full = True
+        self._to_settle.ring()
 
     def _note(self, entry: Entry, outcome: Outcome, took_s: float) -> None:
-        self.health.results[outcome.reason] = self.health.results.get(outcome.reason, 0) + 1
         log.debug(
             "attempted",
             sink=self.sink.name,
@@ -230,14 +242,7 @@ class Delivery:
             reason=outcome.reason,
             took_ms=round(took_s * 1000),
         )
-        if outcome.result is Result.SINK_DOWN:
-            self._pause(outcome)
-        elif outcome.result is Result.FAILED:
-            self.health.in_a_row += 1
-            if self.health.in_a_row >= SUSPECT_AFTER:
-                self._pause(outcome)
-        else:
-            self._answered()
+        self.health.note(entry, outcome, self._clock.now())
 
     def _report(self, entry: Entry, verdict: Dead | Park) -> None:
         """Name a run that the sink does not take; it is kept, and seen by the operator."""
@@ -251,33 +256,3 @@ class Delivery:
             reason=verdict.reason,
             detail=verdict.detail,
         )
-
-    def _pause(self, outcome: Outcome) -> None:
-        health = self.health
-        wait = backoff(health.pauses, self._policy, dice=random.random())  # noqa: S311
-        if outcome.retry_after_s is not None:
-            wait = max(wait, min(outcome.retry_after_s, self._policy.backoff_max_s))
-        if time.monotonic() < health.resume_at:
-            return  # several exchanges of one burst failed: one pause, not several
-        health.resume_at = time.monotonic() + wait
-        health.pauses += 1
-        if health.trouble != outcome.reason:
-            log.log(
-                40 if outcome.alarm else 30,
-                "sink_unavailable",
-                sink=self.sink.name,
-                reason=outcome.reason,
-                detail=outcome.detail,
-                next_try_s=round(wait, 1),
-            )
-        health.trouble, health.alarm = outcome.reason, outcome.alarm
-
-    def _answered(self) -> None:
-        health = self.health
-        health.last_answer_at = self._clock.now()
-        health.answers += 1
-        health.in_a_row = 0
-        if health.trouble:
-            log.info("sink_available_again", sink=self.sink.name)
-            health.trouble, health.alarm, health.pauses, health.resume_at = None, False, 0, 0.0
-            self.ring()

@@ -34,8 +34,9 @@ _DUE = """
     LEFT JOIN started a ON a.run_id = d.run_id LEFT JOIN stopped z ON z.run_id = d.run_id
     WHERE d.sink = ? AND d.step = ? AND d.due_at <= ? ORDER BY d.due_at, d.id LIMIT ?
 """
+_NEWEST = _DUE.replace("d.due_at, d.id", "d.due_at DESC, d.id DESC")
 _NEXT = """
-    SELECT due_at FROM delivery WHERE sink = ? AND step = ? AND due_at IS NOT NULL ORDER BY due_at LIMIT 1
+    SELECT id, due_at FROM delivery WHERE sink = ? AND step = ? AND due_at IS NOT NULL ORDER BY due_at LIMIT ?
 """
 _STATE = """
     SELECT step, state, due_at, waiting_since, start_attempts, stop_attempts,
@@ -79,12 +80,20 @@ class Position(NamedTuple):
 
 
 def due(
-    database: Database, sink: str, step: Step, now: float, *, limit: int, in_flight: Collection[int]
+    database: Database,
+    sink: str,
+    step: Step,
+    now: float,
+    *,
+    limit: int,
+    in_flight: Collection[int],
+    newest_first: bool,
 ) -> list[Entry]:
     """Give what may be told now, oldest due first; damaged records are set dead on the way."""
     found: list[Entry] = []
     damaged: list[tuple[int, Step, Dead]] = []
-    for row in database.rows(_DUE, (sink, step.value, now, limit + len(in_flight))):
+    sql = _NEWEST if newest_first else _DUE
+    for row in database.rows(sql, (sink, step.value, now, limit + len(in_flight))):
         if row[0] in in_flight:
             continue
         try:
@@ -96,10 +105,10 @@ def due(
     return found[:limit]
 
 
-def next_due_at(database: Database, sink: str, step: Step) -> float | None:
-    """Give when the next entry is due, None if nothing waits."""
-    rows = database.rows(_NEXT, (sink, step.value))
-    return rows[0][0] if rows else None
+def next_due_at(database: Database, sink: str, step: Step, in_flight: Collection[int]) -> float | None:
+    """Give when the next entry that is not in flight is due, None if nothing waits."""
+    rows = database.rows(_NEXT, (sink, step.value, 1 + len(in_flight)))
+    return next((due_at for id_, due_at in rows if id_ not in in_flight), None)
 
 
 def carry_out(con: sqlite3.Connection, id_: int, step: Step, verdict: Verdict, now: float) -> bool:

@@ -66,7 +66,14 @@ class SqliteStore:
         return self._db.take_in(lambda con: intake.record(con, plan, self._sinks, now))
 
     def due(
-        self, sink: str, step: Step, now: float, limit: int, in_flight: Iterable[int] = ()
+        self,
+        sink: str,
+        step: Step,
+        now: float,
+        limit: int,
+        in_flight: Iterable[int] = (),
+        *,
+        newest_first: bool = False,
     ) -> list[Entry]:
         """
         Give the steps of one kind that the sink may be told now, oldest due first, not ``in_flight``.
@@ -79,12 +86,14 @@ class SqliteStore:
             now: Epoch seconds.
             limit: At most so many.
             in_flight: Ids of entries under way.
+            newest_first: The other end of the queue, for what is fresh behind a long backlog.
         """
-        return outbox.due(self._db, sink, step, now, limit=limit, in_flight=frozenset(in_flight))
+        flying = frozenset(in_flight)
+        return outbox.due(self._db, sink, step, now, limit=limit, in_flight=flying, newest_first=newest_first)
 
-    def next_due_at(self, sink: str, step: Step) -> float | None:
-        """Give when the sink's next entry of that kind is due (epoch seconds), None if nothing waits."""
-        return outbox.next_due_at(self._db, sink, step)
+    def next_due_at(self, sink: str, step: Step, in_flight: Iterable[int] = ()) -> float | None:
+        """Give when the sink's next entry of that kind not ``in_flight`` is due, None if nothing waits."""
+        return outbox.next_due_at(self._db, sink, step, frozenset(in_flight))
 
     def settle(self, verdicts: Sequence[tuple[Entry, Verdict]], now: float) -> None:
         """

@@ -169,7 +169,8 @@ def test_what_a_delivery_asks_is_found_by_index(store: SqliteStore) -> None:
     """What is asked at each step of a delivery never reads over the whole table."""
     for sql, values in (
         (outbox._DUE, ("rest", "start", 0, 1)),
-        (outbox._NEXT, ("rest", "start")),
+        (outbox._NEWEST, ("rest", "start", 0, 1)),
+        (outbox._NEXT, ("rest", "start", 1)),
         (desk._COUNTS, ("rest",)),
     ):
         steps = [row[3] for row in store._db.rows(f"EXPLAIN QUERY PLAN {sql}", values)]
