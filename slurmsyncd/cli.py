@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_notify(commands)
     _add_backend(commands)
     _add_demo(commands)
+    _add_fixtures(commands)
     return parser
 
 
@@ -153,6 +154,14 @@ def _add_demo(commands: Commands) -> None:
     parser = commands.add_parser(
         "demo", help="watch it work: a simulated cluster, the real daemon and the embedded backend"
     )
+    command.add_arguments(parser)
+    parser.set_defaults(run=command.run)
+
+
+def _add_fixtures(commands: Commands) -> None:
+    from slurmsyncd.fixtures import command  # noqa: PLC0415 - the daemon shall not load it
+
+    parser = commands.add_parser("fixtures", help="record what this Slurm prints, as a test case")
     command.add_arguments(parser)
     parser.set_defaults(run=command.run)
 
