@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
 
+# Programs of Debian's that some tests need besides the real Slurm, which its own fixture installs.
+TOOLS := procps strace systemd
+
 # Without byte code each start of Python compiles everything again.
 unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -35,6 +38,7 @@ demo: $(RUN) ## Show it at work, without Slurm; DEMO_ARGS='--duration 30'
 	@$(BIN)/slurmsyncd demo $(DEMO_ARGS)
 
 test: $(DEV) ## Run all checks and tests; as root on Debian with a real Slurm; PYTEST_ARGS='-k store'
+	@$(BIN)/python tests/lab/packages.py $(TOOLS) || echo 'some tests will not run'
 	@$(BIN)/pytest --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
 
 lint: $(DEV) ## Run the checks alone: ruff, mypy, import-linter

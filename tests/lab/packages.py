@@ -45,7 +45,9 @@ def why_not() -> str | None:
 
 
 def missing(names: Sequence[str], root: Path = Path("/")) -> list[str]:
-    """Those of the packages that are not installed."""
+    """Those of the packages that are not installed; all where that cannot be told."""
+    if not shutil.which("dpkg-query"):
+        return list(names)
     query = ["dpkg-query", f"--admindir={root}/var/lib/dpkg", "-W", "-f", "${Package} ${db:Status-Status}\n"]
     done = subprocess.run([*query, *names], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
     there = {line.split()[0] for line in done.stdout.decode().splitlines() if line.endswith(" installed")}
@@ -128,5 +130,5 @@ def _nothing_starts(root: Path) -> Iterator[None]:
 if __name__ == "__main__":
     names = sys.argv[1:] or SLURM
     if missing(names) and (reason := why_not()):
-        sys.exit(f"cannot install {' '.join(names)} ({reason}): please do so, or try again as root")
+        sys.exit(f"cannot install {' '.join(missing(names))} ({reason}): please do so, or try again as root")
     install(names)
