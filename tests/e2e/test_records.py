@@ -1,0 +1,274 @@
+"""
+Every kind of job, with the hook and without: the backend's record is the one that sacct and scontrol give.
+
+Two daemons watch the same jobs, each with a backend of its own. One is told of jobs by PrologSlurmctld and
+EpilogSlurmctld and looks by itself once an hour; the other is told nothing and looks every two seconds.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.site import Backend, Daemon, Site
+from tests.e2e.witness import Run, Witness, comparable, expected, nodes, runs
+from tests.lab import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.lab import Lab
+
+HOSTILE_NAME = "two\nlines\tand|pipe \"dq\" 'sq' `id` $(id) %A ünï ☃\nJobId=1 JobState=FAILED"
+HOSTILE_COMMENT = 'a|b\n"c"\t\\ é OverSubscribe=NO'
+#: Kinds of jobs that end, and how they do.
+ENDS = {
+    "one node": "completed",
+    "two nodes with GPUs": "completed",
+    "a GPU of a shared node": "completed",
+    "another user's GPU of a shared node": "completed",
+    "array": "completed",
+    "failing": "failed",
+    "cancelled": "cancelled",
+    "very short": "completed",
+    "timed out": "timeout",
+    "het": "completed",
+    "exclusive": "completed",
+    "hostile": "completed",
+    "srun": "completed",
+}
+HOW = ("hook", "poll")
+
+
+@dataclass(slots=True)
+class Watched:
+    """
+    The jobs, and how they are watched.
+
+    Attributes:
+        ids: Kind of job → its ids as Slurm has them.
+        names: Job id → its name and comment as submitted.
+        node_states: What Slurm and the two backends said of the nodes while jobs ran.
+    """
+
+    lab: Lab
+    site: Site
+    witness: Witness
+    daemons: dict[str, Daemon]
+    backends: dict[str, Backend]
+    ids: dict[str, list[int]] = field(default_factory=dict)
+    names: dict[int, dict[str, str]] = field(default_factory=dict)
+    node_states: dict[str, Any] = field(default_factory=dict)
+
+    def submit(self, kind: str, *args: str, script: str = "exit 0", comment: str = "", **more: str) -> int:
+        """Submit a batch job of a kind; its name is the kind's, or `name`."""
+        name = more.pop("name", kind)
+        said = (f"--comment={comment}",) if comment else ()
+        job_id = self.lab.sbatch("-J", name, *said, *args, script=script, **more)
+        self.ids[kind] = [job_id]
+        self.names[job_id] = {"name": name, "comment": comment}
+        return job_id
+
+    def runs(self, kind: str) -> list[Run]:
+        """Give the runs of a kind of job that accounting has."""
+        return runs(self.lab, *self.ids[kind])
+
+    def expected(self, run: Run) -> dict[str, Any]:
+        """Give the record that follows from Slurm's text."""
+        return expected(
+            run, self.witness.shown(run), self.lab.cluster, **self.names.get(run.key[0], {"name": ""})
+        )
+
+
+@pytest.fixture(scope="module")
+def watched(running_lab: Lab) -> Iterator[Watched]:
+    """Run all kinds of jobs once, to their ends."""
+    with Site.open(running_lab) as site, Witness.watching(running_lab) as witness:
+        backends = {how: site.backend() for how in HOW}
+        daemons = {
+            "hook": site.daemon(
+                backends["hook"], daemon__poll_interval=3600, sinks__cc__nodestate_interval=1
+            ),
+            "poll": site.daemon(backends["poll"], sinks__cc__nodestate_interval=1),
+        }
+        watched = Watched(running_lab, site, witness, daemons, backends)
+        hook = site.hook(daemons["hook"])
+        try:
+            with running_lab.hooks(prolog=hook, epilog=hook):
+                _submit(watched)
+                _disturb(watched)
+                _wait_for_ends(watched)
+            yield watched
+        finally:
+            running_lab.clear_jobs()
+
+
+def _submit(watched: Watched) -> None:
+    lab = watched.lab
+    watched.submit("timed out", "--time=1", script="sleep 300")
+    watched.submit("requeued", "--requeue", script="sleep 300")
+    watched.submit("cancelled", script="sleep 300")
+    watched.submit("cancelled while it waited", "--hold")
+    watched.submit("cancelled before its time", "--begin=now+1hour")
+    # The first of the jobs with GPUs has to have them before others ask for the rest.
+    two = watched.submit("two nodes with GPUs", "-N2", "-n8", "-wn[2-3]", "--gres=gpu:2", script="sleep 12")
+    lab.wait(two, "RUNNING")
+    watched.submit("a GPU of a shared node", "-wn2", "-c4", "--gres=gpu:1", script="sleep 10")
+    other = ("-wn3", "-n3", "--gres=gpu:a100:1", "--qos=high")
+    watched.submit("another user's GPU of a shared node", *other, user="news", script="sleep 10")
+    watched.submit("one node", "-n5", "--time=90", script="sleep 8")
+    watched.submit("exclusive", "-wn4", "--exclusive", "-n1", script="sleep 9")
+    watched.submit("failing", script="sleep 2; exit 3")
+    watched.submit("very short")
+    watched.submit("hostile", name=HOSTILE_NAME, comment=HOSTILE_COMMENT, script="sleep 4")
+    array = watched.submit("array", "--array=3-5%2", "-n2", script="sleep 3")
+    watched.ids["array"] = [array]
+    het = watched.submit("het", "-n1", "-wn1", ":", "-n4", "-wn3", "--gres=gpu:1", script="sleep 5")
+    watched.names[het + 1] = {"name": "het"}
+    watched.ids["het"] = [het, het + 1]
+
+
+def _disturb(watched: Watched) -> None:
+    """Do what makes jobs end otherwise than by themselves, and note node states meanwhile."""
+    lab = watched.lab
+    for kind in ("timed out", "requeued", "cancelled", "exclusive"):
+        lab.wait(watched.ids[kind][0], "RUNNING")
+    watched.node_states = until(
+        lambda: _agreed(watched), "moment at which the backend has the node states of Slurm", timeout_s=30
+    )
+    # slurmctld ends what is over its time when it looks, every 30 s.
+    soon = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + 1))
+    lab.scontrol("update", f"JobId={watched.ids['timed out'][0]}", f"EndTime={soon}")
+    lab.requeue(watched.ids["requeued"][0])
+    lab.scancel(*(watched.ids[kind][0] for kind in watched.ids if kind.startswith("cancelled")))
+    said = lab.srun("-J", "srun", "-n2", "bash", "-c", "echo $SLURM_JOB_ID; sleep 3", user="news")
+    job_id = int(said.split()[0])
+    watched.ids["srun"], watched.names[job_id] = [job_id], {"name": "srun"}
+
+
+def _agreed(watched: Watched) -> dict[str, Any]:
+    """Give the node states if the backend has those that Slurm shows, before and after."""
+    before = nodes(watched.lab)
+    columns = ("state", "cpus", "memory_mib", "gpus", "jobs")
+    stored = watched.backends["poll"].nodes()
+    found = {host: tuple(node[column] for column in columns) for host, node in stored.items()}
+    return found if before == found == nodes(watched.lab) else {}
+
+
+def _wait_for_ends(watched: Watched) -> None:
+    lab, requeued = watched.lab, watched.ids["requeued"][0]
+    until(lambda: len(watched.runs("requeued")) == 2, "second run of the requeued job", timeout_s=60)
+    lab.scancel(requeued)
+    for job_id in {job_id for ids in watched.ids.values() for job_id in ids}:
+        lab.wait_accounted(job_id)
+    until(
+        lambda: all(run.over for kind in ENDS for run in watched.runs(kind)),
+        "end of all jobs in accounting",
+        timeout_s=30,
+    )
+    for run in watched.runs("array"):
+        watched.names[run.key[0]] = {"name": "array"}
+    # Until the backends have got what they will get of the slowest.
+    for backend in watched.backends.values():
+        until(lambda each=backend: not each.jobs("running"), "end of all jobs", timeout_s=60)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("kind", ENDS)
+def test_the_record_is_what_slurm_says(watched: Watched, kind: str, how: str) -> None:
+    """Each field is the one that follows from sacct and from what scontrol showed while the job ran; one row a run."""
+    found = watched.runs(kind)
+    rows = [row for run in found for row in watched.backends[how].jobs_of(run.key[0])]
+
+    assert found
+    assert {row["jobState"] for row in rows} == {ENDS[kind]}
+    for run, row in zip(found, rows, strict=True):
+        assert comparable(row) == watched.expected(run)
+        assert row["metaData"]["slurmInfo"].startswith(f"JobId={run.key[0]} JobName=")
+        assert row["metaData"].get("exitCode", run.row["ExitCode"]) == run.row["ExitCode"]
+
+
+def test_the_jobs_are_what_their_names_say(watched: Watched) -> None:
+    """Or the records would show less than they seem to."""
+    held = {kind: watched.witness.shown(run).held() for kind in ENDS for run in watched.runs(kind)}
+    assert len(held["two nodes with GPUs"]["n2"][0]) != len(held["two nodes with GPUs"]["n3"][0])
+    assert [len(devices) for _, devices in held["two nodes with GPUs"].values()] == [2, 2]
+    assert held["a GPU of a shared node"]["n2"][1] == [2]
+    assert len(held["another user's GPU of a shared node"]["n3"][1]) == 1
+    assert len(held["exclusive"]["n4"][0]) == 16
+    (array,) = watched.ids["array"]
+    last = [run.row for run in watched.runs("array") if run.key[0] == array]
+    assert [row["JobID"] for row in last] == [f"{array}_5"], "the last task has the array's id"
+    assert len(watched.runs("array")) == 3
+    assert [run.row["JobID"].partition("+")[2] for run in watched.runs("het")] == ["0", "1"]
+    (short,) = watched.runs("very short")
+    assert int(short.row["End"]) - int(short.row["Start"]) <= 1
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("kind", ["cancelled while it waited", "cancelled before its time"])
+def test_a_job_that_never_started_leaves_no_record(watched: Watched, kind: str, how: str) -> None:
+    """Accounting has its end; the backend has no row of it."""
+    (job_id,) = watched.ids[kind]
+    assert [row["End"].isdigit() for row in watched.lab.wait_accounted(job_id)] == [True]
+    assert watched.backends[how].jobs_of(job_id) == []
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_j1_j2_a_requeued_job_is_closed_and_its_second_run_is_a_dead_letter(
+    watched: Watched, how: str
+) -> None:
+    """The first run ends when it was requeued. The second, which the backend refuses within a day, is reported."""
+    first, second = watched.runs("requeued")
+    daemon = watched.daemons[how]
+
+    (row,) = watched.backends[how].jobs_of(first.key[0])
+
+    assert first.state == "REQUEUED"
+    assert comparable(row) == watched.expected(first)
+    told = daemon.wait_event("dead_letter", job=first.key[0])
+    assert (told["start_at"], told["step"]) == (second.key[1], "start")
+    assert told["reason"] == "repeat_of_earlier_run"
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_t1_the_backend_has_each_run_of_accounting_once_and_nothing_else(watched: Watched, how: str) -> None:
+    """All jobs of the test, whatever they were: no run is missing, none is doubled, none is made up."""
+    submitted = {job_id for ids in watched.ids.values() for job_id in ids}
+    ours = [run.key for run in runs(watched.lab, *submitted)]
+    refused = max(run.key for run in watched.runs("requeued"))
+    rows = [(row["jobId"], row["startTime"]) for row in watched.backends[how].jobs()]
+    every = {run.key for run in runs(watched.lab)}
+
+    assert len(rows) == len(set(rows))
+    assert set(rows) <= every
+    assert sorted(row for row in rows if row in ours) == sorted(set(ours) - {refused})
+
+
+def test_node_states_arrive(watched: Watched) -> None:
+    """The backend had, at one moment, just what Slurm showed of each node; one was full."""
+    assert watched.node_states.keys() == {"n1", "n2", "n3", "n4"}
+    assert watched.node_states["n4"] == ("allocated", 32, 32000, 4, 1)
+    assert watched.node_states["n1"][0] == "mixed"
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_p1_at_the_end_the_daemon_stops_cleanly_and_nothing_waits(watched: Watched, how: str) -> None:
+    """Exit status 0; in its store all is settled but the dead letter; who is rung has learnt all by hints."""
+    daemon = watched.daemons[how]
+    requeued = max(run.key for run in watched.runs("requeued"))
+    submitted = {job_id for ids in watched.ids.values() for job_id in ids}
+
+    assert daemon.stop() == 0
+    assert not daemon.pid_file.exists()
+    with daemon.open_store() as store:
+        assert {state: count for state, count in store.counts("cc").states.items() if count} == {"dead": 1}
+        (letter,) = store.letters()
+        stories = [story for job_id in submitted for story in store.runs_of(job_id)]
+    assert (letter.key.job_id, letter.key.start_at) == requeued
+    assert letter.reason == "repeat_of_earlier_run"
+    assert {story.started_by for story in stories} == {how}
+    assert {story.stopped_by for story in stories} == {how}

@@ -1,0 +1,248 @@
+"""
+What Slurm's own text says of runs, noted while they run, and the record that follows from it.
+
+Nothing here uses the product's code: hosts, cores and devices come from `scontrol --details show job`, the rest
+from `sacct`, and both are put together as an administrator with paper and pencil would.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tests.e2e.machine import THREADS, accelerator, hwthreads, sub_cluster
+from tests.lab import LabError
+from tests.lab.lab import EVER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from tests.lab import Lab
+
+FIELDS = "JobIDRaw,JobID,User,Account,Partition,Submit,Start,End,State,NNodes,NCPUS,TimelimitRaw,AllocTRES,QOS,ExitCode"
+EVERY_S = 0.25
+RUNNING = ("RUNNING", "CONFIGURING")
+OVER = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT")
+
+#: Where a record begins; a job name may only look so.
+RECORD = re.compile(r"(?m)^(?=JobId=\d+ (?:ArrayJobId|HetJobId|JobName)=)")
+
+#: Slurm's word → the backend's.
+STATES = {
+    "COMPLETED": "completed",
+    "FAILED": "failed",
+    "CANCELLED": "cancelled",
+    "TIMEOUT": "timeout",
+    "REQUEUED": "cancelled",
+    "RUNNING": "running",
+}
+SHARED = {"OK": "multi_user", "NO": "none"}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One row of accounting."""
+
+    row: Mapping[str, str]
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Job id and start."""
+        return int(self.row["JobIDRaw"]), int(self.row["Start"])
+
+    @property
+    def state(self) -> str:
+        """Slurm's word."""
+        return self.row["State"].split()[0]
+
+    @property
+    def over(self) -> bool:
+        """
+        Whether accounting has its end, and all else of it.
+
+        22.05 sends a job's start up to five seconds late; the row of one that has ended before lacks most
+        of what was submitted until then.
+        """
+        return self.row["End"].isdigit() and self.row["Partition"] != ""
+
+
+def runs(lab: Lab, *job_ids: int) -> list[Run]:
+    """Give the runs that accounting has of these jobs (all jobs without ids), but none that never started."""
+    which = ("-j", ",".join(map(str, job_ids))) if job_ids else ()
+    rows = (Run(row) for row in lab.sacct("-S", EVER, *which, fields=FIELDS))
+    return [run for run in rows if run.row["Start"].isdigit()]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What scontrol showed of a run."""
+
+    text: str
+    running: bool
+
+    def word(self, key: str) -> str:
+        """Give the word of a key; names and comments, which may hold anything, are passed over."""
+        lines = (line for line in self.text.splitlines() if re.match(r" {3,}(?!Comment=)", line))
+        found = (re.search(rf"\s{key}=(\S*)", line) for line in lines)
+        return next((match[1] for match in found if match), "")
+
+    def held(self) -> dict[str, tuple[list[int], list[int]]]:
+        """Give, by host, the cores and the devices that the run holds."""
+        found = {}
+        for nodes, cpus, gres in re.findall(r"Nodes=(\S+) CPU_IDs=(\S+) Mem=\d+ GRES=(\S*)", self.text):
+            cores = sorted({cpu // THREADS for cpu in _numbers(cpus)})
+            devices = [i for part in re.findall(r"gpu:\S*?\(IDX:([\d,-]+)\)", gres) for i in _numbers(part)]
+            found.update(dict.fromkeys(_hosts(nodes), (cores, devices)))
+        return found
+
+
+@dataclass(slots=True)
+class Witness:
+    """
+    Looks at Slurm several times a second and keeps what it says of each run while that runs.
+
+    GPU indexes are shown only then. What ended before it was seen is kept as it is shown afterwards.
+    """
+
+    lab: Lab
+    _seen: dict[tuple[int, int], Shown] = field(default_factory=dict)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    @classmethod
+    @contextmanager
+    def watching(cls, lab: Lab) -> Iterator[Witness]:
+        """Have one watch."""
+        witness = cls(lab)
+        thread = threading.Thread(target=witness._watch)
+        thread.start()
+        try:
+            yield witness
+        finally:
+            witness._stop.set()
+            thread.join()
+
+    def shown(self, run: Run) -> Shown:
+        """Give what was seen of a run."""
+        return self._seen[run.key]
+
+    def _watch(self) -> None:
+        while not self._stop.wait(EVERY_S):
+            try:
+                self._look(self.lab.run("scontrol", "--details", "show", "job", timeout_s=5))
+            except LabError:
+                continue  # slurmctld is away: some tests want it so
+
+    def _look(self, text: str) -> None:
+        for record in re.split(RECORD, text):
+            shown = Shown(record, running=_state(record) in RUNNING)
+            if not (shown.running or _state(record) in OVER) or not shown.held():
+                continue
+            key = int(record[len("JobId=") :].split()[0]), int(shown.word("StartTime"))
+            if shown.running or key not in self._seen or not self._seen[key].running:
+                self._seen[key] = shown
+
+
+def nodes(lab: Lab) -> dict[str, tuple[str, int, int, int, int]]:
+    """Give, by host, the state, CPUs, memory and GPUs in use, and the number of running jobs."""
+    busy = [host for text in lab.run("squeue", "-h", "-t", "R", "-o", "%N").split() for host in _hosts(text)]
+    found = {}
+    for text in lab.scontrol("--details", "--oneliner", "show", "node").splitlines():
+        pairs = dict(word.split("=", 1) for word in text.split() if "=" in word)
+        gpus = sum(int(count) for count in re.findall(r"gpu:a100:(\d+)", pairs["GresUsed"]))
+        numbers = (int(pairs["CPUAlloc"]), int(pairs["AllocMem"]), gpus, busy.count(pairs["NodeName"]))
+        found[pairs["NodeName"]] = (pairs["State"].lower(), *numbers)
+    return found
+
+
+def expected(run: Run, shown: Shown, cluster: str, **names: str) -> dict[str, Any]:
+    """
+    Give the record that the backend must have of a run.
+
+    Args:
+        run: Of accounting.
+        shown: What scontrol showed.
+        cluster: Its name.
+        names: What was submitted as `name` and `comment`.
+    """
+    row, held = run.row, shown.held()
+    elements = [_resource(host, cores, devices) for host, (cores, devices) in held.items()]
+    record = {
+        "jobId": run.key[0],
+        "cluster": cluster,
+        "subCluster": sub_cluster(next(iter(held))),
+        "user": row["User"],
+        "project": row["Account"],
+        "partition": row["Partition"],
+        "arrayJobId": int(row["JobID"].split("_")[0]) if "_" in row["JobID"] else 0,
+        "startTime": run.key[1],
+        "jobState": STATES[run.state],
+        "numNodes": int(row["NNodes"]),
+        "numHwthreads": int(row["NCPUS"]),
+        "numAcc": _tres(row["AllocTRES"]).get("gres/gpu", 0),
+        "shared": SHARED[shown.word("OverSubscribe")],
+        "smt": int(THREADS > 1),
+        "walltime": int(row["TimelimitRaw"]) * 60,
+        "resources": elements,
+        "metaData": _meta(run, shown, **names),
+    }
+    if run.over:
+        record["duration"] = int(row["End"]) - run.key[1]
+    return record
+
+
+def comparable(job: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Give the backend's row with what it leaves out when zero, and without what is its own or depends on the moment.
+
+    The summary is free text, and a start that was seen only after the end tells the exit code as well.
+    """
+    optional = ("partition", "arrayJobId", "walltime", "smt", "numAcc", "numHwthreads")
+    own = {"id", "tags", "monitoringStatus", "energy", "energyFootprint", "footprint", "statistics"}
+    found = {**dict.fromkeys(optional, 0), **job}
+    found = {key: value for key, value in found.items() if key not in own | {"concurrentJobs"}}
+    if job["jobState"] == "running":
+        del found["duration"]
+    free = {"slurmInfo", "exitCode"}
+    found["metaData"] = {key: value for key, value in job["metaData"].items() if key not in free}
+    return found
+
+
+def _meta(run: Run, shown: Shown, *, name: str, comment: str = "") -> dict[str, str]:
+    found = {"jobName": name, "comment": comment, "submitTime": run.row["Submit"], "qos": run.row["QOS"]}
+    found["restarts"] = shown.word("Restarts")
+    found["arrayTaskId"] = run.row["JobID"].partition("_")[2]
+    found["hetJobOffset"] = run.row["JobID"].partition("+")[2]
+    found["hetJobId"] = run.row["JobID"].partition("+")[0] if found["hetJobOffset"] else ""
+    return {key: value for key, value in found.items() if value}
+
+
+def _resource(host: str, cores: Iterable[int], devices: Iterable[int]) -> dict[str, Any]:
+    threads = sorted(thread for core in cores for thread in hwthreads(host, core))
+    element: dict[str, Any] = {"hostname": host, "hwthreads": threads}
+    if ids := [accelerator(host, index) for index in devices]:
+        element["accelerators"] = ids
+    return element
+
+
+def _state(record: str) -> str:
+    found = re.search(r"(?m)^   JobState=(\S+)", record)
+    return found[1] if found else ""
+
+
+def _tres(text: str) -> dict[str, int]:
+    pairs = (part.split("=") for part in text.split(",") if part)
+    return {name: int(value) for name, value in pairs if value.isdigit()}
+
+
+def _numbers(text: str) -> Iterator[int]:
+    for part in text.split(","):
+        low, _, high = part.partition("-")
+        yield from range(int(low), int(high or low) + 1)
+
+
+def _hosts(text: str) -> list[str]:
+    prefix, _, inside = text.partition("[")
+    return [f"{prefix}{number}" for number in _numbers(inside.rstrip("]"))] if inside else [prefix]
