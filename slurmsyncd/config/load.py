@@ -8,19 +8,13 @@ environment < ``--set section.key=value``.
 from __future__ import annotations
 
 import difflib
-import sys
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
-from slurmsyncd.config import rules
+from slurmsyncd.config import rules, toml
 from slurmsyncd.config.sections import Config
-from slurmsyncd.config.values import convert, from_text
+from slurmsyncd.config.values import convert, from_text, named, shown
 from slurmsyncd.errors import ConfigError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -53,9 +47,9 @@ def read_config(path: Path | None, environment: Mapping[str, str], settings: Ite
     for setting in settings:
         key, sign, text = setting.partition("=")
         if not sign:
-            problems.append(f"--set {setting}: section.key=value is wanted")
+            problems.append("--set: section.key=value is wanted")  # not shown: it may be a secret
         else:
-            _put(tree, key.strip().split("."), text.strip(), f"--set {key}", problems)
+            _put(tree, key.strip().split("."), text.strip(), f"--set {ascii(key.strip())[1:-1]}", problems)
     return load_config(tree, problems)
 
 
@@ -74,37 +68,42 @@ def load_config(tree: Mapping[str, Any], problems: Iterable[str] = ()) -> Config
     return config
 
 
-def _section(kind: type[T], table: Any, path: str, problems: list[str]) -> T:
+def _section(kind: type[T], table: Any, path: str, problems: list[str], name: str | None = None) -> T:
     """Build one section; what is wrong in it is reported and left at its default."""
+    values: dict[str, Any] = {} if name is None else {"name": name}
     if not isinstance(table, dict):
         problems.append(f"{path}: a table is wanted")
-        return kind()
+        return kind(**values)
     hints = get_type_hints(kind)
-    known = {spec.name for spec in fields(kind) if not (spec.name == "name" and path.count("."))}  # type: ignore[arg-type]
-    values: dict[str, Any] = {}
+    known = {spec.name for spec in fields(kind)} - values.keys()  # type: ignore[arg-type]
     for key, value in table.items():
-        where = f"{path}.{key}" if path else key
+        where = named(path, key)
         if key not in known:
             problems.append(f"{where}: unknown{_nearest(key, known)}")
             continue
         try:
             values[key] = _value(hints[key], value, where, problems)
         except ValueError as err:
-            problems.append(f"{where} = {value!r}: {err}")
-    if "name" in hints and path:
-        values["name"] = path.rsplit(".", 1)[-1]
+            problems.append(f"{shown(where, value)}: {err}")
     return kind(**values)
 
 
 def _value(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
     if is_dataclass(hint):
         return _section(hint, value, where, problems)  # type: ignore[arg-type]
-    if get_origin(hint) is dict and is_dataclass(get_args(hint)[1]):
+    if kind := _named_sections(hint):
         if not isinstance(value, dict):
             raise ValueError(f"tables [{where}.NAME] are wanted")
-        kind: Any = get_args(hint)[1]
-        return {name: _section(kind, table, f"{where}.{name}", problems) for name, table in value.items()}
+        return {
+            name: _section(kind, table, named(where, name), problems, name) for name, table in value.items()
+        }
     return convert(value, hint)
+
+
+def _named_sections(hint: Any) -> Any:
+    """Give the kind of sections in ``[sinks.NAME]`` and the like, None for anything else."""
+    args = get_args(hint)
+    return args[1] if get_origin(hint) is dict and is_dataclass(args[1]) else None
 
 
 def _nearest(key: str, known: Iterable[str]) -> str:
@@ -116,22 +115,35 @@ def _nearest(key: str, known: Iterable[str]) -> str:
 def _files(path: Path | None, problems: list[str]) -> list[Path]:
     if path is None:
         return []
-    if not path.is_file():
-        problems.append(f"{path}: no such file; write one, or name it with --config")
-        return []
-    return [path, *sorted((path.parent / "config.d").glob("*.toml"))]
+    more = path.parent / "config.d"
+    try:
+        return [path, *sorted(file for file in more.iterdir() if file.suffix == ".toml")]
+    except FileNotFoundError:
+        return [path]
+    except OSError as err:
+        problems.append(_unreadable(more, err))
+        return [path]
 
 
 def _parse(file: Path, problems: list[str]) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_bytes().decode())
+        if not file.exists():
+            problems.append(f"{file}: no such file; write one, or name it with --config")
+        elif not file.is_file():
+            problems.append(f"{file}: no file; a file is wanted")
+        else:
+            return toml.parse(file.read_bytes().decode())
     except OSError as err:
-        problems.append(f"{file}: {err.strerror}; the daemon's user must be able to read it")
+        problems.append(_unreadable(file, err))
     except UnicodeDecodeError:
-        problems.append(f"{file}: not UTF-8")
-    except tomllib.TOMLDecodeError as err:
+        problems.append(f"{file}: not UTF-8; a text file is wanted")
+    except ValueError as err:
         problems.append(f"{file}: no TOML: {err}")
     return {}
+
+
+def _unreadable(path: Path, err: OSError) -> str:
+    return f"{path}: {err.strerror}; the daemon's user must be able to read it"
 
 
 def _merge(tree: dict[str, Any], more: Mapping[str, Any]) -> None:
@@ -149,8 +161,15 @@ def _put(tree: dict[str, Any], keys: list[str], text: str, origin: str, problems
         problems.append(f"{origin}: no such setting; see the table of settings in README.md")
         return
     for key in keys[:-1]:
-        tree = tree.setdefault(key, {})
-    tree[keys[-1]] = from_text(text, hint)
+        tree = tree.setdefault(_spelled(tree, key), {})
+        if not isinstance(tree, dict):
+            return  # what stands there instead of a table is reported with the file
+    tree[_spelled(tree, keys[-1])] = from_text(text, hint)
+
+
+def _spelled(tree: Mapping[str, Any], key: str) -> str:
+    """Give the key as the files spell it: variables of the environment are in capitals."""
+    return next((each for each in tree if each.lower() == key), key)
 
 
 def _hint(keys: list[str]) -> Any:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from slurmsyncd.config.values import named, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,10 +16,12 @@ if TYPE_CHECKING:
 
 #: What Slurm and the sinks take as a name, and what is safe in a path, a log and a subject.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
-_LOCAL = {"localhost", "127.0.0.1", "::1"}
+_JWT = re.compile(r"eyJ[\w-]*\.[\w-]*\.?", re.ASCII)
+#: Bytes of a UNIX socket's path.
+_SOCKET_PATH = 107
 _POSITIVE = {
     "daemon": ("poll_interval", "max_span"),
-    "slurm": ("command_timeout", "output_limit", "slice", "batch"),
+    "slurm": ("command_timeout", "output_limit", "batch"),
 }
 _SINK_POSITIVE = ("timeout", "start_workers", "stop_workers", "backoff", "backoff_max", "park_interval")
 _CHOICES = {
@@ -29,6 +34,10 @@ def check(config: Config) -> Iterator[str]:
     """Give every mistake as ``path = value: what is wrong; what is allowed``."""
     for section, keys in _POSITIVE.items():
         yield from _positive(section, getattr(config, section), keys)
+    if config.slurm.slice < 1:
+        yield f"slurm.slice = {config.slurm.slice}: at least 1 is wanted"
+    if config.daemon.overlap >= config.daemon.max_span:
+        yield f"daemon.overlap = {config.daemon.overlap}: less than daemon.max_span is wanted"
     for key in ("query_delay", "overlap"):
         value = getattr(config.daemon, key)
         if value < 0:
@@ -52,23 +61,32 @@ def _positive(path: str, section: object, keys: tuple[str, ...]) -> Iterator[str
 
 
 def _hook(hook: HookConfig) -> Iterator[str]:
-    if hook.socket and not re.fullmatch(r"unix:/.{1,100}", hook.socket):
-        yield f"hook.socket = {hook.socket!r}: unix:/absolute/path is wanted, of at most 100 characters"
+    path = hook.socket.removeprefix("unix:")
+    fits = len(path.encode("utf-8", "replace")) <= _SOCKET_PATH
+    if hook.socket and not (re.fullmatch(r"unix:/[^\0]+", hook.socket) and fits):
+        allowed = f"unix:/absolute/path is wanted, of at most {_SOCKET_PATH} bytes"
+        yield f"{shown('hook.socket', hook.socket)}: {allowed}"
     for address in hook.listen:
-        if not re.fullmatch(r"tcp:(\[[0-9a-fA-F:]+\]|[^:\[\]]+):\d{1,5}", address):
-            yield f"hook.listen = {address!r}: tcp:host:port or tcp:[address]:port is wanted"
+        if not _is_tcp(address):
+            yield f"{shown('hook.listen', address)}: tcp:host:port or tcp:[address]:port is wanted"
     if hook.listen and not hook.secret_file:
         yield "hook.secret_file = '': a file with a shared secret is wanted where hook.listen is set"
+
+
+def _is_tcp(address: str) -> bool:
+    match = re.fullmatch(r"tcp:(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})", address, re.ASCII)
+    return match is not None and 0 < int(match[1]) < 65536
 
 
 def _cluster(cluster: ClusterConfig) -> Iterator[str]:
     for value in dict.fromkeys((cluster.name, cluster.backend_name or cluster.name)):
         if not NAME.fullmatch(value):
-            yield f"clusters.{cluster.name}: {value!r} is no cluster name; letters, digits, _ . - are"
+            where = named("clusters", cluster.name)
+            yield f"{where}: {value!a} is no cluster name; letters, digits, _ . - are"
 
 
 def _sink(sink: SinkConfig) -> Iterator[str]:
-    path = f"sinks.{sink.name}"
+    path = named("sinks", sink.name)
     if not NAME.fullmatch(sink.name):
         yield f"{path}: no name for a sink; letters, digits, _ . - are"
     if sink.type != "rest":
@@ -77,27 +95,37 @@ def _sink(sink: SinkConfig) -> Iterator[str]:
     for key in ("stop_hold", "nodestate_interval", "script_limit"):
         if getattr(sink, key) < 0:
             yield f"{path}.{key} = {getattr(sink, key)}: must not be negative"
+    if sink.backoff_max < sink.backoff:
+        yield f"{path}.backoff_max = {sink.backoff_max}: at least {path}.backoff is wanted"
     if not sink.token_file:
         yield f"{path}.token_file = '': a file with the backend's API token is wanted"
-    yield from _url(sink, path)
+    elif _JWT.match(sink.token_file):
+        yield f"{path}.token_file: this is a token; put it into a file, mode 600, and name the file"
+    if problem := _wrong_url(sink.url, insecure_http=sink.insecure_http):
+        yield f"{path}.url{problem}"
 
 
-def _url(sink: SinkConfig, path: str) -> Iterator[str]:
+def _wrong_url(url: str, *, insecure_http: bool) -> str | None:
+    """Say what is wrong with a URL, without showing what may be a password or a token."""
+    if any(char in url for char in "@?#"):
+        return ": user, password and query do not belong in a URL; use token_file"
+    wrong = f" = {url[:100]!a}: "
+    if not url.isascii() or not url.isprintable() or " " in url:
+        return f"{wrong}only visible ASCII is allowed"
     try:
-        parts = urlsplit(sink.url)
+        parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as err:
-        yield f"{path}.url = {sink.url!r}: {err}"
-        return
-    if "@" in parts.netloc:
-        # Not shown: it would carry the password into the log.
-        yield f"{path}.url: user and password do not belong in a URL; use token_file"
-    elif parts.scheme not in ("http", "https") or not host:
-        yield f"{path}.url = {sink.url!r}: http(s)://host[:port] is wanted"
-    elif parts.query or parts.fragment:
-        yield f"{path}.url = {sink.url!r}: only http(s)://host[:port][/path] is wanted"
-    elif parts.scheme == "http" and host not in _LOCAL and not sink.insecure_http:
-        yield (
-            f"{path}.url = {sink.url!r}: plain http sends the token in the clear; "
-            f"use https, or set {path}.insecure_http = true"
-        )
+        return f"{wrong}{err}; http(s)://host[:port] is wanted"
+    if parts.scheme not in ("http", "https") or not host:
+        return f"{wrong}http(s)://host[:port][/path] is wanted"
+    if parts.scheme == "http" and not _is_loopback(host) and not insecure_http:
+        return f"{wrong}plain http sends the token in the clear; use https, or set insecure_http = true"
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
 from typing import Any, get_args, get_origin
+
+from slurmsyncd.config import toml
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+#: Settings that may hold a secret by mistake: their values are not shown.
+_GUARDED = re.compile(r"token|secret|password|url", re.IGNORECASE)
+_SHOWN = 60
 
 
 def convert(value: Any, hint: Any) -> Any:
@@ -15,18 +24,17 @@ def convert(value: Any, hint: Any) -> Any:
     """
     origin, args = get_origin(hint), get_args(hint)
     if origin is dict:
-        return {str(key): convert(item, args[1]) for key, item in _expect(value, dict, "a table").items()}
+        return {key: convert(item, args[1]) for key, item in _expect(value, dict, "a table").items()}
     if origin is tuple:
-        items = _expect(value, list, "a list")
-        return tuple(convert(item, args[0]) for item in items)
+        return tuple(convert(item, args[0]) for item in _expect(value, list, "a list"))
     if hint is float:
-        return float(_number(value))
+        return _number(value)
     if hint is int:
         return _expect(value, int, "a whole number")
     if hint is bool:
         return _expect(value, bool, "true or false")
     if hint is Path:
-        return Path(_expect(value, str, "a path in quotes"))
+        return _path(value)
     return _expect(value, str, "text in quotes")
 
 
@@ -34,26 +42,47 @@ def from_text(text: str, hint: Any) -> Any:
     """
     Give what TOML would have given for a value from the environment or the command line.
 
-    Text that is wanted as text needs no quotes there.
+    Text that is wanted as text needs no quotes there, and a list of texts no brackets.
     """
     if hint in (str, Path):
         return text
-    if hint is bool:
-        return {"true": True, "false": False}.get(text, text)
+    if hint == tuple[str, ...] and not text.startswith("["):
+        return [item.strip() for item in text.split(",") if item.strip()]
     try:
-        return int(text)
+        return toml.parse(f"value = {text}")["value"]
     except ValueError:
-        pass
-    try:
-        return float(text)
-    except ValueError:
-        return [item.strip() for item in text.split(",")] if get_origin(hint) is tuple else text
+        return text
+
+
+def named(path: str, key: str) -> str:
+    """Give the path of a key, on one line whatever the key is."""
+    name = key if _BARE.fullmatch(key) else ascii(key)
+    return f"{path}.{name}" if path else name
+
+
+def shown(where: str, value: Any) -> str:
+    """Give ``path = value`` for a message: cut, on one line, and without what may be a secret."""
+    if _GUARDED.search(where.rpartition(".")[2]) and value not in ("", None):
+        return where
+    text = ascii(value)
+    return f"{where} = {text if len(text) <= _SHOWN else text[:_SHOWN] + '...'}"
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("a number is wanted")  # noqa: TRY004 - a wrong value of the operator's, not a wrong call
-    return value
+    if not isinstance(value, bool) and isinstance(value, int | float):
+        try:
+            if math.isfinite(number := float(value)):
+                return number
+        except OverflowError:
+            pass
+    raise ValueError("a number is wanted")
+
+
+def _path(value: Any) -> Path:
+    text = _expect(value, str, "an absolute path in quotes")
+    if not text.startswith("/") or "\0" in text:
+        raise ValueError("an absolute path is wanted")
+    return Path(text)
 
 
 def _expect(value: Any, kind: type[Any], wanted: str) -> Any:
