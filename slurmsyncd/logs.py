@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -16,30 +18,56 @@ _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _LIMIT = 500
 
 
-def configure_logs(level: str, form: str, stream: TextIO = sys.stderr) -> None:
+def configure_logs(level: str, form: str, stream: TextIO | None = None) -> None:
     """
-    Send structlog's events to ``stream``.
+    Send structlog's events, and the warnings of libraries, to ``stream``.
 
     Args:
         level: debug, info, warning or error.
         form: auto, console or json.
-        stream: Where to.
+        stream: Where to; None: standard error.
     """
-    readable = form == "console" or (form == "auto" and stream.isatty())
+    out = sys.stderr if stream is None else stream
+    readable = form == "console" or (form == "auto" and out.isatty())
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _tame,
-            _console(stream) if readable else structlog.processors.JSONRenderer(default=str),
+            _console(out) if readable else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=lambda *_: _Line(out),
         cache_logger_on_first_use=False,
     )
+    logging.basicConfig(handlers=[_Relay()], level=logging.WARNING, force=True)
     # At DEBUG these print request headers, and with them the token.
     for name in ("httpx", "httpcore", "nats", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class _Line:
+    """Writes one line. A reader that has gone (a terminal, a pipe) does not end the daemon."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def msg(self, line: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(line + "\n")
+            self._stream.flush()
+
+    debug = info = warning = error = critical = msg
+
+
+class _Relay(logging.Handler):
+    """Takes what libraries log, so that it is one line in our form, too."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(TypeError, ValueError):  # a message that does not fit its arguments
+            message = record.getMessage()
+            level = min(record.levelno // 10 * 10, logging.CRITICAL)  # structlog knows the usual ones only
+            structlog.get_logger().log(level, "library", logger=record.name, message=message)
 
 
 def _console(stream: TextIO) -> structlog.dev.ConsoleRenderer:
@@ -49,11 +77,25 @@ def _console(stream: TextIO) -> structlog.dev.ConsoleRenderer:
 
 
 def _tame(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Cut long values and escape what would start a new line or speak to the terminal."""
-    for key, value in event.items():
-        if isinstance(value, str):
-            event[key] = printable(value)
-    return event
+    """Give every value as a number, a truth value or a short text that neither breaks the line nor speaks."""
+    return {printable(key): _plain(value) for key, value in event.items()}
+
+
+def _plain(value: object) -> object:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int) and abs(value) < 2**64:
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    return printable(value if isinstance(value, str) else _text(value))
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except ValueError:  # an integer of thousands of digits
+        return f"<{type(value).__name__}>"
 
 
 def printable(text: str, limit: int = _LIMIT) -> str:
