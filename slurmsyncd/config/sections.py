@@ -62,6 +62,8 @@ class ClusterConfig:
     backend_name: str = ""
     #: SLURM_CONF for its commands; empty: Slurm's own default.
     slurm_conf: str = ""
+    #: Ask for it by name (``-M``), through the slurmdbd of another cluster's slurm.conf.
+    remote: bool = False
     #: Globs of hosts; jobs that ran only there are not sent.
     ignore_hosts: tuple[str, ...] = ()
     #: Send host names without their domain.

@@ -34,7 +34,7 @@ _WANTED: Final = (
     *_NEEDED,
     *("Submit", "TimelimitRaw", "NNodes", "NCPUS", "AllocTRES", "ExitCode", "Restarts", "SLUID", "Exclusive"),
     *("User", "Account", "Partition", "QOS", "Reservation", "WCKey", "Constraints", "Licenses"),
-    *("JobName", "WorkDir", "Comment", "SubmitLine"),
+    *("JobName", "WorkDir", "Comment", "SubmitLine", "Cluster"),
 )
 
 _NO_NODES: Final = frozenset({"", "None assigned", "None", "(null)", "N/A", "Unknown"})

@@ -23,6 +23,7 @@ from slurmsyncd.sources.decoding import (
     decode_runs,
     newest,
 )
+from slurmsyncd.sources.identity import Identity
 from slurmsyncd.sources.runner import CommandFailed
 from slurmsyncd.sources.slurm_commands import SlurmCommands, is_forgotten
 
@@ -60,12 +61,16 @@ class CommandSource:
         config: SlurmConfig,
         *,
         slurm_conf: str = "",
+        remote: bool = False,
         directory: Path | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._cluster = cluster
         self._config = config
-        self._commands = SlurmCommands(config, slurm_conf=slurm_conf, directory=directory)
+        self._commands = SlurmCommands(
+            config, slurm_conf=slurm_conf, cluster=cluster if remote else "", directory=directory
+        )
+        self._identity = Identity(cluster, self._commands, remote=remote)
         self._now = now
         self._slice_s = config.slice
         self._held: Mapping[str, int] | None = None  # host list → active jobs, as last listed
@@ -153,7 +158,8 @@ class CommandSource:
             offers = await self._commands.offers()
             # 22.05 has no `scontrol --json`; sinfo groups nodes since.
             old = (0, 0) < offers.version < (23, 2)
-            command = ("sinfo",) if old else ("scontrol", "show", "nodes")
+            # -h: no heading with the cluster's name before the JSON, which squeue and sinfo have under -M.
+            command = ("sinfo", "-h") if old else ("scontrol", "show", "nodes")
             records = await self._commands.records("nodes", *command)
         except DecodeError as err:
             raise SourceUnavailable(str(err)) from err
@@ -162,6 +168,7 @@ class CommandSource:
     async def _list(self, now: int) -> Listing:
         token = secrets.token_hex(8)
         output = await self._commands.run("squeue", "-h", "-a", "-t", "all", "-o", listing_format(token))
+        await self._identity.confirm()
         listing = await decode_listing(output.data, token, now, self._commands.notices)
         self._held = listing.held
         return listing
@@ -185,10 +192,14 @@ class CommandSource:
         form = ("-a", "-X", "-D", "-p", "-n", "--noconvert", f"--delimiter={token}", "-o", ",".join(fields))
         output = await self._commands.run("sacct", *form, *which)
         try:
-            return await decode_runs(output.data, token, fields, self._cluster, self._commands.notices)
+            found = await decode_runs(output.data, token, fields, self._cluster, self._commands.notices)
         except DecodeError:
             self._commands.doubt("sacct")
             raise
+        self._identity.met(found.rows, found.strangers)
+        if not found.rows:  # of a cluster that it does not know sacct says that nothing ever ran
+            await self._identity.confirm()
+        return found
 
     async def _details(self, ids: frozenset[int]) -> Runs:
         found = Runs()
@@ -200,19 +211,20 @@ class CommandSource:
             which = ("-j", _joined(batch)) if filters else ()
             shown = await self._shown(frozenset(batch), *which)
             found.set_aside += shown.set_aside
+            await self._identity.confirm()
             found.jobs += await self._with_scripts(shown.details)
         return found
 
     async def _shown(self, ids: frozenset[int], *which: str) -> Details:
         try:
-            records = await self._commands.records("jobs", "squeue", "-a", "-t", "all", *which)
+            records = await self._commands.records("jobs", "squeue", "-h", "-a", "-t", "all", *which)
         except CommandFailed as err:
             if not is_forgotten(err):
                 raise
             if len(ids) == 1:
                 return Details()
             # Of several, no release we know fails for one; should it, the others still have to be asked for.
-            records = await self._commands.records("jobs", "squeue", "-a", "-t", "all")
+            records = await self._commands.records("jobs", "squeue", "-h", "-a", "-t", "all")
         return await decode_details(records, ids, self._cluster, int(self._now()), self._commands.notices)
 
     async def _with_scripts(self, details: Sequence[Detail]) -> list[Job]:

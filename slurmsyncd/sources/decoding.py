@@ -47,9 +47,17 @@ class Listing:
 
 @dataclass(slots=True)
 class Runs:
-    """Runs, and how many records were none or not understood."""
+    """
+    Runs, and how many records were none or not understood.
+
+    Attributes:
+        rows: Records of this cluster, whatever they are.
+        strangers: Names of the other clusters that there are records of.
+    """
 
     jobs: list[Job] = field(default_factory=list)
+    rows: int = 0
+    strangers: set[str] = field(default_factory=set)
     never_started: int = 0
     set_aside: int = 0
 
@@ -97,8 +105,13 @@ async def decode_runs(text: Text, token: str, fields: Sequence[str], cluster: st
     flaws: list[str] = []
     rows = Rows(text, token.encode(), len(fields))
     async for row in _breathe(rows):
+        columns = dict(zip(fields, row, strict=True))
+        if (owner := columns.get("Cluster", cluster)) != cluster:
+            found.strangers.add(owner)
+            continue
+        found.rows += 1
         try:
-            run = read_run(dict(zip(fields, row, strict=True)), cluster, flaws)
+            run = read_run(columns, cluster, flaws)
         except DecodeError as err:
             found.set_aside += 1
             notices.once("record_set_aside", str(err))

@@ -38,7 +38,16 @@ async def discover(config: SlurmConfig, *, slurm_conf: str = "", directory: Path
     Raises:
         SourceUnavailable: It does not answer, or scontrol is missing.
     """
-    commands = SlurmCommands(config, slurm_conf=slurm_conf, directory=directory)
+    return await describe(SlurmCommands(config, slurm_conf=slurm_conf, directory=directory))
+
+
+async def describe(commands: SlurmCommands) -> HostSlurm:
+    """
+    Ask the slurmctld of these commands for its name.
+
+    Raises:
+        SourceUnavailable: It does not answer, or scontrol is missing.
+    """
     output = await commands.run("scontrol", "show", "config")
     found = dict(_SETTING.findall(output.text))
     if "ClusterName" not in found:

@@ -65,16 +65,22 @@ class SlurmCommands:
     What they offer is asked once, and anew after a failure, since Slurm may have been upgraded (S17). sacct
     and the rest are kept apart, so that trouble with one costs no answer of the other.
 
+    Args:
+        cluster: Of several in one slurmdbd the one to ask for (``-M``); empty: slurm.conf's own.
+
     Attributes:
         tally: What was asked and what it cost.
         notices: What was said once.
     """
 
-    def __init__(self, config: SlurmConfig, *, slurm_conf: str = "", directory: Path | None = None) -> None:
+    def __init__(
+        self, config: SlurmConfig, *, slurm_conf: str = "", cluster: str = "", directory: Path | None = None
+    ) -> None:
         self.tally = Tally()
         self.notices = Notices()
         self._config = config
         self._env = minimal_environment(slurm_conf)
+        self._cluster = cluster
         self._directory = directory
         self._offers: Offers | None = None
         self._fields: tuple[str, ...] | None = None
@@ -84,9 +90,9 @@ class SlurmCommands:
         Run a command of Slurm.
 
         Args:
-            name: squeue, sacct, scontrol or sinfo.
+            name: squeue, sacct, scontrol, sinfo or sacctmgr.
             arguments: As they are.
-            probe: What it says on standard error is no news.
+            probe: About the command itself, not a cluster; what it says on standard error is no news.
 
         Raises:
             SourceUnavailable: It did not answer.
@@ -95,7 +101,7 @@ class SlurmCommands:
         try:
             with self.tally.count(name):
                 output = await run(
-                    [path, *arguments],
+                    [path, *(() if probe else self._where(name)), *arguments],
                     timeout_s=self._config.command_timeout,
                     output_limit=self._config.output_limit * 1024 * 1024,
                     env=self._env,
@@ -108,6 +114,15 @@ class SlurmCommands:
         if not probe:
             self.notices.once("slurm_warns", output.stderr, command=name)
         return output
+
+    def _where(self, name: str) -> tuple[str, ...]:
+        """Give the options for one cluster: of several, 22.05 prints the JSON of the first alone."""
+        if name == "sacctmgr":  # speaks of all of them
+            return ()
+        if self._cluster:
+            return ("-M", self._cluster)
+        # Else a member of a federation may list the others' jobs, too (FederationParameters=fed_display).
+        return ("--local",) if name == "squeue" else ()
 
     def doubt(self, name: str) -> None:
         """Ask anew what a command offers, before it is used next."""

@@ -1,0 +1,92 @@
+"""Whether the Slurm that answers is the cluster that the configuration names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+
+from slurmsyncd.errors import SourceUnavailable
+from slurmsyncd.slurm.scalars import printable
+from slurmsyncd.sources.discover import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from slurmsyncd.sources.slurm_commands import SlurmCommands
+
+_SHOWN = 20
+"""Names of clusters in a message at most."""
+
+
+class Identity:
+    """
+    Knows, once Slurm has said so, that its answers are those of the cluster that is wanted.
+
+    Under a wrong name runs would be told of another cluster, and sacct would give nothing with exit code 0
+    for one that slurmdbd does not know, as if nothing had ended. So no listing is believed, and no empty
+    answer of sacct, before the name is known to be right. Each row of sacct carries it; where there is none,
+    Slurm is asked: one command, until it has answered.
+
+    Args:
+        cluster: The section's name.
+        remote: Asked for with ``-M``.
+    """
+
+    def __init__(self, cluster: str, commands: SlurmCommands, *, remote: bool) -> None:
+        self._cluster = cluster
+        self._commands = commands
+        self._remote = remote
+        self._known = False
+        self._asking = anyio.Lock()  # both halves of a look want to know at once
+
+    def met(self, own: int, strangers: Iterable[str]) -> None:
+        """
+        Learn from rows of sacct, which carry their cluster's name.
+
+        Args:
+            own: Rows of our cluster.
+            strangers: Names of others.
+
+        Raises:
+            SourceUnavailable: All rows are another cluster's.
+        """
+        if own:
+            self._known = True
+        elif found := sorted(strangers):
+            raise SourceUnavailable(self._wrong_conf(found[0]))
+
+    async def confirm(self) -> None:
+        """
+        See that the name is right.
+
+        Raises:
+            SourceUnavailable: It is not, or Slurm does not say.
+        """
+        async with self._asking:
+            if not self._known:
+                await (self._look_up() if self._remote else self._ask_controller())
+                self._known = True
+
+    async def _ask_controller(self) -> None:
+        found = (await describe(self._commands)).cluster
+        if found != self._cluster:
+            raise SourceUnavailable(self._wrong_conf(found))
+
+    async def _look_up(self) -> None:
+        output = await self._commands.run("sacctmgr", "-n", "-P", "list", "clusters", "format=cluster")
+        names = output.text.split()
+        if self._cluster not in names:
+            known = ", ".join(printable(name) for name in names[:_SHOWN]) or "none"
+            raise SourceUnavailable(
+                f"clusters.{self._cluster}: slurmdbd knows no cluster of this name, it knows: {known}; "
+                "name the section as Slurm names the cluster, or correct its slurm_conf"
+            )
+
+    def _wrong_conf(self, found: str) -> str:
+        found = printable(found)
+        return (
+            f"clusters.{self._cluster}: its slurm.conf is that of cluster {found}; "
+            f"name the section clusters.{found} (what the backend calls it is backend_name), "
+            "or set its slurm_conf, or ask for it by name with remote = true"
+        )
