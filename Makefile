@@ -7,7 +7,7 @@ DEMO_ARGS ?=
 PYTEST_ARGS ?=
 
 # Programs of Debian's that some tests need besides the real Slurm, which its own fixture installs.
-TOOLS := procps strace systemd
+TOOLS := procps strace systemd chromium
 
 # Without byte code each start of Python compiles everything again.
 unexport PYTHONDONTWRITEBYTECODE
