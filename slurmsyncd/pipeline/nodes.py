@@ -31,13 +31,17 @@ async def report_nodes(sources: Sequence[Source], sink: Sink, every_s: float) ->
 
 
 async def _report_once(sources: Sequence[Source], sink: Sink) -> str | None:
-    """Give what went wrong, None if all went well."""
-    for source in sources:
-        try:
-            nodes = await source.node_states()
-        except SourceUnavailable as err:
-            return str(err)
-        outcome = await sink.report_nodes(source.cluster, nodes)
-        if outcome.result is not Result.ACCEPTED:
-            return f"{outcome.reason} {outcome.detail}".strip()
-    return None
+    """Give what went wrong, None if all went well; trouble with one cluster delays no other."""
+    trouble = [await _report(source, sink) for source in sources]
+    return "; ".join(each for each in trouble if each) or None
+
+
+async def _report(source: Source, sink: Sink) -> str | None:
+    try:
+        nodes = await source.node_states()
+    except SourceUnavailable as err:
+        return f"{source.cluster}: {err}"
+    outcome = await sink.report_nodes(source.cluster, nodes)
+    if outcome.result is Result.ACCEPTED:
+        return None
+    return f"{source.cluster}: {outcome.reason} {outcome.detail}".strip()

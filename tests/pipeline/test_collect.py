@@ -1,0 +1,480 @@
+"""The collector, from a modelled Slurm into the real store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from structlog.testing import capture_logs
+
+from slurmsyncd.errors import DiskFull, SourceUnavailable, StoreError
+from slurmsyncd.model import Hint, JobState, Phase, Plan
+from slurmsyncd.pipeline.collect import Collector, CollectPolicy
+from tests.fakes import CLUSTER, FakeClock, FakeSlurm, FakeSource
+from tests.pipeline.conftest import CountingThread, until
+
+if TYPE_CHECKING:
+    from slurmsyncd.model import RunKey
+    from slurmsyncd.store import SqliteStore
+
+pytestmark = pytest.mark.anyio
+
+DAY = 86400
+SPAN = 7 * DAY
+OVERLAP = 300
+
+
+class Stage:
+    """A modelled Slurm, a collector on it, and what it has written down."""
+
+    def __init__(self, store: SqliteStore, thread: CountingThread, poll_s: float = 3600.0) -> None:
+        self.slurm = FakeSlurm()
+        self.store = store
+        self.thread = thread
+        self.clock = FakeClock(self.slurm.now)
+        self.plans: list[Plan] = []
+        self.policy = CollectPolicy(poll_s=poll_s, overlap_s=OVERLAP, max_span_s=SPAN)
+        self.collector = self.restart()
+
+    def restart(self) -> Collector:
+        """Lose all that is not in the store."""
+        source = FakeSource(self.slurm)
+        self.collector = Collector(
+            source, self.store, self.thread, self.policy, self.clock, recorded=self._recorded
+        )
+        return self.collector
+
+    async def _recorded(self, plan: Plan) -> None:
+        self.plans.append(plan)
+
+    def later(self, seconds: int) -> None:
+        self.slurm.now += seconds
+        self.clock.at += seconds
+
+    async def look(self) -> None:
+        await self.collector.look()
+        while self.collector.behind:
+            await self.collector.catch_up()
+
+    def runs(self) -> dict[RunKey, Phase]:
+        return self.store.known(CLUSTER, range(10_000))
+
+    def phases(self) -> list[str]:
+        return [phase.value for _, phase in sorted(self.runs().items())]
+
+
+@pytest.fixture
+def stage(store: SqliteStore, thread: CountingThread) -> Stage:
+    return Stage(store, thread)
+
+
+class Rings:
+    """Hints on demand; otherwise it waits as long as it is told."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+        self.send, self._receive = anyio.create_memory_object_stream[frozenset[Hint]](100)
+
+    async def wait(self, timeout_s: float) -> frozenset[Hint]:
+        self.waits.append(timeout_s)
+        try:
+            return self._receive.receive_nowait()
+        except anyio.WouldBlock:
+            pass
+        with anyio.move_on_after(timeout_s):
+            return await self._receive.receive()
+        return frozenset()
+
+    def close(self) -> None:
+        self.send.close()
+        self._receive.close()
+
+
+async def test_a_life_of_a_run(stage: Stage) -> None:
+    """Started when it is seen, stopped when accounting says so, and nothing is told twice."""
+    await stage.look()
+    run = stage.slurm.start(1)
+    stage.later(60)
+    await stage.look()
+    assert stage.phases() == ["started"]
+    stage.later(60)
+    stage.slurm.end(run)
+    await stage.look()
+    stage.later(60)
+    await stage.look()
+    assert stage.phases() == ["stopped"]
+    assert (stage.collector.tally.starts, stage.collector.tally.stops) == (1, 1)
+
+
+async def test_an_idle_cycle_asks_nothing_by_id(stage: Stage) -> None:
+    """Ten thousand running jobs cost one listing and one window of accounting."""
+    for n in range(1, 10_001):
+        stage.slurm.start(n)
+    await stage.look()
+    stage.slurm.asked.clear()
+    stage.later(60)
+    await stage.look()
+    assert stage.slurm.asked == []
+
+
+async def test_j4_z6_a_moved_run_is_one_run_through_overlapping_windows(stage: Stage) -> None:
+    """Nodes boot, the start moves by minutes: one start, one stop, and asked for once."""
+    run = stage.slurm.start(1)
+    await stage.look()
+    stage.later(400)
+    stage.slurm.move(run)
+    await stage.look()
+    stage.slurm.asked.clear()
+    stage.later(60)
+    await stage.look()
+    assert stage.slurm.asked == []
+    stage.slurm.end(run)
+    for _ in range(8):
+        stage.later(60)
+        await stage.look()
+    stage.restart()
+    await stage.look()
+    assert stage.phases() == ["stopped"]
+    assert sum(len(plan.events) for plan in stage.plans) == 2
+
+
+async def test_j8_a_restart_between_any_two_looks_neither_loses_nor_doubles(stage: Stage) -> None:
+    """What is not in the store is found out again."""
+    runs = [stage.slurm.start(n) for n in range(1, 6)]
+    for run in runs:
+        await stage.look()
+        stage.restart()
+        stage.later(60)
+        stage.slurm.end(run)
+        stage.slurm.complete(run.job_id)
+    stage.restart()
+    await stage.look()
+    assert stage.phases() == ["stopped"] * 5
+    assert sum(len(plan.events) for plan in stage.plans) == 10
+
+
+async def test_s1_accounting_down_leaves_the_cursor_and_sees_what_starts(stage: Stage) -> None:
+    """The half that answers is used; one line when it begins, one when it is over."""
+    await stage.look()
+    cursor = stage.store.cursor(CLUSTER)
+    stage.slurm.accounting_up = False
+    stage.slurm.start(1)
+    with capture_logs() as lines:
+        for _ in range(3):
+            stage.later(60)
+            await stage.look()
+        stage.slurm.accounting_up = True
+        stage.later(60)
+        await stage.look()
+    assert [line["event"] for line in lines] == ["look_failed", "look_works_again"]
+    assert stage.phases() == ["started"]
+    assert cursor is not None
+    assert stage.store.cursor(CLUSTER) == cursor + 240
+
+
+async def test_s2_s3_a_dead_controller_stops_nothing(stage: Stage) -> None:
+    """No listing, an empty one, and no details: open runs stay open."""
+    for n in (1, 2, 3):
+        stage.slurm.start(n)
+    await stage.look()
+    answers: list[Any] = [None, lambda _: []]
+    for listing in answers:
+        stage.slurm.listing = listing
+        stage.slurm.details = None
+        stage.later(60)
+        await stage.look()
+    assert stage.phases() == ["started"] * 3
+
+
+async def test_s14_a_job_whose_record_is_unreadable_is_announced_all_the_same(stage: Stage) -> None:
+    """At the second look, from accounting; the others were told at the first."""
+    stage.slurm.poisoned = {1}
+    stage.slurm.start(1)
+    stage.slurm.start(2)
+    await stage.look()
+    assert [key.job_id for key in stage.runs()] == [2]
+    stage.later(60)
+    await stage.look()
+    assert sorted(key.job_id for key in stage.runs()) == [1, 2]
+    assert stage.collector.tally.incomplete == 1
+
+
+class TestTheWindow:
+    async def test_z5_the_first_look_reads_as_far_back_as_it_may(self, stage: Stage) -> None:
+        """Without a checkpoint: the look-back, in slices, and a listing with the first alone."""
+        stage.slurm.finished_long_ago(1, stage.slurm.now - SPAN + 10, stage.slurm.now - SPAN)
+        stage.slurm.finished_long_ago(2, stage.slurm.now - SPAN - 10, stage.slurm.now - SPAN - 1)
+        await stage.look()
+        assert [key.job_id for key in stage.runs()] == [1]
+        assert [listing for _, _, listing in stage.slurm.looks] == [True] + [False] * 6
+        assert [since for since, _, _ in stage.slurm.looks] == [
+            stage.slurm.now - SPAN + day * DAY for day in range(7)
+        ]
+
+    async def test_z5_a_checkpoint_years_back_is_bounded_and_said_once(self, stage: Stage) -> None:
+        """With the span that is left out."""
+        stage.store.set_cursor(CLUSTER, stage.slurm.now - 1000 * DAY)
+        stage.slurm.accounting_up = False
+        with capture_logs() as lines:
+            await stage.collector.look()
+            await stage.collector.look()
+        (line,) = [line for line in lines if line["event"] == "look_back_limited"]
+        assert line["skipped_to"] == stage.slurm.now - SPAN
+        assert stage.slurm.looks[0][0] == stage.slurm.now - SPAN
+
+    async def test_z6_windows_overlap(self, stage: Stage) -> None:
+        """A row that slurmdbd writes late is found behind the checkpoint."""
+        await stage.look()
+        stage.later(60)
+        await stage.look()
+        late = stage.slurm.start(1)
+        stage.slurm.memory.clear()
+        stage.slurm.linked = False
+        stage.slurm.end(late)
+        stage.slurm.memory.clear()
+        stage.later(200)
+        await stage.look()
+        assert stage.phases() == []
+        stage.slurm.catch_up()
+        stage.later(60)
+        await stage.look()
+        assert stage.phases() == ["stopped"]
+
+    async def test_z2_a_small_step_back_of_the_clock_is_nothing(self, stage: Stage) -> None:
+        """The checkpoint is a little ahead: the overlap covers it, and it does not move back."""
+        await stage.look()
+        cursor = stage.store.cursor(CLUSTER)
+        stage.later(-30)
+        with capture_logs() as lines:
+            await stage.look()
+        assert not lines
+        assert stage.store.cursor(CLUSTER) == cursor
+        assert stage.slurm.looks[-1][0] == stage.slurm.now - OVERLAP
+
+    @pytest.mark.parametrize("ahead", [3600, DAY, 10 * 365 * DAY])
+    async def test_z1_z4_a_checkpoint_in_the_future_is_not_believed(self, stage: Stage, ahead: int) -> None:
+        """Some clock was wrong: nobody knows what was read, so all that may be is read, and it goes on."""
+        stage.slurm.finished_long_ago(1, stage.slurm.now - DAY, stage.slurm.now - DAY + 9)
+        stage.store.set_cursor(CLUSTER, stage.slurm.now + ahead)
+        with capture_logs() as lines:
+            await stage.look()
+            stage.later(60)
+            await stage.look()
+        assert [line["event"] for line in lines].count("checkpoint_in_future") == 1
+        assert stage.phases() == ["stopped"]
+        assert stage.store.cursor(CLUSTER) == stage.slurm.now
+
+    async def test_s24_days_of_outage_are_caught_up_in_slices(self, stage: Stage) -> None:
+        """Each run once, whichever slice it is in, and the checkpoint follows slice by slice."""
+        await stage.look()
+        for n in range(1, 200):
+            stage.later(1800)
+            run = stage.slurm.start(n)
+            stage.later(300)
+            stage.slurm.end(run)
+            stage.slurm.complete(n)
+            stage.slurm.forget(n)
+        stage.slurm.slice_s = 3600
+        stage.plans.clear()
+        await stage.look()
+        assert stage.phases() == ["stopped"] * 199
+        cursors = [plan.cursor for plan in stage.plans]
+        assert cursors == sorted(cursors, key=lambda at: at or 0)
+        assert len(cursors) > 100
+
+    async def test_while_catching_up_open_runs_are_not_asked_for_one_by_one(self, stage: Stage) -> None:
+        """Their ends come with the slices."""
+        runs = [stage.slurm.start(n) for n in range(1, 51)]
+        await stage.look()
+        for run in runs:
+            stage.later(1000)
+            stage.slurm.end(run)
+            stage.slurm.complete(run.job_id)
+            stage.slurm.forget(run.job_id)
+        stage.slurm.asked.clear()
+        stage.slurm.slice_s = 3600
+        await stage.look()
+        assert stage.phases() == ["stopped"] * 50
+        assert all(not asked.accounting for asked in stage.slurm.asked)
+
+    async def test_a_source_that_comes_no_further_is_not_asked_again_at_once(self, stage: Stage) -> None:
+        """The next poll goes on."""
+        stage.slurm.slice_s = 0
+        await stage.collector.look()
+        assert not stage.collector.behind
+
+    async def test_what_the_controller_still_remembers_is_caught_in_the_last_slice(
+        self, stage: Stage
+    ) -> None:
+        """A run that ended a minute ago is told with its cores, though its slice has no listing."""
+        await stage.look()
+        stage.later(2 * DAY)
+        run = stage.slurm.start(1)
+        stage.later(30)
+        stage.slurm.end(run)
+        stage.slurm.complete(1)
+        stage.later(30)
+        stage.slurm.listing = None
+        await stage.look()
+        assert stage.collector.tally.incomplete == 0
+        assert stage.phases() == ["stopped"]
+
+
+class TestHints:
+    async def test_a_prolog_and_an_epilog_are_answered_without_a_look(self, stage: Stage) -> None:
+        """Only the questions that they raise are asked."""
+        await stage.look()
+        looks = len(stage.slurm.looks)
+        run = stage.slurm.start(1)
+        await stage.collector.answer([Hint(CLUSTER, 1, "prolog")])
+        assert stage.phases() == ["started"]
+        stage.later(5)
+        stage.slurm.end(run)
+        await stage.collector.answer([Hint(CLUSTER, 1, "epilog")])
+        assert stage.phases() == ["stopped"]
+        assert len(stage.slurm.looks) == looks
+
+    async def test_k3_ten_thousand_hints_are_one_question(self, stage: Stage) -> None:
+        """And one transaction."""
+        for n in range(1, 10_001):
+            stage.slurm.start(n)
+        await stage.collector.answer(stage.slurm.hints)
+        assert len(stage.slurm.asked) == len(stage.plans) == 1
+        assert len(stage.runs()) == 9_999 + 1
+
+    async def test_k4_hints_of_unknown_jobs_are_forgotten_after_their_rounds(self, stage: Stage) -> None:
+        """A flood of them leaves nothing behind."""
+        await stage.look()
+        await stage.collector.answer([Hint(CLUSTER, n, "epilog") for n in range(500, 600)])
+        assert stage.collector.tally.rechecks == 100
+        for _ in range(6):
+            stage.later(60)
+            await stage.look()
+        assert stage.collector.tally.rechecks == 0
+        assert stage.phases() == []
+
+    async def test_a_test_hint_asks_nothing(self, stage: Stage) -> None:
+        """It speaks of no job."""
+        await stage.collector.answer([Hint("", 0, "test")])
+        assert stage.slurm.asked == []
+
+    async def test_an_epilog_before_slurmdbd_knows_is_asked_again_soon(self, stage: Stage) -> None:
+        """Without waiting for the poll."""
+        run = stage.slurm.start(1)
+        await stage.look()
+        stage.later(5)
+        stage.slurm.linked = False
+        stage.slurm.end(run)
+        rings = Rings()
+        async with anyio.create_task_group() as group:
+            group.start_soon(stage.collector.run, rings)
+            await until(lambda: rings.waits)
+            await rings.send.send(frozenset({Hint(CLUSTER, 1, "epilog")}))
+            await until(lambda: len(rings.waits) == 2)
+            stage.slurm.linked = True
+            stage.slurm.catch_up()
+            await until(lambda: stage.collector.tally.stops == 1)
+            group.cancel_scope.cancel()
+        rings.close()
+        assert stage.collector.tally.looks == 2
+
+    async def test_hints_that_could_not_be_asked_for_are_not_lost(self, stage: Stage) -> None:
+        """Slurm does not answer for a moment: asked again with the next round."""
+        stage.slurm.start(1)
+        stage.slurm.details, stage.slurm.accounting_up = None, False
+        with pytest.raises(SourceUnavailable):
+            await stage.collector.answer([Hint(CLUSTER, 1, "prolog")])
+        assert stage.collector.tally.rechecks == 1
+        stage.slurm.details = tuple
+        stage.slurm.listing = lambda _: []
+        stage.slurm.accounting_up = True
+        await stage.look()
+        assert stage.phases() == ["started"]
+
+
+class TestTheLoop:
+    async def test_s1_a_source_that_fails_is_asked_again_at_the_next_poll(
+        self, store: SqliteStore, thread: CountingThread
+    ) -> None:
+        """Counted, said once, and over when it is over."""
+        stage = Stage(store, thread, poll_s=0.01)
+        stage.slurm.listing, stage.slurm.accounting_up = None, False
+        stage.slurm.start(1)
+        rings = Rings()
+        with capture_logs() as lines:
+            async with anyio.create_task_group() as group:
+                group.start_soon(stage.collector.run, rings)
+                await until(lambda: stage.collector.tally.failures >= 3)
+                stage.slurm.listing, stage.slurm.accounting_up = tuple, True
+                await until(lambda: stage.collector.tally.starts == 1)
+                group.cancel_scope.cancel()
+        rings.close()
+        assert [line["event"] for line in lines].count("look_failed") == 1
+
+    async def test_hints_are_answered_while_days_are_caught_up(self, stage: Stage) -> None:
+        """One slice, then whoever rings, then the next."""
+        stage.slurm.slice_s = 600
+        stage.slurm.start(1)
+        stage.slurm.listing = lambda _: []
+        rings = Rings()
+        for _ in range(3):
+            await rings.send.send(frozenset())
+        await rings.send.send(frozenset({Hint(CLUSTER, 1, "prolog")}))
+        async with anyio.create_task_group() as group:
+            group.start_soon(stage.collector.run, rings)
+            await until(lambda: stage.collector.tally.starts == 1)
+            await until(lambda: len(stage.plans) > 50)
+            group.cancel_scope.cancel()
+        rings.close()
+        assert [index for index, plan in enumerate(stage.plans) if plan.events] == [4]
+
+    async def test_no_busy_loop_between_polls(self, stage: Stage) -> None:
+        """One look, and then one wait until the next."""
+        rings = Rings()
+        async with anyio.create_task_group() as group:
+            group.start_soon(stage.collector.run, rings)
+            await until(lambda: stage.collector.tally.looks == 1 and not stage.collector.behind)
+            await anyio.wait_all_tasks_blocked()
+            calls = dict(stage.thread.calls)
+            for _ in range(50):
+                await anyio.lowlevel.checkpoint()
+            assert dict(stage.thread.calls) == calls
+            assert rings.waits[-1] > 3000
+            group.cancel_scope.cancel()
+        rings.close()
+
+    async def test_d1_a_full_disk_stops_intake_and_nothing_else(self, stage: Stage) -> None:
+        """Nothing is written down, the cursor stands, and the next look sees it all again."""
+        await stage.look()
+        cursor = stage.store.cursor(CLUSTER)
+        stage.slurm.start(1)
+        stage.later(60)
+        stage.thread.failures["record"] = [DiskFull("full")]
+        with pytest.raises(DiskFull):
+            await stage.collector.look()
+        assert (stage.phases(), stage.store.cursor(CLUSTER)) == ([], cursor)
+        await stage.look()
+        assert stage.phases() == ["started"]
+
+    async def test_d4_p7_a_store_that_cannot_be_used_ends_the_loop(self, stage: Stage) -> None:
+        """Exit, never guess."""
+        stage.thread.failures["record"] = [StoreError("broken")]
+        rings = Rings()
+        with pytest.raises(StoreError):
+            await stage.collector.run(rings)
+        rings.close()
+
+    async def test_j1_a_requeue_between_two_polls_is_two_runs(self, stage: Stage) -> None:
+        """Each with its own start and end, the first as REQUEUED."""
+        first = stage.slurm.start(1)
+        await stage.look()
+        stage.later(50)
+        stage.slurm.end(first, JobState.REQUEUED)
+        stage.later(121)
+        stage.slurm.start(1)
+        await stage.look()
+        assert stage.phases() == ["stopped", "started"]
+        ends = stage.store.ends(CLUSTER, [1])
+        assert list(ends.values()) == [first.end_at]
