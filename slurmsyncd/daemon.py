@@ -32,7 +32,7 @@ from slurmsyncd.triggers.wakeup import Wakeup
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
     from anyio.abc import TaskGroup
 
@@ -158,17 +158,22 @@ class _Loops:
 
     async def look_once(self) -> bool:
         """Take one full look at every cluster. Returns whether all of Slurm answered."""
-        complete = True
-        for collector in await self._collectors(patient=False):
+        collectors = await self._collectors(patient=False)
+        failed: list[str] = []
+
+        async def look(collector: Collector) -> None:
             try:
                 await collector.look()
                 while collector.behind:
                     await collector.catch_up()
             except SourceUnavailable as err:
-                log.error("look_failed", reason=str(err))  # noqa: TRY400 - one line, no traceback
-                complete = False
-            complete = complete and not collector.tally.unavailable
-        return complete
+                log.error("look_failed", cluster=collector.cluster, reason=str(err))  # noqa: TRY400 - one line
+                failed.append(collector.cluster)
+
+        async with anyio.create_task_group() as group:
+            for collector in collectors:
+                group.start_soon(look, collector)
+        return not failed and not any(collector.tally.unavailable for collector in collectors)
 
     async def drain_once(self) -> bool:
         """Send what is due. Returns whether every sink took its part."""
@@ -204,9 +209,16 @@ class _Loops:
         daemon = self._config.daemon
         clusters = self._config.clusters or await self._discover(patient=patient)
         self._sources = [
-            CommandSource(name, self._config.slurm, slurm_conf=each.slurm_conf, directory=daemon.state_dir)
+            CommandSource(
+                name,
+                self._config.slurm,
+                slurm_conf=each.slurm_conf,
+                remote=each.remote,
+                directory=daemon.state_dir,
+            )
             for name, each in clusters.items()
         ]
+        await self._note_orphans(clusters)
         checkpoint = Checkpoint(daemon.lastrun_file, self._store, self._thread, clusters)
         if not self._recovered:  # else the whole look-back has to be read again
             await checkpoint.begin()
@@ -239,6 +251,17 @@ class _Loops:
             else:
                 log.info("slurm_found", cluster=found.cluster, release=found.version)
                 return {found.cluster: ClusterConfig(name=found.cluster)}
+
+    async def _note_orphans(self, clusters: Collection[str]) -> None:
+        """Name the clusters whose runs are open and that nobody asks any more."""
+        for cluster, runs in (await self._thread(self._store.open_runs)).items():
+            if cluster not in clusters:
+                log.warning(
+                    "cluster_not_configured",
+                    cluster=cluster,
+                    open_runs=runs,
+                    remedy=f"put [clusters.{cluster}] back until they have ended",
+                )
 
     def _delivery(self, sink: Sink, config: SinkConfig) -> Delivery:
         policy = DeliveryPolicy(

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from slurmsyncd.config.values import named, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from slurmsyncd.config.sections import ClusterConfig, Config, HookConfig, SinkConfig
 
@@ -49,6 +49,7 @@ def check(config: Config) -> Iterator[str]:
     yield from _hook(config.hook)
     for cluster in config.clusters.values():
         yield from _cluster(cluster)
+    yield from _confusions(config.clusters.values())
     for sink in config.sinks.values():
         yield from _sink(sink)
 
@@ -83,6 +84,27 @@ def _cluster(cluster: ClusterConfig) -> Iterator[str]:
         if not NAME.fullmatch(value):
             where = named("clusters", cluster.name)
             yield f"{where}: {value!a} is no cluster name; letters, digits, _ . - are"
+
+
+def _confusions(clusters: Iterable[ClusterConfig]) -> Iterator[str]:
+    """Give what would have two sections speak of one cluster, on this side or at the backend."""
+    confs: dict[str, str] = {}
+    names: dict[str, str] = {}
+    for cluster in clusters:
+        where = named("clusters", cluster.name)
+        other = where if cluster.remote else confs.setdefault(cluster.slurm_conf, where)
+        if other != where:
+            yield (
+                f"{shown(f'{where}.slurm_conf', cluster.slurm_conf)}: {other} has the same, and a slurm.conf "
+                f"is one cluster's; name another file, or set {where}.remote = true"
+            )
+        name = cluster.backend_name or cluster.name
+        other = names.setdefault(name, where)
+        if other != where:
+            yield (
+                f"{shown(f'{where}.backend_name', name)}: {other} is called so, too, and equal job ids of "
+                "both would be one job there; choose another name"
+            )
 
 
 def _sink(sink: SinkConfig) -> Iterator[str]:

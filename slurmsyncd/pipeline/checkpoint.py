@@ -24,8 +24,8 @@ class Checkpoint:
     How far accounting has been read, over all clusters.
 
     Args:
-        path: The lastRun file; its modification time is the earliest cursor.
-        clusters: All that are read; the file is written once each of them has a cursor.
+        path: The lastRun file; its modification time is the earliest cursor of these clusters.
+        clusters: All that are read. One that has not been read yet has no cursor and holds nothing up.
     """
 
     def __init__(self, path: Path, store: Store, thread: StoreThread, clusters: Iterable[str]) -> None:
@@ -35,21 +35,32 @@ class Checkpoint:
         self._cursors: dict[str, int | None] = dict.fromkeys(clusters)
 
     async def begin(self) -> None:
-        """Take the earlier of file and store for each cluster, so that `touch -d` looks further back."""
+        """
+        Take the earlier of file and store for each cluster, so that `touch -d` looks further back.
+
+        A file that says what was written last moves nothing: of several clusters it is the slowest one's, and
+        an outage of that one must not have the others read again. A cluster added to others has no cursor
+        and is looked back at as far as at the first start.
+        """
         at = await self._thread(lastrun.read, self._path)
         for cluster in self._cursors:
-            stored = await self._thread(self._store.cursor, cluster)
-            if at is not None and (stored is None or at < stored):
+            self._cursors[cluster] = await self._thread(self._store.cursor, cluster)
+        earliest = self._earliest()
+        if at is None or at == earliest:
+            return
+        for cluster, stored in self._cursors.items():
+            if (at < stored) if stored is not None else earliest is None:
                 log.info("checkpoint_from_file", cluster=cluster, file=str(self._path), at=at, stored=stored)
                 await self._thread(self._store.set_cursor, cluster, at)
-                stored = at
-            self._cursors[cluster] = stored
+                self._cursors[cluster] = at
 
     async def advance(self, plan: Plan) -> None:
         """Follow a plan that has been written down."""
         if plan.cursor is None:
             return
         self._cursors[plan.cluster] = await self._thread(self._store.cursor, plan.cluster)
-        reached = [at for at in self._cursors.values() if at is not None]
-        if len(reached) == len(self._cursors):
-            await self._thread(lastrun.write, self._path, min(reached))
+        if (earliest := self._earliest()) is not None:
+            await self._thread(lastrun.write, self._path, earliest)
+
+    def _earliest(self) -> int | None:
+        return min((at for at in self._cursors.values() if at is not None), default=None)

@@ -19,29 +19,30 @@ log = structlog.get_logger(__name__)
 
 
 async def report_nodes(sources: Sequence[Source], sink: Sink, every_s: float) -> None:
-    """Tell a sink the states of all nodes at an interval. Runs until cancelled."""
+    """Tell a sink the states of all nodes at an interval, each cluster by itself. Runs until cancelled."""
+    async with anyio.create_task_group() as group:
+        for source in sources:
+            group.start_soon(_keep_reporting, source, sink, every_s, name=f"nodes-{source.cluster}")
+
+
+async def _keep_reporting(source: Source, sink: Sink, every_s: float) -> None:
     trouble: str | None = None
     while True:
-        before, trouble = trouble, await _report_once(sources, sink)
+        before, trouble = trouble, await _report(source, sink)
         if trouble and not before:
-            log.warning("node_states_not_sent", sink=sink.name, reason=trouble)
+            log.warning("node_states_not_sent", sink=sink.name, cluster=source.cluster, reason=trouble)
         elif before and not trouble:
-            log.info("node_states_sent_again", sink=sink.name)
+            log.info("node_states_sent_again", sink=sink.name, cluster=source.cluster)
         await anyio.sleep(every_s)
 
 
-async def _report_once(sources: Sequence[Source], sink: Sink) -> str | None:
-    """Give what went wrong, None if all went well; trouble with one cluster delays no other."""
-    trouble = [await _report(source, sink) for source in sources]
-    return "; ".join(each for each in trouble if each) or None
-
-
 async def _report(source: Source, sink: Sink) -> str | None:
+    """Give what went wrong, None if all went well."""
     try:
         nodes = await source.node_states()
     except SourceUnavailable as err:
-        return f"{source.cluster}: {err}"
+        return str(err)
     outcome = await sink.report_nodes(source.cluster, nodes)
     if outcome.result is Result.ACCEPTED:
         return None
-    return f"{source.cluster}: {outcome.reason} {outcome.detail}".strip()
+    return f"{outcome.reason} {outcome.detail}".strip()

@@ -109,6 +109,11 @@ class RestSink:
 
     async def deliver(self, entry: Entry) -> Outcome:
         """Tell of one step of one run. Never raises for what the other side does."""
+        name = entry.start.key.cluster
+        if self._clusters and name not in self._clusters:
+            # What the backend calls it, its hosts and its hardware threads went with the section.
+            remedy = f"put [clusters.{name}] back, or drop what is left of it"
+            return Outcome(result=Result.CURABLE, reason="cluster_not_configured", detail=remedy)
         if ignored(entry.start, self._cluster(entry.start)):
             return Outcome(result=Result.ALREADY_THERE, reason="ignored_hosts")
         cluster = backend_cluster(entry.start.key.cluster, self._cluster(entry.start))

@@ -46,6 +46,12 @@ class SqliteStore:
         """Give all runs of the cluster that have not stopped, and every known run of ``job_ids``."""
         return intake.known(self._db, cluster, job_ids)
 
+    def open_runs(self) -> dict[str, int]:
+        """Give how many runs of each cluster, configured or not, have started and not stopped."""
+        return dict(
+            self._db.rows("SELECT cluster, count(*) FROM run WHERE phase = 'started' GROUP BY cluster")
+        )
+
     def ends(self, cluster: str, job_ids: Iterable[int]) -> dict[RunKey, int]:
         """Give when the known runs of ``job_ids`` that have stopped ended (epoch seconds)."""
         return intake.ends(self._db, cluster, job_ids)
