@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 import re
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from slurmsyncd.errors import DecodeError
 from slurmsyncd.model import Job, JobState, RunKey
@@ -24,15 +25,19 @@ from slurmsyncd.slurm.scalars import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
-END_STATES: Final = "CD,CA,F,TO,NF,OOM,DL,PR,BF,RQ"
-"""With -S and -E exactly the runs whose end lies in the window; RQ needs -D."""
+END_STATES: Final = "CD,CA,F,TO,NF,OOM,DL,PR,BF,RQ,RS"
+"""With -S and -E exactly the runs whose end lies in the window; RQ and RS need -D."""
+
+RESIZED: Final = "RS"
+"""Earlier sizes of jobs that were resized."""
 
 _NEEDED: Final = ("JobIDRaw", "JobID", "State", "Start", "End", "NodeList")
 _WANTED: Final = (
     *_NEEDED,
-    *("Submit", "TimelimitRaw", "NNodes", "NCPUS", "AllocTRES", "ExitCode", "Restarts", "SLUID", "Exclusive"),
+    *("Submit", "TimelimitRaw", "NNodes", "NCPUS", "AllocTRES", "ExitCode", "Restarts", "Exclusive"),
+    *("SLUID", "OriginalSLUID"),
     *("User", "Account", "Partition", "QOS", "Reservation", "WCKey", "Constraints", "Licenses"),
     *("JobName", "WorkDir", "Comment", "SubmitLine", "Cluster"),
 )
@@ -46,7 +51,15 @@ class NoRun(enum.Enum):
 
     NEVER_STARTED = "never_started"  # over, and no node ever worked for it
     WAITING = "waiting"
-    PART = "part"  # a step, or the earlier size of a job that was resized
+    PART = "part"  # a step
+
+
+class Size(NamedTuple):
+    """An earlier size of a run that was resized: from when to when (epoch seconds)."""
+
+    job_id: int
+    start_at: int
+    end_at: int
 
 
 def choose_fields(helpformat: str) -> tuple[str, ...]:
@@ -66,7 +79,7 @@ def choose_fields(helpformat: str) -> tuple[str, ...]:
     return tuple(name for name in _WANTED if name.lower() in offered)
 
 
-def read_run(row: Mapping[str, str], cluster: str, flaws: list[str]) -> Job | NoRun:
+def read_run(row: Mapping[str, str], cluster: str, flaws: list[str]) -> Job | NoRun | Size:
     """
     Read a row of ``sacct -X -D``.
 
@@ -84,7 +97,7 @@ def read_run(row: Mapping[str, str], cluster: str, flaws: list[str]) -> Job | No
     start, end = parse_time(row["Start"]), parse_time(row["End"])
     state = parse_state(row["State"])
     if row["State"] == "RESIZING":
-        return NoRun.PART
+        return Size(job_id, start, end) if start and end else NoRun.PART
     nodes = "" if row["NodeList"] in _NO_NODES else row["NodeList"]
     # Of a job that was cancelled before slurmdbd had heard of it, the start is the time of that: 22.05 has
     # Start = End then, and never had nodes.
@@ -101,6 +114,27 @@ def read_run(row: Mapping[str, str], cluster: str, flaws: list[str]) -> Job | No
         **_numbers(row),
         **_texts(row),
     )
+
+
+def may_be_resized(row: Mapping[str, str]) -> bool:
+    """
+    Tell whether a run's row may be that of a later size.
+
+    From 24.11 on such a row says that it was submitted and began when the size before ended. 26.05 has the id of
+    the first size, too. In 22.05 it begins when the run did.
+    """
+    if row.get("Submit") != row["Start"]:
+        return False
+    return "OriginalSLUID" not in row or row["OriginalSLUID"] != row.get("SLUID")
+
+
+def begin_with(sizes: Collection[Size], job: Job) -> Job:
+    """Give a run, of whose later size this is the row, the start of its first: so slurmctld shows it."""
+    before = {size.end_at: size.start_at for size in sizes if size.job_id == job.key.job_id}
+    start = job.key.start_at
+    while before.get(start, start) < start:
+        start = before[start]
+    return job if start == job.key.start_at else replace(job, key=replace(job.key, start_at=start))
 
 
 def _tres(text: str, flaws: list[str]) -> tuple[tuple[str, int], ...]:

@@ -11,7 +11,7 @@ import anyio
 
 from slurmsyncd.errors import DecodeError, SourceError, SourceUnavailable
 from slurmsyncd.model import Answers, Job, NodeState, Observation
-from slurmsyncd.slurm.sacct import END_STATES
+from slurmsyncd.slurm.sacct import END_STATES, RESIZED
 from slurmsyncd.slurm.squeue import listing_format
 from slurmsyncd.sources.decoding import (
     Details,
@@ -22,6 +22,7 @@ from slurmsyncd.sources.decoding import (
     decode_nodes,
     decode_runs,
     newest,
+    unite,
 )
 from slurmsyncd.sources.identity import Identity
 from slurmsyncd.sources.runner import CommandFailed
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slurmsyncd.config import SlurmConfig
-    from slurmsyncd.model import Questions
+    from slurmsyncd.model import Questions, RunKey
     from slurmsyncd.slurm.jobs import Detail
     from slurmsyncd.sources.runner import Tally
 
@@ -74,6 +75,9 @@ class CommandSource:
         self._now = now
         self._slice_s = config.slice
         self._held: Mapping[str, int] | None = None  # host list → active jobs, as last listed
+        # Of the last window, which overlaps with the next: runs that had one size only, jobs counted already.
+        self._whole: frozenset[RunKey] = frozenset()
+        self._never_started: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def cluster(self) -> str:
@@ -113,10 +117,17 @@ class CommandSource:
             listed=tuple(listed.listed) if isinstance(listed, Listing) else None,
             finished=newest(found.jobs),
             through=through if isinstance(ended, Runs) else None,
-            never_started=found.never_started,
+            never_started=self._count(ended),
             set_aside=found.set_aside + (listed.set_aside if isinstance(listed, Listing) else 0),
             trouble=trouble,
         )
+
+    def _count(self, ended: Runs | SourceError) -> int:
+        """Count jobs that never started once, though windows overlap."""
+        if not isinstance(ended, Runs):
+            return 0
+        before, self._never_started = self._never_started, frozenset(ended.never_started)
+        return len(self._never_started - before)
 
     def _adapt(self, runs: int, span_s: int) -> None:
         """Widen the slice over quiet spans and narrow it over busy ones: sacct's memory follows its rows."""
@@ -174,7 +185,14 @@ class CommandSource:
         return listing
 
     async def _window(self, since: int, until: int) -> Runs:
-        return await self._sacct("-S", f"uts{since}", "-E", f"uts{until}", "-s", END_STATES)
+        found = await self._sacct("-S", f"uts{since}", "-E", f"uts{until}", "-s", END_STATES)
+        ever = ("-S", f"uts{_EARLIEST}", "-E", f"uts{until}")
+        for batch in _batches({key.job_id for key in found.doubtful - self._whole}, self._config.batch):
+            found.sizes += (await self._sacct("-j", _joined(batch), "-s", RESIZED, *ever)).sizes
+        resized = {size.job_id for size in found.sizes}
+        self._whole = frozenset(key for key in found.doubtful if key.job_id not in resized)
+        unite(found)
+        return found
 
     async def _accounting(self, ids: frozenset[int]) -> Runs:
         found = Runs()
@@ -182,7 +200,9 @@ class CommandSource:
             # Without -S all runs of an id are given, however old. The id of an array gives its tasks, too.
             answer = await self._sacct("-j", _joined(batch))
             found.jobs += [job for job in answer.jobs if job.key.job_id in ids]
+            found.sizes += answer.sizes
             found.set_aside += answer.set_aside
+        unite(found)
         return found
 
     async def _sacct(self, *which: str) -> Runs:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from anyio.lowlevel import checkpoint
 
 from slurmsyncd.errors import DecodeError
-from slurmsyncd.model import Job, Listed, NodeState
+from slurmsyncd.model import Job, Listed, NodeState, RunKey
 from slurmsyncd.slurm.hostlist import expand_hostlist
 from slurmsyncd.slurm.jobs import Detail, read_detail, read_job_id
 from slurmsyncd.slurm.nodes import read_node
 from slurmsyncd.slurm.rows import Rows
-from slurmsyncd.slurm.sacct import NoRun, read_run
+from slurmsyncd.slurm.sacct import NoRun, Size, begin_with, may_be_resized, read_run
 from slurmsyncd.slurm.squeue import WIDTH, read_listed
 
 if TYPE_CHECKING:
@@ -53,12 +53,17 @@ class Runs:
     Attributes:
         rows: Records of this cluster, whatever they are.
         strangers: Names of the other clusters that there are records of.
+        never_started: Jobs that ended without ever starting: id and end.
+        sizes: Earlier sizes of runs that were resized.
+        doubtful: Runs that may have had an earlier size.
     """
 
     jobs: list[Job] = field(default_factory=list)
     rows: int = 0
     strangers: set[str] = field(default_factory=set)
-    never_started: int = 0
+    never_started: set[tuple[str, str]] = field(default_factory=set)
+    sizes: list[Size] = field(default_factory=list)
+    doubtful: set[RunKey] = field(default_factory=set)
     set_aside: int = 0
 
 
@@ -118,12 +123,23 @@ async def decode_runs(text: Text, token: str, fields: Sequence[str], cluster: st
             continue
         if isinstance(run, Job):
             found.jobs.append(run)
-        found.never_started += run is NoRun.NEVER_STARTED
+            if may_be_resized(columns):
+                found.doubtful.add(run.key)
+        elif isinstance(run, Size):
+            found.sizes.append(run)
+        elif run is NoRun.NEVER_STARTED:
+            found.never_started.add((columns["JobIDRaw"], columns["End"]))
     found.set_aside += rows.set_aside + len(flaws)
     for flaw in flaws:
         notices.once("part_set_aside", flaw)
     _refuse_cut(rows, "sacct")
     return found
+
+
+def unite(found: Runs) -> None:
+    """Have each run begin with the first of its sizes."""
+    if found.sizes:
+        found.jobs = [begin_with(found.sizes, job) for job in found.jobs]
 
 
 async def decode_details(

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from slurmsyncd.errors import DecodeError
 from slurmsyncd.model import Job, JobState, RunKey, Sharing
-from slurmsyncd.slurm.sacct import NoRun, choose_fields, read_run
+from slurmsyncd.slurm.sacct import NoRun, Size, begin_with, choose_fields, may_be_resized, read_run
 from tests.slurm.captures import ROOT, VERSIONS, sacct_rows
 
 ROW = {
@@ -19,7 +19,7 @@ ROW = {
 }
 
 
-def read(**change: str) -> Job | NoRun:
+def read(**change: str) -> Job | NoRun | Size:
     return read_run(ROW | change, "lab", [])
 
 
@@ -124,9 +124,39 @@ def test_s16_an_unknown_word_keeps_its_end() -> None:
     assert (job.state, job.end_at) == (JobState.UNKNOWN, 1795237279)
 
 
-def test_the_earlier_size_of_a_resized_job_is_no_run() -> None:
-    """Its last row tells how the run ended."""
-    assert read(State="RESIZING") is NoRun.PART
+# A job that began with three nodes, shrank twice and then ended: (Submit, Start, End, State) as sacct showed them.
+RESIZED = {
+    "22.05": [(200, 200, 210, "RESIZING"), (210, 200, 230, "RESIZING"), (230, 200, 290, "COMPLETED")],
+    "24.11": [(200, 200, 210, "RESIZING"), (210, 210, 230, "RESIZING"), (230, 230, 290, "COMPLETED")],
+}
+
+
+@pytest.mark.parametrize("release", RESIZED)
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_job_that_was_resized_is_one_run(release: str, order: int) -> None:
+    """It begins with its first size and ends with its last, whether later sizes begin anew (24.11) or not (22.05)."""
+    read_ = [
+        read(Submit=f"1795237{a}", Start=f"1795237{b}", End=f"1795237{c}", State=d)
+        for a, b, c, d in RESIZED[release]
+    ]
+    sizes = [size for size in read_ if isinstance(size, Size)][::order]
+    (last,) = (job for job in read_ if isinstance(job, Job))
+
+    whole = begin_with(sizes, last)
+
+    assert len(sizes) == 2
+    assert (whole.key.start_at, whole.end_at) == (1795237200, 1795237290)
+    assert begin_with([size._replace(job_id=8) for size in sizes], last) is last
+    assert begin_with([size._replace(end_at=size.end_at + 1000) for size in sizes], last) is last
+
+
+def test_a_later_size_is_suspected_where_it_may_be_one() -> None:
+    """It was submitted and began at once, and 26.05 has the id of the first size, too; others cost no question."""
+    at_once = ROW | {"Submit": ROW["Start"]}
+    assert may_be_resized(at_once)
+    assert not may_be_resized(ROW | {"Submit": "1795237200"})
+    assert not may_be_resized(at_once | {"SLUID": "s1", "OriginalSLUID": "s1"})
+    assert may_be_resized(at_once | {"SLUID": "s2", "OriginalSLUID": "s1"})
 
 
 def test_ids_as_displayed() -> None:
