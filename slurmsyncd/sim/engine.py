@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
+from pathlib import Path
 from subprocess import DEVNULL
 from typing import TYPE_CHECKING
 
@@ -17,7 +19,7 @@ from slurmsyncd.sim.state import State
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from slurmsyncd.sim.records import Held, NodeRow, Run
     from slurmsyncd.sim.workload import Submission
@@ -92,6 +94,12 @@ class Simulation:
     def close(self) -> None:
         """Let go of the state; it can be opened again."""
         self._state.close()
+
+    def meet(self, clusters: Mapping[str, str | os.PathLike[str]]) -> None:
+        """Share a slurmdbd with other clusters: name → state directory of all of them, for ``-M``."""
+        places = {name: str(Path(directory).resolve()) for name, directory in clusters.items()}
+        with self._state as state:
+            state.set(neighbours=json.dumps(places))
 
     def submit(self, submission: Submission, now: float) -> list[int]:
         """

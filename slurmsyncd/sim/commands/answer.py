@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from slurmsyncd.sim import words
+from slurmsyncd.sim.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from slurmsyncd.sim.records import Run
     from slurmsyncd.sim.shape import Shape
-    from slurmsyncd.sim.state import State
 
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -38,6 +38,7 @@ class Answer:
     One call of a command.
 
     Attributes:
+        home: The cluster whose slurm.conf the command reads; ``cluster`` is the one that it asks.
         limit: Bytes after which the output is cut off, None for no limit.
         poison: Kind and job id of the one record that is to be unreadable.
     """
@@ -51,8 +52,24 @@ class Answer:
         self.faults = state.faults(command)
         self.now = state.now(self.settings)
         self.cluster = self.settings.get("cluster", "sim")
+        self.home = self.cluster
+        self.neighbours: dict[str, str] = json.loads(self.settings.get("neighbours", "{}"))
         self.limit: int | None = None
         self.poison: tuple[str, int] | None = None
+
+    def visit(self, cluster: str) -> bool:
+        """Ask another cluster from now on, of the same slurmdbd. Returns whether there is such a one."""
+        if cluster == self.cluster:
+            return True
+        if cluster not in self.neighbours:
+            return False
+        ours = {name: value for name, value in self.faults.items() if name in ("dbd", "db", "munge")}
+        self.state = State(self.neighbours[cluster])
+        self.settings = self.state.settings()
+        self.faults = self.state.faults(self.command) | ours
+        self.now = self.state.now(self.settings)
+        self.cluster = cluster
+        return True
 
     def write(self, text: str) -> None:
         """Print; what is no UTF-8 passes through as it came."""

@@ -45,7 +45,7 @@ def misbehave(answer: Answer) -> None:
     _beside(answer)
     _instead(answer.faults)
     if answer.command in ("sacct", "sacctmgr"):
-        _dbd(answer)
+        dbd(answer)
 
 
 def _beside(answer: Answer) -> None:
@@ -107,7 +107,13 @@ def ctld(answer: Answer, caller: str, *, twice: bool = False) -> None:
             raise Refused(f"{before}{caller}: {why}")
 
 
-def _dbd(answer: Answer) -> None:
+def dbd(answer: Answer) -> None:
+    """
+    Reach slurmdbd, or fail as measured.
+
+    Raises:
+        Refused: It, its database or munge is down, or it is frozen.
+    """
     head = f"{answer.command}: error: "
     for fault, value, seconds, why, what in _DBD:
         if answer.faults.get(fault, "").partition(":")[0] == value:
@@ -116,6 +122,8 @@ def _dbd(answer: Answer) -> None:
             lines = [first, f"{head}Sending PersistInit msg: {why}"]
             if answer.command == "sacct":
                 lines.append(f"{head}Problem talking to the database: {why}")
+            elif answer.command != "sacctmgr":
+                lines += [f"{head}DBD_GET_CLUSTERS failure: {why}", f"{head}Problem talking to database"]
             raise Refused("\n".join(lines))
 
 

@@ -44,15 +44,17 @@ def run(answer: Answer) -> int:
         raise Refused(f" Unknown option: {' '.join(words)}\n Use keyword set to modify value")
     if "json" in options:
         return _as_json(answer)
-    values = _values(answer)
     names = [word.partition("=")[2] or word for word in rest if word and not word.startswith("format=")]
     wanted = next((word[7:].split(",") for word in rest if word.startswith("format=")), _COLUMNS)
     columns = [name for want in wanted for name in _COLUMNS if name.lower() == want.partition("%")[0].lower()]
     after = "|" if "parsable" in options else ""
     if "noheader" not in options:
         answer.write("|".join(columns) + after + "\n")
-    if not names or answer.cluster in names:
-        answer.write("|".join(values[name] for name in columns) + after + "\n")
+    for cluster in sorted({answer.cluster, *answer.neighbours}):
+        if not names or cluster in names:
+            answer.visit(cluster)
+            values = _values(answer)
+            answer.write("|".join(values[name] for name in columns) + after + "\n")
     return 0
 
 

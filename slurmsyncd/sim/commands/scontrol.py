@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from slurmsyncd.sim import details, jobs, machines
 from slurmsyncd.sim.commands.answer import Refused
-from slurmsyncd.sim.commands.cluster import check_cluster
+from slurmsyncd.sim.commands.cluster import go_to
 from slurmsyncd.sim.commands.misbehave import ctld
 from slurmsyncd.sim.commands.options import parse
 from slurmsyncd.sim.commands.squeue import in_memory, json_shape
@@ -35,7 +35,7 @@ def run(answer: Answer) -> int:
     options, words = parse("scontrol", answer.argv, known)
     if "json" in options:
         answer.shape = json_shape(answer, options["json"])
-    check_cluster(answer, options.get("clusters"))
+    go_to(answer, options, heading=False)
     match words:
         case ["ping"]:
             return _ping(answer, options)
@@ -104,7 +104,7 @@ def _show_jobs(answer: Answer, options: dict[str, str], ids: list[str]) -> None:
             found = list(in_memory(answer, ids))
         except Refused:
             found, updated = [], 0  # exits 0, says nothing: README 1.1
-        around = shape.envelope("ctld", answer.cluster, updated, ["scontrol", *answer.argv])
+        around = shape.envelope("ctld", answer.home, updated, ["scontrol", *answer.argv])
         answer.json("jobs", (answer.spoil(jobs.record(one, shape, answer.cluster)) for one in found), around)
         return
     ctld(answer, "slurm_load_jobs error", twice=bool(ids))
@@ -125,7 +125,7 @@ def _show_nodes(answer: Answer, options: dict[str, str], names: list[str]) -> in
     shape = answer.shape
     found = machines.loads(answer.state, names)
     if "json" in options:
-        around = shape.envelope("nodes", answer.cluster, int(answer.now), ["scontrol", *answer.argv])
+        around = shape.envelope("nodes", answer.home, int(answer.now), ["scontrol", *answer.argv])
         answer.json("nodes", (machines.record(load, shape) for load in found), around)
         return 0
     for load in found:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from slurmsyncd.sim import machines
 from slurmsyncd.sim.commands.answer import Refused
-from slurmsyncd.sim.commands.cluster import check_cluster
+from slurmsyncd.sim.commands.cluster import go_to
 from slurmsyncd.sim.commands.misbehave import ctld
 from slurmsyncd.sim.commands.options import parse
 from slurmsyncd.sim.commands.squeue import json_shape
@@ -30,12 +30,12 @@ def run(answer: Answer) -> int:
         answer.shape = json_shape(answer, options["json"])
         if options["json"] == "list":
             return 0
-    check_cluster(answer, options.get("clusters"))
+    go_to(answer, options)
     if "json" not in options:
         ctld(answer, "slurm_load_partitions")
         return _as_text(answer, options)
     shape = answer.shape
-    around = shape.envelope("sinfo", answer.cluster, 0, ["sinfo", *answer.argv])
+    around = shape.envelope("sinfo", answer.home, 0, ["sinfo", *answer.argv])
     try:
         ctld(answer, "slurm_load_partitions")
         found = machines.loads(answer.state)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from slurmsyncd.sim import jobs, views, words
 from slurmsyncd.sim.commands.answer import Refused
-from slurmsyncd.sim.commands.cluster import check_cluster
+from slurmsyncd.sim.commands.cluster import go_to
 from slurmsyncd.sim.commands.misbehave import ctld
 from slurmsyncd.sim.commands.options import parse
 from slurmsyncd.sim.commands.queue_format import SHORT_STATES, Format
@@ -43,7 +43,7 @@ def run(answer: Answer) -> int:
         answer.shape = json_shape(answer, options["json"])
     if options.get("json") == "list":
         return 0
-    check_cluster(answer, options.get("clusters"))
+    go_to(answer, options)
     if "json" in options:
         return _as_json(answer, options)
     ctld(answer, "slurm_load_jobs error")
@@ -89,7 +89,7 @@ def json_shape(answer: Answer, version: str) -> Shape:
 
 def _as_json(answer: Answer, options: dict[str, str]) -> int:
     shape = answer.shape
-    around = shape.envelope("ctld", answer.cluster, int(answer.now), ["squeue", *answer.argv])
+    around = shape.envelope("ctld", answer.home, int(answer.now), ["squeue", *answer.argv])
     found: Iterator[Run]
     if not shape.modern:
         options = {}  # 22.05 shows everything, whatever was asked for
