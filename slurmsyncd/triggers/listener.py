@@ -42,23 +42,19 @@ _GONE = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN
 
 async def listen(gate: Gate, sockets: Sequence[socket.socket]) -> None:
     """
-    Serve all sockets until cancelled; they are closed then.
+    Serve all sockets until cancelled; they stay open, for a reload to serve them again.
 
     Args:
         gate: Judges every message.
         sockets: Datagram sockets, and stream sockets that listen.
     """
     slots = anyio.Semaphore(CONNECTIONS)
-    try:
-        async with anyio.create_task_group() as group:
-            for sock in sockets:
-                if sock.type == socket.SOCK_DGRAM:
-                    group.start_soon(_serve_datagrams, sock, gate, name="hints")
-                else:
-                    group.start_soon(_serve_streams, sock, gate, slots, name="hints-tcp")
-    finally:
+    async with anyio.create_task_group() as group:
         for sock in sockets:
-            sock.close()
+            if sock.type == socket.SOCK_DGRAM:
+                group.start_soon(_serve_datagrams, sock, gate, name="hints")
+            else:
+                group.start_soon(_serve_streams, sock, gate, slots, name="hints-tcp")
 
 
 async def _serve_datagrams(sock: socket.socket, gate: Gate) -> NoReturn:

@@ -18,8 +18,11 @@ import anyio.to_thread
 import pytest
 import structlog
 
+from slurmsyncd.config import HookConfig
 from slurmsyncd.model import Hint
 from slurmsyncd.triggers.gate import Gate
+from slurmsyncd.triggers.hook import hint_sockets, make_gate
+from slurmsyncd.triggers.listener import listen
 from tests.triggers.bell import SECRET, listening
 
 pytestmark = pytest.mark.anyio
@@ -68,6 +71,22 @@ async def test_k7_bad_datagrams_are_counted_by_reason_and_change_nothing(run_dir
         counts = bell.gate.counts()
     assert counts.refused == {"syntax": 3, "version": 1, "size": 1}
     assert bell.hints == [HINT]
+
+
+async def test_after_a_reload_the_same_sockets_are_served_again(run_dir: Path) -> None:
+    """A listener that is cancelled leaves its sockets open; what came in between waits for the next."""
+    hints: list[Hint] = []
+    config = HookConfig(socket=f"unix:{run_dir}/hook.sock")
+    with hint_sockets(config, {}) as sockets:
+        for count in (1, 2):
+            send(run_dir / "hook.sock", GOOD)
+            async with anyio.create_task_group() as group:
+                group.start_soon(listen, make_gate(config, hints.append), sockets)
+                with anyio.fail_after(20):
+                    while len(hints) < count:  # noqa: ASYNC110 - the daemon has no need of an event here
+                        await anyio.sleep(0.005)
+                group.cancel_scope.cancel()
+    assert hints == [HINT, HINT]
 
 
 @as_root
