@@ -478,3 +478,20 @@ class TestTheLoop:
         assert stage.phases() == ["stopped", "started"]
         ends = stage.store.ends(CLUSTER, [1])
         assert list(ends.values()) == [first.end_at]
+
+    async def test_a_run_that_stopped_long_ago_is_not_told_again_with_its_successor(
+        self, stage: Stage
+    ) -> None:
+        """All runs of an id are answered, and all known ones of it are at hand to judge them."""
+        first = stage.slurm.start(1)
+        stage.slurm.end(first, JobState.REQUEUED)
+        await stage.look()
+        stage.later(DAY)
+        stage.slurm.start(1)
+        await stage.look()
+        stage.slurm.memory.clear()
+        stage.plans.clear()
+        stage.later(60)
+        await stage.look()
+        assert stage.slurm.asked[-1].accounting == {1}
+        assert [plan.events for plan in stage.plans] == [()]

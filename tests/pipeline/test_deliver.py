@@ -404,6 +404,46 @@ async def test_d4_a_store_that_cannot_be_used_takes_the_process_down(
     assert "broken" in str(leaves(caught.value))
 
 
+async def test_until_idle_waits_for_the_stop_that_a_start_has_released(
+    store: SqliteStore, thread: CountingThread, clock: FakeClock
+) -> None:
+    """A lane that had nothing to do looks again once another has settled something."""
+    record(store, *range(1, 31), ended=True)
+    sink = FakeSink()
+    workers = {Step.STOP: 1, Step.START: 1}
+    await deliver.Delivery(sink, store, thread, POLICY, clock, workers=workers).run(until_idle=True)
+    assert len(sink.taken) == 60
+
+
+@pytest.mark.parametrize("outcome", [None, DOWN])
+async def test_no_busy_loop_while_an_exchange_hangs(
+    store: SqliteStore,
+    thread: CountingThread,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    outcome: Outcome | None,
+) -> None:
+    """Neither a sink that works nor one that is being probed has the store asked again and again."""
+    monkeypatch.setattr(deliver, "LEAST_S", 0.0)
+    record(store, *range(1, 41), ended=True)
+    hold = anyio.Event()
+    sink = FakeSink(lambda _: outcome if len(sink.attempts) < 4 else None)
+    delivery = deliverer(sink, store, thread, clock, workers=1)
+    async with anyio.create_task_group() as group:
+        group.start_soon(delivery.run)
+        await until(lambda: len(sink.attempts) >= 3)
+        sink.hold = hold
+        await until(lambda: sink.under_way)
+        for _ in range(20):
+            await thread(store.cursor, "alpha")
+        before = thread.calls["due"], thread.calls["next_due_at"]
+        for _ in range(20):
+            await thread(store.cursor, "alpha")
+        assert (thread.calls["due"], thread.calls["next_due_at"]) == before
+        hold.set()
+        delivery.stop()
+
+
 async def test_until_idle_gives_up_on_a_sink_in_trouble(
     store: SqliteStore, thread: CountingThread, clock: FakeClock
 ) -> None:
