@@ -97,10 +97,15 @@ class Backend:
         sent = [entry for entry in entries if entry["path"] == f"/api/jobs/{step}_job/"]
         return [entry for entry in sent if json.loads(entry["body"]).get("jobId") == job_id]
 
-    def ask(self, method: str, path: str) -> Any:
+    def cached(self, job_id: int) -> bool:
+        """Whether a start has taken effect, answered or not."""
+        tables = self.ask("GET", "/-/rows")
+        return any(row["job_id"] == job_id for table in tables.values() for row in table)
+
+    def ask(self, method: str, path: str, content: Any = None) -> Any:
         """Make one request and give its JSON; 200 is expected."""
         with httpx.Client(base_url=self.url, trust_env=False, timeout=30) as client:
-            answer = client.request(method, path, headers={"X-Auth-Token": self.token})
+            answer = client.request(method, path, headers={"X-Auth-Token": self.token}, json=content)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -157,6 +162,10 @@ class Daemon:
         """End it with SIGTERM and return its exit status."""
         self.process.stop()
         return self.exit_status()
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        self._lab.keeper.ask("signal", self.process.pid, number)
 
     def exit_status(self) -> int:
         """Exit status of the process that ended last; -9 after SIGKILL."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,8 +13,6 @@ from tests.e2e.traffic import Traffic
 from tests.lab import until
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.e2e.site import Site
     from tests.e2e.witness import Witness
     from tests.lab import Lab
@@ -31,6 +30,13 @@ timeout = "long"
 """
 
 
+#: A command of Slurm's that prints rubbish while a file is there.
+GARBLER = """#!/bin/sh
+[ -e {broken} ] || exec {real} "$@"
+printf '<html>\\0\\377 not what was asked\\n1|2|3\\n{{"jobs": [{{"job_id": '
+"""
+
+
 def test_all_mistakes_of_a_configuration_are_said_at_once(tmp_path: Path) -> None:
     """Exit 78, a line for each with what is allowed; the unknown key with the one that was meant."""
     config = tmp_path / "config.toml"
@@ -44,7 +50,7 @@ def test_all_mistakes_of_a_configuration_are_said_at_once(tmp_path: Path) -> Non
     for part in (
         "daemon.poll_intervall: unknown; did you mean poll_interval?",
         "daemon.query_delay = -1",
-        "clusters.a b",
+        "'a b' is no cluster name",
         "hook.socket = 'hook.sock': unix:/absolute/path",
         "sinks.cc.url = 'ftp://somewhere': http(s)://host",
         "sinks.cc.timeout = 'long'",
@@ -133,6 +139,53 @@ def test_s1_slurm_commands_that_are_missing(lab: Lab, site: Site, tmp_path: Path
     place.symlink_to(lab.bin_dir)
     daemon.wait_event("look_works_again")
     until(lambda: backend.jobs_of(job_id), "job in the backend", timeout_s=30)
+    assert daemon.stop() == 0
+
+
+def test_s8_garbage_from_slurm(lab: Lab, site: Site, witness: Witness) -> None:
+    """What the commands print makes no sense for a while: said in a line, believed in no part, and made good afterwards."""
+    backend = site.backend()
+    place, broken = site.root / "bin", site.root / "broken"
+    place.mkdir()
+    for name in ("squeue", "sacct", "scontrol", "sinfo"):
+        script = place / name
+        script.write_text(GARBLER.format(broken=broken, real=lab.bin_dir / name))
+        script.chmod(0o755)
+    daemon = site.daemon(backend, slurm__bin_dir=str(place))
+    traffic = Traffic(lab, witness)
+    through = traffic.start("-n2", "--gres=gpu:1")
+    until(lambda: backend.jobs_of(through), "job in the backend", timeout_s=30)
+
+    broken.touch()
+    said = daemon.wait_event("look_failed")
+    assert "\n" not in said["reason"]
+    traffic.start("-n1", "--gres=gpu:2", seconds=6)
+    assert [job["jobId"] for job in backend.jobs("running")] == [through]
+    broken.unlink()
+
+    daemon.wait_event("look_works_again")
+    lab.scancel(through)
+    traffic.check(backend)
+    assert daemon.stop() == 0
+
+
+def test_x8_the_token_is_nowhere_but_in_its_file(lab: Lab, site: Site, witness: Witness) -> None:
+    """Not in the command line or environment of the daemon, not in its store; the logs are looked at in every test."""
+    backend = site.backend()
+    daemon = site.daemon(backend)
+    secret = backend.token.split(".")[2].encode()
+    traffic = Traffic(lab, witness)
+    traffic.submit("-n1", "--gres=gpu:1", seconds=3)
+    traffic.check(backend)
+    process = Path("/proc", str(daemon.process.pid))
+
+    for place in (
+        process / "cmdline",
+        process / "environ",
+        *daemon.state.iterdir(),
+        *daemon.pid_file.parent.iterdir(),
+    ):
+        assert not place.is_file() or secret not in place.read_bytes(), place
     assert daemon.stop() == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 from tests.e2e.traffic import Traffic
@@ -30,6 +31,65 @@ def test_p1_j8_a_stopped_daemon_goes_on_where_it_was(lab: Lab, site: Site, witne
 
     traffic.check(backend)
     assert len(backend.told("start", job_id)) == 1
+    assert daemon.stop() == 0
+
+
+def test_p1_an_exchange_under_way_is_finished_and_settled(lab: Lab, site: Site, witness: Witness) -> None:
+    """SIGTERM while the backend takes its time: exit 0 within 30 s, and the start is not sent again."""
+    backend = site.backend()
+    daemon = site.daemon(backend)
+    traffic = Traffic(lab, witness)
+    backend.ask("PATCH", "/-/knobs", {"delay_s": 3})
+    job_id = traffic.start("-n2", "--gres=gpu:1")
+    until(lambda: backend.cached(job_id), "effect of the start", timeout_s=30)
+    assert backend.told("start", job_id) == [], "not answered yet"
+
+    daemon.process.stop(timeout_s=30)
+
+    assert daemon.exit_status() == 0
+    assert [sent["status"] for sent in backend.told("start", job_id)] == [201]
+    backend.ask("PATCH", "/-/knobs", {"delay_s": 0})
+    daemon.start()
+    lab.scancel(job_id)
+    traffic.check(backend)
+    assert len(backend.told("start", job_id)) == 1
+    assert daemon.stop() == 0
+
+
+def test_p3_k2_a_frozen_daemon_holds_up_no_job(lab: Lab, site: Site, witness: Witness) -> None:
+    """While it hangs, jobs start and end as ever, more of them than its socket holds; then it hears of them all."""
+    backend = site.backend()
+    daemon = site.daemon(backend)
+    hook = site.hook(daemon)
+    traffic = Traffic(lab, witness)
+    with lab.hooks(prolog=hook, epilog=hook):
+        with daemon.process.frozen():
+            for _ in range(8):
+                traffic.submit("-n1", seconds=0)
+            traffic.wait_for_ends()
+        traffic.check(backend)
+    assert daemon.stop() == 0
+
+
+def test_a_reload_with_a_mistake_changes_nothing(lab: Lab, site: Site, witness: Witness) -> None:
+    """SIGHUP with a wrong file: every mistake in one event, and the daemon goes on as it was; then with a right one."""
+    backend = site.backend()
+    daemon = site.daemon(backend)
+    right = daemon.config.read_text()
+    daemon.config.write_text(right.replace("poll_interval = 2", "poll_interval = -2\nfoo = 1"))
+
+    daemon.signal(signal.SIGHUP)
+    refused = daemon.wait_event("reload_refused")
+    assert all(f"daemon.{key}" in str(refused["problems"]) for key in ("foo", "poll_interval"))
+    traffic = Traffic(lab, witness)
+    traffic.submit("-n1", "--gres=gpu:1", seconds=5)
+    traffic.check(backend)
+
+    daemon.config.write_text(right.replace("poll_interval = 2", "poll_interval = 3"))
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_event("reloading")
+    traffic.submit("-n1", "--gres=gpu:1", seconds=5)
+    traffic.check(backend)
     assert daemon.stop() == 0
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.lab import Lab
 
-FIELDS = "JobIDRaw,JobID,User,Account,Partition,Submit,Start,End,State,NNodes,NCPUS,TimelimitRaw,AllocTRES,QOS,ExitCode"
+FIELDS = "JobIDRaw,JobID,User,Account,Partition,Submit,Start,End,State,NNodes,NCPUS,TimelimitRaw,AllocTRES,QOS,ExitCode,NodeList"
 EVERY_S = 0.25
 RUNNING = ("RUNNING", "CONFIGURING")
 OVER = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT")
@@ -70,10 +70,16 @@ class Run:
 
 
 def runs(lab: Lab, *job_ids: int) -> list[Run]:
-    """Give the runs that accounting has of these jobs (all jobs without ids), but none that never started."""
+    """
+    Give the runs that accounting has of these jobs (all jobs without ids), the first of a job first.
+
+    What never started has no nodes. It has no start either, but for a job that was cancelled before slurmdbd had
+    heard of it (22.05).
+    """
     which = ("-j", ",".join(map(str, job_ids))) if job_ids else ()
-    rows = (Run(row) for row in lab.sacct("-S", EVER, *which, fields=FIELDS))
-    return [run for run in rows if run.row["Start"].isdigit()]
+    rows = lab.sacct("-S", EVER, *which, fields=FIELDS)
+    begun = [row for row in rows if row["Start"].isdigit() and row["NodeList"] not in ("", "None assigned")]
+    return sorted(map(Run, begun), key=lambda run: run.key)
 
 
 @dataclass(frozen=True, slots=True)
