@@ -155,15 +155,14 @@ class _Act:
     def _summary(self) -> str:
         rows = self._backend.rows()
         running = sum(row["job_state"] == "running" for row in rows)
-        there = f"in the backend {len(rows)}: {running} running, {len(rows) - running} finished"
+        there = f"backend: {running} running, {len(rows) - running} finished"
+        seconds = f"{time.time() - self._began:4.0f} s"
         if self._simulation is None:
-            return f"{time.time() - self._began:5.0f} s   {there}"
+            return f"{seconds}  {there}"
         runs = list(self._simulation.ledger())
         active = sum(run.end_at is None for run in runs)
-        return (
-            f"{time.time() - self._began:5.0f} s   Slurm: {self._simulation.waiting()} jobs wait, "
-            f"{active} running, {len(runs) - active} ended   {there}"
-        )
+        waiting = self._simulation.waiting()
+        return f"{seconds}  Slurm: {waiting} waiting, {active} running, {len(runs) - active} ended; {there}"
 
     async def _watch_signals(self, scope: anyio.CancelScope) -> None:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
