@@ -17,10 +17,12 @@ from slurmsyncd.errors import ConfigError, DiskFull, SourceUnavailable
 from slurmsyncd.host.pidfile import pid_file
 from slurmsyncd.host.sdnotify import Manager, inherited_sockets
 from slurmsyncd.model import Step
+from slurmsyncd.pipeline.audit import Auditor, AuditPolicy
 from slurmsyncd.pipeline.checkpoint import Checkpoint
 from slurmsyncd.pipeline.collect import Collector, CollectPolicy
 from slurmsyncd.pipeline.deliver import Delivery
 from slurmsyncd.pipeline.nodes import report_nodes
+from slurmsyncd.pipeline.requeue import ReplacingSink
 from slurmsyncd.pipeline.storage import StoreThread
 from slurmsyncd.sinks.rest import RestSink
 from slurmsyncd.sources.commands import CommandSource
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
     from slurmsyncd.config import Config, SinkConfig
     from slurmsyncd.model import Hint, Plan
-    from slurmsyncd.ports import Sink, Source
+    from slurmsyncd.ports import Inventory, Sink, Source
 
 log = structlog.get_logger(__name__)
 
@@ -130,6 +132,11 @@ class _Loops:
         self._store = opened.store
         self._recovered = opened.recovered
         self._deliveries = [self._delivery(sink, config.sinks[sink.name]) for sink in sinks]
+        self._auditors = [
+            self._auditor(sink, delivery, config.sinks[sink.name])
+            for sink, delivery in zip(sinks, self._deliveries, strict=True)
+            if config.sinks[sink.name].audit_interval
+        ]
 
     def close(self) -> None:
         """Let go of the store."""
@@ -199,6 +206,8 @@ class _Loops:
                 wakeup = Wakeup(self._config.daemon.query_delay)
                 self._wakeups[collector.cluster] = wakeup
                 group.start_soon(collector.run, wakeup, name=f"collect-{collector.cluster}")
+            for auditor in self._auditors:
+                group.start_soon(auditor.run, self._sources, self._has_looked)
             for sink in self._config.sinks.values():
                 if sink.nodestate_interval:
                     delivery = next(each for each in self._deliveries if each.sink.name == sink.name)
@@ -263,7 +272,17 @@ class _Loops:
                     remedy=f"put [clusters.{cluster}] back until they have ended",
                 )
 
-    def _delivery(self, sink: Sink, config: SinkConfig) -> Delivery:
+    def _has_looked(self, cluster: str) -> bool:
+        """Say whether the first look at a cluster, as far back as it goes, is over."""
+        return any(
+            each.cluster == cluster and each.tally.looks > 0 and not each.behind for each in self._looking
+        )
+
+    def _auditor(self, sink: Inventory, delivery: Delivery, config: SinkConfig) -> Auditor:
+        policy = AuditPolicy(interval_s=config.audit_interval, grace_s=config.audit_grace)
+        return Auditor(sink, self._store, self._thread, policy, WallClock(), repaired=delivery.ring)
+
+    def _delivery(self, sink: RestSink, config: SinkConfig) -> Delivery:
         policy = DeliveryPolicy(
             backoff_s=config.backoff,
             backoff_max_s=config.backoff_max,
@@ -271,7 +290,10 @@ class _Loops:
             stop_hold_s=config.stop_hold,
         )
         workers = {Step.START: config.start_workers, Step.STOP: config.stop_workers}
-        return Delivery(sink, self._store, self._thread, policy, WallClock(), workers=workers)
+        told: Sink = sink
+        if config.requeue == "replace":
+            told = ReplacingSink(sink, sink, self._store, self._thread, WallClock())
+        return Delivery(told, self._store, self._thread, policy, WallClock(), workers=workers)
 
     def _hint(self, hint: Hint) -> None:
         """Pass a hint to its cluster; one of a cluster that is not ours is said once and dropped."""

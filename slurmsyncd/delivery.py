@@ -12,7 +12,10 @@ import enum
 from dataclasses import dataclass
 from typing import Union
 
-from slurmsyncd.model import Entry, Step
+from slurmsyncd.model import Entry, Job, RunKey, Step
+
+#: Why a sink refuses a run of a job id of which it holds another run.
+REPEAT = "repeat_of_earlier_run"
 
 
 class Result(enum.Enum):
@@ -38,6 +41,7 @@ class Outcome:
         detail: What the sink said, cut and printable.
         retry_after_s: What the sink asked for, None if it did not.
         alarm: The operator has to act (credentials, wrong URL).
+        repeat_of: A start was refused because of this other run of the id, which the sink holds.
     """
 
     result: Result
@@ -46,6 +50,7 @@ class Outcome:
     status: int | None = None
     retry_after_s: float | None = None
     alarm: bool = False
+    repeat_of: RunKey | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +122,59 @@ class Dead:
 
 
 Verdict = Union[Done, Retry, Park, Rewind, Dead]
+
+
+class Presence(enum.Enum):
+    """What a sink that can list its runs says of one."""
+
+    RUNNING = "running"
+    ENDED = "ended"
+    ABSENT = "absent"  # within the commit interval of its start this proves nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """
+    How far a sink is with a run, as it is written down.
+
+    Attributes:
+        step: The next one, or the last one if all is told.
+        state: ready, parked, idle (runs, its start told), dead, dropped or done.
+        since: When this step came up, or was acknowledged if it is done (epoch seconds).
+        acked_at: When the start was acknowledged, None if it was not.
+        reason: Of the last outcome.
+    """
+
+    step: Step
+    state: str
+    since: float
+    acked_at: float | None
+    reason: str
+
+
+class Finding(enum.Enum):
+    """How what a sink holds differs from what it was told, or from Slurm."""
+
+    STOP_LOST = "stop_lost"  # it acknowledged the stop and shows the run as running: the stop again
+    START_LOST = "start_lost"  # it acknowledged the start and has no such run: the start again
+    REFUSED_YET_THERE = "refused_yet_there"  # we gave its start up, and it runs there: only the stop is left
+    NEVER_TOLD = "never_told"  # it runs there, we know nothing of it, Slurm says that it ended: the stop
+    CLOSED_WRONGLY = "closed_wrongly"  # it ended there and Slurm runs it: no request reopens it, so a report
+    UNHEARD_OF = "unheard_of"  # it runs there and Slurm knows no such run: a report
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """
+    What is done about a finding.
+
+    Attributes:
+        ended: The run as Slurm ended it, under the key that the sink has; only for NEVER_TOLD.
+    """
+
+    key: RunKey
+    finding: Finding
+    ended: Job | None = None
 
 
 def judge(entry: Entry, outcome: Outcome, policy: DeliveryPolicy, *, now: float, dice: float) -> Verdict:

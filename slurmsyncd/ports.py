@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-    from slurmsyncd.delivery import Outcome, Verdict
+    from slurmsyncd.delivery import Outcome, Presence, Repair, Told, Verdict
     from slurmsyncd.model import (
         Answers,
         Entry,
@@ -102,6 +102,23 @@ class Store(Protocol):
     def settle(self, verdicts: Sequence[tuple[Entry, Verdict]], now: float) -> None:
         """Carry out verdicts, as a group in one transaction."""
 
+    def told(self, sink: str, keys: Iterable[RunKey]) -> Mapping[RunKey, Told]:
+        """Give how far a sink is with each of these runs; one it was never to be told of is missing."""
+
+    def acknowledged(self, sink: str, cluster: str, before: float) -> frozenset[RunKey]:
+        """Give the open runs whose start the sink took before (epoch seconds), and has nothing more to do."""
+
+    def repair(self, sink: str, wanted: Sequence[Repair], now: float) -> Sequence[Repair]:
+        """
+        Carry out an audit's repairs in one durable transaction.
+
+        Returns:
+            Those that changed something: what moved on meanwhile, or was reported before, does not.
+        """
+
+    def note(self, sink: str, key: RunKey, reason: str, detail: str, now: float) -> bool:
+        """Add to the history of a sink's run; False if it says so already, or there is no such run."""
+
 
 class Sink(Protocol):
     """Somebody who is told of runs."""
@@ -118,6 +135,30 @@ class Sink(Protocol):
 
     async def aclose(self) -> None:
         """Let go of connections."""
+
+
+class Inventory(Protocol):
+    """A sink that can list what it holds; the audit's, and nobody else's."""
+
+    @property
+    def name(self) -> str:
+        """The section of the configuration."""
+
+    async def running(
+        self, cluster: str, each_page: Callable[[Sequence[RunKey]], Awaitable[None]]
+    ) -> Outcome:
+        """
+        List what runs there, page by page. A set that changes meanwhile may be missing or repeating some.
+
+        Returns:
+            ACCEPTED if the list came to its end; else it is incomplete, and why.
+        """
+
+    async def presence(self, cluster: str, start_at: int) -> Mapping[int, Presence] | Outcome:
+        """Give what is there of the runs that began at ``start_at``, by job id; or why it is not known."""
+
+    async def remove(self, key: RunKey) -> Outcome:
+        """Remove one run. ALREADY_THERE: there is none."""
 
 
 class Clock(Protocol):

@@ -24,6 +24,7 @@ _POSITIVE = {
     "slurm": ("command_timeout", "output_limit", "batch"),
 }
 _SINK_POSITIVE = ("timeout", "start_workers", "stop_workers", "backoff", "backoff_max", "park_interval")
+_REQUEUE = ("keep-first", "replace")
 _CHOICES = {
     "log_level": ("debug", "info", "warning", "error"),
     "log_format": ("auto", "console", "json"),
@@ -114,9 +115,11 @@ def _sink(sink: SinkConfig) -> Iterator[str]:
     if sink.type != "rest":
         yield f"{path}.type = {sink.type!r}: rest is wanted"
     yield from _positive(path, sink, _SINK_POSITIVE)
-    for key in ("stop_hold", "nodestate_interval", "script_limit"):
+    for key in ("stop_hold", "audit_interval", "audit_grace", "nodestate_interval", "script_limit"):
         if getattr(sink, key) < 0:
             yield f"{path}.{key} = {getattr(sink, key)}: must not be negative"
+    if sink.requeue not in _REQUEUE:
+        yield f"{path}.requeue = {sink.requeue!a}: one of {', '.join(_REQUEUE)} is wanted"
     if sink.backoff_max < sink.backoff:
         yield f"{path}.backoff_max = {sink.backoff_max}: at least {path}.backoff is wanted"
     if not sink.token_file:

@@ -118,6 +118,14 @@ class SinkConfig:
     backoff_max: float = 300.0
     #: Seconds between attempts of what the backend refuses until an admin changes something there.
     park_interval: float = 3600.0
+    #: Seconds between two audits, which compare what the backend shows as running with what it was told, and
+    #: with Slurm; 0: none.
+    audit_interval: float = 3600.0
+    #: Seconds for which a started run may be missing there: twice the backend's commit interval and a margin.
+    audit_grace: float = 300.0
+    #: What becomes of a requeued job's later run, which the backend refuses for a day while it holds the
+    #: earlier one: keep-first (a dead letter), or replace (the earlier one is deleted there once it ended).
+    requeue: str = "keep-first"
     #: Seconds between uploads of node states; 0: none.
     nodestate_interval: float = 60.0
     #: Bytes of batch script that are sent.

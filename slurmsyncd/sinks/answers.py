@@ -28,6 +28,7 @@ class Request(enum.Enum):
     CLUSTERS = "clusters"
     LOOK_UP = "look_up"
     PROBE = "probe"
+    REMOVE = "remove"
 
 
 class Failure(enum.Enum):
@@ -120,7 +121,7 @@ def _anywhere(sent: Sent, answer: Answer) -> Outcome | None:
     match answer.status:
         case 401:
             return _outcome(answer, Result.SINK_DOWN, "credentials", alarm=True)
-        case 403 if _error(answer) is not None:
+        case 403 if _error(answer) is not None and sent.request is not Request.REMOVE:
             return _outcome(answer, Result.SINK_DOWN, "credentials", alarm=True)
         case 403:
             # A filter in between that dislikes one script must not stop all runs.
@@ -133,7 +134,7 @@ def _anywhere(sent: Sent, answer: Answer) -> Outcome | None:
         case status if 300 <= status < 400:
             detail = f"redirects to {answer.location or 'nowhere'}: correct the sink's url"
             return _outcome(answer, Result.SINK_DOWN, "redirected", detail=detail, alarm=True)
-        case 404 | 405 if sent.request is not Request.NODES and not _is_missing_row(answer):
+        case 404 | 405 if sent.request not in _OPTIONAL and not _is_missing_row(answer):
             detail = "no such endpoint: wrong url, a backend that takes jobs by NATS, or too old a one"
             return _outcome(answer, Result.SINK_DOWN, "no_endpoint", detail=detail, alarm=True)
         case 413 | 431:
@@ -205,6 +206,17 @@ def _read(_: Sent, answer: Answer) -> Outcome | None:
     return _outcome(answer, Result.FAILED, reason if answer.status == 200 else f"http_{answer.status}")
 
 
+def _remove(_: Sent, answer: Answer) -> Outcome | None:
+    match answer.status:
+        case 200:
+            return _done(answer)
+        case 422 if _says(answer, "no rows in result set"):
+            return _outcome(answer, Result.ALREADY_THERE, "removed")
+        case 404 | 405:
+            return _outcome(answer, Result.REFUSED, "no_removal")
+    return _client_error(answer)
+
+
 def _probe(_: Sent, answer: Answer) -> Outcome | None:
     # The probe is a stop without a job id: refused before anything is touched, if all is well.
     fits = answer.status == 400 and _error(answer) is not None
@@ -218,7 +230,10 @@ _BY_REQUEST = {
     Request.CLUSTERS: _read,
     Request.LOOK_UP: _read,
     Request.PROBE: _probe,
+    Request.REMOVE: _remove,
 }
+# That these are missing, or forbidden, says nothing of the others.
+_OPTIONAL = frozenset({Request.NODES, Request.REMOVE})
 
 
 def _client_error(answer: Answer) -> Outcome | None:

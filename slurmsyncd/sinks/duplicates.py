@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from slurmsyncd.delivery import Outcome, Result
+from slurmsyncd.delivery import REPEAT, Outcome, Result
 
 if TYPE_CHECKING:
     from slurmsyncd.model import RunKey
@@ -28,7 +29,13 @@ def look_up_outcome(answer: Answer, key: RunKey, cluster: str) -> Outcome:
     if row.startTime == key.start_at:
         return Outcome(result=Result.ALREADY_THERE, reason="listed_already", status=422)
     detail = f"the backend has a run of this job id that began at {row.startTime}"
-    return Outcome(result=Result.REFUSED, reason="repeat_of_earlier_run", detail=detail, status=422)
+    return Outcome(
+        result=Result.REFUSED,
+        reason=REPEAT,
+        detail=detail,
+        status=422,
+        repeat_of=replace(key, start_at=row.startTime),
+    )
 
 
 class _Row(msgspec.Struct):
@@ -41,21 +48,8 @@ class _Found(msgspec.Struct):
     Meta: _Row
 
 
-class _Page(msgspec.Struct):
-    jobs: list[_Row]
-
-
 def _decode_row(body: bytes) -> _Row | None:
     try:
         return msgspec.json.decode(body, type=_Found).Meta
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-
-
-def page_has(answer: Answer, job_id: int) -> bool | None:
-    """Tell whether a page of ``GET /api/jobs/`` has a run of the job id; None if it is no such page."""
-    try:
-        rows = msgspec.json.decode(answer.body, type=_Page).jobs
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    return any(row.jobId == job_id for row in rows)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Union
-from urllib.parse import quote
 
+import msgspec
 import structlog
 
 from slurmsyncd.config import ClusterConfig
-from slurmsyncd.delivery import Outcome, Result
+from slurmsyncd.delivery import REPEAT, Outcome, Result
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.model import Step
 from slurmsyncd.sinks.answers import (
@@ -23,9 +23,10 @@ from slurmsyncd.sinks.answers import (
     failure_outcome,
 )
 from slurmsyncd.sinks.dialect import V1_4, Dialect
-from slurmsyncd.sinks.duplicates import look_up_outcome, page_has
+from slurmsyncd.sinks.duplicates import look_up_outcome
 from slurmsyncd.sinks.facts import Facts
 from slurmsyncd.sinks.resources import host_name, hosts_of, ignored
+from slurmsyncd.sinks.running import Reading
 from slurmsyncd.sinks.text import printable
 from slurmsyncd.sinks.token import TokenFile, token_expires_at
 from slurmsyncd.sinks.transport import CALLERS, Broken, Call, Transport, tls_context
@@ -40,10 +41,11 @@ from slurmsyncd.sinks.wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from slurmsyncd.config import SinkConfig
-    from slurmsyncd.model import Entry, Job, NodeState
+    from slurmsyncd.delivery import Presence
+    from slurmsyncd.model import Entry, Job, NodeState, RunKey
     from slurmsyncd.ports import Clock
     from slurmsyncd.sinks.wire import Body
 
@@ -149,10 +151,34 @@ class RestSink:
         assert isinstance(outcome, Outcome)
         return outcome
 
+    async def running(
+        self, cluster: str, each_page: Callable[[Sequence[RunKey]], Awaitable[None]]
+    ) -> Outcome:
+        """List what the backend has committed and shows as running, page by page; see ``ports.Inventory``."""
+        return await self._reading(cluster).running(each_page)
+
+    async def presence(self, cluster: str, start_at: int) -> Mapping[int, Presence] | Outcome:
+        """Give what the backend has committed of the runs that began at ``start_at``, by job id."""
+        return await self._reading(cluster).presence(start_at)
+
+    async def remove(self, key: RunKey) -> Outcome:
+        """Delete one committed run; what is archived of it stays."""
+        which = {"jobId": key.job_id, "cluster": self._backend_name(key.cluster), "startTime": key.start_at}
+        call = Call("DELETE", "/api/jobs/delete_job/", msgspec.json.encode(which))
+        outcome, _ = await self._ask(Sent(Request.REMOVE), call)
+        assert isinstance(outcome, Outcome)
+        return outcome
+
     async def aclose(self) -> None:
         """Let go of connections."""
         for transport in (self._calm, *self._starts):
             await transport.aclose()
+
+    def _reading(self, cluster: str) -> Reading:
+        return Reading(self._ask, cluster, self._backend_name(cluster))
+
+    def _backend_name(self, cluster: str) -> str:
+        return backend_cluster(cluster, self._clusters.get(cluster) or ClusterConfig(name=cluster))
 
     def _cluster(self, job: Job) -> ClusterConfig:
         name = job.key.cluster
@@ -199,24 +225,16 @@ class RestSink:
         if found.result is not Result.ACCEPTED or answer is None:
             return found
         outcome = look_up_outcome(answer, entry.start.key, cluster)
-        if outcome.reason != "repeat_of_earlier_run":
+        if outcome.reason != REPEAT:
             return outcome
-        return await self._look_again(entry, cluster, outcome)
-
-    async def _look_again(self, entry: Entry, cluster: str, refusal: Outcome) -> Outcome:
         # With several runs of the id the backend names any of them; ours may be there all the same.
-        at = entry.start.key.start_at
-        path = f"/api/jobs/?cluster={quote(cluster)}&start-time={at}-{at}&items-per-page=5000"
-        found, answer = await self._ask(Sent(Request.LOOK_UP), Call("GET", path, limit=_LOOK_UP_LIMIT))
-        assert isinstance(found, Outcome)
-        if found.result is not Result.ACCEPTED or answer is None:
-            return found
-        listed = page_has(answer, entry.start.key.job_id)
-        if listed is None:
-            return replace(refusal, result=Result.FAILED, reason="wrong_shape")
-        if listed:
-            return replace(refusal, result=Result.ALREADY_THERE, reason="listed_already", detail="")
-        return refusal
+        key = entry.start.key
+        there = await self.presence(key.cluster, key.start_at)
+        if isinstance(there, Outcome):
+            return there
+        if key.job_id in there:
+            return replace(outcome, result=Result.ALREADY_THERE, reason="listed_already", detail="")
+        return outcome
 
     async def _stop(self, entry: Entry, options: WireOptions) -> Outcome:
         assert entry.stop is not None

@@ -42,7 +42,7 @@ _STATE = """
     SELECT step, state, due_at, waiting_since, start_attempts, stop_attempts,
            acked_at, hold_until, failing_since, reason, detail, history,
            EXISTS (SELECT 1 FROM stopped z WHERE z.run_id = d.run_id)
-    FROM delivery d WHERE id = ? AND step = ? AND due_at IS NOT NULL
+    FROM delivery d WHERE id = ?
 """
 _MOVE = """
     UPDATE delivery
@@ -113,12 +113,22 @@ def next_due_at(database: Database, sink: str, step: Step, in_flight: Collection
 
 def carry_out(con: sqlite3.Connection, id_: int, step: Step, verdict: Verdict, now: float) -> bool:
     """Move one delivery; False if the operator has moved it meanwhile, or it was settled before."""
-    row = con.execute(_STATE, (id_, step.value)).fetchone()
-    if row is None:
+    at, ended = position(con, id_)
+    if at is None or at.step != step.value or at.due_at is None:
         return False
-    *fields, ended = row
-    con.execute(_MOVE, (*moved(Position(*fields), verdict, ended=bool(ended), now=now), id_))
+    move(con, id_, moved(at, verdict, ended=ended, now=now))
     return True
+
+
+def position(con: sqlite3.Connection, id_: int) -> tuple[Position | None, bool]:
+    """Give how far a delivery is, None if there is no such; and whether its run's stop is known."""
+    row = con.execute(_STATE, (id_,)).fetchone()
+    return (None, False) if row is None else (Position(*row[:-1]), bool(row[-1]))
+
+
+def move(con: sqlite3.Connection, id_: int, to: Position) -> None:
+    """Put a delivery elsewhere."""
+    con.execute(_MOVE, (*to, id_))
 
 
 def moved(at: Position, verdict: Verdict, *, ended: bool, now: float) -> Position:
@@ -154,17 +164,19 @@ def _done(at: Position, verdict: Done, *, ended: bool) -> Position:
     )
 
 
-def _failed(at: Position, reason: str, detail: str, now: float) -> Position:
+def noted(at: Position, reason: str, detail: str, now: float) -> Position:
+    """Give the same place with one more line of history. Pure."""
     detail = _cut(detail)
     history = [*json.loads(at.history), [now, at.step, reason, detail]][-_HISTORY:]
+    return at._replace(reason=reason, detail=detail, history=json.dumps(history))
+
+
+def _failed(at: Position, reason: str, detail: str, now: float) -> Position:
     starting = at.step == Step.START.value
-    return at._replace(
+    return noted(at, reason, detail, now)._replace(
         start_attempts=at.start_attempts + starting,
         stop_attempts=at.stop_attempts + (not starting),
         failing_since=now if at.failing_since is None else at.failing_since,
-        reason=reason,
-        detail=detail,
-        history=json.dumps(history),
     )
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slurmsyncd.store import desk, intake, outbox
+from slurmsyncd.store import desk, intake, outbox, repairs
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Sequence
 
-    from slurmsyncd.delivery import Verdict
+    from slurmsyncd.delivery import Repair, Told, Verdict
     from slurmsyncd.model import Entry, Phase, Plan, RunKey, Step
     from slurmsyncd.store.database import Database
     from slurmsyncd.store.desk import Counts, Delivery, Story
@@ -113,6 +113,32 @@ class SqliteStore:
                 outbox.carry_out(con, entry.id, entry.step, verdict, now)
 
         self._db.let_out(work)
+
+    def told(self, sink: str, keys: Iterable[RunKey]) -> dict[RunKey, Told]:
+        """Give how far a sink is with each of these runs; one it was never to be told of is missing."""
+        return repairs.told(self._db, sink, keys)
+
+    def acknowledged(self, sink: str, cluster: str, before: float) -> frozenset[RunKey]:
+        """Give the open runs whose start the sink took before (epoch seconds), and has nothing more to do."""
+        return repairs.acknowledged(self._db, sink, cluster, before)
+
+    def repair(self, sink: str, wanted: Sequence[Repair], now: float) -> tuple[Repair, ...]:
+        """
+        Carry out an audit's repairs in one transaction that is on the disk when this returns.
+
+        Returns:
+            Those that changed something: what moved on meanwhile, or was reported before, does not.
+
+        Raises:
+            DiskFull: Nothing was changed; the next audit finds it again.
+        """
+        return self._db.take_in(
+            lambda con: tuple(each for each in wanted if repairs.repair(con, sink, each, now))
+        )
+
+    def note(self, sink: str, key: RunKey, reason: str, detail: str, now: float) -> bool:
+        """Add to the history of a sink's run; False if it says so already, or there is no such run."""
+        return self._db.let_out(lambda con: repairs.note(con, sink, key, (reason, detail), now))
 
     def sinks(self) -> frozenset[str]:
         """Give the names of all sinks, configured or not, that have not been told everything."""

@@ -20,7 +20,7 @@ from slurmsyncd.sinks.answers import (
     failure_outcome,
     retry_after_s,
 )
-from slurmsyncd.sinks.duplicates import look_up_outcome, page_has
+from slurmsyncd.sinks.duplicates import look_up_outcome
 from tests.sinks.parts import error
 
 R = Result
@@ -258,16 +258,6 @@ def test_h6_the_row_decides(body: bytes, result: Result, reason: str) -> None:
     """The same start is success, another start is a refusal, anything else is no answer."""
     outcome = look_up_outcome(Answer(status=200, body=body), RunKey("slurm", 7, 100), "demo")
     assert (outcome.result, outcome.reason) == (result, reason)
-
-
-def test_a_page_is_searched_for_a_job() -> None:
-    """A list of runs that began in one second tells whether ours is among them."""
-    page = Answer(
-        status=200, body=b'{"jobs":[{"jobId":7,"cluster":"demo","startTime":100}],"items":25,"page":1}'
-    )
-    assert page_has(page, 7) is True
-    assert page_has(page, 8) is False
-    assert page_has(Answer(status=200, body=b'{"jobs":3}'), 7) is None
 
 
 def test_a_stopped_job_that_is_longer_than_what_is_read_is_accepted() -> None:

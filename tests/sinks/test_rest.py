@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 from slurmsyncd.config import ClusterConfig
 from slurmsyncd.delivery import Outcome, Result
 from slurmsyncd.errors import ConfigError
-from slurmsyncd.model import JobState, NodeAllocation, NodeState, Step
+from slurmsyncd.model import JobState, NodeAllocation, NodeState, RunKey, Step
 from slurmsyncd.sinks.answers import Failure
 from slurmsyncd.sinks.dialect import V1_5
 from slurmsyncd.sinks.transport import broken
@@ -258,13 +258,15 @@ async def test_h6_another_start_is_a_refusal(server: Rude, sink: RestSink) -> No
     server.plans["/api/jobs/?"] = [answer(200, '{"jobs":[],"items":5000,"page":1}')]
     outcome = await starts(server, sink, duplicate())
     assert (outcome.result, outcome.reason) == (Result.REFUSED, "repeat_of_earlier_run")
-    assert server.paths()[-1] == f"/api/jobs/?cluster=demo&start-time={START}-{START}&items-per-page=5000"
+    assert server.paths()[-1].startswith(f"/api/jobs/?start-time={START}-{START}&cluster=demo&")
+    assert outcome.repeat_of == RunKey("demo", 7, START - 3600)
 
 
 async def test_h6_ours_beside_a_later_run_is_already_there(server: Rude, sink: RestSink) -> None:
     """With two runs of the id the backend may name the other one; the list shows ours."""
     server.plans["/api/jobs/5"] = [found(START + 90_000)]
-    page = {"jobs": [{"jobId": 7, "cluster": "demo", "startTime": START}], "items": 5000, "page": 1}
+    row = {"jobId": 7, "cluster": "demo", "startTime": START, "jobState": "running"}
+    page = {"jobs": [row], "items": 5000, "page": 1}
     server.plans["/api/jobs/?"] = [answer(200, json.dumps(page))]
     assert (await starts(server, sink, duplicate())).result is Result.ALREADY_THERE
 

@@ -1,0 +1,291 @@
+"""The one return arrow: compare what a sink holds with what it was told, and put right what was lost."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NoReturn
+
+import anyio
+import structlog
+
+from slurmsyncd.delivery import Finding, Outcome, Presence, Result
+from slurmsyncd.errors import DiskFull, SourceUnavailable
+from slurmsyncd.model import Questions
+from slurmsyncd.reconcile.audit import Evidence, judge, wants_slurm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from slurmsyncd.delivery import Repair, Told
+    from slurmsyncd.model import Job, RunKey
+    from slurmsyncd.pipeline.storage import StoreThread
+    from slurmsyncd.ports import Clock, Inventory, Source, Store
+
+log = structlog.get_logger(__name__)
+
+#: After an audit that could not be finished, unless the interval is shorter.
+RETRY_S = 300.0
+#: Job ids of one audit that accounting is asked about; what is left the next one asks.
+ASKED = 5000
+#: Runs that are kept in mind of one audit, lest a backend fill our memory; the next one finds the others.
+DOUBTFUL = 50_000
+#: Runs that are named one by one in the log; the rest is counted.
+NAMED = 20
+#: Ids from here on no Slurm gives to a job, and sacct refuses the whole question.
+_ID_LIMIT = 0xFFFF_FFFD
+_REPORTS = frozenset({Finding.CLOSED_WRONGLY, Finding.UNHEARD_OF})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditPolicy:
+    """
+    When to audit a sink, in seconds.
+
+    Attributes:
+        interval_s: From the end of one audit to the next.
+        grace_s: For so long what has just been started may be missing there.
+    """
+
+    interval_s: float
+    grace_s: float
+
+
+@dataclass(slots=True)
+class AuditTally:
+    """What the audits of one sink came to; read by status and metrics."""
+
+    audits: int = 0
+    failures: int = 0
+    last_audit_at: float | None = None
+    trouble: str | None = None
+    findings: Counter[Finding] = field(default_factory=Counter)
+
+
+class Auditor:
+    """
+    Audits one sink.
+
+    Args:
+        repaired: Called when the sink has something to do.
+    """
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        store: Store,
+        thread: StoreThread,
+        policy: AuditPolicy,
+        clock: Clock,
+        *,
+        repaired: Callable[[], None],
+    ) -> None:
+        self.tally = AuditTally()
+        self._inventory = inventory
+        self._store = store
+        self._thread = thread
+        self._policy = policy
+        self._clock = clock
+        self._repaired = repaired
+        self._reported: frozenset[RunKey] = frozenset()  # of which nothing is written down
+
+    async def run(self, sources: Sequence[Source], has_looked: Callable[[str], bool]) -> NoReturn:
+        """
+        Audit for ever, the first time once what was told before we began can be expected to be listed.
+
+        Args:
+            sources: Of all clusters.
+            has_looked: Whether the first look at a cluster is over; before, much there is strange to us.
+        """
+        interval_s = self._policy.interval_s
+        await anyio.sleep(self._policy.grace_s)
+        while True:
+            done = [has_looked(source.cluster) and await self.audit(source) for source in sources]
+            await anyio.sleep(interval_s if all(done) else min(RETRY_S, interval_s))
+
+    async def audit(self, source: Source) -> bool:
+        """Audit one cluster. Returns whether all that had to be asked was answered."""
+        audit = _Audit(
+            self._inventory,
+            self._store,
+            self._thread,
+            source,
+            began_at=self._clock.now(),
+            reported=self._reported,
+        )
+        try:
+            trouble = await audit.collect(self._policy.grace_s)
+            await self._carry_out(source.cluster, audit)
+        except DiskFull as err:
+            trouble = str(err)
+        self.tally.audits += 1
+        self.tally.failures += bool(trouble)
+        self.tally.last_audit_at = self._clock.now()
+        self._note_trouble(source.cluster, trouble)
+        return not trouble
+
+    async def _carry_out(self, cluster: str, audit: _Audit) -> None:
+        repairs = audit.judge(self._policy.grace_s)
+        unheard = [each for each in repairs if each.finding is Finding.UNHEARD_OF]
+        others = {key for key in self._reported if key.cluster != cluster}
+        self._reported = frozenset(others | audit.reported | {each.key for each in unheard})
+        done: list[Repair] = list(unheard)
+        if written := [each for each in repairs if each.finding is not Finding.UNHEARD_OF]:
+            now = self._clock.now()
+            done += await self._thread(self._store.repair, self._inventory.name, written, now)
+        self._report(cluster, done)
+        if any(each.finding not in _REPORTS for each in done):
+            self._repaired()
+
+    def _report(self, cluster: str, done: Sequence[Repair]) -> None:
+        found = Counter(each.finding for each in done)
+        self.tally.findings.update(found)
+        for each in done[:NAMED]:
+            level = logging.WARNING if each.finding in _REPORTS else logging.INFO
+            key = each.key
+            log.log(
+                level,
+                "audit_finding",
+                finding=each.finding.value,
+                sink=self._inventory.name,
+                cluster=cluster,
+                job=key.job_id,
+                start_at=key.start_at,
+            )
+        counts = {finding.value: number for finding, number in found.items()}
+        level = logging.WARNING if found else logging.INFO
+        log.log(level, "audited", sink=self._inventory.name, cluster=cluster, **counts)
+
+    def _note_trouble(self, cluster: str, trouble: str | None) -> None:
+        before, self.tally.trouble = self.tally.trouble, trouble
+        if trouble and trouble != before:
+            log.warning("audit_incomplete", sink=self._inventory.name, cluster=cluster, reason=trouble)
+
+
+class _Audit:
+    """
+    One audit of one cluster: what was found out, page by page; nothing is kept of runs that are all right.
+
+    Args:
+        reported: Strangers that an earlier audit reported; Slurm is not asked about them again.
+
+    Attributes:
+        reported: Those of them that are still there.
+    """
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        store: Store,
+        thread: StoreThread,
+        source: Source,
+        *,
+        began_at: float,
+        reported: frozenset[RunKey],
+    ) -> None:
+        self.reported: set[RunKey] = set()
+        self._reported_before = reported
+        self._inventory = inventory
+        self._store = store
+        self._thread = thread
+        self._source = source
+        self._began_at = began_at
+        self._missing: set[RunKey] = set()
+        self._doubtful: dict[RunKey, tuple[Presence, Told | None]] = {}
+        self._rows: dict[int, list[Job]] = {}  # of accounting, by job id; missing: not known
+        self._elsewhere: dict[int, list[int]] = {}
+
+    async def collect(self, grace_s: float) -> str | None:
+        """
+        Find out all that has to be known; for ``grace_s`` see AuditPolicy.
+
+        Returns:
+            What did not answer, None if everything did. What is known all the same can be judged.
+        """
+        cluster, name = self._source.cluster, self._inventory.name
+        before = self._began_at - grace_s
+        self._missing = set(await self._thread(self._store.acknowledged, name, cluster, before))
+        outcome = await self._inventory.running(cluster, self._read_page)
+        trouble = None if outcome.result is Result.ACCEPTED else _said(outcome)
+        if trouble is None:
+            trouble = await self._look_up_missing()
+        return await self._ask_slurm() or trouble
+
+    def judge(self, grace_s: float) -> list[Repair]:
+        """Judge what is doubtful."""
+        repairs = []
+        for key, (there, told) in self._doubtful.items():
+            seen = Evidence(
+                key=key,
+                there=there,
+                asked_at=self._began_at,
+                told=told,
+                accounting=self._rows.get(key.job_id),
+                elsewhere=self._elsewhere.get(key.job_id, ()),
+            )
+            if (repair := judge(seen, grace_s=grace_s)) is not None:
+                repairs.append(repair)
+        return repairs
+
+    async def _read_page(self, keys: Sequence[RunKey]) -> None:
+        self._missing.difference_update(keys)
+        self.reported.update(self._reported_before.intersection(keys))
+        told = await self._told(keys)
+        self._keep(((key, Presence.RUNNING) for key in keys), told)
+
+    def _keep(self, found: Iterable[tuple[RunKey, Presence]], told: Mapping[RunKey, Told]) -> None:
+        """Keep what can come to a finding; most runs are as they should be."""
+        for key, there in found:
+            if len(self._doubtful) >= DOUBTFUL:
+                break
+            at = told.get(key)
+            seen = Evidence(key=key, there=there, asked_at=self._began_at, told=at)
+            if wants_slurm(there, at) or judge(seen, grace_s=0.0) is not None:
+                self._doubtful[key] = there, at
+
+    async def _look_up_missing(self) -> str | None:
+        """Ask for each run that is missing from a list: pages of a changing set may skip some."""
+        starts = defaultdict(list)
+        for key in self._missing:
+            starts[key.start_at].append(key)
+        trouble = None
+        for start_at, keys in starts.items():
+            there = await self._inventory.presence(self._source.cluster, start_at)
+            if isinstance(there, Outcome):
+                trouble = _said(there)
+                if there.result is Result.SINK_DOWN:
+                    break
+                continue
+            found = [(key, there.get(key.job_id, Presence.ABSENT)) for key in keys]
+            self._keep(found, await self._told(keys))
+        return trouble
+
+    async def _ask_slurm(self) -> str | None:
+        """Ask accounting about runs that only Slurm can explain."""
+        wanted = {key for key, (there, told) in self._doubtful.items() if wants_slurm(there, told)}
+        asked = {key.job_id for key in wanted - self.reported}
+        self._rows = {job_id: [] for job_id in asked if job_id >= _ID_LIMIT}
+        ids = sorted(asked - self._rows.keys())[:ASKED]
+        if not ids:
+            return None
+        try:
+            answers = await self._source.ask(Questions(accounting=frozenset(ids)))
+        except SourceUnavailable as err:
+            return str(err)
+        if answers.accounting is None:
+            return "; ".join(answers.trouble) or "accounting does not answer"
+        self._rows.update({job_id: [] for job_id in ids})
+        for row in answers.accounting:
+            if row.key.job_id in self._rows:
+                self._rows[row.key.job_id].append(row)
+        for key in await self._told(row.key for row in answers.accounting):
+            self._elsewhere.setdefault(key.job_id, []).append(key.start_at)
+        return None
+
+    async def _told(self, keys: Iterable[RunKey]) -> Mapping[RunKey, Told]:
+        return await self._thread(self._store.told, self._inventory.name, tuple(keys))
+
+
+def _said(outcome: Outcome) -> str:
+    return f"{outcome.reason} {outcome.detail}".strip()

@@ -1,0 +1,116 @@
+"""
+``requeue = "replace"``: let the later run of a requeued job take the earlier one's place in the sink.
+
+A backend may refuse a run because it holds an earlier one of the same job id. With ``keep-first`` that
+is a dead letter. With ``replace`` the earlier run is removed there, if it is ours, all told and ended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from slurmsyncd.delivery import REPEAT, Outcome, Presence, Result
+from slurmsyncd.model import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slurmsyncd.model import Entry, NodeState, RunKey
+    from slurmsyncd.pipeline.storage import StoreThread
+    from slurmsyncd.ports import Clock, Inventory, Sink, Store
+
+log = structlog.get_logger(__name__)
+
+#: Reason of an earlier run's delivery once it has given way, and of the start that took its place.
+REPLACED = "replaced_by_requeue"
+REPLACES = "replaces_earlier_run"
+
+#: Runs that have to give way to one: a job that was requeued while the sink was unreachable.
+_MOST = 10
+
+
+class ReplacingSink:
+    """
+    A sink whose earlier runs of a job give way to the later one.
+
+    Args:
+        sink: Whom we tell.
+        inventory: The same, to see and to remove what is there.
+    """
+
+    def __init__(
+        self, sink: Sink, inventory: Inventory, store: Store, thread: StoreThread, clock: Clock
+    ) -> None:
+        self._sink = sink
+        self._inventory = inventory
+        self._store = store
+        self._thread = thread
+        self._clock = clock
+
+    @property
+    def name(self) -> str:
+        """The section of the configuration."""
+        return self._sink.name
+
+    async def deliver(self, entry: Entry) -> Outcome:
+        """Tell of one step of one run; see ``ports.Sink``."""
+        outcome = await self._sink.deliver(entry)
+        replaced = False
+        for _ in range(_MOST):
+            if outcome.reason != REPEAT or outcome.repeat_of is None:
+                break
+            hindered = await self._make_room(entry.start.key, outcome.repeat_of, outcome)
+            if hindered is not None:
+                return hindered
+            replaced = True
+            outcome = await self._sink.deliver(entry)
+        if replaced and outcome.result is Result.ACCEPTED:
+            return replace(outcome, reason=REPLACES)
+        return outcome
+
+    async def report_nodes(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
+        """Tell the states of a cluster's nodes."""
+        return await self._sink.report_nodes(cluster, nodes)
+
+    async def aclose(self) -> None:
+        """Let go of connections."""
+        await self._sink.aclose()
+
+    async def _make_room(self, key: RunKey, earlier: RunKey, refusal: Outcome) -> Outcome | None:
+        """Remove the earlier run; None if that is done, else what becomes of the later one."""
+        told = (await self._thread(self._store.told, self.name, (earlier,))).get(earlier)
+        if told is None or told.step is not Step.STOP or earlier.start_at >= key.start_at:
+            return refusal  # somebody else's, or not to be judged by us
+        if told.state in {"idle", "ready", "parked"}:
+            return replace(refusal, result=Result.NOT_YET, reason="earlier_run_not_stopped")
+        if told.state != "done":
+            return refusal
+        there = await self._inventory.presence(earlier.cluster, earlier.start_at)
+        if isinstance(there, Outcome):
+            return there
+        if there.get(earlier.job_id) is Presence.RUNNING:
+            return replace(refusal, result=Result.NOT_YET, reason="earlier_run_not_stopped")
+        return await self._remove(key, earlier)
+
+    async def _remove(self, key: RunKey, earlier: RunKey) -> Outcome | None:
+        # Written down first: a row that is gone without a word would look like one that was lost.
+        await self._note(earlier, REPLACED, f"gives way to the run that began at {key.start_at}")
+        outcome = await self._inventory.remove(earlier)
+        if outcome.result not in {Result.ACCEPTED, Result.ALREADY_THERE}:
+            return outcome
+        await self._note(key, REPLACES, f"the run that began at {earlier.start_at} gave way")
+        log.warning(
+            REPLACED,
+            sink=self.name,
+            cluster=key.cluster,
+            job=key.job_id,
+            start_at=earlier.start_at,
+            by_start_at=key.start_at,
+        )
+        return None
+
+    async def _note(self, key: RunKey, reason: str, detail: str) -> None:
+        await self._thread(self._store.note, self.name, key, reason, detail, self._clock.now())

@@ -1,0 +1,138 @@
+"""Read back what the backend holds: in pages, each bounded in time and bytes, of keys and states only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlencode
+
+import msgspec
+
+from slurmsyncd.delivery import Outcome, Presence, Result
+from slurmsyncd.model import RunKey
+from slurmsyncd.sinks.answers import Answer, Request, Sent
+from slurmsyncd.sinks.transport import Call
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from slurmsyncd.sinks.answers import LookUp
+
+    Ask = Callable[[Sent, Call], Awaitable[tuple[Outcome | LookUp, Answer | None]]]
+
+#: Rows of one page: some 1 MB of small jobs, some 0.1 s of the backend's time.
+PAGE = 2000
+#: Bytes of one page that are read. What runs on many nodes has long rows; a page that is cut is halved.
+PAGE_LIMIT = 16 * 2**20
+#: Pages of one list, lest a backend that has no end keep us for ever.
+PAGES = 2000
+
+_INT64 = 2**63 - 1
+_NOT_ENDED = frozenset({"running", "suspended", "pending"})
+
+
+class _Row(msgspec.Struct):
+    jobId: int  # noqa: N815 - the backend's spelling
+    cluster: str
+    startTime: int  # noqa: N815 - the backend's spelling
+    jobState: str  # noqa: N815 - the backend's spelling
+
+
+class _Page(msgspec.Struct):
+    jobs: list[_Row]
+
+
+class Place(NamedTuple):
+    """A page in a list, counted from 1."""
+
+    number: int
+    size: int
+
+    def halved(self) -> Place:
+        """Give the page of half the size that begins with the same row."""
+        return Place(2 * self.number - 1, self.size // 2)
+
+    def next(self) -> Place:
+        """Give the page behind."""
+        return Place(self.number + 1, self.size)
+
+
+class Reading:
+    """
+    Reads lists from one backend.
+
+    Args:
+        ask: Makes one exchange and judges it.
+        cluster: Slurm's name.
+        backend_cluster: The backend's name of it. Rows of others are left alone.
+    """
+
+    def __init__(self, ask: Ask, cluster: str, backend_cluster: str) -> None:
+        self._ask = ask
+        self._cluster = cluster
+        self._backend_cluster = backend_cluster
+
+    async def running(self, each_page: Callable[[Sequence[RunKey]], Awaitable[None]]) -> Outcome:
+        """List what runs there; see ``ports.Inventory``."""
+
+        async def take(rows: Mapping[RunKey, Presence]) -> None:
+            await each_page([key for key, there in rows.items() if there is Presence.RUNNING])
+
+        return await self._list({"state": "running"}, take)
+
+    async def presence(self, start_at: int) -> Mapping[int, Presence] | Outcome:
+        """Give what is there of the runs that began at ``start_at``; see ``ports.Inventory``."""
+        found: dict[int, Presence] = {}
+
+        async def take(rows: Mapping[RunKey, Presence]) -> None:
+            found.update({key.job_id: there for key, there in rows.items() if key.start_at == start_at})
+
+        outcome = await self._list({"start-time": f"{start_at}-{start_at}"}, take)
+        return found if outcome.result is Result.ACCEPTED else outcome
+
+    async def _list(
+        self, query: Mapping[str, str], take: Callable[[Mapping[RunKey, Presence]], Awaitable[None]]
+    ) -> Outcome:
+        place = Place(1, PAGE)
+        before: list[_Row] = []
+        for _ in range(PAGES):
+            outcome, rows = await self._page(query, place)
+            if outcome.reason == "too_long" and place.size > 1:
+                place = place.halved()
+                continue
+            if rows is None:
+                return outcome
+            if rows and rows == before:
+                return _failed("repeats_itself")
+            await take(self._ours(rows))
+            if len(rows) < place.size:
+                return outcome
+            place, before = place.next(), rows
+        return _failed("without_end")
+
+    async def _page(self, query: Mapping[str, str], place: Place) -> tuple[Outcome, list[_Row] | None]:
+        page = {"items-per-page": place.size, "page": place.number}
+        path = f"/api/jobs/?{urlencode({**query, 'cluster': self._backend_cluster, **page})}"
+        outcome, answer = await self._ask(Sent(Request.LOOK_UP), Call("GET", path, limit=PAGE_LIMIT))
+        assert isinstance(outcome, Outcome)
+        if outcome.result is not Result.ACCEPTED or answer is None:
+            return outcome, None
+        try:
+            return outcome, msgspec.json.decode(answer.body, type=_Page).jobs
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return _failed("wrong_shape"), None
+
+    def _ours(self, rows: Sequence[_Row]) -> dict[RunKey, Presence]:
+        """Give the rows that can be runs of the cluster: others may send rows of any kind, too."""
+        return {
+            RunKey(self._cluster, row.jobId, row.startTime): (
+                Presence.RUNNING if row.jobState in _NOT_ENDED else Presence.ENDED
+            )
+            for row in rows
+            if row.cluster == self._backend_cluster
+            and 0 < row.jobId <= _INT64
+            and 0 < row.startTime <= _INT64
+        }
+
+
+def _failed(reason: str) -> Outcome:
+    return Outcome(result=Result.FAILED, reason=reason)

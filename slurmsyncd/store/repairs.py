@@ -1,0 +1,114 @@
+"""The audit's side of the store: what a sink was told, and putting right what it lost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from slurmsyncd.delivery import Finding, Told
+from slurmsyncd.model import JobState, Plan, RunKey, Started, Step, Stopped, Trigger
+from slurmsyncd.store import intake, outbox
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable
+
+    from slurmsyncd.delivery import Repair
+    from slurmsyncd.model import Job
+    from slurmsyncd.store.database import Database
+    from slurmsyncd.store.outbox import Position
+
+_TOLD = """
+    SELECT d.step, d.state, d.waiting_since, d.acked_at, d.reason
+    FROM run r JOIN delivery d ON d.run_id = r.id
+    WHERE r.job_id = ? AND r.start_at = ? AND r.cluster = ? AND d.sink = ?
+"""
+_ACKNOWLEDGED = """
+    SELECT r.job_id, r.start_at FROM delivery d JOIN run r ON r.id = d.run_id
+    WHERE d.sink = ? AND d.state = 'idle' AND r.cluster = ? AND d.acked_at < ?
+"""
+_FIND = """
+    SELECT d.id FROM run r JOIN delivery d ON d.run_id = r.id
+    WHERE r.job_id = ? AND r.start_at = ? AND r.cluster = ? AND d.sink = ?
+"""
+# What the sink has it need not be told: its stop is all that is left.
+_STOP_ALONE = """
+    INSERT INTO delivery (run_id, sink, step, state, due_at, waiting_since, acked_at, reason)
+    SELECT id, ?, 'stop', 'ready', ?, ?, ?, ? FROM run WHERE job_id = ? AND start_at = ? AND cluster = ?
+    ON CONFLICT DO NOTHING
+"""
+_DETAIL = "found by the audit"
+
+
+def told(database: Database, sink: str, keys: Iterable[RunKey]) -> dict[RunKey, Told]:
+    """Give how far a sink is with each run that it is to be told of."""
+    found = {}
+    for key in keys:
+        for step, state, since, acked_at, reason in database.rows(_TOLD, (*_where(key), sink)):
+            found[key] = Told(step=Step(step), state=state, since=since, acked_at=acked_at, reason=reason)
+    return found
+
+
+def acknowledged(database: Database, sink: str, cluster: str, before: float) -> frozenset[RunKey]:
+    """Give the open runs that the sink should have, their start having been taken before."""
+    rows = database.rows(_ACKNOWLEDGED, (sink, cluster, before))
+    return frozenset(RunKey(cluster, job_id, start_at) for job_id, start_at in rows)
+
+
+def repair(con: sqlite3.Connection, sink: str, wanted: Repair, now: float) -> bool:
+    """Carry out one repair; False if the run has moved on meanwhile, or it was reported before."""
+    match wanted.finding:
+        case Finding.NEVER_TOLD if wanted.ended is not None:
+            return _take_over(con, sink, wanted.ended, now)
+        case Finding.CLOSED_WRONGLY:
+            return note(con, sink, wanted.key, (wanted.finding.value, _DETAIL), now)
+        case Finding.STOP_LOST | Finding.START_LOST | Finding.REFUSED_YET_THERE:
+            id_, at, ended = _position(con, sink, wanted.key)
+            to = None if at is None else moved(at, wanted.finding, ended=ended, now=now)
+            if to is not None:
+                outbox.move(con, id_, to)
+            return to is not None
+    return False
+
+
+def moved(at: Position, finding: Finding, *, ended: bool, now: float) -> Position | None:
+    """Give where a finding leads, None if the delivery is no longer where it was found. Pure."""
+    # By what it showed the sink has committed the run, so nothing has to be held back.
+    then = outbox.noted(at, finding.value, _DETAIL, now)._replace(waiting_since=now, failing_since=None)
+    match finding, at.step, at.state:
+        case Finding.STOP_LOST, "stop", "done":
+            return then._replace(state="ready", due_at=now, stop_attempts=0)
+        case Finding.START_LOST, "stop", "idle":
+            return then._replace(step="start", state="ready", due_at=now, start_attempts=0, acked_at=None)
+        case Finding.REFUSED_YET_THERE, "start", "dead":
+            state, due_at = ("ready", now) if ended else ("idle", None)
+            return then._replace(step="stop", state=state, due_at=due_at, acked_at=now, hold_until=now)
+    return None
+
+
+def note(con: sqlite3.Connection, sink: str, key: RunKey, words: tuple[str, str], now: float) -> bool:
+    """Add (reason, detail) to the history of a delivery; False if it says so, or there is none."""
+    id_, at, _ = _position(con, sink, key)
+    if at is None or (at.reason, at.detail) == words:
+        return False
+    outbox.move(con, id_, outbox.noted(at, *words, now))
+    return True
+
+
+def _position(con: sqlite3.Connection, sink: str, key: RunKey) -> tuple[int, Position | None, bool]:
+    row = con.execute(_FIND, (*_where(key), sink)).fetchone()
+    return (0, None, False) if row is None else (row[0], *outbox.position(con, row[0]))
+
+
+def _take_over(con: sqlite3.Connection, sink: str, run: Job, now: float) -> bool:
+    """Write down a run that somebody else told this sink of, with its end; no other sink is told."""
+    began = replace(run, state=JobState.RUNNING, end_at=None, exit_code="")
+    events = (Started(began, Trigger.POLL), Stopped(run, Trigger.POLL))
+    intake.record(con, Plan(cluster=run.key.cluster, events=events), (), now)
+    reason = Finding.NEVER_TOLD.value
+    made = con.execute(_STOP_ALONE, (sink, now, now, now, reason, *_where(run.key)))
+    return made.rowcount > 0
+
+
+def _where(key: RunKey) -> tuple[int, int, str]:
+    return key.job_id, key.start_at, key.cluster
