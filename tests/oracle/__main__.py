@@ -1,0 +1,38 @@
+"""`python -m tests.oracle`: the oracle for as long as one likes."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+import anyio
+
+from tests.oracle.storm import storm
+
+
+def main() -> int:
+    """Run one storm and print what came of it; exit status 1 if anything is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m tests.oracle")
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--release", default="24.11")
+    parser.add_argument("--level", default="info")
+    args = parser.parse_args()
+    seed = random.randrange(2**32) if args.seed is None else args.seed
+    sys.stdout.write(f"seed {seed}\n")
+    sys.stdout.flush()
+    with tempfile.TemporaryDirectory(prefix="oracle.", dir="/tmp") as root:
+
+        async def run() -> int:
+            outcome = await storm(Path(root), seed, args.seconds, release=args.release, level=args.level)
+            sys.stdout.write(outcome.report() + "\n")
+            return 1 if outcome.problems else 0
+
+        return anyio.run(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

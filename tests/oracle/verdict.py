@@ -1,0 +1,204 @@
+"""What was owed against what arrived. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from slurmsyncd.sim.ledger import Obligation
+    from tests.oracle.proxy import Passed
+
+Key = tuple[int, int]  # job id, start
+Row = dict[str, Any]
+
+REPEAT = "repeat_of_earlier_run"
+_DAY_S = 86400
+#: Slurm's word → the backend's, by the contract.
+_STATES = {
+    "COMPLETED": "completed", "FAILED": "failed", "CANCELLED": "cancelled", "TIMEOUT": "timeout",
+    "NODE_FAIL": "node_fail", "PREEMPTED": "preempted", "OUT_OF_MEMORY": "out_of_memory",
+    "REQUEUED": "cancelled",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """
+    All that is needed for the account.
+
+    Attributes:
+        owed: Every run that started.
+        rows: The backend's, of both tables.
+        refused: Runs that the daemon says the backend refused, and why.
+        passed: Starts and stops that reached the backend.
+        blind: When Slurm could not be looked at, (from, to) in epoch seconds.
+        sight_s: A run that could be looked at for so long without a break has been seen.
+        clusters: cluster.json.
+    """
+
+    owed: Sequence[Obligation]
+    rows: Sequence[Row]
+    refused: Mapping[Key, str]
+    passed: Sequence[Passed]
+    blind: Sequence[tuple[float, float]]
+    sight_s: float
+    cluster: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Account:
+    """
+    How it went; a finding names the run.
+
+    Attributes:
+        incomplete: Runs without some of their cores or GPUs, which nobody could have seen.
+        findings: Kind → runs: lost, doubled, invented, wrong, unseen (incomplete, but it could have been
+            seen), early (stopped while it ran), order (a stop before its start).
+    """
+
+    owed: int = 0
+    delivered: int = 0
+    refused: int = 0
+    incomplete: int = 0
+    findings: dict[str, list[tuple[Key, str]]] = field(default_factory=lambda: defaultdict(list))
+
+    def find(self, kind: str, key: Key, what: str) -> None:
+        """Note what is wrong with a run."""
+        self.findings[kind].append((key, what))
+
+
+def settle(evidence: Evidence) -> Account:
+    """Settle the account. All runs must have ended."""
+    account = Account(owed=len(evidence.owed))
+    rows = defaultdict(list)
+    for row in evidence.rows:
+        rows[row["job_id"], row["start_time"]].append(row)
+    owed = {(run.job_id, run.start_at): run for run in evidence.owed}
+    for key in rows.keys() - owed.keys():
+        account.find("invented", key, "no such run began")
+    starts = defaultdict(list)
+    for job_id, start_at in rows:
+        starts[job_id].append(start_at)
+    for key, run in owed.items():
+        if len(rows[key]) > 1:
+            account.find("doubled", key, f"{len(rows[key])} records")
+        if rows[key]:
+            _compare(run, rows[key][0], evidence, account)
+        else:
+            _missing(key, starts[run.job_id], evidence, account)
+    _check_order(owed, evidence.passed, account)
+    return account
+
+
+def _missing(key: Key, starts: Iterable[int], evidence: Evidence, account: Account) -> None:
+    """Nothing but the backend's own rule keeps a run out: one of a job id a day, and none before another."""
+    ruled_out = any(key[1] - start < _DAY_S for start in starts)
+    reason = evidence.refused.get(key)
+    if reason == REPEAT and ruled_out:
+        account.refused += 1
+    else:
+        account.find("lost", key, f"not there; refused: {reason}; other runs of its id: {list(starts)}")
+
+
+def _compare(run: Obligation, row: Row, evidence: Evidence, account: Account) -> None:
+    key = run.job_id, run.start_at
+    found, wanted = _found(row), _wanted(run)
+    held, owed = _held(row), _owed(run, evidence.cluster)
+    marks = set((row["meta_data"] or {}).get("resourcesIncomplete", "").split(",")) - {""}
+    parts = {"hwthreads": 0, "accelerators": 1}
+    short = {name for name, part in parts.items() if _of(held, part) != _of(owed, part)}
+    for name in short:
+        if name not in marks or any(_of(held, parts[name])):
+            found[name], wanted[name] = _of(held, parts[name]), _of(owed, parts[name])
+    if not short:
+        found["marks"], wanted["marks"] = marks, set()
+        found["counts"] = row["num_hwthreads"], row["num_acc"]
+        wanted["counts"] = tuple(sum(map(len, _of(owed, part))) for part in (0, 1))
+    different = {name: (found[name], wanted[name]) for name in found if found[name] != wanted[name]}
+    if different:
+        account.find("wrong", key, f"(found, wanted): {different}")
+        return
+    account.delivered += 1
+    account.incomplete += bool(short)
+    if short and (seen_s := longest_sight_s(run, evidence.blind)) >= evidence.sight_s:
+        account.find("unseen", key, f"{short} missing, though it could be seen for {seen_s:.1f} s")
+
+
+def _found(row: Row) -> dict[str, Any]:
+    names = ("cluster", "hpc_user", "job_state", "duration", "num_nodes")
+    hosts = tuple(item["hostname"] for item in row["resources"])
+    return {name: row[name] for name in names} | {"hosts": hosts}
+
+
+def _wanted(run: Obligation) -> dict[str, Any]:
+    return {
+        "cluster": run.cluster,
+        "hpc_user": run.user,
+        "job_state": _STATES.get(run.state, run.state),
+        "duration": (run.end_at or 0) - run.start_at,
+        "num_nodes": len(run.nodes),
+        "hosts": run.nodes,
+    }
+
+
+Held = list[tuple[list[int], list[str]]]  # for each node: hardware threads, accelerators
+
+
+def _held(row: Row) -> Held:
+    return [
+        (sorted(item.get("hwthreads") or []), sorted(item.get("accelerators") or []))
+        for item in row["resources"]
+    ]
+
+
+def _owed(run: Obligation, cluster: Mapping[str, Any]) -> Held:
+    found: Held = []
+    for host, cores, gpus in zip(run.nodes, run.cores, run.gpus, strict=True):
+        (part,) = (each for each in cluster["subClusters"] if host in each["nodes"].split(","))
+        topology, per_socket = part["topology"], part["coresPerSocket"]
+        threads = [
+            thread for socket, core in cores for thread in topology["core"][socket * per_socket + core]
+        ]
+        found.append((sorted(threads), sorted(topology["accelerators"][gpu]["id"] for gpu in gpus)))
+    return found
+
+
+def _of(held: Held, part: int) -> list[Any]:
+    return [node[part] for node in held]
+
+
+def longest_sight_s(run: Obligation, blind: Iterable[tuple[float, float]]) -> float:
+    """Give the longest time without a break for which a run could be looked at."""
+    at, longest = float(run.start_at), 0.0
+    assert run.end_at is not None
+    for begin, end in sorted(blind):
+        if end <= at or begin >= run.end_at:
+            continue
+        longest = max(longest, begin - at)
+        at = max(at, end)
+    return max(longest, run.end_at - at)
+
+
+def _check_order(owed: Mapping[Key, Obligation], passed: Iterable[Passed], account: Account) -> None:
+    """No stop comes before its run's start is there, nor before the run's end, nor with another end."""
+    there: set[Key] = set()
+    for one in sorted(passed, key=lambda one: one.began):
+        key = one.body["jobId"], one.body["startTime"]
+        if one.step == "start":
+            there.add(key)
+            continue
+        if key not in there:
+            account.find("order", key, "stop without a start")
+        run = owed.get(key)
+        ended = None if run is None else run.end_at
+        if ended is None or ended != one.body["stopTime"] or one.began < ended:
+            account.find("early", key, f"stop {one.body} at {one.began:.1f}")
+
+
+def kinds(passed: Sequence[Passed]) -> Counter[str]:
+    """Count what reached the backend, by step and status."""
+    return Counter(f"{one.step} {one.status}" for one in passed)

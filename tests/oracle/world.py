@@ -1,0 +1,428 @@
+"""All the parts of one run: simulated Slurm, daemon, proxy, backend, a small disk; and what is known of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter, deque
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import httpx
+
+from slurmsyncd import notify
+from slurmsyncd.backend.clusters import join_cluster, make_sub_cluster
+from slurmsyncd.backend.tokens import Tokens
+from slurmsyncd.sim import COMMANDS, install
+from slurmsyncd.sim.engine import Simulation
+from tests.lab.configuration import free_ports
+from tests.oracle.proxy import Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+    from slurmsyncd.sim.engine import HookCall
+
+CHECKOUT = Path(__file__).parents[2]
+CLUSTER = "sim"
+POLL_S, QUERY_DELAY_S, COMMAND_TIMEOUT_S = 3.0, 0.3, 3.0
+COMMIT_S, STOP_HOLD_S, EXCHANGE_S = 1.0, 4.0, 2.0
+OVERLAP_S, BACKOFF_MAX_S, PARK_S = 120.0, 2.0, 2.0
+#: Two polls, a command that hangs until its deadline, and what a busy machine takes.
+SIGHT_S = 2 * POLL_S + COMMAND_TIMEOUT_S + 3.0
+DISK_MIB = 64  # the reserve alone is 8
+KEPT_LINES = 200_000
+
+_CONFIG = f"""\
+[daemon]
+poll_interval = {POLL_S}
+query_delay = {QUERY_DELAY_S}
+overlap = {OVERLAP_S}
+max_span = 86400
+state_dir = "{{disk}}/state"
+lastrun_file = "{{disk}}/state/lastrun"
+pid_file = "{{root}}/run/pid"
+log_level = "{{level}}"
+log_format = "json"
+
+[slurm]
+bin_dir = "{{root}}/bin"
+command_timeout = {COMMAND_TIMEOUT_S}
+output_limit = 8
+
+[clusters.{CLUSTER}]
+
+[hook]
+socket = "unix:{{root}}/run/hook.sock"
+
+[sinks.cc]
+url = "http://127.0.0.1:{{port}}"
+token_file = "{{root}}/token"
+timeout = {EXCHANGE_S}
+stop_hold = {STOP_HOLD_S}
+backoff = 0.1
+backoff_max = {BACKOFF_MAX_S}
+park_interval = {PARK_S}
+nodestate_interval = 2
+"""
+# Counts the calls of each command, so that a fault is known to have met one.
+_COUNTING = '#!/bin/sh\necho >>{calls}/{command}\nexec {real}/{command} "$@"\n'
+
+
+class World:
+    """
+    The parts, and the counts.
+
+    Attributes:
+        met: How often each kind of trouble really happened.
+        blind: When Slurm could not be looked at, (from, to) in epoch seconds.
+        hints_lost: Share of hooks that are not called, from 0 to 1.
+    """
+
+    def __init__(self, root: Path, seed: int, release: str) -> None:
+        self.root, self.seed, self.release = root, seed, release
+        self.dice = Random(seed)
+        self.met: Counter[str] = Counter()
+        self.blind: list[tuple[float, float]] = []
+        self.hints_lost = 0.2
+        self.disk = Disk(root / "disk")
+        for part in ("run", "bin", "calls"):
+            (root / part).mkdir(mode=0o700)
+        self.slurm = self._make_slurm()
+        self.cluster = cluster_json()
+        self.backend = BackendProcess(root, self.cluster)
+        self.proxy = Proxy(self.backend.port, Random(self.dice.random()))
+        self.daemon = Daemon(self)
+
+    def _make_slurm(self) -> Simulation:
+        state, real = self.root / "slurm", self.root / "slurm-bin"
+        install(real, state, self.release)
+        for command in COMMANDS:
+            (self.root / "calls" / command).touch()
+            script = self.root / "bin" / command
+            script.write_text(_COUNTING.format(calls=self.root / "calls", command=command, real=real))
+            script.chmod(0o755)
+        hook = (sys.executable, "-IS", notify.__file__, "--socket", f"unix:{self.root}/run/hook.sock")
+        return Simulation(
+            state,
+            cluster=CLUSTER,
+            shape=self.release,
+            seed=self.seed,
+            mean_s=6.0,
+            requeue_delay_s=3,
+            min_job_age_s=30,
+            prolog=hook,
+            epilog=hook,
+        )
+
+    def close(self) -> None:
+        """End every process and let go of the disk."""
+        self.daemon.kill()
+        self.backend.kill()
+        self.slurm.close()
+        self.disk.close()
+
+    def calls(self, command: str = "") -> int:
+        """Count the calls of a command so far, or of all."""
+        return sum((self.root / "calls" / one).stat().st_size for one in ([command] if command else COMMANDS))
+
+    @contextmanager
+    def unseen(self) -> Iterator[None]:
+        """Note that Slurm cannot be looked at during the block."""
+        began = time.time()
+        try:
+            yield
+        finally:
+            self.blind.append((began, time.time()))
+
+    async def live(self, rate: float) -> None:
+        """Let jobs come and go in real time, calling hooks or losing them. Runs until cancelled."""
+        due = time.time()
+        async with anyio.create_task_group() as group:
+            while True:
+                now = time.time()
+                while rate and due <= now:
+                    due += self.dice.expovariate(rate)
+                    if self.slurm.waiting() < 30:
+                        self.slurm.submit_random(now)
+                for call in self.slurm.tick(now):
+                    group.start_soon(self._hook, call)
+                await anyio.sleep(0.1)
+
+    async def _hook(self, call: HookCall) -> None:
+        status = 0
+        if self.dice.random() < self.hints_lost:
+            self.met["hint lost"] += 1
+        else:
+            done = await anyio.run_process(call.argv, env=call.env, check=False, stdin=subprocess.DEVNULL)
+            status = done.returncode
+            self.met["hint sent"] += 1
+            self.met["hook failed"] += bool(status)
+        self.slurm.hook_done(call, time.time(), status)
+
+
+def cluster_json() -> dict[str, Any]:
+    """Describe the simulated nodes, numbered in two ways."""
+    shape: dict[str, Any] = {"sockets": 2, "cores_per_socket": 8, "threads_per_core": 2}
+    plain = make_sub_cluster("cpu", "n1,n2,n3,n4", **shape, numbering="interleaved")
+    gpu = make_sub_cluster("gpu", "n5,n6,n7,n8", **shape, gpus_per_node=4)
+    gpu["topology"]["accelerators"].reverse()  # ids in an order that nobody would guess
+    return join_cluster(CLUSTER, plain, gpu)
+
+
+class Disk:
+    """
+    A small disk: a tmpfs if it can be had.
+
+    Attributes:
+        small: Whether it is one, and so can be filled.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir(mode=0o700)
+        argv = ("mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m,mode=0700", "tmpfs", str(path))
+        self.small = subprocess.run(argv, check=False, capture_output=True).returncode == 0
+        (path / "state").mkdir(mode=0o700)
+
+    def fill(self) -> None:
+        """Leave no room."""
+        with (self.path / "filler").open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(b"\0" * 65536) or file.write(b"\0")
+
+    def free(self) -> None:
+        """Give the room back."""
+        (self.path / "filler").unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Unmount it."""
+        if self.small:
+            subprocess.run(("umount", "-l", str(self.path)), check=False)
+
+
+class Process:
+    """
+    A process of ours, started again at will.
+
+    Attributes:
+        pid: Of the last one started.
+    """
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        self._argv = argv
+        self._running: subprocess.Popen[bytes] | None = None
+
+    def launch(self, log: int) -> None:
+        """Start it, with both outputs to a descriptor."""
+        self._running = subprocess.Popen(
+            self._argv,
+            cwd=CHECKOUT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
+            start_new_session=True,
+        )
+
+    @property
+    def pid(self) -> int:
+        assert self._running is not None
+        return self._running.pid
+
+    @property
+    def status(self) -> int | None:
+        """Exit status, None while it runs."""
+        return self._running.poll() if self._running else 0
+
+    def signal(self, number: int) -> None:
+        """Send a signal if it still runs."""
+        if self._running and self._running.poll() is None:
+            self._running.send_signal(number)
+
+    def kill(self) -> None:
+        """End it with SIGKILL, if it runs."""
+        self.signal(signal.SIGKILL)
+        if self._running:
+            self._running.wait()
+
+
+class BackendProcess(Process):
+    """The embedded backend, and its control API."""
+
+    def __init__(self, root: Path, cluster: dict[str, Any]) -> None:
+        self.port = free_ports().slurmctld
+        state, clusters = root / "backend", root / "cluster.json"
+        state.mkdir(mode=0o700)
+        clusters.write_text(json.dumps(cluster))
+        self.token = Tokens.open(state).issue("slurmsyncd", ["api"], None)
+        (root / "token").touch(0o600)
+        (root / "token").write_text(self.token)
+        self.log = root / "backend.log"
+        module = ("-m", "tests.oracle.peer", str(state), str(clusters), str(self.port), str(COMMIT_S))
+        super().__init__((sys.executable, *module))
+        self._client = httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{self.port}", trust_env=False, timeout=20.0
+        )
+
+    async def start(self) -> None:
+        """Start it and wait until it answers."""
+        with self.log.open("ab") as log:
+            self.launch(log.fileno())
+        with anyio.fail_after(30):
+            while True:
+                try:
+                    await self.ask("GET", "/-/knobs")
+                except httpx.TransportError:
+                    await anyio.sleep(0.1)
+                else:
+                    return
+
+    async def turn(self, **knobs: Any) -> None:
+        """Turn knobs."""
+        await self.ask("PATCH", "/-/knobs", knobs)
+
+    async def rows(self) -> list[dict[str, Any]]:
+        """Give the jobs of both tables."""
+        tables = await self.ask("GET", "/-/rows")
+        return [*tables["main"], *tables["cache"]]
+
+    async def ask(self, method: str, path: str, content: Any = None) -> Any:
+        """Use the control API."""
+        answer = await self._client.request(method, path, json=content)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def aclose(self) -> None:
+        """Let go of the connection."""
+        await self._client.aclose()
+
+
+def _size(pid: int) -> tuple[int, int]:
+    """Give resident KiB and open descriptors of a process."""
+    proc = Path(f"/proc/{pid}")
+    pages = int((proc / "statm").read_text().split()[1])
+    return pages * resource.getpagesize() // 1024, sum(1 for _ in (proc / "fd").iterdir())
+
+
+async def until(met: Callable[[], bool], at_most_s: float) -> bool:
+    """Wait until something is so, and say whether it came to be."""
+    with anyio.move_on_after(at_most_s):
+        while not met():  # noqa: ASYNC110 - other processes ring no event
+            await anyio.sleep(0.02)
+    return met()
+
+
+async def _lines(file: int) -> AsyncIterator[bytes]:
+    """Read a pipe line by line, until its writers are gone."""
+    reader = asyncio.StreamReader(limit=2**22)
+    protocol = asyncio.StreamReaderProtocol(reader)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, os.fdopen(file, "rb"))
+    try:
+        async for line in reader:
+            yield line
+    finally:
+        transport.close()
+
+
+class Daemon(Process):
+    """
+    `slurmsyncd run`, restarted whenever it ends, as systemd does.
+
+    Attributes:
+        lines: The last of its log.
+        exits: Exit status → how often it ended so by itself, without a signal of ours.
+        refused: Runs that it says the backend refused: (job id, start) → reason.
+        sizes: Of the process that runs: (seconds since ready, resident KiB, open descriptors).
+        keep: Whether to start it again.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.config = world.root / "config.toml"
+        self.lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self.events: Counter[str] = Counter()
+        self.exits: Counter[int] = Counter()
+        self.refused: dict[tuple[int, int], str] = {}
+        self.last_words: list[tuple[float, int, list[str]]] = []
+        self.bad: list[str] = []
+        self.sizes: list[tuple[float, int, int]] = []
+        self.keep = True
+        self.lives = 0
+        self.ready = anyio.Event()
+        self.asked_to_end = False
+        super().__init__((sys.executable, "-m", "slurmsyncd", "run", "--config", str(self.config)))
+
+    def configure(self, level: str = "info") -> None:
+        """Write the configuration; the proxy has to listen already."""
+        world = self._world
+        self.config.write_text(
+            _CONFIG.format(disk=world.disk.path, root=world.root, port=world.proxy.port, level=level)
+        )
+
+    async def run(self) -> None:
+        """Keep it running, read what it says, and know when nobody looks at Slurm. Runs until `keep` is off."""
+        while self.keep:
+            began = time.time()
+            status = await self._live(began)
+            if not self.asked_to_end:
+                self.exits[status] += 1
+                self.last_words.append((time.time(), status, list(self.lines)[-8:]))
+                self._world.met["daemon ended by itself"] += 1
+            self.ready = anyio.Event()
+            await anyio.sleep(self._world.dice.uniform(0.1, 0.5))
+
+    async def _live(self, began: float) -> int:
+        """Give its exit status."""
+        self.lives += 1
+        self.asked_to_end = False
+        self.sizes = []
+        read, write = os.pipe()
+        self.launch(write)
+        os.close(write)
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._measure)
+            async for line in _lines(read):
+                self._take(line.decode("utf-8", "backslashreplace").rstrip("\n"), began)
+            group.cancel_scope.cancel()
+        ended = time.time()
+        await until(lambda: self.status is not None, 10.0)
+        if not self.ready.is_set():
+            self._world.blind.append((began, time.time()))
+        self._world.blind.append((ended - 0.1, time.time() + 0.6))
+        assert self.status is not None
+        return self.status
+
+    def _take(self, line: str, began: float) -> None:
+        self.lines.append(line)
+        try:
+            event = json.loads(line)
+        except ValueError:
+            event = {}
+            if not line.startswith("slurmsyncd: "):
+                self.bad.append(line)
+        if self._world.backend.token in line:
+            self.bad.append("the token is in the log")
+        self.events[event.get("event", "")] += 1
+        if event.get("event") == "ready":
+            self._world.blind.append((began, time.time()))
+            self.ready.set()
+        if event.get("event") == "dead_letter":
+            self.refused[event["job"], event["start_at"]] = event["reason"]
+
+    async def _measure(self) -> None:
+        await self.ready.wait()
+        began = time.monotonic()
+        while True:
+            with suppress(OSError):
+                self.sizes.append((time.monotonic() - began, *_size(self.pid)))
+            await anyio.sleep(0.5)
