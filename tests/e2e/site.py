@@ -21,7 +21,7 @@ from tests.lab.configuration import free_ports
 from tests.lab.processes import Daemon as Process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from slurmsyncd.store.sqlite import SqliteStore
     from tests.lab import Lab
@@ -54,12 +54,12 @@ class Backend:
         token: For its API; secret.
     """
 
-    def __init__(self, lab: Lab, directory: Path) -> None:
+    def __init__(self, lab: Lab, directory: Path, also: Sequence[str] = ()) -> None:
         directory.mkdir()
         self.log = directory / "backend.log"
         self._state = directory / "state"
         clusters = directory / "clusters.json"
-        clusters.write_text(json.dumps(machine(lab.cluster)))
+        clusters.write_text(json.dumps([machine(name) for name in (lab.cluster, *also)]))
         self.url = f"http://127.0.0.1:{free_ports().slurmctld}"
         listen = ("--listen", self.url.removeprefix("http://"), "--state", str(self._state))
         options = ("--clusters", str(clusters), "--commit-interval", str(COMMIT_S), "--test-api")
@@ -252,9 +252,9 @@ class Site:
             for backend in site.backends:
                 backend.process.kill()
 
-    def backend(self) -> Backend:
-        """Start another backend."""
-        self.backends.append(Backend(self.lab, self.root / f"backend{len(self.backends)}"))
+    def backend(self, *also: str) -> Backend:
+        """Start another backend, for the lab's cluster and any others."""
+        self.backends.append(Backend(self.lab, self.root / f"backend{len(self.backends)}", also))
         return self.backends[-1]
 
     def daemon(self, backend: Backend, *, start: bool = True, **settings: Any) -> Daemon:

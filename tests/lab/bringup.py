@@ -31,6 +31,23 @@ def bring_up(lab: Lab) -> None:
     _start_munge(lab)
     _start_mariadb(lab)
     lab.slurmdbd.start()
+    lab.sacctmgr("add", "qos", "high", "priority=100")
+    _start_cluster(lab)
+
+
+def join(lab: Lab) -> None:
+    """
+    Bring up a cluster in its empty directory for a slurmdbd that runs already.
+
+    Raises:
+        LabError: A part does not come up.
+    """
+    _write_files(lab)
+    lab.munged = None
+    _start_cluster(lab)
+
+
+def _start_cluster(lab: Lab) -> None:
     _add_accounts(lab)
     lab.slurmctld.start()
     for daemon in lab.slurmd.values():
@@ -149,9 +166,9 @@ def _start_mariadb(lab: Lab) -> None:
 
 
 def _add_accounts(lab: Lab) -> None:
-    """Add the cluster, two accounts with a user each, and a QOS."""
+    """Add the cluster, and two accounts with a user each."""
+    here = f"cluster={lab.cluster}"
     lab.sacctmgr("add", "cluster", lab.cluster)
-    lab.sacctmgr("add", "qos", "high", "priority=100")
-    lab.sacctmgr("add", "account", "physics,chemistry", "set", "qos=normal,high")
-    lab.sacctmgr("add", "user", "games", "account=physics")
-    lab.sacctmgr("add", "user", "news", "account=chemistry")
+    lab.sacctmgr("add", "account", "physics,chemistry", here, "set", "qos=normal,high")
+    lab.sacctmgr("add", "user", "games", "account=physics", here)
+    lab.sacctmgr("add", "user", "news", "account=chemistry", here)

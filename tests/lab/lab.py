@@ -42,11 +42,18 @@ class Lab:
     """
 
     def __init__(
-        self, release: Release, *, place: Place, root: Path, keeper: Keeper, min_job_age: int
+        self,
+        release: Release,
+        *,
+        place: Place,
+        root: Path,
+        keeper: Keeper,
+        min_job_age: int,
+        cluster: str = "",
     ) -> None:
         self.release = release
         self.place = place
-        self.cluster = release.cluster
+        self.cluster = cluster or release.cluster
         self.root = root
         self.bin_dir = place.write_commands(root, COMMANDS)
         self.env = {"SLURM_CONF": str(root / "etc" / "slurm.conf")}
@@ -108,6 +115,37 @@ class Lab:
             yield lab
         finally:
             keeper.close()
+
+    @contextmanager
+    def neighbour(self, cluster: str, *, own_slurmdbd: bool, **settings: str) -> Iterator[Lab]:
+        """
+        Have another cluster on this host for a while, with a slurm.conf of its own and the same commands.
+
+        Args:
+            cluster: Its name; one for each test, since slurmdbd keeps the runs of a cluster that is gone.
+            own_slurmdbd: It has a slurmdbd and a database; else it shares ours, and ``-M`` finds it.
+            settings: More of its slurm.conf, or other ones.
+        """
+        root = Path(tempfile.mkdtemp(prefix="slurmsyncd-lab.", dir="/tmp"))
+        self.keeper.ask("remove_at_end", str(root))
+        lab = Lab(
+            self.release, place=self.place, root=root, keeper=self.keeper, min_job_age=120, cluster=cluster
+        )
+        lab.settings.update(settings)
+        if own_slurmdbd:
+            bringup.bring_up(lab)
+        else:
+            lab.settings["AccountingStoragePort"] = str(self.ports.slurmdbd)
+            bringup.join(lab)
+        try:
+            yield lab
+        finally:
+            lab.clear_jobs()
+            for daemon in (*lab.slurmd.values(), lab.slurmctld):
+                daemon.stop()
+            lab.sacctmgr("delete", "cluster", cluster)
+            for daemon in (lab.slurmdbd, lab.mariadb):
+                daemon.stop()
 
     # What a user and an operator do
 
