@@ -120,8 +120,8 @@ def may_be_resized(row: Mapping[str, str]) -> bool:
     """
     Tell whether a run's row may be that of a later size.
 
-    From 24.11 on such a row says that it was submitted and began when the size before ended. 26.05 has the id of
-    the first size, too. In 22.05 it begins when the run did.
+    From 24.11 on such a row was submitted and began when the size before ended, and 26.05 has the id of the
+    first size, too. In 22.05 it begins when the run did.
     """
     if row.get("Submit") != row["Start"]:
         return False

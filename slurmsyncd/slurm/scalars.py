@@ -171,7 +171,8 @@ def parse_sharing(shared: object, exclusive: object, *, whole: bool | None) -> S
             if word.lower() in meaning:
                 return meaning[word.lower()]
     if whole is None:
-        return None
+        # 26.05's accounting says NODE or USER also where the partition has it so; NO is then certain.
+        return Sharing.MULTI_USER if "NO" in _words(exclusive) else None
     return Sharing.NONE if whole else Sharing.MULTI_USER
 
 

@@ -117,6 +117,24 @@ def test_states() -> None:
     assert (cancelled.state, cancelled.end_at) == (JobState.CANCELLED, 1795237279)
 
 
+@pytest.mark.parametrize(
+    ("word", "exit_code"),
+    [
+        ("OUT_OF_MEMORY", "0:125"),
+        ("BOOT_FAIL", "0:0"),
+        ("DEADLINE", "0:1"),
+        ("NODE_FAIL", "1:0"),
+        ("REVOKED", "0:0"),
+    ],
+)
+def test_ends_that_need_more_than_a_lab(word: str, exit_code: str) -> None:
+    """Memory limits by cgroup, nodes that fail to boot, a deadline that is moved, a federation: rows as sacct has them."""
+    job = read(State=word, ExitCode=exit_code)
+    assert isinstance(job, Job)
+    assert (job.state.value, job.state.final, job.exit_code) == (word, True, exit_code)
+    assert (job.key.start_at, job.end_at) == (1795237255, 1795237279)
+
+
 def test_s16_an_unknown_word_keeps_its_end() -> None:
     """So that the planner can end the run once accounting says when."""
     job = read(State="HIBERNATED")
@@ -169,11 +187,21 @@ def test_ids_as_displayed() -> None:
     assert component.key == RunKey("lab", 8, 1795237255)
 
 
-def test_26_05_tells_accounting_who_shares() -> None:
+@pytest.mark.parametrize(
+    ("word", "sharing"),
+    [
+        ("USER", Sharing.SINGLE_USER),
+        ("NODE", Sharing.NONE),
+        ("NO", Sharing.MULTI_USER),
+        ("", None),
+        ("NEW", None),
+    ],
+)
+def test_26_05_tells_accounting_who_shares(word: str, sharing: Sharing | None) -> None:
     """The column Exclusive, where it is offered."""
-    job = read(Exclusive="USER")
+    job = read(Exclusive=word)
     assert isinstance(job, Job)
-    assert job.sharing is Sharing.SINGLE_USER
+    assert job.sharing is sharing
 
 
 @pytest.mark.parametrize(
