@@ -288,6 +288,7 @@ class _Loops:
             backoff_max_s=config.backoff_max,
             park_s=config.park_interval,
             stop_hold_s=config.stop_hold,
+            not_yet_s=min(DeliveryPolicy().not_yet_s, config.stop_hold),
         )
         workers = {Step.START: config.start_workers, Step.STOP: config.stop_workers}
         told: Sink = sink

@@ -160,7 +160,8 @@ def _start(_: Sent, answer: Answer) -> Outcome | LookUp | None:
         case 500 if _says(answer, "adding tag"):
             return _outcome(answer, Result.ACCEPTED, "untagged")
         case 500 if not answer.body.strip():
-            return _outcome(answer, Result.REFUSED, "handler_crashed")
+            # Its handler crashed, perhaps over this very run; or something in between is short of words.
+            return _outcome(answer, Result.CURABLE, "handler_crashed")
         case 400 if _says(answer, "no subcluster found"):
             return _outcome(answer, Result.CURABLE, "no_subcluster")
         case 400 if _says(answer, "no such cluster"):

@@ -17,7 +17,7 @@ from slurmsyncd.sinks.topology import Topology, Unknown, parse_topology
 from slurmsyncd.sinks.transport import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Collection
 
     from slurmsyncd.sinks.answers import LookUp
 
@@ -70,23 +70,23 @@ class Facts:
         """Find out again: the backend did not understand us, or has no such endpoint."""
         self._dialect = self._forced
 
-    async def topology(self, cluster: str, host: str) -> Topology | Outcome:
+    async def topology(self, cluster: str, hosts: Collection[str]) -> Topology | Outcome:
         """
         Give what the backend says of its clusters, or why it cannot be had now.
 
         Hardware threads cannot be corrected once a start is sent. So it is never sent on an outdated
-        topology that lacks its host: the admin may have added it, and restarted the backend, just now.
+        topology that lacks one of its hosts: the admin may have added it and restarted the backend just now.
         """
         async with self._lock:
             age = time.monotonic() - self._read_at
-            listed = self._lists(cluster, host)
+            listed = self._lists(cluster, hosts)
             if self._topology is not None and age < (_MAX_AGE_S if listed else _MIN_AGE_S):
                 return self._topology
             outcome = await self._read()
             if outcome is not None:
                 if not listed or self._topology is None:
                     return outcome
-                # What we have is right for this host; do not ask again with every start.
+                # What we have is right for these hosts; do not ask again with every start.
                 self._read_at = time.monotonic() - _MAX_AGE_S + _PATIENCE_S
             assert self._topology is not None
             return self._topology
@@ -95,9 +95,9 @@ class Facts:
         """Ask again: the backend does not know a host or cluster that we have from somewhere."""
         self._read_at = -math.inf
 
-    def _lists(self, cluster: str, host: str) -> bool:
+    def _lists(self, cluster: str, hosts: Collection[str]) -> bool:
         subs = () if self._topology is None else self._topology.clusters.get(cluster, ())
-        return any(sub.everything or sub.has(host) for sub in subs)
+        return all(any(sub.everything or sub.has(host) for sub in subs) for host in hosts)
 
     async def _read(self) -> Outcome | None:
         outcome, answer = await self._ask(

@@ -193,8 +193,8 @@ class RestSink:
     async def _start(self, entry: Entry, options: WireOptions) -> Outcome:
         config = self._cluster(entry.start)
         cluster = backend_cluster(entry.start.key.cluster, config)
-        host = host_name(next(iter(hosts_of(entry.start)), ""), config)
-        topology = await self._facts.topology(cluster, host)
+        hosts = [host_name(host, config) for host in hosts_of(entry.start)]
+        topology = await self._facts.topology(cluster, hosts)
         if isinstance(topology, Outcome):
             return topology
         body = start_body(entry.start, config, topology, options)

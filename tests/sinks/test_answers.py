@@ -111,7 +111,7 @@ ROWS = [
         "check_failed",
     ),
     Row("start-500-tag", START, 500, error("adding tag to new job 3 failed"), R.ACCEPTED, "untagged"),
-    Row("start-500-empty", START, 500, "", R.REFUSED, "handler_crashed"),
+    Row("start-500-empty", START, 500, "", R.CURABLE, "handler_crashed"),
     Row(
         "start-H10-500-locked",
         START,

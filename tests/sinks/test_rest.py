@@ -161,6 +161,25 @@ async def test_h11_a_node_that_was_added_is_sent_with_its_threads(server: Rude, 
     ]
 
 
+async def test_h11_a_second_node_that_was_added_is_sent_with_its_threads(
+    server: Rude, sink: RestSink
+) -> None:
+    """The backend takes a run by its first host alone, so no answer would show that another one is lacking."""
+    await sink.deliver(entry())
+    sink._facts._read_at -= 60.0  # read a minute ago
+    added = {**CLUSTERS["clusters"][0]["subClusters"][0], "name": "new", "nodes": "new[1-2]"}
+    parts = [*CLUSTERS["clusters"][0]["subClusters"], added]
+    server.plans["/api/clusters/"] = [
+        answer(200, json.dumps({"clusters": [{"name": "demo", "subClusters": parts}]}))
+    ]
+    first = job().nodes[0]
+    held = (NodeAllocation(first, cores=((0, 0),)), NodeAllocation("new1", cores=((1, 0),)))
+    run = job(nodes=(first, "new1"), allocation=held)
+    assert (await sink.deliver(entry(run=run))).result is Result.ACCEPTED
+    last = sent_to(server, "/api/jobs/start_job/")[-1]["resources"][1]
+    assert last == {"hostname": "new1", "hwthreads": [2, 6]}
+
+
 @pytest.mark.parametrize(
     ("behaviour", "reason"),
     [
