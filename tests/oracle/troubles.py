@@ -177,6 +177,7 @@ async def _unauthorized(world: World, dice: Random) -> bool:
 
 async def _unknown_node(world: World, dice: Random) -> bool:
     """An admin's mistake in cluster.json, mended later."""
+    began = time.time()
     before = len(world.proxy.passed)
     part = {**world.cluster, "subClusters": world.cluster["subClusters"][:1]}
     await world.backend.ask("PUT", "/-/clusters", part)
@@ -186,6 +187,7 @@ async def _unknown_node(world: World, dice: Random) -> bool:
 
     await _struck(refused, dice.uniform(0.5, 2.0))
     await world.backend.ask("PUT", "/-/clusters", world.cluster)
+    world.unmapped.append((began, time.time()))
     return refused()
 
 

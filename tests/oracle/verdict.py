@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,10 @@ Key = tuple[int, int]  # job id, start
 Row = dict[str, Any]
 
 REPEAT = "repeat_of_earlier_run"
+#: Within this, a topology that lacks a host is read again.
+REREAD_S = 6.0
 _DAY_S = 86400
+_PARTS = {"hwthreads": 0, "accelerators": 1}
 #: Slurm's word → the backend's, by the contract.
 _STATES = {
     "COMPLETED": "completed", "FAILED": "failed", "CANCELLED": "cancelled", "TIMEOUT": "timeout",
@@ -36,6 +39,8 @@ class Evidence:
         refused: Runs that the daemon says the backend refused, and why.
         passed: Starts and stops that reached the backend.
         blind: When Slurm could not be looked at, (from, to) in epoch seconds.
+        unmapped: When the backend's cluster.json was wrong: what is sent then, or on what was read of it
+            then, cannot name all hardware threads and GPUs.
         sight_s: A run that could be looked at for so long without a break has been seen.
         clusters: cluster.json.
     """
@@ -45,6 +50,7 @@ class Evidence:
     refused: Mapping[Key, str]
     passed: Sequence[Passed]
     blind: Sequence[tuple[float, float]]
+    unmapped: Sequence[tuple[float, float]]
     sight_s: float
     cluster: Mapping[str, Any]
 
@@ -107,25 +113,31 @@ def _missing(key: Key, starts: Iterable[int], evidence: Evidence, account: Accou
 def _compare(run: Obligation, row: Row, evidence: Evidence, account: Account) -> None:
     key = run.job_id, run.start_at
     found, wanted = _found(row), _wanted(run)
-    held, owed = _held(row), _owed(run, evidence.cluster)
     marks = set((row["meta_data"] or {}).get("resourcesIncomplete", "").split(",")) - {""}
-    parts = {"hwthreads": 0, "accelerators": 1}
-    short = {name for name, part in parts.items() if _of(held, part) != _of(owed, part)}
-    for name in short:
-        if name not in marks or any(_of(held, parts[name])):
-            found[name], wanted[name] = _of(held, parts[name]), _of(owed, parts[name])
+    held, owed = _held(row, evidence.cluster, whole="hwthreads" not in marks), _owed(run, evidence.cluster)
+    short = {name for name, part in _PARTS.items() if _of(held, part) != _of(owed, part)}
+    excused = bool(marks) and _was_unmapped(key, evidence)
+    for name in short if not excused else ():
+        part = _PARTS[name]
+        if name not in marks or any(_of(held, part)):
+            found[name], wanted[name] = _of(held, part), _of(owed, part)
     if not short:
-        found["marks"], wanted["marks"] = marks, set()
-        found["counts"] = row["num_hwthreads"], row["num_acc"]
-        wanted["counts"] = tuple(sum(map(len, _of(owed, part))) for part in (0, 1))
+        found["counts"] = marks, row["num_hwthreads"], row["num_acc"]
+        wanted["counts"] = set(), *(sum(map(len, _of(owed, part))) for part in _PARTS.values())
     different = {name: (found[name], wanted[name]) for name in found if found[name] != wanted[name]}
     if different:
         account.find("wrong", key, f"(found, wanted): {different}")
         return
     account.delivered += 1
     account.incomplete += bool(short)
-    if short and (seen_s := longest_sight_s(run, evidence.blind)) >= evidence.sight_s:
+    if short and not excused and (seen_s := longest_sight_s(run, evidence.blind)) >= evidence.sight_s:
         account.find("unseen", key, f"{short} missing, though it could be seen for {seen_s:.1f} s")
+
+
+def _was_unmapped(key: Key, evidence: Evidence) -> bool:
+    """Say whether the start was sent while cluster.json was wrong, or so soon after that it was not read again."""
+    sent = [one.began for one in evidence.passed if one.step == "start" and _key(one) == key]
+    return any(begin <= at <= end + REREAD_S for begin, end in evidence.unmapped for at in sent)
 
 
 def _found(row: Row) -> dict[str, Any]:
@@ -148,17 +160,27 @@ def _wanted(run: Obligation) -> dict[str, Any]:
 Held = list[tuple[list[int], list[str]]]  # for each node: hardware threads, accelerators
 
 
-def _held(row: Row) -> Held:
-    return [
-        (sorted(item.get("hwthreads") or []), sorted(item.get("accelerators") or []))
-        for item in row["resources"]
-    ]
+def _held(row: Row, cluster: Mapping[str, Any], *, whole: bool) -> Held:
+    """Give what a record says; one that lists no hardware threads means the whole node."""
+    found = []
+    for item in row["resources"]:
+        threads = item.get("hwthreads") or []
+        if whole and not threads:
+            threads = _part(item["hostname"], cluster)["topology"]["node"]
+        found.append((sorted(threads), sorted(item.get("accelerators") or [])))
+    return found
+
+
+def _part(host: str, cluster: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give the sub-cluster of a host."""
+    (part,) = (each for each in cluster["subClusters"] if host in each["nodes"].split(","))
+    return cast("Mapping[str, Any]", part)
 
 
 def _owed(run: Obligation, cluster: Mapping[str, Any]) -> Held:
     found: Held = []
     for host, cores, gpus in zip(run.nodes, run.cores, run.gpus, strict=True):
-        (part,) = (each for each in cluster["subClusters"] if host in each["nodes"].split(","))
+        part = _part(host, cluster)
         topology, per_socket = part["topology"], part["coresPerSocket"]
         threads = [
             thread for socket, core in cores for thread in topology["core"][socket * per_socket + core]
@@ -183,11 +205,15 @@ def longest_sight_s(run: Obligation, blind: Iterable[tuple[float, float]]) -> fl
     return max(longest, run.end_at - at)
 
 
+def _key(one: Passed) -> Key:
+    return one.body["jobId"], one.body["startTime"]
+
+
 def _check_order(owed: Mapping[Key, Obligation], passed: Iterable[Passed], account: Account) -> None:
     """No stop comes before its run's start is there, nor before the run's end, nor with another end."""
     there: set[Key] = set()
     for one in sorted(passed, key=lambda one: one.began):
-        key = one.body["jobId"], one.body["startTime"]
+        key = _key(one)
         if one.step == "start":
             there.add(key)
             continue

@@ -41,6 +41,7 @@ OVERLAP_S, BACKOFF_MAX_S, PARK_S = 120.0, 2.0, 2.0
 SIGHT_S = 2 * POLL_S + COMMAND_TIMEOUT_S + 3.0
 DISK_MIB = 64  # the reserve alone is 8
 KEPT_LINES = 200_000
+NO_ROOM = 74  # exit status: the state on disk cannot be used
 
 _CONFIG = f"""\
 [daemon]
@@ -85,6 +86,7 @@ class World:
     Attributes:
         met: How often each kind of trouble really happened.
         blind: When Slurm could not be looked at, (from, to) in epoch seconds.
+        unmapped: When the backend's cluster.json was wrong, likewise.
         hints_lost: Share of hooks that are not called, from 0 to 1.
     """
 
@@ -93,6 +95,7 @@ class World:
         self.dice = Random(seed)
         self.met: Counter[str] = Counter()
         self.blind: list[tuple[float, float]] = []
+        self.unmapped: list[tuple[float, float]] = []
         self.hints_lost = 0.2
         self.disk = Disk(root / "disk")
         for part in ("run", "bin", "calls"):
@@ -185,10 +188,12 @@ class Disk:
 
     Attributes:
         small: Whether it is one, and so can be filled.
+        full: Whether it is just now.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.full = False
         path.mkdir(mode=0o700)
         argv = ("mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m,mode=0700", "tmpfs", str(path))
         self.small = subprocess.run(argv, check=False, capture_output=True).returncode == 0
@@ -196,12 +201,14 @@ class Disk:
 
     def fill(self) -> None:
         """Leave no room."""
+        self.full = True
         with (self.path / "filler").open("wb", buffering=0) as file, suppress(OSError):
             while True:
                 file.write(b"\0" * 65536) or file.write(b"\0")
 
     def free(self) -> None:
         """Give the room back."""
+        self.full = False
         (self.path / "filler").unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -374,7 +381,9 @@ class Daemon(Process):
         while self.keep:
             began = time.time()
             status = await self._live(began)
-            if not self.asked_to_end:
+            if status == NO_ROOM and self._world.disk.full and not self.ready.is_set():
+                self._world.met["daemon could not start on the full disk"] += 1
+            elif not self.asked_to_end:
                 self.exits[status] += 1
                 self.last_words.append((time.time(), status, list(self.lines)[-8:]))
                 self._world.met["daemon ended by itself"] += 1
