@@ -27,7 +27,7 @@ DEV_GROUP := import importlib, sys; \
 	print(*toml.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint clean
+.PHONY: help venv demo test test-matrix lint clean
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -40,6 +40,9 @@ demo: $(RUN) ## Show it at work, without Slurm; DEMO_ARGS='--duration 30'
 test: $(DEV) ## Run all checks and tests; as root on Debian with a real Slurm; PYTEST_ARGS='-k store'
 	@$(BIN)/python tests/lab/packages.py $(TOOLS) || echo 'some tests will not run'
 	@$(BIN)/pytest --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+
+test-matrix: $(DEV) ## Run all tests, those of every kind of job on Slurm 22.05, 24.11 and 26.05
+	@$(BIN)/pytest --slurm-releases=22.05,24.11,26.05 $(PYTEST_ARGS)
 
 lint: $(DEV) ## Run the checks alone: ruff, mypy, import-linter
 	@$(BIN)/pytest -q tests/test_checks.py

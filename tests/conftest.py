@@ -52,6 +52,15 @@ def lab(running_lab: Lab) -> Iterator[Lab]:
     running_lab.clear_jobs()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the matrix take all releases; each needs a chroot of its own but the one this machine has."""
+    parser.addoption(
+        "--slurm-releases",
+        default="22.05,24.11",
+        help="releases of Slurm, of 22.05, 24.11 and 26.05, that tests of every kind of job run on",
+    )
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs a real Slurm, so that `-m "not real_slurm"` leaves it out."""
     for item in items:
