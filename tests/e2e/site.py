@@ -130,6 +130,7 @@ class Daemon:
     def __init__(self, lab: Lab, directory: Path, backend: Backend, settings: Mapping[str, Any]) -> None:
         directory.mkdir()
         self._lab = lab
+        self._ready_before = 0
         self.log = directory / "daemon.log"
         self.config = directory / "config.toml"
         self.socket = directory / "run" / "hook.sock"
@@ -155,7 +156,7 @@ class Daemon:
 
     def start(self) -> None:
         """Start it and wait until it says that it is ready."""
-        self._seen_ready = len(self.events("ready"))
+        self._ready_before = len(self.events("ready"))
         self.process.start()
 
     def stop(self) -> int:
@@ -173,11 +174,9 @@ class Daemon:
         return status
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """Give the log's events of a name; each line of the log has to be JSON."""
-        if not self.log.exists():
-            return []
-        lines = self.log.read_text().splitlines(keepends=True)
-        found = [json.loads(line) for line in lines if line.endswith("\n")]
+        """Give the log's events of a name."""
+        lines = self.log.read_text().splitlines(keepends=True) if self.log.exists() else []
+        found = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
         return [event for event in found if event["event"] == name]
 
     def wait_event(self, name: str, *, timeout_s: float = 60, **values: Any) -> dict[str, Any]:
@@ -208,7 +207,7 @@ class Daemon:
             yield store
 
     def _is_ready(self) -> bool:
-        return len(self.events("ready")) > self._seen_ready
+        return len(self.events("ready")) > self._ready_before
 
     def _sections(self, lab: Lab, backend: Backend, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         files = {"state_dir": self.state, "lastrun_file": self.lastrun, "pid_file": self.pid_file}
@@ -275,7 +274,10 @@ class Site:
         return script
 
     def check_logs(self) -> None:
-        """No log has a traceback, a warning of Python's or a token in it."""
+        """No log has a traceback, a warning of Python's or a token in it; a daemon's has an event in each line."""
+        for daemon in self.daemons:
+            lines = daemon.log.read_text().splitlines() if daemon.log.exists() else []
+            assert [line for line in lines if not line.startswith("{")] == []
         for log in self._logs():
             text = log.read_text(errors="replace")
             assert "Traceback" not in text, log.name

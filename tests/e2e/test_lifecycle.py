@@ -37,7 +37,8 @@ def test_p1_j8_a_stopped_daemon_goes_on_where_it_was(lab: Lab, site: Site, witne
 def test_p1_an_exchange_under_way_is_finished_and_settled(lab: Lab, site: Site, witness: Witness) -> None:
     """SIGTERM while the backend takes its time: exit 0 within 30 s, and the start is not sent again."""
     backend = site.backend()
-    daemon = site.daemon(backend)
+    # Without a look back: runs of other tests would take their time too.
+    daemon = site.daemon(backend, daemon__max_span=5, daemon__overlap=2)
     traffic = Traffic(lab, witness)
     backend.ask("PATCH", "/-/knobs", {"delay_s": 3})
     job_id = traffic.start("-n2", "--gres=gpu:1")

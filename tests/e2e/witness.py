@@ -190,7 +190,7 @@ def expected(run: Run, shown: Shown, cluster: str, **names: str) -> dict[str, An
         "numAcc": _tres(row["AllocTRES"]).get("gres/gpu", 0),
         "shared": SHARED[shown.word("OverSubscribe")],
         "smt": int(THREADS > 1),
-        "walltime": int(row["TimelimitRaw"]) * 60,
+        "walltime": _minutes(row["TimelimitRaw"], shown.word("TimeLimit")) * 60,
         "resources": elements,
         "metaData": _meta(run, shown, **names),
     }
@@ -236,6 +236,15 @@ def _resource(host: str, cores: Iterable[int], devices: Iterable[int]) -> dict[s
 def _state(record: str) -> str:
     found = re.search(r"(?m)^   JobState=(\S+)", record)
     return found[1] if found else ""
+
+
+def _minutes(accounted: str, shown: str) -> int:
+    """Read a time limit; accounting does not always say what a partition's limit came to (22.05)."""
+    days, _, clock = shown.rpartition("-")
+    hours, minutes, _ = map(int, clock.split(":"))
+    limit = int(days or 0) * 1440 + hours * 60 + minutes
+    assert accounted in (str(limit), "Partition_Limit")
+    return limit
 
 
 def _tres(text: str) -> dict[str, int]:
