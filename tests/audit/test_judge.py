@@ -70,6 +70,13 @@ def evidence() -> st.SearchStrategy[Evidence]:
     )
 
 
+#: Where a run has to be still, for what was found to be repaired.
+FOUND_AT = {
+    Finding.STOP_LOST: (Step.STOP, "done"),
+    Finding.START_LOST: (Step.STOP, "idle"),
+    Finding.REFUSED_YET_THERE: (Step.START, "dead"),
+}
+
 CASES = [
     # what the sink says, what was told, what Slurm says → what is wrong
     (Presence.RUNNING, told(state="done"), [], Finding.STOP_LOST),
@@ -177,7 +184,7 @@ def test_without_slurm_nothing_is_found_that_needs_it(case: Evidence) -> None:
 
 @given(
     st.sampled_from(PLACES),
-    st.sampled_from([Finding.STOP_LOST, Finding.START_LOST, Finding.REFUSED_YET_THERE]),
+    st.sampled_from(list(FOUND_AT)),
     st.booleans(),
 )
 def test_a_repair_leads_to_a_place_that_the_store_allows_and_is_done_once(
@@ -200,6 +207,7 @@ def test_a_repair_leads_to_a_place_that_the_store_allows_and_is_done_once(
         "[]",
     )
     to = moved(at, finding, ended=ended, now=NOW)
+    assert (to is not None) == (place == FOUND_AT[finding])
     if to is None:
         return
     assert (to.due_at is not None) == (to.state in ("ready", "parked"))
