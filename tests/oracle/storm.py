@@ -119,9 +119,15 @@ async def _deal(world: World, dice: Random, cards: Sequence[Card], until: float)
         if not deck:
             missing = [card for card in cards if not world.met[card.name]]
             deck = dice.sample(cards, len(cards)) if time.monotonic() < until else missing
+        await anyio.sleep(_lull_s(until - time.monotonic()))
         card = deck.pop()
         world.met[card.name] += await card.happen(world, dice)
         await anyio.sleep(dice.uniform(0.0, 0.5))
+
+
+def _lull_s(left_s: float) -> float:
+    """Give how long to hold still: a quarter of each minute, so that some runs are seen from start to end."""
+    return max(0.0, left_s % 60.0 - 45.0) if left_s > 60.0 else 0.0
 
 
 async def _heal(world: World) -> None:

@@ -45,7 +45,7 @@ NO_ROOM = 74  # exit status: the state on disk cannot be used
 
 _CONFIG = f"""\
 [daemon]
-poll_interval = {POLL_S}
+poll_interval = {{poll}}
 query_delay = {QUERY_DELAY_S}
 overlap = {OVERLAP_S}
 max_span = 86400
@@ -347,6 +347,7 @@ class Daemon(Process):
 
     Attributes:
         lines: The last of its log.
+        statuses: Of the last lives that ended.
         exits: Exit status → how often it ended so by itself, without a signal of ours.
         refused: Runs that it says the backend refused: (job id, start) → reason.
         sizes: Of the process that runs: (seconds since ready, resident KiB, open descriptors).
@@ -358,6 +359,7 @@ class Daemon(Process):
         self.config = world.root / "config.toml"
         self.lines: deque[str] = deque(maxlen=KEPT_LINES)
         self.events: Counter[str] = Counter()
+        self.statuses: deque[int] = deque(maxlen=10)
         self.exits: Counter[int] = Counter()
         self.refused: dict[tuple[int, int], str] = {}
         self.last_words: list[tuple[float, int, list[str]]] = []
@@ -369,18 +371,18 @@ class Daemon(Process):
         self.asked_to_end = False
         super().__init__((sys.executable, "-m", "slurmsyncd", "run", "--config", str(self.config)))
 
-    def configure(self, level: str = "info") -> None:
+    def configure(self, level: str = "info", *, poll_s: float = POLL_S) -> None:
         """Write the configuration; the proxy has to listen already."""
         world = self._world
-        self.config.write_text(
-            _CONFIG.format(disk=world.disk.path, root=world.root, port=world.proxy.port, level=level)
-        )
+        places = {"disk": world.disk.path, "root": world.root, "port": world.proxy.port}
+        self.config.write_text(_CONFIG.format(**places, level=level, poll=poll_s))
 
     async def run(self) -> None:
         """Keep it running, read what it says, and know when nobody looks at Slurm. Runs until `keep` is off."""
         while self.keep:
             began = time.time()
             status = await self._live(began)
+            self.statuses.append(status)
             if status == NO_ROOM and self._world.disk.full and not self.ready.is_set():
                 self._world.met["daemon could not start on the full disk"] += 1
             elif not self.asked_to_end:
