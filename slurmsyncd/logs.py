@@ -6,6 +6,8 @@ import contextlib
 import logging
 import math
 import sys
+from collections.abc import Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 #: A value longer than this is cut: a log is no place for a job script.
 _LIMIT = 500
+#: Of a list or a table so many items are shown, so many levels, and so much of each text.
+_ITEMS, _DEPTH, _SHORT = 20, 2, 200
 
 
 def configure_logs(level: str, form: str, stream: TextIO | None = None) -> None:
@@ -77,18 +81,23 @@ def _console(stream: TextIO) -> structlog.dev.ConsoleRenderer:
 
 
 def _tame(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Give every value as a number, a truth value or a short text that neither breaks the line nor speaks."""
-    return {printable(key): _plain(value) for key, value in event.items()}
+    """Give every value as numbers, truth values and short texts that neither break the line nor speak."""
+    return {printable(key): _plain(value, _DEPTH) for key, value in event.items()}
 
 
-def _plain(value: object) -> object:
+def _plain(value: object, depth: int) -> object:
+    if depth and isinstance(value, Mapping):
+        items = islice(value.items(), _ITEMS)
+        return {printable(_text(key), _SHORT): _plain(each, depth - 1) for key, each in items}
+    if depth and isinstance(value, list | tuple | set | frozenset):
+        return [_plain(each, depth - 1) for each in islice(value, _ITEMS)]
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int) and abs(value) < 2**64:
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
-    return printable(value if isinstance(value, str) else _text(value))
+    return printable(value if isinstance(value, str) else _text(value), _LIMIT if depth == _DEPTH else _SHORT)
 
 
 def _text(value: object) -> str:

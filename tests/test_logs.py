@@ -86,7 +86,20 @@ def test_json_keeps_numbers_and_truth() -> None:
     """What is no text stays what it is, as far as it goes."""
     found = json.loads(said("json", n=3, share=0.5, ok=True, nothing=None, huge=10**5000, ids=(1, 2)))
     assert (found["n"], found["share"], found["ok"], found["nothing"]) == (3, 0.5, True, None)
-    assert (found["huge"], found["ids"]) == ("<int>", "(1, 2)")
+    assert (found["huge"], found["ids"]) == ("<int>", [1, 2])
+
+
+def test_json_keeps_lists_and_tables_within_bounds() -> None:
+    """A reader gets the problems of a configuration as a list; a long one does not fill the log."""
+    problems = ["a.b: unknown", "c\n: wrong"]
+    found = json.loads(said("json", problems=problems, left={"ready": 3}, many=list(range(1000))))
+    assert found["problems"] == ["a.b: unknown", "c\\n: wrong"]
+    assert found["left"] == {"ready": 3}
+    assert len(found["many"]) == 20
+    nested: list[Any] = ["deep"]
+    for _ in range(100):
+        nested = [nested]
+    assert is_one_line(said("json", nested=nested))
 
 
 def test_readable_text_is_left_as_it_is() -> None:
