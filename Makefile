@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
+SOAK_S ?= 3600
+SOAK_ARGS ?=
 
 # Programs of Debian's that some tests need besides the real Slurm, which its own fixture installs.
 TOOLS := procps strace systemd chromium
@@ -27,7 +29,7 @@ DEV_GROUP := import importlib, sys; \
 	print(*toml.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-matrix lint clean
+.PHONY: help venv demo test test-matrix soak lint clean
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -43,6 +45,9 @@ test: $(DEV) ## Run all checks and tests; as root on Debian with a real Slurm; P
 
 test-matrix: $(DEV) ## Run all tests, those of every kind of job on Slurm 22.05, 24.11 and 26.05
 	@$(BIN)/pytest --slurm-releases=22.05,24.11,26.05 $(PYTEST_ARGS)
+
+soak: $(DEV) ## Let everything fail for an hour and settle the account; SOAK_S=600 SOAK_ARGS='--seed 7'
+	@$(BIN)/python -m tests.oracle --seconds $(SOAK_S) $(SOAK_ARGS)
 
 lint: $(DEV) ## Run the checks alone: ruff, mypy, import-linter
 	@$(BIN)/pytest -q tests/test_checks.py
