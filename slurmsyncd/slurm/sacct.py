@@ -43,6 +43,7 @@ _WANTED: Final = (
 )
 
 _NO_NODES: Final = frozenset({"", "None assigned", "None", "(null)", "N/A", "Unknown"})
+_COMPLETED_S: Final = 30
 _DISPLAYED: Final = re.compile(r"([0-9]{1,10})(?:_([0-9]{1,10})|\+([0-9]{1,10}))?", re.ASCII)
 
 
@@ -114,6 +115,16 @@ def read_run(row: Mapping[str, str], cluster: str, flaws: list[str]) -> Job | No
         **_numbers(row),
         **_texts(row),
     )
+
+
+def is_partial(job: Job, now: int) -> bool:
+    """
+    Tell whether the row of a run that just ended still lacks what was submitted.
+
+    22.05 sends a job's start up to five seconds late. Of one that ended before, slurmdbd at first has little
+    more than nodes and times. What is not completed soon never will be, and is taken as it is.
+    """
+    return not job.partition and job.end_at is not None and job.end_at > now - _COMPLETED_S
 
 
 def may_be_resized(row: Mapping[str, str]) -> bool:

@@ -11,7 +11,7 @@ import anyio
 
 from slurmsyncd.errors import DecodeError, SourceError, SourceUnavailable
 from slurmsyncd.model import Answers, Job, NodeState, Observation
-from slurmsyncd.slurm.sacct import END_STATES, RESIZED
+from slurmsyncd.slurm.sacct import END_STATES, RESIZED, is_partial
 from slurmsyncd.slurm.squeue import listing_format
 from slurmsyncd.sources.decoding import (
     Details,
@@ -216,6 +216,8 @@ class CommandSource:
         except DecodeError:
             self._commands.doubt("sacct")
             raise
+        if "Partition" in fields:
+            found.jobs = [job for job in found.jobs if not is_partial(job, int(self._now()))]
         self._identity.met(found.rows, found.strangers)
         if not found.rows:  # of a cluster that it does not know sacct says that nothing ever ran
             await self._identity.confirm()

@@ -61,16 +61,17 @@ def test_each_run_began_and_ended_as_accounting_says(scene: Scene, by: str) -> N
         assert stop, key
         assert (stop.state.value, str(stop.end_at)) == (row["State"].split()[0], row["End"]), key
         assert stop.exit_code == row["ExitCode"], key
+        assert (stop.user, stop.partition, stop.qos) == (row["User"], row["Partition"], row["QOS"]), key
         assert (start.user, start.partition, start.qos) == (row["User"], row["Partition"], row["QOS"]), key
         assert start.reservation == row["Reservation"], key
         limit = None if row["TimelimitRaw"] == "UNLIMITED" else int(row["TimelimitRaw"]) * 60
         assert start.time_limit_s == limit, key
         owner, _, task = row["JobID"].partition("_")
-        assert (start.array_job_id, start.array_task_id) == (
-            (int(owner), int(task)) if task else (None, None)
-        )
-        owner, _, offset = row["JobID"].partition("+")
-        assert (start.het_job_id, start.het_offset) == ((int(owner), int(offset)) if offset else (None, None))
+        main, _, offset = row["JobID"].partition("+")
+        for job in (start, stop):
+            array, het = (job.array_job_id, job.array_task_id), (job.het_job_id, job.het_offset)
+            assert array == ((int(owner), int(task)) if task else (None, None)), key
+            assert het == ((int(main), int(offset)) if offset else (None, None)), key
 
 
 @pytest.mark.parametrize("by", BY)

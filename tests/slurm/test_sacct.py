@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 
 from slurmsyncd.errors import DecodeError
 from slurmsyncd.model import Job, JobState, RunKey, Sharing
-from slurmsyncd.slurm.sacct import NoRun, Size, begin_with, choose_fields, may_be_resized, read_run
+from slurmsyncd.slurm.sacct import (
+    NoRun,
+    Size,
+    begin_with,
+    choose_fields,
+    is_partial,
+    may_be_resized,
+    read_run,
+)
 from tests.slurm.captures import ROOT, VERSIONS, sacct_rows
 
 ROW = {
@@ -166,6 +174,23 @@ def test_a_job_that_was_resized_is_one_run(release: str, order: int) -> None:
     assert (whole.key.start_at, whole.end_at) == (1795237200, 1795237290)
     assert begin_with([size._replace(job_id=8) for size in sizes], last) is last
     assert begin_with([size._replace(end_at=size.end_at + 1000) for size in sizes], last) is last
+
+
+def test_a_row_is_taken_once_it_is_complete() -> None:
+    """22.05 tells of a short run's end before its start: the row then has no partition, for some seconds."""
+    early, whole, running = (
+        read(Partition=""),
+        read(Partition="batch"),
+        read(Partition="", End="Unknown", State="RUNNING"),
+    )
+    assert isinstance(early, Job)
+    assert isinstance(whole, Job)
+    assert isinstance(running, Job)
+    assert early.end_at
+    assert is_partial(early, early.end_at + 5)
+    assert not is_partial(early, early.end_at + 60), "it will not get better"
+    assert not is_partial(whole, early.end_at + 5)
+    assert not is_partial(running, early.end_at + 5)
 
 
 def test_a_later_size_is_suspected_where_it_may_be_one() -> None:
