@@ -118,6 +118,8 @@ url = "{{url}}"
 token_file = "{{root}}/token"
 stop_hold = {STOP_HOLD_S}
 nodestate_interval = 5
+audit_interval = 10
+audit_grace = 5
 """
 
 

@@ -54,12 +54,17 @@ class AuditPolicy:
 
 @dataclass(slots=True)
 class AuditTally:
-    """What the audits of one sink came to; read by status and metrics."""
+    """
+    What the audits of one sink came to; read by status and metrics.
+
+    Attributes:
+        trouble: Why the last audit of a cluster could not be finished, by cluster; none that could.
+    """
 
     audits: int = 0
     failures: int = 0
     last_audit_at: float | None = None
-    trouble: str | None = None
+    trouble: dict[str, str] = field(default_factory=dict)
     findings: Counter[Finding] = field(default_factory=Counter)
 
 
@@ -127,13 +132,13 @@ class Auditor:
 
     async def _carry_out(self, cluster: str, audit: _Audit) -> None:
         repairs = audit.judge(self._policy.grace_s)
-        unheard = [each for each in repairs if each.finding is Finding.UNHEARD_OF]
-        others = {key for key in self._reported if key.cluster != cluster}
-        self._reported = frozenset(others | audit.reported | {each.key for each in unheard})
-        done: list[Repair] = list(unheard)
+        done = [each for each in repairs if each.finding is Finding.UNHEARD_OF]
+        unheard = {each.key for each in done}
         if written := [each for each in repairs if each.finding is not Finding.UNHEARD_OF]:
             now = self._clock.now()
             done += await self._thread(self._store.repair, self._inventory.name, written, now)
+        others = {key for key in self._reported if key.cluster != cluster}
+        self._reported = frozenset(others | audit.reported | unheard)
         self._report(cluster, done)
         if any(each.finding not in _REPORTS for each in done):
             self._repaired()
@@ -158,8 +163,11 @@ class Auditor:
         log.log(level, "audited", sink=self._inventory.name, cluster=cluster, **counts)
 
     def _note_trouble(self, cluster: str, trouble: str | None) -> None:
-        before, self.tally.trouble = self.tally.trouble, trouble
-        if trouble and trouble != before:
+        before = self.tally.trouble.pop(cluster, None)
+        if not trouble:
+            return
+        self.tally.trouble[cluster] = trouble
+        if trouble != before:
             log.warning("audit_incomplete", sink=self._inventory.name, cluster=cluster, reason=trouble)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any
@@ -88,13 +89,10 @@ async def site(path: Path) -> AsyncIterator[Site]:
         config = BackendConfig(clusters=[simulated_cluster(simulation.nodes)], commit_interval=0.5)
         async with Backend.open(config) as backend, anyio.create_task_group() as group:
             stage.write(url=backend.url, token=backend.token(), bin_dir=str(path / "bin"))
-            text = stage.config.read_text() + "audit_interval = 1\naudit_grace = 5\n"
             # What ended before we came is not ours to tell, so the store never hears of it.
-            stage.config.write_text(
-                text.replace(
-                    "[daemon]\n", f'[daemon]\nmax_span = {SPAN_S}\noverlap = 1\nlog_format = "json"\n'
-                )
-            )
+            span = f'[daemon]\nmax_span = {SPAN_S}\noverlap = 1\nlog_format = "json"\n'
+            text = stage.config.read_text().replace("[daemon]\n", span)
+            stage.config.write_text(re.sub(r"audit_interval = .*", "audit_interval = 1", text))
             group.start_soon(simulation.run, 0.0, float("inf"))
             yield Site(stage, backend, simulation)
             group.cancel_scope.cancel()
