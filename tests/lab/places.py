@@ -45,7 +45,9 @@ class Place:
             return Path("/usr/bin")
         for name in names:
             command = directory / name
-            command.write_text(f'#!/bin/sh\nexec {" ".join(self.outside(f"/usr/bin/{name}"))} "$@"\n')
+            # chroot is in a directory that the PATH of a service need not have.
+            run = " ".join(self.outside(f"/usr/bin/{name}"))
+            command.write_text(f'#!/bin/sh\nPATH="$PATH:/usr/sbin:/sbin"\nexec {run} "$@"\n')
             command.chmod(0o755)
         return directory
 
