@@ -79,12 +79,17 @@ async def serve(config: Config, reread: Callable[[], Config]) -> None:
     """
     manager = Manager()
     inherited = inherited_sockets()
-    with pid_file(config.daemon.pid_file), hint_sockets(config.hook, inherited) as sockets:
+    # One receiver for all rounds: a signal that came between two would have its default effect.
+    with (
+        pid_file(config.daemon.pid_file),
+        hint_sockets(config.hook, inherited) as sockets,
+        anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals,
+    ):
         following: Config | None = config
         while following is not None:
             config, loops = _build(following, config, manager)
             with closing(loops):
-                following = await loops.run(sockets, reread)
+                following = await loops.run(sockets, signals, reread)
 
 
 async def once(config: Config) -> int:
@@ -142,26 +147,30 @@ class _Loops:
         """Let go of the store."""
         self._store.close()
 
-    async def run(self, sockets: Sequence[socket.socket], reread: Callable[[], Config]) -> Config | None:
+    async def run(
+        self,
+        sockets: Sequence[socket.socket],
+        signals: AsyncIterator[signal.Signals],
+        reread: Callable[[], Config],
+    ) -> Config | None:
         """
         Run all loops until a signal ends them.
 
         Returns:
             The configuration to go on with, None to stop.
         """
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-            async with anyio.create_task_group() as sending:
-                for delivery in self._deliveries:
-                    sending.start_soon(delivery.run, name=f"deliver-{delivery.sink.name}")
-                async with anyio.create_task_group() as taking_in:
-                    self._start_intake(taking_in, sockets)
-                    log.info("ready", version=__version__, sinks=sorted(self._config.sinks))
-                    self._manager.ready()
-                    following = await _next_config(signals, reread)
-                    taking_in.cancel_scope.cancel()
-                await self._finish(sending, signals)
+        async with anyio.create_task_group() as sending:
+            for delivery in self._deliveries:
+                sending.start_soon(delivery.run, name=f"deliver-{delivery.sink.name}")
+            async with anyio.create_task_group() as taking_in:
+                self._start_intake(taking_in, sockets)
+                log.info("ready", version=__version__, sinks=sorted(self._config.sinks))
+                self._manager.ready()
+                following = await _next_config(signals, reread)
+                taking_in.cancel_scope.cancel()
+            cut_short = await self._finish(sending, signals)
         await self._close_sinks()
-        return following
+        return None if cut_short else following
 
     async def look_once(self) -> bool:
         """Take one full look at every cluster. Returns whether all of Slurm answered."""
@@ -308,13 +317,19 @@ class _Loops:
         for delivery in self._deliveries:
             delivery.ring()
 
-    async def _finish(self, sending: TaskGroup, signals: AsyncIterator[signal.Signals]) -> None:
-        """Let the exchanges under way end and be settled; a second signal or the deadline ends them."""
+    async def _finish(self, sending: TaskGroup, signals: AsyncIterator[signal.Signals]) -> bool:
+        """
+        Let the exchanges under way end and be settled; a second signal or the deadline ends them.
+
+        Returns:
+            Whether there was such a signal: during a reload it is the first that asks to stop.
+        """
         self._manager.stopping(STOP_S + 5.0, "finishing what is under way")
         for delivery in self._deliveries:
             delivery.stop()
+        signalled = anyio.Event()
         async with anyio.create_task_group() as watching:
-            watching.start_soon(_cancel_on_signal, sending.cancel_scope, signals)
+            watching.start_soon(_cancel_on_signal, sending.cancel_scope, signals, signalled)
             with anyio.move_on_after(STOP_S) as patience:
                 for delivery in self._deliveries:
                     await delivery.finished.wait()
@@ -324,6 +339,7 @@ class _Loops:
                 )
                 sending.cancel_scope.cancel()
             watching.cancel_scope.cancel()
+        return signalled.is_set()
 
     async def _close_sinks(self) -> None:
         for delivery in self._deliveries:
@@ -372,8 +388,12 @@ async def _next_config(signals: AsyncIterator[signal.Signals], reread: Callable[
     return None
 
 
-async def _cancel_on_signal(scope: anyio.CancelScope, signals: AsyncIterator[signal.Signals]) -> None:
+async def _cancel_on_signal(
+    scope: anyio.CancelScope, signals: AsyncIterator[signal.Signals], signalled: anyio.Event
+) -> None:
     async for signum in signals:
         if signum is not signal.SIGHUP:
+            log.info("stopping", signal=signum.name)
+            signalled.set()
             scope.cancel()
             return

@@ -134,3 +134,19 @@ async def test_p2_a_second_sigterm_ends_it_at_once_and_loses_nothing() -> None:
         assert await until(lambda: world.daemon.lives > lives, STOP_S)
         world.proxy.fault = None
         await wait_for(world, job_id, "completed")
+
+
+async def test_p1_p2_sigterm_amid_a_reload_is_obeyed() -> None:
+    """Asked to end while it finishes an exchange for a reload, it ends, and does not go on with what it reread."""
+    async with calm() as world:
+        world.proxy.fault = "hang"
+        job_id = submit(world, 2.0)
+        assert await until(lambda: world.proxy.met["hang"] > 0, PATIENCE_S)
+        lives, world.daemon.asked_to_end = world.daemon.lives, True
+        world.daemon.signal(signal.SIGHUP)
+        assert await until(lambda: world.daemon.events["reloading"] > 0, PATIENCE_S)
+        world.daemon.signal(signal.SIGTERM)
+        assert await until(lambda: world.daemon.lives > lives, STOP_S)
+        assert world.daemon.statuses[-1] == 0
+        world.proxy.fault = None
+        await wait_for(world, job_id, "completed")
