@@ -15,7 +15,7 @@ from slurmsyncd.sim import faults
 from slurmsyncd.sim.workload import Submission, request
 from slurmsyncd.store import open_store
 from tests.oracle import verdict
-from tests.oracle.troubles import DECKS, STOP_S, Card
+from tests.oracle.troubles import DISK_FULL, STOP_S, Card, decks
 from tests.oracle.verdict import Account, Evidence, settle
 from tests.oracle.world import POLL_S, SIGHT_S, World, until
 
@@ -104,11 +104,11 @@ async def _rage(world: World, outcome: Outcome, seconds: float) -> None:
     began = time.monotonic()
     with anyio.move_on_after(3 * seconds + 120) as patience:
         async with anyio.create_task_group() as group:
-            for name, cards in DECKS.items():
+            for name, cards in decks(world).items():
                 until = began + seconds * (1 - QUIET * (name == "daemon"))
                 group.start_soon(_deal, world, Random(f"{world.seed} {name}"), cards, until)
     if patience.cancelled_caught:
-        missing = [card.name for cards in DECKS.values() for card in cards if not world.met[card.name]]
+        missing = [card.name for cards in decks(world).values() for card in cards if not world.met[card.name]]
         outcome.problems.append(f"troubles that never struck: {missing}")
 
 
@@ -190,7 +190,7 @@ async def _arrive(world: World, outcome: Outcome) -> None:
 
 async def _end(world: World, outcome: Outcome) -> None:
     """Stop the daemon, settle the account, and see how the daemon fared."""
-    sizes = world.daemon.sizes
+    sizes = world.daemon.sizes[:]
     world.daemon.keep = False
     world.daemon.asked_to_end = True
     world.daemon.signal(signal.SIGTERM)
@@ -271,6 +271,8 @@ def _tell_figures(world: World, outcome: Outcome, sizes: Sequence[tuple[float, i
         f"troubles: {dict(sorted(world.met.items()))}",
         f"wire: {dict(world.proxy.met)}",
     ]
+    if not world.met[DISK_FULL]:
+        outcome.figures.append("*** NOT RUN ***: disk full (no tmpfs can be mounted here)")
     if not sizes:
         outcome.problems.append("the daemon was never measured")
         return
@@ -279,6 +281,8 @@ def _tell_figures(world: World, outcome: Outcome, sizes: Sequence[tuple[float, i
     outcome.figures.append(
         f"last life {last[0]:.0f} s: RSS {settled[1]} → {last[1]} KiB, descriptors {settled[2]} → {last[2]}"
     )
+    course = [size[1] for size in sizes[:: max(1, len(sizes) // 12)]]
+    outcome.figures.append(f"RSS in its course: {course} KiB")
     if last[1] > settled[1] + GROWTH_KIB or last[1] > MOST_KIB:
         outcome.problems.append("the daemon's memory grew")
     if last[2] > max(settled[2], sizes[0][2]) + 10:

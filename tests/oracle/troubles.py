@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import time
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 #: systemd's patience with a stop.
 STOP_S = 30.0
+DISK_FULL = "disk full"
 #: For how long a trouble waits for something to strike.
 PATIENCE_S = 12.0
 
@@ -253,13 +255,27 @@ async def _operator_requeues(world: World, dice: Random) -> bool:
 
 
 async def _disk_full(world: World, dice: Random) -> bool:
-    if not world.disk.small:
-        return False
+    before = world.daemon.no_room
     with world.unseen():
         world.disk.fill()
-        await anyio.sleep(dice.uniform(1.0, 6.0))
+        await _struck(lambda: world.daemon.no_room > before, dice.uniform(0.5, 5.0))
         world.disk.free()
-    return True
+    return world.daemon.no_room > before
+
+
+async def _file_limit(world: World, dice: Random) -> bool:
+    """No file of the daemon's may grow, as with a quota that is used up."""
+    await _ready(world)
+    before = world.daemon.no_room
+    pid, unlimited = world.daemon.pid, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    with world.unseen():
+        try:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+            await _struck(lambda: world.daemon.no_room > before, dice.uniform(0.5, 4.0))
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, unlimited)
+        except ProcessLookupError:  # it was killed meanwhile
+            return False
+    return world.daemon.no_room > before
 
 
 async def _flood(world: World, dice: Random) -> bool:
@@ -335,8 +351,20 @@ DECKS: Mapping[str, tuple[Card, ...]] = {
         Card("node fails", _node_fails),
         Card("operator requeues", _operator_requeues),
     ),
-    "host": (Card("disk full", _disk_full), Card("flood of hints", _flood)),
+    "host": (
+        Card(DISK_FULL, _disk_full),
+        Card("file size limit", _file_limit),
+        Card("flood of hints", _flood),
+    ),
 }
+
+
+def decks(world: World) -> dict[str, list[Card]]:
+    """Give what this world can be dealt: only a small disk of its own is filled."""
+    return {
+        name: [card for card in cards if card.name != DISK_FULL or world.disk.small]
+        for name, cards in DECKS.items()
+    }
 
 
 async def _struck(met: Callable[[], bool], at_least_s: float) -> None:

@@ -188,12 +188,13 @@ class Disk:
 
     Attributes:
         small: Whether it is one, and so can be filled.
-        full: Whether it is just now.
+        full: Whether it is just now; ``freed_at`` is when it last ceased to be (monotonic seconds).
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.full = False
+        self.freed_at = float("-inf")
         path.mkdir(mode=0o700)
         argv = ("mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m,mode=0700", "tmpfs", str(path))
         self.small = subprocess.run(argv, check=False, capture_output=True).returncode == 0
@@ -208,8 +209,14 @@ class Disk:
 
     def free(self) -> None:
         """Give the room back."""
+        if self.full:
+            self.freed_at = time.monotonic()
         self.full = False
         (self.path / "filler").unlink(missing_ok=True)
+
+    def was_full(self) -> bool:
+        """Say whether it is full, or was when what ends now began."""
+        return self.full or time.monotonic() < self.freed_at + 3.0
 
     def close(self) -> None:
         """Unmount it."""
@@ -351,6 +358,7 @@ class Daemon(Process):
         exits: Exit status → how often it ended so by itself, without a signal of ours.
         refused: Runs that it says the backend refused: (job id, start) → reason.
         sizes: Of the process that runs: (seconds since ready, resident KiB, open descriptors).
+        no_room: How often it has complained of a full disk.
         keep: Whether to start it again.
     """
 
@@ -365,6 +373,7 @@ class Daemon(Process):
         self.last_words: list[tuple[float, int, list[str]]] = []
         self.bad: list[str] = []
         self.sizes: list[tuple[float, int, int]] = []
+        self.no_room = 0
         self.keep = True
         self.lives = 0
         self.ready = anyio.Event()
@@ -383,7 +392,7 @@ class Daemon(Process):
             began = time.time()
             status = await self._live(began)
             self.statuses.append(status)
-            if status == NO_ROOM and self._world.disk.full and not self.ready.is_set():
+            if status == NO_ROOM and self._world.disk.was_full() and not self.ready.is_set():
                 self._world.met["daemon could not start on the full disk"] += 1
             elif not self.asked_to_end:
                 self.exits[status] += 1
@@ -415,6 +424,7 @@ class Daemon(Process):
 
     def _take(self, line: str, began: float) -> None:
         self.lines.append(line)
+        self.no_room += "no room" in line or "disk_full" in line
         try:
             event = json.loads(line)
         except ValueError:
