@@ -14,10 +14,9 @@ if TYPE_CHECKING:
 
 
 def gres_detail(run: Run) -> list[str]:
-    """Give GPUs per node, in the order of the nodes; empty from the moment the run ends."""
-    if not views.holds(run):
-        return []
-    return [text for text in map(words.gres, run["alloc"]) if text]
+    """Give GPUs per node, in the order of the nodes; empty without any, and from the moment the run ends."""
+    texts = [words.gres(held) for held in run["alloc"]] if views.holds(run) else []
+    return texts if any(texts) else []
 
 
 def job_resources(run: Run, shape: Shape) -> Any:
