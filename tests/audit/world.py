@@ -210,8 +210,10 @@ async def world_in(path: Path, *sinks: str, ignore: tuple[str, ...] = ()) -> Asy
         async with Backend.open(config) as backend:
             clusters = {CLUSTER: ClusterConfig(name=CLUSTER, ignore_hosts=ignore)}
             sink = sink_on(backend.url, token_file(path / "token", backend.token()), clusters)
-            yield World(backend, sink, store)
-            await sink.aclose()
+            try:
+                yield World(backend, sink, store)
+            finally:
+                await sink.aclose()
     finally:
         store.close()
 
