@@ -43,8 +43,8 @@ test: $(DEV) ## Run all checks and tests; as root on Debian with a real Slurm; P
 	@$(BIN)/python tests/lab/packages.py $(TOOLS) || echo 'some tests will not run'
 	@$(BIN)/pytest --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
 
-test-matrix: $(DEV) ## Run all tests, those of every kind of job on Slurm 22.05, 24.11 and 26.05
-	@$(BIN)/pytest --slurm-releases=22.05,24.11,26.05 $(PYTEST_ARGS)
+test-matrix: $(DEV) ## Run all tests, those on a real Slurm with 22.05, 24.11 and 26.05
+	@$(BIN)/pytest --slurm-releases=22.05,24.11,26.05 --whole-matrix $(PYTEST_ARGS)
 
 soak: $(DEV) ## Let everything fail for an hour and settle the account; SOAK_S=600 SOAK_ARGS='--seed 7'
 	@$(BIN)/python -m tests.oracle --seconds $(SOAK_S) $(SOAK_ARGS)

@@ -59,6 +59,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="22.05,24.11",
         help="releases of Slurm, of 22.05, 24.11 and 26.05, that tests of every kind of job run on",
     )
+    parser.addoption(
+        "--whole-matrix",
+        action="store_true",
+        help="run all end-to-end tests on each of these releases, not only those of its words",
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

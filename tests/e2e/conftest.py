@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.site import Site
 from tests.e2e.witness import Witness
+from tests.lab import BOOKWORM, FORKY, TRIXIE, Lab
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from tests.lab import Lab
+RELEASES = {release.version: release for release in (BOOKWORM, TRIXIE, FORKY)}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run on each release what depends on its words; the rest only on the first, or in the whole matrix."""
+    if "running_lab" in metafunc.fixturenames:
+        versions = metafunc.config.getoption("--slurm-releases").split(",")
+        if not metafunc.config.getoption("--whole-matrix") and not metafunc.module.__name__.endswith(
+            "test_records"
+        ):
+            versions = versions[:1]
+        metafunc.parametrize("running_lab", versions, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def running_lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """Return a real Slurm of one release, for all end-to-end tests on it."""
+    if os.environ.get("SLURMSYNCD_TEST_SLURM") == "no":
+        pytest.skip("SLURMSYNCD_TEST_SLURM=no")
+    release = RELEASES[request.param]
+    if reason := release.why_not():
+        pytest.skip(reason)
+    with Lab.start(release) as lab:
+        yield lab
 
 
 @pytest.fixture

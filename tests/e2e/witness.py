@@ -39,7 +39,9 @@ STATES = {
     "REQUEUED": "cancelled",
     "RUNNING": "running",
 }
+#: OverSubscribe's word, and from 26.05 on Exclusive's.
 SHARED = {"OK": "multi_user", "NO": "none"}
+EXCLUSIVE = {"NO": "multi_user", "NODE": "none", "USER": "single_user"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,7 @@ def expected(run: Run, shown: Shown, cluster: str, **names: str) -> dict[str, An
         "numNodes": int(row["NNodes"]),
         "numHwthreads": int(row["NCPUS"]),
         "numAcc": _tres(row["AllocTRES"]).get("gres/gpu", 0),
-        "shared": SHARED[shown.word("OverSubscribe")],
+        "shared": EXCLUSIVE.get(shown.word("Exclusive")) or SHARED[shown.word("OverSubscribe")],
         "smt": int(THREADS > 1),
         "walltime": _minutes(row["TimelimitRaw"], shown.word("TimeLimit")) * 60,
         "resources": elements,
@@ -203,7 +205,8 @@ def comparable(job: Mapping[str, Any]) -> dict[str, Any]:
     """
     Give the backend's row with what it leaves out when zero, and without what is its own or depends on the moment.
 
-    The summary is free text, and a start that was seen only after the end tells the exit code as well.
+    The summary is free text. A start that was seen only after the end tells the exit code as well, and in
+    24.11 the SLUID, which is in accounting alone there.
     """
     optional = ("partition", "arrayJobId", "walltime", "smt", "numAcc", "numHwthreads")
     own = {"id", "tags", "monitoringStatus", "energy", "energyFootprint", "footprint", "statistics"}
@@ -211,7 +214,7 @@ def comparable(job: Mapping[str, Any]) -> dict[str, Any]:
     found = {key: value for key, value in found.items() if key not in own | {"concurrentJobs"}}
     if job["jobState"] == "running":
         del found["duration"]
-    free = {"slurmInfo", "exitCode"}
+    free = {"slurmInfo", "exitCode", "sluid"}
     found["metaData"] = {key: value for key, value in job["metaData"].items() if key not in free}
     return found
 
