@@ -159,6 +159,7 @@ class _Loops:
         Returns:
             The configuration to go on with, None to stop.
         """
+        signalled = anyio.Event()
         async with anyio.create_task_group() as sending:
             for delivery in self._deliveries:
                 sending.start_soon(delivery.run, name=f"deliver-{delivery.sink.name}")
@@ -168,9 +169,9 @@ class _Loops:
                 self._manager.ready()
                 following = await _next_config(signals, reread)
                 taking_in.cancel_scope.cancel()
-            cut_short = await self._finish(sending, signals)
+            await self._finish(sending, signals, signalled)
         await self._close_sinks()
-        return None if cut_short else following
+        return None if signalled.is_set() else following
 
     async def look_once(self) -> bool:
         """Take one full look at every cluster. Returns whether all of Slurm answered."""
@@ -317,17 +318,17 @@ class _Loops:
         for delivery in self._deliveries:
             delivery.ring()
 
-    async def _finish(self, sending: TaskGroup, signals: AsyncIterator[signal.Signals]) -> bool:
+    async def _finish(
+        self, sending: TaskGroup, signals: AsyncIterator[signal.Signals], signalled: anyio.Event
+    ) -> None:
         """
         Let the exchanges under way end and be settled; a second signal or the deadline ends them.
 
-        Returns:
-            Whether there was such a signal: during a reload it is the first that asks to stop.
+        ``signalled`` is set by such a signal: during a reload it is the first that asks to stop.
         """
         self._manager.stopping(STOP_S + 5.0, "finishing what is under way")
         for delivery in self._deliveries:
             delivery.stop()
-        signalled = anyio.Event()
         async with anyio.create_task_group() as watching:
             watching.start_soon(_cancel_on_signal, sending.cancel_scope, signals, signalled)
             with anyio.move_on_after(STOP_S) as patience:
@@ -339,7 +340,6 @@ class _Loops:
                 )
                 sending.cancel_scope.cancel()
             watching.cancel_scope.cancel()
-        return signalled.is_set()
 
     async def _close_sinks(self) -> None:
         for delivery in self._deliveries:
