@@ -55,7 +55,7 @@ async def calm() -> AsyncIterator[World]:
                 yield world
                 world.daemon.keep = False
                 group.cancel_scope.cancel()
-            assert world.daemon.bad == []
+            assert not world.daemon.bad, "\n".join(world.daemon.bad)
         finally:
             world.close()
             with anyio.CancelScope(shield=True):
