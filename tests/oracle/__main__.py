@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -21,6 +22,8 @@ def main() -> int:
     parser.add_argument("--release", default="24.11")
     parser.add_argument("--level", default="info")
     args = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell had them ignored: leave nothing behind
+        signal.signal(number, signal.default_int_handler)
     seed = random.randrange(2**32) if args.seed is None else args.seed
     sys.stdout.write(f"seed {seed}\n")
     sys.stdout.flush()
@@ -31,7 +34,10 @@ def main() -> int:
             sys.stdout.write(outcome.report() + "\n")
             return 1 if outcome.problems else 0
 
-        return anyio.run(run)
+        try:
+            return anyio.run(run)
+        except KeyboardInterrupt:
+            return 130
 
 
 if __name__ == "__main__":
