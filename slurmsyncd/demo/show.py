@@ -46,12 +46,18 @@ async def _play(stage: Stage, args: argparse.Namespace) -> int:
     async with AsyncExitStack() as stack:
         simulation = None
         if args.real:
-            cluster, bin_dir = await host_cluster(), ""
+            cluster, bin_dir, conf = await host_cluster(), "", os.environ.get("SLURM_CONF", "")
         else:
             simulation = stack.enter_context(closing(stage.simulation(args.release, seed)))
-            cluster, bin_dir = simulated_cluster(simulation.nodes), str(stage.root / "bin")
+            cluster, bin_dir, conf = simulated_cluster(simulation.nodes), str(stage.root / "bin"), ""
         backend = await _open_backend(stack, cluster, args.listen, stage)
-        stage.write(url=backend.url, token=backend.token(), bin_dir=bin_dir)
+        stage.write(
+            cluster=cluster["name"],
+            url=backend.url,
+            token=backend.token(),
+            bin_dir=bin_dir,
+            slurm_conf=conf,
+        )
         _say(f"page      {backend.url}/")
         kind = f"simulated {args.release}, --seed {seed}" if simulation else "real"
         _say(f"slurm     {cluster['name']}, {kind}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 #: Short, so that somebody who watches sees a job arrive; a site would take minutes.
 COMMIT_S, STOP_HOLD_S, POLL_S, QUERY_DELAY_S = 1.0, 3.0, 5.0, 0.5
+_LISTABLE = re.compile("[A-Za-z0-9-]+", re.ASCII)
 _RUN = (sys.executable, "-m", "slurmsyncd", "run")
 
 
@@ -63,12 +65,14 @@ class Stage:
             epilog=hook,
         )
 
-    def write(self, *, url: str, token: str, bin_dir: str) -> None:
+    def write(self, *, cluster: str, url: str, token: str, bin_dir: str, slurm_conf: str) -> None:
         """Write the daemon's settings and its token."""
         secret = self.root / "token"
         secret.touch(mode=0o600)
         secret.write_text(token + "\n")
-        self.config.write_text(_CONFIG.format(root=self.root, url=url, bin_dir=bin_dir))
+        self.config.write_text(
+            _CONFIG.format(root=self.root, cluster=cluster, url=url, bin_dir=bin_dir, slurm_conf=slurm_conf)
+        )
 
     @property
     def once(self) -> tuple[str, ...]:
@@ -110,6 +114,9 @@ pid_file = "{{root}}/run/slurmsyncd.pid"
 [slurm]
 bin_dir = "{{bin_dir}}"
 
+[clusters.{{cluster}}]
+slurm_conf = "{{slurm_conf}}"
+
 [hook]
 socket = "unix:{{root}}/run/hook.sock"
 
@@ -138,18 +145,22 @@ def cluster_json(name: str, hosts: Iterable[tuple[str, int, int, int, int]]) -> 
         hosts: Each (name, sockets, cores per socket, threads per core, GPUs).
     """
     kinds: dict[tuple[int, int, int, int], list[str]] = {}
-    for host, *shape in hosts:
-        sockets, cores, threads, gpus = shape
+    for host, sockets, cores, threads, gpus in hosts:
         kinds.setdefault((sockets, cores, threads, gpus), []).append(host)
-    subs = [
-        make_sub_cluster(
-            f"{'gpu' if gpus else 'cpu'}{number}",
-            ",".join(names),
-            sockets=sockets,
-            cores_per_socket=cores,
-            threads_per_core=threads,
-            gpus_per_node=gpus,
-        )
-        for number, ((sockets, cores, threads, gpus), names) in enumerate(sorted(kinds.items()), 1)
-    ]
-    return join_cluster(name, *subs)
+    return join_cluster(
+        name, *(_sub_cluster(number, *kind) for number, kind in enumerate(sorted(kinds.items()), 1))
+    )
+
+
+def _sub_cluster(number: int, shape: tuple[int, int, int, int], names: list[str]) -> dict[str, Any]:
+    sockets, cores, threads, gpus = shape
+    # A node list knows letters, digits and dashes only; "*" takes every name.
+    listed = all(_LISTABLE.fullmatch(host) for host in names)
+    return make_sub_cluster(
+        f"{'gpu' if gpus else 'cpu'}{number}",
+        ",".join(names) if listed else "*",
+        sockets=sockets,
+        cores_per_socket=cores,
+        threads_per_core=threads,
+        gpus_per_node=gpus,
+    )

@@ -15,6 +15,8 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.lab import Lab
+
 COMMAND = (sys.executable, "-m", "slurmsyncd", "demo", "--listen", "127.0.0.1:0", "--rate", "2")
 
 
@@ -60,3 +62,21 @@ def _processes() -> list[str]:
     return subprocess.run(
         ("ps", "-eo", "args"), capture_output=True, text=True, check=True
     ).stdout.splitlines()
+
+
+def test_the_hosts_real_slurm(lab: Lab, tmp_path: Path) -> None:
+    """With --real a job that somebody submits arrives in the backend; nothing is submitted by us."""
+    environment = {**os.environ, **lab.env, "PATH": f"{lab.bin_dir}:{os.environ['PATH']}"}
+    command = (*COMMAND, "--real", "--keep", str(tmp_path / "demo"))
+    demo = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    assert demo.stdout is not None
+    job_id = lab.sbatch("-n1", script="sleep 2")
+    deadline = time.monotonic() + 90
+    seen = ""
+    while not re.search(r"backend: 0 running, 1 finished", seen):
+        assert time.monotonic() < deadline, seen
+        seen = demo.stdout.readline()
+    demo.send_signal(signal.SIGINT)
+    demo.communicate(timeout=60)
+    assert demo.returncode == 0
+    assert max(int(row["JobIDRaw"]) for row in lab.sacct()) == job_id
