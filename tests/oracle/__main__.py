@@ -22,7 +22,10 @@ def main() -> int:
     parser.add_argument("--release", default="24.11")
     parser.add_argument("--level", default="info")
     args = parser.parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell had them ignored: leave nothing behind
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # also where a shell had them ignored: leave nothing behind
         signal.signal(number, signal.default_int_handler)
     seed = random.randrange(2**32) if args.seed is None else args.seed
     sys.stdout.write(f"seed {seed}\n")
