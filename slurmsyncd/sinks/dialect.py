@@ -42,6 +42,8 @@ _STATES = {
     # The backend has no word for these; the run as such was called off.
     JobState.REQUEUED: "cancelled",
     JobState.REVOKED: "cancelled",
+    # A word younger than we are, of a run that accounting gives an end: that it is over is sure, how is not.
+    JobState.UNKNOWN: "failed",
 }
 
 V1_5 = Dialect(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 import msgspec
 
-from slurmsyncd.model import Sharing
+from slurmsyncd.model import JobState, Sharing
 from slurmsyncd.sinks.dialect import V1_5, Dialect
 from slurmsyncd.sinks.meta import meta_data
 from slurmsyncd.sinks.resources import Note, host_name, hosts_of, resources_of
@@ -177,8 +177,12 @@ def stop_body(start: Job, stop: Job, config: ClusterConfig, options: WireOptions
         "stopTime": start.key.start_at + max(duration, 0),
         "jobState": state,
     }
-    notes = (Note("end_before_start", f"by {-duration} s; sent as equal"),) if duration < 0 else ()
-    return Body(msgspec.json.encode(fields), notes)
+    notes = []
+    if duration < 0:
+        notes.append(Note("end_before_start", f"by {-duration} s; sent as equal"))
+    if stop.state is JobState.UNKNOWN:
+        notes.append(Note("end_state_unknown", f"sent as {state}; upgrade slurmsyncd for this Slurm"))
+    return Body(msgspec.json.encode(fields), tuple(notes))
 
 
 _NODE_WORDS = frozenset({"allocated", "reserved", "idle", "down", "mixed", "unknown"})

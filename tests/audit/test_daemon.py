@@ -88,7 +88,13 @@ async def site(path: Path) -> AsyncIterator[Site]:
     with closing(stage.simulation("24.11", 1)) as simulation:
         config = BackendConfig(clusters=[simulated_cluster(simulation.nodes)], commit_interval=0.5)
         async with Backend.open(config) as backend, anyio.create_task_group() as group:
-            stage.write(url=backend.url, token=backend.token(), bin_dir=str(path / "bin"))
+            stage.write(
+                cluster="demo",
+                url=backend.url,
+                token=backend.token(),
+                bin_dir=str(path / "bin"),
+                slurm_conf="",
+            )
             # What ended before we came is not ours to tell, so the store never hears of it.
             span = f'[daemon]\nmax_span = {SPAN_S}\noverlap = 1\nlog_format = "json"\n'
             text = stage.config.read_text().replace("[daemon]\n", span)

@@ -387,7 +387,7 @@ def test_only_the_backends_words_for_an_end_are_sent(state: JobState) -> None:
     """Final states are mapped, 1:1 where there is a word; a run that is not over is refused."""
     for dialect, words in ((V1_5, STOPS), (V1_4, STOPS_1_4)):
         body = stop_body(job(), job(state=state, end_at=START + 9), CONFIG, WireOptions(dialect=dialect))
-        assert isinstance(body, Body) is state.final
+        assert isinstance(body, Body) is (state.final or state is JobState.UNKNOWN)
         if isinstance(body, Body):
             fields = json.loads(body.content)
             word = fields.pop("jobState")
@@ -395,9 +395,17 @@ def test_only_the_backends_words_for_an_end_are_sent(state: JobState) -> None:
             assert (
                 dialect is V1_4
                 or word == state.value.lower()
-                or state in (JobState.REQUEUED, JobState.REVOKED)
+                or state in (JobState.REQUEUED, JobState.REVOKED, JobState.UNKNOWN)
             )
             assert fields == {"jobId": 7, "cluster": "demo", "startTime": START, "stopTime": START + 9}
+
+
+def test_s16_an_end_in_a_word_that_we_do_not_know_is_sent_as_failed_and_noted() -> None:
+    """That the run is over is sure once accounting gives its end; nobody guesses that it went well."""
+    body = stop_body(job(), job(state=JobState.UNKNOWN, end_at=START + 9), CONFIG, WireOptions())
+    assert isinstance(body, Body)
+    assert json.loads(body.content)["jobState"] == "failed"
+    assert [note.kind for note in body.notes] == ["end_state_unknown"]
 
 
 def test_s26_an_end_before_the_start_is_sent_as_equal() -> None:
