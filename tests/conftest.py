@@ -28,7 +28,7 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="session")
-def running_lab(pytestconfig: pytest.Config) -> Iterator[Lab]:
+def native_lab(pytestconfig: pytest.Config) -> Iterator[Lab]:
     """
     One real Slurm for all tests of the session; use `lab`.
 
@@ -42,6 +42,12 @@ def running_lab(pytestconfig: pytest.Config) -> Iterator[Lab]:
         BOOKWORM.install()
     with Lab.start() as lab:
         yield lab
+
+
+@pytest.fixture(scope="session")
+def running_lab(native_lab: Lab) -> Lab:
+    """Return the real Slurm of this part of the tests; the end-to-end tests have those of other releases too."""
+    return native_lab
 
 
 @pytest.fixture

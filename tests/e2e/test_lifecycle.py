@@ -66,7 +66,7 @@ def test_p3_k2_a_frozen_daemon_holds_up_no_job(lab: Lab, site: Site, witness: Wi
     with lab.hooks(prolog=hook, epilog=hook):
         with daemon.process.frozen():
             for _ in range(8):
-                traffic.submit("-n1", seconds=0)
+                traffic.submit("-n1", seconds=3)
             traffic.wait_for_ends()
         traffic.check(backend)
     assert daemon.stop() == 0

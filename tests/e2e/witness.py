@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.e2e.machine import THREADS, accelerator, hwthreads, sub_cluster
-from tests.lab import LabError
+from tests.lab import LabError, until
 from tests.lab.lab import EVER
 
 if TYPE_CHECKING:
@@ -133,7 +133,8 @@ class Witness:
             thread.join()
 
     def shown(self, run: Run) -> Shown:
-        """Give what was seen of a run."""
+        """Give what was seen of a run; accounting may know of it before our next look."""
+        until(lambda: run.key in self._seen, f"look at the run {run.key}", timeout_s=10)
         return self._seen[run.key]
 
     def _watch(self) -> None:

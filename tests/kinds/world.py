@@ -62,7 +62,7 @@ exit 0
 @contextmanager
 def world(release: Release, directory: Path) -> Iterator[Lab]:
     """Bring up a lab and rebuild it."""
-    with Lab.start(release) as lab:
+    with Lab.start(release, claim="kinds") as lab:
         _rebuild(lab)
         hook = directory / "hook"
         hook.write_text(HOOK.format(hints=hints_of(lab)))
