@@ -41,7 +41,7 @@ class CollectPolicy:
     When and how far to look, in seconds.
 
     Attributes:
-        poll_s: From the end of one full look to the next.
+        poll_s: From one full look to the next; see ``next_poll_at``.
         overlap_s: By how much windows of accounting overlap.
         max_span_s: How far back to look at most.
     """
@@ -103,9 +103,9 @@ class Collector:
         """Look for ever; what Slurm cannot answer now is asked again. Runs until cancelled."""
         next_poll = time.monotonic()
         while True:
-            if time.monotonic() >= next_poll:
+            if (began := time.monotonic()) >= next_poll:
                 await self._guarded(self.look())
-                next_poll = time.monotonic() + self._policy.poll_s
+                next_poll = next_poll_at(began, time.monotonic(), self._policy.poll_s)
             elif self.behind:
                 await self._guarded(self.catch_up())
             hints = await wakeup.wait(0.0 if self.behind else self._patience(next_poll))
@@ -273,3 +273,13 @@ class Collector:
             log.warning("look_failed", cluster=self.cluster, reason=now)
         elif before and not now:
             log.info("look_works_again", cluster=self.cluster)
+
+
+def next_poll_at(began: float, ended: float, poll_s: float) -> float:
+    """
+    Give when to look again, after a look from ``began`` to ``ended`` (monotonic seconds).
+
+    From beginning to beginning, so that whatever runs longer than the interval is seen while it runs. Where
+    Slurm needs long to answer it gets its rest: nine tenths of the interval from the end.
+    """
+    return max(began + poll_s, ended + 0.9 * poll_s)

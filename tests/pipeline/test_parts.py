@@ -14,6 +14,7 @@ from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import Hint, NodeState, Plan
 from slurmsyncd.pipeline.bell import Bell
 from slurmsyncd.pipeline.checkpoint import Checkpoint
+from slurmsyncd.pipeline.collect import next_poll_at
 from slurmsyncd.pipeline.nodes import report_nodes
 from slurmsyncd.pipeline.rechecks import ROUNDS, Rechecks
 from slurmsyncd.pipeline.storage import StoreThread
@@ -197,3 +198,11 @@ async def test_i5_one_dead_cluster_does_not_keep_the_nodes_of_another() -> None:
     ]
     assert (lines[0]["cluster"], lines[0]["reason"]) == ("alpha", "no answer")
     assert {line["cluster"] for line in lines[2:]} == {"alpha", "beta"}
+
+
+@pytest.mark.parametrize(
+    ("took", "gap"), [(0.0, 60.0), (0.3, 60.0), (6.0, 60.0), (50.0, 104.0), (600.0, 654.0)]
+)
+def test_s6_polls_are_an_interval_apart_and_a_slow_slurm_gets_its_rest(took: float, gap: float) -> None:
+    """A job of 61 s cannot fall between two polls of 60 s; a look of 50 s is not followed by another at once."""
+    assert next_poll_at(1000.0, 1000.0 + took, 60.0) == pytest.approx(1000.0 + gap)
