@@ -63,6 +63,8 @@ class SinkHealth:
         if outcome.result is Result.SINK_DOWN:
             self._pause(outcome, self.policy.backoff_max_s)
         elif outcome.result is Result.FAILED:
+            if not self.failing:
+                self._say_failure(entry, outcome)
             self.failing.add(entry.id)
             if len(self.failing) >= SUSPECT_AFTER:
                 self._pause(outcome, SUSPECT_PAUSE_S)
@@ -103,6 +105,17 @@ class SinkHealth:
                 next_try_s=round(wait, 1),
             )
         self.trouble, self.alarm = outcome.reason, outcome.alarm
+
+    def _say_failure(self, entry: Entry, outcome: Outcome) -> None:
+        """Name the first failure since the last answer: few runs alone never make the sink suspected."""
+        log.warning(
+            "attempt_failed",
+            sink=self.sink,
+            job=entry.start.key.job_id,
+            step=entry.step.value,
+            reason=outcome.reason,
+            detail=outcome.detail,
+        )
 
     def _answered(self, now: float) -> None:
         self.last_answer_at = now
