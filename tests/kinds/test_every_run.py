@@ -61,7 +61,11 @@ def test_each_run_began_and_ended_as_accounting_says(scene: Scene, by: str) -> N
         assert stop, key
         assert (stop.state.value, str(stop.end_at)) == (row["State"].split()[0], row["End"]), key
         assert stop.exit_code == row["ExitCode"], key
-        assert (stop.user, stop.partition, stop.qos) == (row["User"], row["Partition"], row["QOS"]), key
+        # A row that slurmdbd is not done with yet may say who had it and not on what terms (22.05); the start does.
+        for said, written in zip(
+            (stop.user, stop.partition, stop.qos), (row["User"], row["Partition"], row["QOS"]), strict=True
+        ):
+            assert said in (written, ""), key
         assert (start.user, start.partition, start.qos) == (row["User"], row["Partition"], row["QOS"]), key
         assert start.reservation == row["Reservation"], key
         limit = None if row["TimelimitRaw"] == "UNLIMITED" else int(row["TimelimitRaw"]) * 60
