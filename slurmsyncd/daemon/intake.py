@@ -1,0 +1,164 @@
+"""The side of Slurm: a collector for each cluster, woken by its hints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import structlog
+
+from slurmsyncd.config import ClusterConfig
+from slurmsyncd.daemon.outlet import WallClock
+from slurmsyncd.errors import SourceUnavailable
+from slurmsyncd.pipeline.checkpoint import Checkpoint
+from slurmsyncd.pipeline.collect import Collector, CollectPolicy
+from slurmsyncd.sources.commands import CommandSource
+from slurmsyncd.sources.discover import discover
+from slurmsyncd.triggers.wakeup import Wakeup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from anyio.abc import TaskGroup
+
+    from slurmsyncd.config import Config
+    from slurmsyncd.model import Hint, Plan
+    from slurmsyncd.pipeline.storage import StoreThread
+    from slurmsyncd.ports import Source
+    from slurmsyncd.store.sqlite import SqliteStore
+
+log = structlog.get_logger(__name__)
+
+#: Names of other clusters that are said at most.
+STRANGERS = 20
+
+
+class Intake:
+    """
+    Everything that looks at Slurm.
+
+    Attributes:
+        sources: One for each cluster, once the names of the clusters are known.
+        collectors: Likewise.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        store: SqliteStore,
+        thread: StoreThread,
+        *,
+        recovered: bool,
+        ring: Callable[[], None],
+    ) -> None:
+        self.sources: list[Source] = []
+        self.collectors: list[Collector] = []
+        self._config = config
+        self._store = store
+        self._thread = thread
+        self._recovered = recovered
+        self._ring = ring
+        self._wakeups: dict[str, Wakeup] = {}
+        self._strangers: set[str] = set()
+
+    async def run(self, and_then: Callable[[TaskGroup], None]) -> None:
+        """Look for ever; ``and_then`` starts what needs the sources beside it."""
+        await self._begin(patient=True)
+        async with anyio.create_task_group() as group:
+            for collector in self.collectors:
+                wakeup = Wakeup(self._config.daemon.query_delay)
+                self._wakeups[collector.cluster] = wakeup
+                group.start_soon(collector.run, wakeup, name=f"collect-{collector.cluster}")
+            and_then(group)
+
+    async def look_once(self) -> bool:
+        """Take one full look at every cluster. Returns whether all of Slurm answered."""
+        await self._begin(patient=False)
+        failed: list[str] = []
+
+        async def look(collector: Collector) -> None:
+            try:
+                await collector.look()
+                while collector.behind:
+                    await collector.catch_up()
+            except SourceUnavailable as err:
+                log.error("look_failed", cluster=collector.cluster, reason=str(err))  # noqa: TRY400 - one line
+                failed.append(collector.cluster)
+
+        async with anyio.create_task_group() as group:
+            for collector in self.collectors:
+                group.start_soon(look, collector)
+        return not failed and not any(collector.tally.unavailable for collector in self.collectors)
+
+    def hint(self, hint: Hint) -> None:
+        """Pass a hint to its cluster; one of a cluster that is not ours is said once and dropped."""
+        if (wakeup := self._wakeups.get(hint.cluster)) is not None:
+            wakeup.ring(hint)
+        elif self._wakeups and hint.cluster not in self._strangers and len(self._strangers) < STRANGERS:
+            self._strangers.add(hint.cluster)
+            log.warning("hint_of_other_cluster", cluster=hint.cluster, ours=sorted(self._wakeups))
+
+    def has_looked(self, cluster: str) -> bool:
+        """Say whether the first look at a cluster, as far back as it goes, is over."""
+        return any(
+            each.cluster == cluster and each.tally.looks > 0 and not each.behind for each in self.collectors
+        )
+
+    async def _begin(self, *, patient: bool) -> None:
+        """Build one collector for each cluster; which cluster this host has, Slurm may have to say first."""
+        daemon = self._config.daemon
+        clusters = self._config.clusters or await self._discover(patient=patient)
+        self.sources = [
+            CommandSource(
+                name,
+                self._config.slurm,
+                slurm_conf=each.slurm_conf,
+                remote=each.remote,
+                directory=daemon.state_dir,
+            )
+            for name, each in clusters.items()
+        ]
+        await self._note_orphans(clusters)
+        checkpoint = Checkpoint(daemon.lastrun_file, self._store, self._thread, clusters)
+        if not self._recovered:  # else the whole look-back has to be read again
+            await checkpoint.begin()
+        policy = CollectPolicy(
+            poll_s=daemon.poll_interval, overlap_s=daemon.overlap, max_span_s=daemon.max_span
+        )
+
+        async def recorded(plan: Plan) -> None:
+            await checkpoint.advance(plan)
+            if plan.events:
+                self._ring()
+
+        self.collectors = [
+            Collector(source, self._store, self._thread, policy, WallClock(), recorded=recorded)
+            for source in self.sources
+        ]
+
+    async def _discover(self, *, patient: bool) -> Mapping[str, ClusterConfig]:
+        said = False
+        while True:
+            try:
+                found = await discover(self._config.slurm, directory=self._config.daemon.state_dir)
+            except SourceUnavailable as err:
+                if not patient:
+                    raise
+                if not said:
+                    log.warning("cluster_unknown", reason=str(err))
+                said = True
+                await anyio.sleep(min(10.0, self._config.daemon.poll_interval))
+            else:
+                log.info("slurm_found", cluster=found.cluster, release=found.version)
+                return {found.cluster: ClusterConfig(name=found.cluster)}
+
+    async def _note_orphans(self, clusters: Collection[str]) -> None:
+        """Name the clusters whose runs are open and that nobody asks any more."""
+        for cluster, runs in (await self._thread(self._store.open_runs)).items():
+            if cluster not in clusters:
+                log.warning(
+                    "cluster_not_configured",
+                    cluster=cluster,
+                    open_runs=runs,
+                    remedy=f"put [clusters.{cluster}] back until they have ended",
+                )

@@ -1,0 +1,140 @@
+"""Everything that runs of one configuration: intake, outlet, housekeeping, and the end of it all."""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import anyio
+import structlog
+
+from slurmsyncd import __version__
+from slurmsyncd.daemon.intake import Intake
+from slurmsyncd.daemon.outlet import STOP_S, Outlet
+from slurmsyncd.errors import ConfigError, DiskFull
+from slurmsyncd.pipeline.storage import StoreThread
+from slurmsyncd.store import lastrun, open_store
+from slurmsyncd.triggers.hook import make_gate
+from slurmsyncd.triggers.listener import listen
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from anyio.abc import TaskGroup
+
+    from slurmsyncd.config import Config
+    from slurmsyncd.host.sdnotify import Manager
+
+log = structlog.get_logger(__name__)
+
+#: Between two rounds of housekeeping: pruning, and seeing that the files are still ours.
+HOUSEKEEPING_S = 60.0
+#: Runs forgotten in one transaction.
+PRUNED = 1000
+#: Between two lines for `systemctl status`.
+STATUS_S = 10.0
+
+
+class Loops:
+    """Everything that runs, built from one configuration. Close it to build another."""
+
+    def __init__(self, config: Config, manager: Manager) -> None:
+        if not config.sinks:
+            raise ConfigError(["sinks: none is configured; add [sinks.NAME] with url and token_file"])
+        self._config = config
+        self._manager = manager
+        self._thread = StoreThread()
+        daemon = config.daemon
+        read_before = lastrun.read(daemon.lastrun_file) is not None
+        opened = open_store(daemon.state_dir, tuple(config.sinks), expected=read_before)
+        self._store = opened.store
+        self.outlet = Outlet(config, self._store, self._thread)
+        self.intake = Intake(
+            config, self._store, self._thread, recovered=bool(opened.recovered), ring=self.outlet.ring
+        )
+        self._gate = make_gate(config.hook, self.intake.hint)
+
+    def close(self) -> None:
+        """Let go of the store."""
+        self._store.close()
+
+    async def run(
+        self,
+        sockets: Sequence[socket.socket],
+        signals: AsyncIterator[signal.Signals],
+        reread: Callable[[], Config],
+    ) -> Config | None:
+        """
+        Run all loops until a signal ends them.
+
+        Returns:
+            The configuration to go on with, None to stop.
+        """
+        signalled = anyio.Event()
+        async with anyio.create_task_group() as sending:
+            self.outlet.start(sending)
+            async with anyio.create_task_group() as taking_in:
+                self._start_intake(taking_in, sockets)
+                log.info("ready", version=__version__, sinks=sorted(self._config.sinks))
+                self._manager.ready()
+                following = await _next_config(signals, reread)
+                taking_in.cancel_scope.cancel()
+            self._manager.stopping(STOP_S + 5.0, "finishing what is under way")
+            await self.outlet.finish(sending, signals, signalled)
+        await self.outlet.aclose()
+        return None if signalled.is_set() else following
+
+    def _start_intake(self, group: TaskGroup, sockets: Sequence[socket.socket]) -> None:
+        def start_reports(beside: TaskGroup) -> None:
+            self.outlet.start_reports(beside, self.intake.sources, self.intake.has_looked)
+
+        group.start_soon(listen, self._gate, sockets, name="hints")
+        group.start_soon(self.intake.run, start_reports, name="collect")
+        group.start_soon(self._keep_house, name="housekeeping")
+        group.start_soon(self._ping, name="watchdog")
+
+    async def _keep_house(self) -> None:
+        """See that the files are still ours, and forget what is settled and older than any look back."""
+        keep_s = self._config.daemon.max_span + 86400.0
+        while True:
+            await anyio.sleep(HOUSEKEEPING_S)
+            await self._thread(self._store.integrity)
+            with suppress(DiskFull):  # said by those who take in; nothing is lost by forgetting later
+                forgotten = PRUNED
+                while forgotten == PRUNED:
+                    forgotten = await self._thread(self._store.prune, time.time(), keep_s, PRUNED)
+
+    async def _ping(self) -> None:
+        """Ping the watchdog from the loop itself, so that a stall of the loop is noticed."""
+        while True:
+            self._manager.alive()
+            self._manager.status(self._status())
+            await anyio.sleep(self._manager.watchdog_s or STATUS_S)
+
+    def _status(self) -> str:
+        collectors = self.intake.collectors
+        looks = [each.tally.unavailable or "ok" for each in collectors]
+        sinks = [f"{each.sink.name} {each.health.trouble or 'ok'}" for each in self.outlet.deliveries]
+        starts = sum(each.tally.starts for each in collectors)
+        stops = sum(each.tally.stops for each in collectors)
+        slurm = ", ".join(looks) or "not asked yet"
+        return f"Slurm {slurm}; {', '.join(sinks)}; {starts} starts, {stops} stops written down"
+
+
+async def _next_config(signals: AsyncIterator[signal.Signals], reread: Callable[[], Config]) -> Config | None:
+    """Wait for the signal that ends the loops; give what to go on with, None to stop."""
+    async for signum in signals:
+        if signum is not signal.SIGHUP:
+            log.info("stopping", signal=signum.name)
+            return None
+        try:
+            config = reread()
+        except ConfigError as err:
+            log.error("reload_refused", problems=err.problems)  # noqa: TRY400 - one line, no traceback
+        else:
+            log.info("reloading")
+            return config
+    return None

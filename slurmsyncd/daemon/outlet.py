@@ -1,0 +1,145 @@
+"""The side of the sinks: a delivery for each, its audit, and the uploads of node states."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import anyio
+import structlog
+
+from slurmsyncd.delivery import DeliveryPolicy
+from slurmsyncd.model import Step
+from slurmsyncd.pipeline.audit import Auditor, AuditPolicy
+from slurmsyncd.pipeline.deliver import Delivery
+from slurmsyncd.pipeline.nodes import report_nodes
+from slurmsyncd.pipeline.requeue import ReplacingSink
+from slurmsyncd.sinks.rest import RestSink
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from anyio.abc import TaskGroup
+
+    from slurmsyncd.config import Config, SinkConfig
+    from slurmsyncd.pipeline.storage import StoreThread
+    from slurmsyncd.ports import Inventory, Sink, Source
+    from slurmsyncd.store.sqlite import SqliteStore
+
+log = structlog.get_logger(__name__)
+
+#: What an exchange under way gets after SIGTERM; systemd is told of it.
+STOP_S = 25.0
+
+
+class WallClock:
+    """Time of day."""
+
+    def now(self) -> float:
+        """Give epoch seconds."""
+        return time.time()
+
+
+class Outlet:
+    """Everything that is told of runs."""
+
+    def __init__(self, config: Config, store: SqliteStore, thread: StoreThread) -> None:
+        self._config = config
+        self._store = store
+        self._thread = thread
+        sinks = [RestSink(sink, config.clusters, WallClock()) for sink in config.sinks.values()]
+        self.deliveries = [self._delivery(sink, config.sinks[sink.name]) for sink in sinks]
+        self._auditors = [
+            self._auditor(sink, delivery, config.sinks[sink.name])
+            for sink, delivery in zip(sinks, self.deliveries, strict=True)
+            if config.sinks[sink.name].audit_interval
+        ]
+
+    def start(self, group: TaskGroup) -> None:
+        """Deliver what is due, until told to stop."""
+        for delivery in self.deliveries:
+            group.start_soon(delivery.run, name=f"deliver-{delivery.sink.name}")
+
+    def start_reports(
+        self, group: TaskGroup, sources: Sequence[Source], has_looked: Callable[[str], bool]
+    ) -> None:
+        """Audit what the sinks hold, and report nodes, for as long as Slurm is looked at."""
+        for auditor in self._auditors:
+            group.start_soon(auditor.run, sources, has_looked)
+        for delivery in self.deliveries:
+            interval_s = self._config.sinks[delivery.sink.name].nodestate_interval
+            if interval_s:
+                group.start_soon(report_nodes, sources, delivery.sink, interval_s)
+
+    def ring(self) -> None:
+        """Tell all that there is something new."""
+        for delivery in self.deliveries:
+            delivery.ring()
+
+    async def drain_once(self) -> bool:
+        """Send what is due. Returns whether every sink took its part."""
+        async with anyio.create_task_group() as sending:
+            for delivery in self.deliveries:
+                sending.start_soon(lambda each: each.run(until_idle=True), delivery)
+        await self.aclose()
+        for delivery in self.deliveries:
+            left = dict(self._store.counts(delivery.sink.name).states)
+            log.info("drained", sink=delivery.sink.name, left=left)
+        return not any(delivery.health.trouble for delivery in self.deliveries)
+
+    async def finish(
+        self, sending: TaskGroup, signals: AsyncIterator[signal.Signals], signalled: anyio.Event
+    ) -> None:
+        """
+        Let the exchanges under way end and be settled; a second signal or the deadline ends them.
+
+        ``signalled`` is set by such a signal: during a reload it is the first that asks to stop.
+        """
+        for delivery in self.deliveries:
+            delivery.stop()
+        async with anyio.create_task_group() as watching:
+            watching.start_soon(_cancel_on_signal, sending.cancel_scope, signals, signalled)
+            with anyio.move_on_after(STOP_S) as patience:
+                for delivery in self.deliveries:
+                    await delivery.finished.wait()
+            if patience.cancelled_caught:
+                log.warning(
+                    "stopped_in_mid_exchange", hint="what was under way is sent again at the next start"
+                )
+                sending.cancel_scope.cancel()
+            watching.cancel_scope.cancel()
+
+    async def aclose(self) -> None:
+        """Let go of connections."""
+        for delivery in self.deliveries:
+            await delivery.sink.aclose()
+
+    def _auditor(self, sink: Inventory, delivery: Delivery, config: SinkConfig) -> Auditor:
+        policy = AuditPolicy(interval_s=config.audit_interval, grace_s=config.audit_grace)
+        return Auditor(sink, self._store, self._thread, policy, WallClock(), repaired=delivery.ring)
+
+    def _delivery(self, sink: RestSink, config: SinkConfig) -> Delivery:
+        policy = DeliveryPolicy(
+            backoff_s=config.backoff,
+            backoff_max_s=config.backoff_max,
+            park_s=config.park_interval,
+            stop_hold_s=config.stop_hold,
+            not_yet_s=min(DeliveryPolicy().not_yet_s, config.stop_hold),
+        )
+        workers = {Step.START: config.start_workers, Step.STOP: config.stop_workers}
+        told: Sink = sink
+        if config.requeue == "replace":
+            told = ReplacingSink(sink, sink, self._store, self._thread, WallClock())
+        return Delivery(told, self._store, self._thread, policy, WallClock(), workers=workers)
+
+
+async def _cancel_on_signal(
+    scope: anyio.CancelScope, signals: AsyncIterator[signal.Signals], signalled: anyio.Event
+) -> None:
+    async for signum in signals:
+        if signum is not signal.SIGHUP:
+            log.info("stopping", signal=signum.name)
+            signalled.set()
+            scope.cancel()
+            return

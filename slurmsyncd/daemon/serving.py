@@ -1,0 +1,75 @@
+"""The process: one daemon at a time, its signals, and a reload that keeps what ran if need be."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import anyio
+import structlog
+
+from slurmsyncd.daemon.loops import Loops
+from slurmsyncd.errors import ConfigError
+from slurmsyncd.host.pidfile import pid_file
+from slurmsyncd.host.sdnotify import Manager, inherited_sockets
+from slurmsyncd.triggers.hook import hint_sockets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from slurmsyncd.config import Config
+
+log = structlog.get_logger(__name__)
+
+
+async def serve(config: Config, reread: Callable[[], Config]) -> None:
+    """
+    Run until SIGTERM or SIGINT; SIGHUP reads the configuration again and keeps the old one if it is wrong.
+
+    Args:
+        config: To begin with.
+        reread: Reads it again.
+
+    Raises:
+        AlreadyRunning: Another daemon holds the PID file or the store.
+        ConfigError: Something it names cannot be used.
+        StoreError: The state on disk cannot be used.
+    """
+    manager = Manager()
+    inherited = inherited_sockets()
+    # One receiver for all rounds: a signal that came between two would have its default effect.
+    with (
+        pid_file(config.daemon.pid_file),
+        hint_sockets(config.hook, inherited) as sockets,
+        anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals,
+    ):
+        following: Config | None = config
+        while following is not None:
+            config, loops = _build(following, config, manager)
+            with closing(loops):
+                following = await loops.run(sockets, signals, reread)
+
+
+async def once(config: Config) -> int:
+    """
+    Look once, send what is due, and tell how it went.
+
+    Returns:
+        0: Slurm answered and nothing that is due is left. 75: Slurm or a sink did not do its part.
+    """
+    with pid_file(config.daemon.pid_file), closing(Loops(config, Manager({}))) as loops:
+        looked = await loops.intake.look_once()
+        sent = await loops.outlet.drain_once()
+    return 0 if looked and sent else 75
+
+
+def _build(wanted: Config, proven: Config, manager: Manager) -> tuple[Config, Loops]:
+    """Build the loops; what a reload asked for and cannot be had gives way to what ran before."""
+    try:
+        return wanted, Loops(wanted, manager)
+    except ConfigError as err:
+        if wanted is proven:
+            raise
+        log.error("reload_refused", problems=err.problems)  # noqa: TRY400 - one line, no traceback
+        return proven, Loops(proven, manager)
