@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from slurmsyncd.config import nats_rules
 from slurmsyncd.config.values import named, shown
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def check(config: Config) -> Iterator[str]:
     yield from _confusions(config.clusters.values())
     for sink in config.sinks.values():
         yield from _sink(sink)
+        yield from nats_rules.clusters(named("sinks", sink.name), sink, config.clusters.values())
 
 
 def _positive(path: str, section: object, keys: tuple[str, ...]) -> Iterator[str]:
@@ -112,8 +114,6 @@ def _sink(sink: SinkConfig) -> Iterator[str]:
     path = named("sinks", sink.name)
     if not NAME.fullmatch(sink.name):
         yield f"{path}: no name for a sink; letters, digits, _ . - are"
-    if sink.type != "rest":
-        yield f"{path}.type = {sink.type!r}: rest is wanted"
     yield from _positive(path, sink, _SINK_POSITIVE)
     for key in ("stop_hold", "audit_interval", "audit_grace", "nodestate_interval", "script_limit"):
         if getattr(sink, key) < 0:
@@ -122,6 +122,17 @@ def _sink(sink: SinkConfig) -> Iterator[str]:
         yield f"{path}.requeue = {sink.requeue!a}: one of {', '.join(_REQUEUE)} is wanted"
     if sink.backoff_max < sink.backoff:
         yield f"{path}.backoff_max = {sink.backoff_max}: at least {path}.backoff is wanted"
+    if sink.type == "nats":
+        yield from nats_rules.check(path, sink)
+    elif sink.type != "rest":
+        yield f"{path}.type = {sink.type!r}: rest or nats is wanted"
+    else:
+        yield from nats_rules.foreign(path, sink)
+    if sink.type == "rest" or sink.url:
+        yield from _backend(path, sink)
+
+
+def _backend(path: str, sink: SinkConfig) -> Iterator[str]:
     if not sink.token_file:
         yield f"{path}.token_file = '': a file with the backend's API token is wanted"
     elif _JWT.match(sink.token_file):

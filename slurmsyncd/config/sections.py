@@ -28,6 +28,8 @@ class DaemonConfig:
     lastrun_file: Path = Path("/var/lib/slurmsyncd/lastrun")
     #: Holds the pid and a lock.
     pid_file: Path = Path("/run/slurmsyncd/slurmsyncd.pid")
+    #: UNIX socket that `slurmsyncd status` and its like ask; empty: control.sock beside the PID file.
+    control_socket: str = ""
     #: debug, info, warning or error.
     log_level: str = "info"
     #: auto (readable on a terminal, JSON otherwise), console or json.
@@ -94,15 +96,15 @@ class SinkConfig:
 
     #: The section's name.
     name: str = ""
-    #: Kind of sink; rest is ClusterCockpit's cc-backend.
+    #: Kind of sink: rest (ClusterCockpit's cc-backend by its REST interface), or nats (events to NATS).
     type: str = "rest"
-    #: Base address, e.g. https://monitoring.example.org (without /api).
+    #: Base address, e.g. https://monitoring.example.org (without /api); with nats: for the audit of cc.
     url: str = ""
     #: File with the JWT; a systemd credential's name is taken if it is no path.
     token_file: str = ""
     #: CA certificates for TLS; empty: the system's.
     ca_file: str = ""
-    #: Allow plain http to another host than this one.
+    #: Allow plain http, or a password in the clear to NATS, to another host than this one.
     insecure_http: bool = False
     #: Seconds for one whole exchange.
     timeout: float = 45.0
@@ -130,6 +132,34 @@ class SinkConfig:
     nodestate_interval: float = 60.0
     #: Bytes of batch script that are sent.
     script_limit: int = 65536
+    #: NATS: nats://host:port or tls://host:port, of one server or of several of one cluster.
+    servers: tuple[str, ...] = ()
+    #: NATS: core (at most once, and lost if nobody listens), or jetstream (settled by the acknowledgement).
+    mode: str = "core"
+    #: NATS: json (our own event, see docs/events.md), or cc (the line protocol that cc-backend reads).
+    format: str = "json"
+    #: NATS: subject of starts and stops; {cluster} is the backend's name of the cluster.
+    job_subject: str = "slurm.{cluster}.job"
+    #: NATS: subject of node states.
+    node_subject: str = "slurm.{cluster}.node"
+    #: NATS: user, together with password_file.
+    user: str = ""
+    #: NATS: file with the user's password.
+    password_file: str = ""
+    #: NATS: file with a token, where the server wants no user but that.
+    nats_token_file: str = ""
+    #: NATS: file with a user's JWT and seed, as nsc writes it.
+    creds_file: str = ""
+    #: NATS: file with a user's NKey seed.
+    nkey_seed_file: str = ""
+    #: NATS: PEM file with the client's certificate.
+    cert_file: str = ""
+    #: NATS: PEM file with the key of cert_file.
+    key_file: str = ""
+    #: JetStream: name of the stream; empty: the one that takes the subjects.
+    stream: str = ""
+    #: JetStream: make the stream if it is not there; an existing one is never changed.
+    manage_stream: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
