@@ -5,12 +5,14 @@ from __future__ import annotations
 import signal
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import structlog
 
 from slurmsyncd import __version__
+from slurmsyncd.control.server import LIMITS, control_handler
 from slurmsyncd.daemon.intake import Intake
 from slurmsyncd.daemon.outlet import STOP_S, Outlet
 from slurmsyncd.errors import ConfigError, DiskFull
@@ -18,6 +20,7 @@ from slurmsyncd.pipeline.storage import StoreThread
 from slurmsyncd.store import lastrun, open_store
 from slurmsyncd.triggers.hook import make_gate
 from slurmsyncd.triggers.listener import listen
+from slurmsyncd.web.server import serve as web
 
 if TYPE_CHECKING:
     import socket
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from slurmsyncd.config import Config
+    from slurmsyncd.control.requests import Request
     from slurmsyncd.host.sdnotify import Manager
 
 log = structlog.get_logger(__name__)
@@ -36,6 +40,14 @@ HOUSEKEEPING_S = 60.0
 PRUNED = 1000
 #: Between two lines for `systemctl status`.
 STATUS_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sockets:
+    """What the process listens on, through all reloads."""
+
+    hints: Sequence[socket.socket]
+    control: Sequence[socket.socket]
 
 
 class Loops:
@@ -63,7 +75,7 @@ class Loops:
 
     async def run(
         self,
-        sockets: Sequence[socket.socket],
+        sockets: Sockets,
         signals: AsyncIterator[signal.Signals],
         reread: Callable[[], Config],
     ) -> Config | None:
@@ -87,14 +99,25 @@ class Loops:
         await self.outlet.aclose()
         return None if signalled.is_set() else following
 
-    def _start_intake(self, group: TaskGroup, sockets: Sequence[socket.socket]) -> None:
+    def _start_intake(self, group: TaskGroup, sockets: Sockets) -> None:
         def start_reports(beside: TaskGroup) -> None:
             self.outlet.start_reports(beside, self.intake.sources, self.intake.has_looked)
 
-        group.start_soon(listen, self._gate, sockets, name="hints")
+        group.start_soon(listen, self._gate, sockets.hints, name="hints")
+        group.start_soon(self._answer, sockets.control, name="control")
         group.start_soon(self.intake.run, start_reports, name="collect")
         group.start_soon(self._keep_house, name="housekeeping")
         group.start_soon(self._ping, name="watchdog")
+
+    async def _answer(self, sockets: Sequence[socket.socket]) -> None:
+        # Serving closes what it is given; the next round after a reload needs them again.
+        await web([sock.dup() for sock in sockets], control_handler(self._in_store, {}), LIMITS)
+
+    async def _in_store(self, request: Request[Any]) -> Any:
+        """Carry out what an operator asked for; what it made due is delivered at once."""
+        result = await self._thread(request.run, self._store)
+        self.outlet.ring()
+        return result
 
     async def _keep_house(self) -> None:
         """See that the files are still ours, and forget what is settled and older than any look back."""

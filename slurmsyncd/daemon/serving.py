@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import anyio
 import structlog
 
-from slurmsyncd.daemon.loops import Loops
+from slurmsyncd.control.server import control_sockets
+from slurmsyncd.daemon.loops import Loops, Sockets
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.host.pidfile import pid_file
 from slurmsyncd.host.sdnotify import Manager, inherited_sockets
@@ -41,14 +42,15 @@ async def serve(config: Config, reread: Callable[[], Config]) -> None:
     # One receiver for all rounds: a signal that came between two would have its default effect.
     with (
         pid_file(config.daemon.pid_file),
-        hint_sockets(config.hook, inherited) as sockets,
+        hint_sockets(config.hook, inherited) as hints,
+        control_sockets(config.daemon) as control,
         anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals,
     ):
         following: Config | None = config
         while following is not None:
             config, loops = _build(following, config, manager)
             with closing(loops):
-                following = await loops.run(sockets, signals, reread)
+                following = await loops.run(Sockets(hints=hints, control=control), signals, reread)
 
 
 async def once(config: Config) -> int:

@@ -6,14 +6,13 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from slurmsyncd.model import Phase, RunKey, Step
+from slurmsyncd.model import Job, Phase, RunKey, Step
 from slurmsyncd.store.codec import DamagedBody, decode
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Mapping
 
-    from slurmsyncd.model import Job
     from slurmsyncd.store.database import Database
 
 # No verdict plans further ahead than some hours: what is due later was planned by a clock that was wrong.

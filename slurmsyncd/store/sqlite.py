@@ -145,6 +145,14 @@ class SqliteStore:
         rows = self._db.rows("SELECT DISTINCT sink FROM delivery WHERE state NOT IN ('done', 'dropped')")
         return frozenset(name for (name,) in rows)
 
+    def all_sinks(self) -> tuple[str, ...]:
+        """Give the configured sinks, and behind them the others that have not been told everything."""
+        return (*self._sinks, *sorted(self.sinks() - set(self._sinks)))
+
+    def cursors(self) -> dict[str, int]:
+        """Give the position in each cluster's accounting (epoch seconds)."""
+        return dict(self._db.rows("SELECT cluster, at FROM cursor ORDER BY cluster"))
+
     def configure(self, sinks: Sequence[str]) -> None:
         """Take other sinks from now on: a new one gets the runs recorded from here."""
         self._sinks = tuple(sinks)

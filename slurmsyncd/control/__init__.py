@@ -1,0 +1,1 @@
+"""What operators ask and decide: answered by the running daemon, or out of the store if none runs."""

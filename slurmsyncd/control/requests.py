@@ -1,0 +1,175 @@
+"""
+The requests that the store answers, each a frozen value that carries itself out.
+
+The daemon runs them in its store thread; a command does it itself where no daemon runs. So there is one code
+for both, and the wire is the value as JSON under its class's name.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from slurmsyncd.store.desk import Delivery, Story
+
+if TYPE_CHECKING:
+    from slurmsyncd.store.sqlite import SqliteStore
+
+T = TypeVar("T")
+
+
+class Request(Generic[T]):
+    """
+    One request.
+
+    Attributes:
+        gives: Type of the answer, for decoding it.
+    """
+
+    __slots__ = ()
+
+    gives: ClassVar[Any]
+
+    def run(self, store: SqliteStore) -> T:
+        """Carry it out; called where the store may be called."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkTotals:
+    """
+    What one sink has not been told of.
+
+    Attributes:
+        states: ready, parked, idle (running, its start told), dead, dropped → how many.
+        reasons: State → reason of the last attempt → how many.
+        waiting_since: Since when the oldest ready or parked step waits (epoch seconds), None if none does.
+    """
+
+    states: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, dict[str, int]] = field(default_factory=dict)
+    waiting_since: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """
+    What is written down, in numbers.
+
+    Attributes:
+        sinks: Name → what it has not been told of.
+        open_runs: Cluster → runs that have started and not stopped.
+        cursors: Cluster → position in its accounting (epoch seconds).
+        incident: When and why something written down was last found lost, None if never or acknowledged.
+    """
+
+    sinks: dict[str, SinkTotals]
+    open_runs: dict[str, int]
+    cursors: dict[str, int]
+    incident: tuple[float, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class AskTotals(Request[Totals]):
+    """Ask for what is written down, in numbers."""
+
+    gives: ClassVar[Any] = Totals
+
+    def run(self, store: SqliteStore) -> Totals:
+        """Count."""
+        return Totals(
+            sinks={name: _totals(store, name) for name in store.all_sinks()},
+            open_runs=store.open_runs(),
+            cursors=store.cursors(),
+            incident=store.incident(),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskLetters(Request[tuple[Delivery, ...]]):
+    """
+    List deliveries of one state, by id, from behind ``after``.
+
+    Attributes:
+        sink: Only this one's; None for all.
+        reason: Only with this one; None for all.
+    """
+
+    gives: ClassVar[Any] = tuple[Delivery, ...]
+
+    sink: str | None = None
+    state: str = "dead"
+    reason: str | None = None
+    limit: int = 500
+    after: int = 0
+
+    def run(self, store: SqliteStore) -> tuple[Delivery, ...]:
+        """List them."""
+        return store.letters(
+            self.sink, state=self.state, reason=self.reason, limit=self.limit, after=self.after
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AskStories(Request[tuple[Story, ...]]):
+    """Ask for all that is known of a job's runs, oldest first."""
+
+    gives: ClassVar[Any] = tuple[Story, ...]
+
+    job_id: int
+
+    def run(self, store: SqliteStore) -> tuple[Story, ...]:
+        """Tell."""
+        return store.runs_of(self.job_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Retry(Request[int]):
+    """Try dead or parked deliveries again at once; gives how many there were."""
+
+    gives: ClassVar[Any] = int
+
+    ids: tuple[int, ...]
+
+    def run(self, store: SqliteStore) -> int:
+        """Make them due."""
+        return store.retry(self.ids, time.time())
+
+
+@dataclass(frozen=True, slots=True)
+class Drop(Request[int]):
+    """Give up deliveries for good; gives how many there were."""
+
+    gives: ClassVar[Any] = int
+
+    ids: tuple[int, ...]
+
+    def run(self, store: SqliteStore) -> int:
+        """Drop them."""
+        return store.drop(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledge(Request[None]):
+    """Note that the operator knows of the incident."""
+
+    gives: ClassVar[Any] = None
+
+    def run(self, store: SqliteStore) -> None:
+        """Note it."""
+        store.acknowledge()
+
+
+def _totals(store: SqliteStore, sink: str) -> SinkTotals:
+    found = store.counts(sink)
+    reasons: dict[str, dict[str, int]] = {}
+    for (state, reason), number in found.reasons.items():
+        reasons.setdefault(state, {})[reason] = number
+    return SinkTotals(states=dict(found.states), reasons=reasons, waiting_since=found.waiting_since)
+
+
+#: Name on the wire → request.
+REQUESTS: dict[str, type[Request[Any]]] = {
+    kind.__name__: kind for kind in (AskTotals, AskLetters, AskStories, Retry, Drop, Acknowledge)
+}

@@ -1,0 +1,83 @@
+"""The daemon's side of the control socket: JSON by HTTP on a UNIX socket that only its user can open."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from slurmsyncd.control.requests import REQUESTS
+from slurmsyncd.errors import ConfigError, SlurmsyncdError
+from slurmsyncd.host.owned import ensure_directory
+from slurmsyncd.web.listen import listening
+from slurmsyncd.web.messages import Limits, Response
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+
+    from slurmsyncd.config import DaemonConfig
+    from slurmsyncd.web.messages import Handler
+    from slurmsyncd.web.messages import Request as HttpRequest
+
+    Live = Mapping[str, Callable[[Any], Awaitable[Any]]]
+
+PREFIX = "/v1/"
+KEY = "daemon.control_socket"
+NAME = "control.sock"
+#: A repair carries whole runs; its sender keeps to less.
+LIMITS = Limits(connections=16, body_bytes=16 * 2**20, idle_s=600.0)
+
+
+def control_path(daemon: DaemonConfig) -> Path:
+    """Give where the socket is: as configured, else beside the PID file."""
+    return Path(daemon.control_socket) if daemon.control_socket else daemon.pid_file.with_name(NAME)
+
+
+@contextmanager
+def control_sockets(daemon: DaemonConfig) -> Iterator[Sequence[socket.socket]]:
+    """
+    Listen; only our user and root can connect.
+
+    Raises:
+        ConfigError: The place cannot be used.
+    """
+    path = control_path(daemon)
+    ensure_directory(path.parent, key=KEY)
+    try:
+        with listening(f"unix:{path}", mode=0o600) as sockets:
+            yield sockets
+    except FileExistsError as err:
+        raise ConfigError([f"{KEY} = {path}: {err}"]) from err
+
+
+def control_handler(in_store: Callable[[Any], Awaitable[Any]], live: Live) -> Handler:
+    """
+    Answer ``POST /v1/NAME`` with a request's fields as JSON.
+
+    Args:
+        in_store: Runs one request where the store may be called.
+        live: Requests that only the running daemon can answer, by name.
+    """
+
+    async def answer(http: HttpRequest) -> Response:
+        name = http.path.removeprefix(PREFIX)
+        kind = REQUESTS.get(name)
+        if kind is None or http.method != "POST" or not http.path.startswith(PREFIX):
+            return _refusal(404, f"this daemon knows no {http.method} {http.path[:80]}")
+        try:
+            request = msgspec.json.decode(http.body, type=kind)
+            result = await live.get(name, in_store)(request)
+        except msgspec.MsgspecError as err:
+            return _refusal(400, f"{name}: {err}")
+        except SlurmsyncdError as err:
+            return _refusal(503, str(err))
+        return Response(200, msgspec.json.encode(result), (("content-type", "application/json"),))
+
+    return answer
+
+
+def _refusal(status: int, why: str) -> Response:
+    return Response(status, msgspec.json.encode({"error": why}), (("content-type", "application/json"),))
