@@ -16,6 +16,7 @@ from slurmsyncd.control.server import LIMITS, control_handler
 from slurmsyncd.daemon.intake import Intake
 from slurmsyncd.daemon.outlet import STOP_S, Outlet
 from slurmsyncd.errors import ConfigError, DiskFull
+from slurmsyncd.pipeline.lag import LoopLag
 from slurmsyncd.pipeline.storage import StoreThread
 from slurmsyncd.store import lastrun, open_store
 from slurmsyncd.triggers.hook import make_gate
@@ -67,6 +68,7 @@ class Loops:
         self.intake = Intake(
             config, self._store, self._thread, recovered=bool(opened.recovered), ring=self.outlet.ring
         )
+        self.lag = LoopLag()
         self._gate = make_gate(config.hook, self.intake.hint)
 
     def close(self) -> None:
@@ -106,6 +108,7 @@ class Loops:
         group.start_soon(listen, self._gate, sockets.hints, name="hints")
         group.start_soon(self._answer, sockets.control, name="control")
         group.start_soon(self.intake.run, start_reports, name="collect")
+        group.start_soon(self.lag.run, name="lag")
         group.start_soon(self._keep_house, name="housekeeping")
         group.start_soon(self._ping, name="watchdog")
 
