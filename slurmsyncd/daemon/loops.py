@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,12 +64,16 @@ class Loops:
         read_before = lastrun.read(daemon.lastrun_file) is not None
         opened = open_store(daemon.state_dir, tuple(config.sinks), expected=read_before)
         self._store = opened.store
-        self.outlet = Outlet(config, self._store, self._thread)
-        self.intake = Intake(
-            config, self._store, self._thread, recovered=bool(opened.recovered), ring=self.outlet.ring
-        )
-        self.lag = LoopLag()
-        self._gate = make_gate(config.hook, self.intake.hint)
+        # What cannot be built must not keep the store: a reload goes on with what ran before.
+        with ExitStack() as undo:
+            undo.callback(self._store.close)
+            self.outlet = Outlet(config, self._store, self._thread)
+            self.intake = Intake(
+                config, self._store, self._thread, recovered=bool(opened.recovered), ring=self.outlet.ring
+            )
+            self.lag = LoopLag()
+            self._gate = make_gate(config.hook, self.intake.hint)
+            undo.pop_all()
 
     def close(self) -> None:
         """Let go of the store."""
