@@ -165,14 +165,16 @@ def _spool(directory: Path | None) -> IO[bytes]:
 
 async def _start(argv: Sequence[str], env: Mapping[str, str], out: IO[bytes], err: IO[bytes]) -> Process:
     try:
-        return await anyio.open_process(
-            list(argv),
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            env=env,
-            start_new_session=True,
-        )
+        # Cancelled amid its start, a process would live on with nobody to end its group.
+        with anyio.CancelScope(shield=True):
+            return await anyio.open_process(
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=env,
+                start_new_session=True,
+            )
     except OSError as problem:
         where = f"in PATH={env['PATH']}" if "/" not in argv[0] else f"({argv[0]})"
         raise SourceUnavailable(

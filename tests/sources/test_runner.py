@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,6 +135,32 @@ async def test_cancelling_ends_the_command(tmp_path: Path) -> None:
         await written(tmp_path / "self")
         group.cancel_scope.cancel()
     await gone(tmp_path / "self")
+
+
+def bearers(mark: str) -> list[int]:
+    """Give the processes that have a mark in their environment."""
+
+    def marked(process: Path) -> bool:
+        try:
+            return mark.encode() in (process / "environ").read_bytes()
+        except OSError:
+            return False
+
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and marked(entry)]
+
+
+@pytest.mark.parametrize("steps", range(12))
+async def test_s4_cancelling_amid_the_start_leaves_nothing_behind(tmp_path: Path, steps: int) -> None:
+    """However far the start has come, the command and its children are gone."""
+    mark = f"MARK={tmp_path}"
+    command = script(tmp_path, "sleep 600 & sleep 600")
+    env = minimal_environment() | {"MARK": str(tmp_path)}
+    async with anyio.create_task_group() as group:
+        group.start_soon(partial(run, [command], timeout_s=600, output_limit=MIB, env=env))
+        for _ in range(steps):
+            await anyio.sleep(0)
+        group.cancel_scope.cancel()
+    await until(lambda: not bearers(mark))
 
 
 async def test_the_environment_is_ours_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
