@@ -152,7 +152,8 @@ def broken(err: Exception) -> Broken:
     if isinstance(err, httpx.LocalProtocolError):
         return Broken(Failure.NO_HTTP, "the request cannot be written")  # its text quotes the headers
     if isinstance(err, httpx.RemoteProtocolError) and "disconnected" not in str(err):
-        return Broken(Failure.NO_HTTP, str(err))
+        # What follows the colon quotes the answer, and an answer may quote the token.
+        return Broken(Failure.NO_HTTP, str(err).partition(":")[0])
     return Broken(Failure.BROKEN_OFF, str(err) or type(err).__name__)
 
 
