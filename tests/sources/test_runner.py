@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from slurmsyncd.errors import SourceUnavailable
@@ -158,7 +159,7 @@ async def test_s4_cancelling_amid_the_start_leaves_nothing_behind(tmp_path: Path
     async with anyio.create_task_group() as group:
         group.start_soon(partial(run, [command], timeout_s=600, output_limit=MIB, env=env))
         for _ in range(steps):
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
         group.cancel_scope.cancel()
     await until(lambda: not bearers(mark))
 
