@@ -50,8 +50,8 @@ class Shown:
 
 
 def shown_jobs(path: Path) -> dict[int, Shown]:
-    """Read ``scontrol show job -d``, by job id."""
-    blocks = re.split(r"(?m)^(?=JobId=)", path.read_text())
+    """Read ``scontrol show job -d``, by job id; a name may hold lines that look like a record's."""
+    blocks = re.split(r"(?m)^(?=JobId=\d+ (?:ArrayJobId|HetJobId|JobName)=)", path.read_text())
     return {int(block[6:].split()[0]): _shown(block) for block in blocks if block}
 
 
@@ -61,8 +61,8 @@ def _shown(block: str) -> Shown:
         for host in expand_hostlist(nodes):
             cpus[host] = {int(number) for number in expand_hostlist(f"[{ids}]")}
             memory[host], gres[host] = int(mem), held
-    state = re.search(r"JobState=(\S+)", block)
-    tres = re.search(r" (?:TRES|AllocTRES)=(\S+)", block)
+    state = re.search(r"(?m)^   JobState=(\S+)", block)
+    tres = re.search(r"(?m)^   (?:TRES|AllocTRES)=(\S+)", block)
     assert state
     return Shown(state[1], tres[1] if tres else "", cpus, memory, gres)
 
