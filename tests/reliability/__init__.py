@@ -1,0 +1,1 @@
+"""Whether docs/reliability.md says what the tests hold."""
