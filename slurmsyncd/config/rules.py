@@ -75,6 +75,15 @@ def _hook(hook: HookConfig) -> Iterator[str]:
             yield f"{shown('hook.listen', address)}: tcp:host:port or tcp:[address]:port is wanted"
     if hook.listen and not hook.secret_file:
         yield "hook.secret_file = '': a file with a shared secret is wanted where hook.listen is set"
+    yield from _secret_file("hook.secret_file", hook.secret_file)
+
+
+def _secret_file(path: str, name: str) -> Iterator[str]:
+    """Tell what is no name of a secret's file; it is not shown, since it may be the secret."""
+    if _JWT.match(name):
+        yield f"{path}: this is a token; put it into a file, mode 600, and name the file"
+    elif name and not name.startswith("/") and not NAME.fullmatch(name):
+        yield f"{path}: an absolute path, or the name of a systemd credential, is wanted"
 
 
 def _is_tcp(address: str) -> bool:
@@ -135,8 +144,7 @@ def _sink(sink: SinkConfig) -> Iterator[str]:
 def _backend(path: str, sink: SinkConfig) -> Iterator[str]:
     if not sink.token_file:
         yield f"{path}.token_file = '': a file with the backend's API token is wanted"
-    elif _JWT.match(sink.token_file):
-        yield f"{path}.token_file: this is a token; put it into a file, mode 600, and name the file"
+    yield from _secret_file(f"{path}.token_file", sink.token_file)
     if problem := _wrong_url(sink.url, insecure_http=sink.insecure_http):
         yield f"{path}.url{problem}"
 
@@ -145,7 +153,8 @@ def _wrong_url(url: str, *, insecure_http: bool) -> str | None:
     """Say what is wrong with a URL, without showing what may be a password or a token."""
     if any(char in url for char in "@?#"):
         return ": user, password and query do not belong in a URL; use token_file"
-    wrong = f" = {url[:100]!a}: "
+    # Without "://" it may be anything, a token among it.
+    wrong = f" = {url[:100]!a}: " if "://" in url else ": "
     if not url.isascii() or not url.isprintable() or " " in url:
         return f"{wrong}only visible ASCII is allowed"
     try:

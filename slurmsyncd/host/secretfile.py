@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Bytes; a JWT has a few hundred.
 SIZE_LIMIT = 65536
+#: Characters of a name that is shown. The secret itself, put there by mistake, is longer.
+_NAME_LIMIT = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,12 @@ def read_secret(name: str, *, key: str, minimum: int = 1, environ: Mapping[str, 
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as err:
-        raise ConfigError([f"{key} = {path}: cannot be read: {err.strerror}; create it, mode 600"]) from err
+        where = _shown(name, key, path)
+        raise ConfigError([f"{where}: cannot be read: {err.strerror}; create it, mode 600"]) from err
     try:
         found = os.fstat(file)
         if not stat.S_ISREG(found.st_mode):
-            raise ConfigError([f"{key} = {path}: is no file; name a file that holds the secret"])
+            raise ConfigError([f"{_shown(name, key, path)}: is no file; name a file that holds the secret"])
         text = os.read(file, SIZE_LIMIT + 1)
     finally:
         os.close(file)
@@ -65,10 +68,16 @@ def read_secret(name: str, *, key: str, minimum: int = 1, environ: Mapping[str, 
 def _credential(name: str, key: str, environ: Mapping[str, str]) -> Path:
     directory = environ.get("CREDENTIALS_DIRECTORY", "")
     if not directory:
+        where, known = _shown(name, key, name), name if len(name) <= _NAME_LIMIT else "NAME"
         raise ConfigError(
-            [f"{key} = {name}: no such systemd credential; write a path, or add LoadCredential={name}:/path"]
+            [f"{where}: no such systemd credential; write a path, or add LoadCredential={known}:/path"]
         )
     return Path(directory) / name
+
+
+def _shown(name: str, key: str, value: object) -> str:
+    """Give ``key = value`` for a message, or the key alone where the name may be the secret itself."""
+    return f"{key} = {value}" if name.startswith("/") or len(name) <= _NAME_LIMIT else key
 
 
 def _single_word(text: bytes, where: str, minimum: int) -> str:

@@ -289,7 +289,11 @@ class TestSecrets:
             sink(token=CANARY),
             sink(token_file=[CANARY]),
             sink(token_file=f"eyJhbGciOi.eyJzdWIi.{CANARY}"),
+            sink(token_file=f"a+b/{CANARY}=="),
+            sink(url=CANARY),
             {"hook": {"secret_file": [CANARY]}},
+            {"hook": {"secret_file": f"eyJhbGciOi.eyJzdWIi.{CANARY}"}},
+            {"hook": {"secret_file": f"a+b/{CANARY}=="}},
             {"hook": {"secret": CANARY}},
         ],
     )

@@ -76,6 +76,16 @@ def test_x8_x9_refuses_what_is_no_secret_without_showing_it(
     assert CANARY[:9] not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", [CANARY, f"{CANARY[:8]}/{CANARY[8:]}"])
+@pytest.mark.parametrize("environ", [{}, {"CREDENTIALS_DIRECTORY": "/nonexistent"}], ids=["none", "some"])
+def test_x8_a_secret_in_the_place_of_its_file_is_not_shown(name: str, environ: dict[str, str]) -> None:
+    """Who writes the secret where its file's name belongs is told which setting it is, and nothing more."""
+    with pytest.raises(ConfigError) as caught:
+        read_secret(name, key="hook.secret_file", environ=environ)
+    assert str(caught.value).startswith("hook.secret_file: ")
+    assert not any(part in str(caught.value) for part in (CANARY[:8], CANARY[8:]))
+
+
 def test_x9_refuses_what_is_no_file(tmp_path: Path) -> None:
     """A missing file, a directory or a pipe is named at once, with nothing waited for."""
     os.mkfifo(tmp_path / "pipe")
