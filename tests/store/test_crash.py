@@ -1,16 +1,11 @@
-"""T3, T5: real processes killed at random moments and at chosen system calls."""
+"""T5: a real process killed at random moments. T3, at every system call, is in tests/crash."""
 
 from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
-import subprocess
-import sys
 from typing import TYPE_CHECKING
-
-import pytest
 
 from slurmsyncd.delivery import Done
 from slurmsyncd.model import Phase, Step
@@ -104,56 +99,3 @@ def work_for_ever(directory: Path, cursor: int, pipe: int) -> None:
             cycle(store, cursor, say)
     finally:
         os._exit(1)
-
-
-SCRIPT = """
-import os, sys
-from pathlib import Path
-from tests.store.builders import opened
-from tests.store.test_crash import cycle
-store = opened(Path(sys.argv[1]))
-for number in range(4, 7):
-    cycle(store, number, lambda line: print(line, flush=True))
-store.close()
-"""
-
-CALLS = "pwrite64,fdatasync,ftruncate,unlink,rename,fsync,fallocate"
-
-
-def traced(directory: Path, inject: str) -> subprocess.CompletedProcess[str]:
-    """Run the script with strace; its calls are counted from when the store's directory is opened."""
-    return subprocess.run(
-        [
-            *("strace", "-f", "-qq", "-o", "/dev/stderr", "-e", f"trace={CALLS}"),
-            *(["-e", inject] if inject else []),
-            *(sys.executable, "-c", SCRIPT, directory),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-    )
-
-
-@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
-def test_d5_t3_a_kill_at_any_system_call_leaves_a_whole_store(tmp_path: Path) -> None:
-    """SIGKILL in place of the n-th write, sync or unlink, spread over three cycles, opening and closing."""
-    template = tmp_path / "template"
-    store = opened(template)
-    said: list[str] = []
-    for number in range(1, 4):
-        cycle(store, number, said.append)
-    store.close()
-    shutil.copytree(template, tmp_path / "whole")
-    whole = traced(tmp_path / "whole", "")
-    assert whole.returncode == 0, whole.stderr
-    calls = whole.stderr.count("\n")
-    assert calls > 20
-    killed = 0
-    for point in range(1, calls + 1, max(1, calls // 10)):
-        directory = tmp_path / f"at-{point}"
-        shutil.copytree(template, directory)
-        done = traced(directory, f"inject={CALLS}:signal=KILL:when={point}")
-        killed += done.returncode != 0
-        check(directory, said + done.stdout.splitlines())
-    assert killed > 6
