@@ -1,0 +1,1 @@
+"""The commands of an operator: they ask the running daemon, or the store where none runs."""

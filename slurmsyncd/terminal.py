@@ -1,0 +1,239 @@
+"""
+What the commands show to people: colours, tables, ages in words.
+
+Whatever goes through here is escaped: a job's name can move no cursor, colour nothing and hide nothing.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import shutil
+import sys
+import time
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO, Union
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+_LIMIT = 10_000
+_LEAST_COLUMNS = 40
+
+
+class Colour(enum.Enum):
+    """What a colour means; the value is the terminal's code for it."""
+
+    GOOD = "32"
+    WARN = "33"
+    BAD = "1;31"
+    DIM = "2"
+    STRONG = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Styled:
+    """A text in a colour, where there are colours; None: in the terminal's own."""
+
+    text: str
+    colour: Colour | None = None
+
+
+#: Numbers stand on the right of their column.
+Cell = Union[str, int, Styled]
+
+
+class Terminal:
+    """
+    Where a command's lines go.
+
+    Args:
+        stream: None for standard output.
+        environ: For NO_COLOR and TERM; None for the process's.
+
+    Attributes:
+        interactive: Somebody watches.
+        colours: It is a terminal, and nobody asked for none (NO_COLOR, TERM=dumb).
+        columns: How wide it is; None where lines may be of any length.
+    """
+
+    def __init__(self, stream: TextIO | None = None, environ: Mapping[str, str] | None = None) -> None:
+        self._stream = sys.stdout if stream is None else stream
+        environ = os.environ if environ is None else environ
+        self.interactive = self._stream.isatty()
+        self.colours = self.interactive and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+        self.columns = max(_LEAST_COLUMNS, shutil.get_terminal_size().columns) if self.interactive else None
+
+    def say(self, *parts: Cell, indent: int = 0) -> None:
+        """Print one line; on a terminal that is too narrow it goes on below, in the first part's colour."""
+        cells = [_cell(part) for part in parts]
+        if self.columns is None or indent + sum(width(cell.text) for cell in cells) <= self.columns:
+            self._put(" " * indent + "".join(map(self._painted, cells)))
+            return
+        text = "".join(cell.text for cell in cells)
+        for number, line in enumerate(_wrapped(text, self.columns - indent - 2)):
+            hanging = " " * (indent + 2 * bool(number))
+            self._put(hanging + self._painted(Styled(line, cells[0].colour)))
+
+    def table(self, rows: Iterable[Sequence[Cell]], headings: Sequence[str] = (), *, indent: int = 2) -> None:
+        """
+        Print rows with aligned columns; on a terminal the last column is cut to the room there is.
+
+        Args:
+            rows: All of one length; without any, nothing is printed.
+            headings: One for each column; none: no heading line.
+            indent: Blanks before each line.
+        """
+        body = [tuple(row) for row in rows]
+        if not body:
+            return
+        numeric = [all(isinstance(cell, int) for cell in column) for column in zip(*body, strict=True)]
+        lines = [[_cell(cell) for cell in row] for row in body]
+        if headings:
+            lines.insert(0, [_cell(Styled(text, Colour.DIM)) for text in headings])
+        widths = [max(width(cell.text) for cell in column) for column in zip(*lines, strict=True)]
+        for line in lines:
+            self._put(" " * indent + self._row(line, widths, numeric, indent))
+
+    def clear(self) -> None:
+        """Begin at the top of an empty screen."""
+        self._stream.write("\x1b[H\x1b[2J\x1b[3J" if self.interactive else "\n")
+
+    def flush(self) -> None:
+        """Show what was printed so far."""
+        self._stream.flush()
+
+    def _row(
+        self, line: Sequence[Styled], widths: Sequence[int], numeric: Sequence[bool], indent: int
+    ) -> str:
+        shown: list[str] = []
+        used = indent
+        for cell, room, to_right in zip(line, widths, numeric, strict=True):
+            left = room if self.columns is None else max(10, self.columns - used)
+            text = cut(cell.text, left) if len(shown) == len(line) - 1 else cell.text
+            blanks = " " * (room - width(text))
+            painted = self._painted(Styled(text, cell.colour))
+            shown.append(blanks + painted if to_right else painted + blanks)
+            used += room + 2
+        return "  ".join(shown).rstrip()
+
+    def _painted(self, cell: Styled) -> str:
+        if not self.colours or cell.colour is None or not cell.text:
+            return cell.text
+        return f"\x1b[{cell.colour.value}m{cell.text}\x1b[0m"
+
+    def _put(self, line: str) -> None:
+        encoding = self._stream.encoding or "utf-8"  # what the locale cannot say is escaped, too
+        self._stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+
+
+def safe(text: str, limit: int = _LIMIT) -> str:
+    """
+    Escape whatever does something to a terminal instead of being seen on it.
+
+    Those are control characters, line ends, marks that turn the direction of writing, what has no width,
+    and halves of surrogate pairs.
+    """
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text[:limit]
+    )
+
+
+def width(text: str) -> int:
+    """Give how many columns a text takes: two for East Asian wide letters, none for combining marks."""
+    if text.isascii():
+        return len(text)
+    return sum(_columns(char) for char in text)
+
+
+def cut(text: str, columns: int) -> str:
+    """Give as much of a text as fits, with an ellipsis where something is missing."""
+    if width(text) <= columns:
+        return text
+    kept, room = [], columns - 1
+    for char in text:
+        room -= _columns(char)
+        if room < 0:
+            break
+        kept.append(char)
+    return "".join(kept).rstrip() + "…"
+
+
+def duration(seconds: float) -> str:
+    """Give a span in its two largest units, e.g. ``3 h 12 min``."""
+    left = int(max(0.0, min(seconds, 1e12)))
+    if left < 1:
+        return "less than 1 s"
+    parts: list[str] = []
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count:,} {unit}")
+        elif parts:
+            break  # 1 d 5 s would be a strange precision
+        if len(parts) == 2:
+            break
+    return " ".join(parts)
+
+
+def age(at: float, now: float) -> str:
+    """Give how long ago, or in how long, an instant is."""
+    if abs(now - at) < 1.0:
+        return "just now"
+    return f"{duration(now - at)} ago" if at < now else f"in {duration(at - now)}"
+
+
+def moment(at: float, now: float | None = None) -> str:
+    """
+    Give an instant (epoch seconds) in local time; without the date if it is of the same day as ``now``.
+
+    With ``now`` None date and zone are in it, so that it can stand alone.
+    """
+    try:
+        local = time.localtime(at)
+        today = now is not None and time.localtime(now)[:3] == local[:3]
+    except (OverflowError, ValueError, OSError):
+        return f"epoch second {at:.0f}"
+    form = "%Y-%m-%d %H:%M:%S %Z" if now is None else "%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S"
+    return time.strftime(form, local)
+
+
+def when(at: float, now: float) -> str:
+    """Give an instant in local time and how long ago it is, e.g. ``12:01:07 (3 min ago)``."""
+    return f"{moment(at, now)} ({age(at, now)})"
+
+
+def counted(number: int, noun: str, nouns: str = "") -> str:
+    """Give a number with its noun, e.g. ``1 run``, ``1,204 runs``."""
+    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
+
+
+def _cell(cell: Cell) -> Styled:
+    if isinstance(cell, Styled):
+        return Styled(safe(cell.text), cell.colour)
+    return Styled(f"{cell:,}" if isinstance(cell, int) else safe(cell))
+
+
+def _columns(char: str) -> int:
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def _wrapped(text: str, columns: int) -> Iterator[str]:
+    """Break between words, and within one only where it has no room on a line of its own."""
+    line = ""
+    for word in text.split(" "):
+        joined = f"{line} {word}" if line else word
+        if width(joined) <= columns:
+            line = joined
+            continue
+        if line:
+            yield line
+        line = word
+        while width(line) > columns:
+            head = cut(line, columns + 1).removesuffix("…")[: max(1, columns)]
+            yield head
+            line = line[len(head) :]
+    yield line
