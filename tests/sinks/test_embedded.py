@@ -126,7 +126,7 @@ async def test_a_stop_that_is_repeated_is_already_there(backend: Backend, sink: 
     assert len(backend.rows()) == 1
 
 
-async def test_h7_h11_a_stop_without_its_start(backend: Backend, sink: RestSink) -> None:
+async def test_h11_a_stop_without_its_start(backend: Backend, sink: RestSink) -> None:
     """Rows are gone: the stop says so, start and stop bring the run back."""
     assert await deliver(sink, entry(Step.STOP)) is R.START_MISSING
     assert await deliver(sink, entry()) is R.ACCEPTED
@@ -135,7 +135,7 @@ async def test_h7_h11_a_stop_without_its_start(backend: Backend, sink: RestSink)
 
 
 @pytest.mark.parametrize("step", Step)
-async def test_h1_h2_an_answer_that_is_lost_after_the_effect(
+async def test_h3_h4_an_answer_that_is_lost_after_the_effect(
     backend: Backend, sink: RestSink, step: Step
 ) -> None:
     """The attempt failed as far as we know; the repeat finds it done, and there is one record."""
@@ -149,7 +149,7 @@ async def test_h1_h2_an_answer_that_is_lost_after_the_effect(
     assert len(backend.rows()) == 1
 
 
-async def test_h12_an_answer_that_comes_too_late(backend: Backend, sink: RestSink, tmp_path: Path) -> None:
+async def test_h3_an_answer_that_comes_too_late(backend: Backend, sink: RestSink, tmp_path: Path) -> None:
     """The deadline passes while the start takes effect; the repeat settles it."""
     await deliver(sink, entry(run=job(job_id=1)))
     hasty = sink_on(backend.url, tmp_path / "token", timeout=2.0)
@@ -162,7 +162,7 @@ async def test_h12_an_answer_that_comes_too_late(backend: Backend, sink: RestSin
     await hasty.aclose()
 
 
-async def test_h5_h9_401_for_a_while(backend: Backend, sink: RestSink, tmp_path: Path) -> None:
+async def test_h9_401_for_a_while(backend: Backend, sink: RestSink, tmp_path: Path) -> None:
     """An alarm for the sink; with a token that is good again things go on."""
     token_file(tmp_path / "token", backend.token(lifetime_s=-10))
     outcome = await sink.deliver(entry())
@@ -171,14 +171,14 @@ async def test_h5_h9_401_for_a_while(backend: Backend, sink: RestSink, tmp_path:
     assert await deliver(sink, entry()) is R.ACCEPTED
 
 
-async def test_h6_h7_one_refused_run_concerns_no_other(backend: Backend, sink: RestSink) -> None:
+async def test_h7_one_refused_run_concerns_no_other(backend: Backend, sink: RestSink) -> None:
     """400 for one id, and the next is taken."""
     backend.knobs.refuse_job_ids = [7]
     assert await deliver(sink, entry()) is R.REFUSED
     assert await deliver(sink, entry(run=job(job_id=8))) is R.ACCEPTED
 
 
-async def test_h8_a_backend_that_takes_jobs_by_nats(backend: Backend, sink: RestSink) -> None:
+async def test_a_backend_that_takes_jobs_by_nats(backend: Backend, sink: RestSink) -> None:
     """Start, stop and probe say that there is no such endpoint; it is an alarm."""
     assert (await sink.probe()).result is R.ACCEPTED
     backend.knobs.nats_mode = True
@@ -192,7 +192,7 @@ async def test_h8_a_backend_that_takes_jobs_by_nats(backend: Backend, sink: Rest
     assert await deliver(sink, entry()) is R.ACCEPTED
 
 
-async def test_h8_h9_h10_transient_failures(backend: Backend, sink: RestSink) -> None:
+async def test_h8_transient_failures(backend: Backend, sink: RestSink) -> None:
     """502 with HTML and a locked database: the same again."""
     await deliver(sink, entry(run=job(job_id=1)))
     backend.knobs.bad_gateways = 1
@@ -202,7 +202,7 @@ async def test_h8_h9_h10_transient_failures(backend: Backend, sink: RestSink) ->
     assert await deliver(sink, entry()) is R.ACCEPTED
 
 
-async def test_h11_a_node_that_is_added_later(backend: Backend, sink: RestSink) -> None:
+async def test_h7_a_node_that_is_added_later(backend: Backend, sink: RestSink) -> None:
     """Parked until the admin adds it; then it is taken, with its threads."""
     held = NodeAllocation("new1", cores=((1, 0),), cpus=2)
     run = job(nodes=("new1",), allocation=(held,))

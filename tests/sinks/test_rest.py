@@ -146,7 +146,7 @@ async def test_each_kind_of_note_is_said_once_and_counted(server: Rude, sink: Re
 # Topology and dialect
 
 
-async def test_h11_a_node_that_was_added_is_sent_with_its_threads(server: Rude, sink: RestSink) -> None:
+async def test_h7_a_node_that_was_added_is_sent_with_its_threads(server: Rude, sink: RestSink) -> None:
     """A host that the topology lacks makes the sink ask again before it sends: threads cannot be corrected."""
     added = {**CLUSTERS["clusters"][0]["subClusters"][0], "name": "new", "nodes": "new[1-2]"}
     after = {"clusters": [{"name": "demo", "subClusters": [added]}]}
@@ -161,7 +161,7 @@ async def test_h11_a_node_that_was_added_is_sent_with_its_threads(server: Rude, 
     ]
 
 
-async def test_h11_a_second_node_that_was_added_is_sent_with_its_threads(
+async def test_h7_a_second_node_that_was_added_is_sent_with_its_threads(
     server: Rude, sink: RestSink
 ) -> None:
     """The backend takes a run by its first host alone, so no answer would show that another one is lacking."""
