@@ -6,6 +6,7 @@ opening.py   finds, makes and judges the file; sets a damaged one aside
 database.py  the connection: transactions, the translation of errors, the reserve for a full disk
 intake.py    known runs, cursor, recording
 outbox.py    what is due, and carrying out verdicts
+letters.py   how much of the dead letters is kept
 desk.py      what operators ask and decide
 lastrun.py   the checkpoint beside the store
 """

@@ -42,8 +42,10 @@ def decode(body: bytes, crc: int) -> Job:
     Give the run of a body.
 
     Raises:
-        DamagedBody: The checksum differs, or the body is no run.
+        DamagedBody: The checksum differs, or the body is no run, or was given up (``letters``).
     """
+    if not body:
+        raise DamagedBody("given up, since there were too many dead letters")
     if zlib.crc32(body) != crc:
         raise DamagedBody("checksum differs")
     try:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
+
 from slurmsyncd.store import desk, intake, outbox, repairs
+from slurmsyncd.store.letters import LETTERS, bound
 
 if TYPE_CHECKING:
     import sqlite3
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
     from slurmsyncd.model import Entry, Phase, Plan, RunKey, Step
     from slurmsyncd.store.database import Database
     from slurmsyncd.store.desk import Counts, Delivery, Story
+
+log = structlog.get_logger()
 
 
 class SqliteStore:
@@ -185,21 +190,29 @@ class SqliteStore:
         """Tell all that is known of a job's runs, oldest first."""
         return desk.stories(self._db, job_id)
 
-    def prune(self, now: float, keep_s: float, limit: int = 1000) -> int:
+    def prune(self, now: float, keep_s: float, limit: int = 1000, *, keep: int = LETTERS) -> int:
         """
         Forget runs that are settled with every sink and ended more than ``keep_s`` ago.
 
-        Also brings back what a clock that was wrong had put off too far.
+        Also brings back what a clock that was wrong had put off too far, and bounds the dead letters.
 
         Args:
             now: Epoch seconds.
             keep_s: At least the look-back and the overlap: accounting that is read again must meet its runs.
             limit: At most so many; call again while as many were forgotten.
+            keep: Dead letters of one sink that keep their records; the others keep name, reason and history.
 
         Returns:
             How many runs were forgotten.
         """
-        return self._db.let_out(lambda con: desk.prune(con, now, keep_s, limit))
+
+        def work(con: sqlite3.Connection) -> tuple[int, int]:
+            return desk.prune(con, now, keep_s, limit), bound(con, keep)
+
+        forgotten, given_up = self._db.let_out(work)
+        if given_up:
+            log.warning("dead_letters_pile_up", records_given_up=given_up, hint="look at them, and drop them")
+        return forgotten
 
     def incident(self) -> tuple[float, str] | None:
         """Give when and why something written down was last found lost, None if never or acknowledged."""

@@ -1,0 +1,74 @@
+"""Dead letters that pile up: their records are bounded, their names are not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from structlog.testing import capture_logs
+
+from slurmsyncd.delivery import Dead
+from tests.store.builders import T0, key, opened, plan, settle, started, starts, stopped, tell_all
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from slurmsyncd.store import SqliteStore
+
+KEEP = 3
+
+
+def records(store: SqliteStore) -> dict[int, tuple[bool, bool]]:
+    """Give of which jobs start and stop can still be told."""
+    runs = [store.runs_of(job_id)[0] for job_id in range(6)]
+    return {run.key.job_id: (run.start is not None, run.stop is not None) for run in runs}
+
+
+def bury(store: SqliteStore, sink: str = "rest") -> None:
+    settle(store, starts(store, T0, sink=sink), Dead("http_400", "no such thing"), T0)
+
+
+def test_d15_i6_beyond_a_number_dead_letters_keep_name_and_reason_only(store: SqliteStore) -> None:
+    """The oldest keep their records; each that goes is counted in a warning, and nothing is said twice."""
+    runs = [key(n) for n in range(6)]
+    store.record(plan(*map(started, runs), *map(stopped, runs)), T0)
+    bury(store)
+    with capture_logs() as logs:
+        store.prune(T0, keep_s=0, keep=KEEP)
+        store.prune(T0, keep_s=0, keep=KEEP)
+    assert records(store) == {n: (n < KEEP, n < KEEP) for n in range(6)}
+    assert [(line["event"], line["records_given_up"]) for line in logs] == [("dead_letters_pile_up", 6)]
+    letters = store.letters()
+    assert [(each.key, each.reason, each.detail) for each in letters] == [
+        (run, "http_400", "no such thing") for run in runs
+    ]
+    assert all(len(each.history) == 1 for each in letters)
+
+
+def test_d15_a_letter_without_its_record_is_never_sent_and_can_be_dropped(store: SqliteStore) -> None:
+    """Tried again it is a dead letter as before, which says why; dropped it is forgotten like any other."""
+    runs = [key(n) for n in range(6)]
+    store.record(plan(*map(started, runs), *map(stopped, runs)), T0)
+    bury(store)
+    store.prune(T0, keep_s=0, keep=KEEP)
+    ids = [letter.id for letter in store.letters()]
+    store.retry(ids[-1:], T0)
+    assert starts(store, T0) == []
+    last = store.letters()[-1]
+    assert (last.reason, last.history[0][2]) == ("damaged_record", "http_400")
+    assert last.detail.endswith("given up, since there were too many dead letters")
+    store.drop(ids)
+    assert store.prune(T0 + 10**6, keep_s=0) == 6
+
+
+def test_d15_i5_what_another_sink_is_still_to_be_told_is_kept(directory: Path) -> None:
+    """A sink that refuses everything costs no other sink a run."""
+    store = opened(directory, "rest", "file")
+    runs = [key(n) for n in range(6)]
+    store.record(plan(*map(started, runs), *map(stopped, runs)), T0)
+    bury(store)
+    store.prune(T0, keep_s=0, keep=KEEP)
+    assert records(store) == dict.fromkeys(range(6), (True, True))
+    tell_all(store, T0, sink="file")
+    store.prune(T0, keep_s=0, keep=KEEP)
+    assert records(store) == {n: (n < KEEP, n < KEEP) for n in range(6)}
+    store.close()
