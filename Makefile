@@ -9,7 +9,7 @@ SOAK_S ?= 3600
 SOAK_ARGS ?=
 
 # Programs of Debian's that some tests need besides the real Slurm, which its own fixture installs.
-TOOLS := procps strace systemd chromium
+TOOLS := procps strace systemd chromium nats-server
 
 # Without byte code each start of Python compiles everything again.
 unexport PYTHONDONTWRITEBYTECODE

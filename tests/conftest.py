@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from _pytest.capture import CaptureManager
 
 #: Marker → what the tests that carry it need.
-REAL_PARTS = {"real_slurm": "real Slurm", "browser": "headless Chromium"}
+REAL_PARTS = {"real_slurm": "real Slurm", "browser": "headless Chromium", "real_nats": "real nats-server"}
 OUTCOMES = ("passed", "failed", "error", "skipped", "deselected")
 
 
@@ -77,6 +77,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "running_lab" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.real_slurm)
+        if "nats_package" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.real_nats)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -25,11 +25,13 @@ from slurmsyncd.sinks.answers import (
 from slurmsyncd.sinks.dialect import V1_4, Dialect
 from slurmsyncd.sinks.duplicates import look_up_outcome
 from slurmsyncd.sinks.facts import Facts
-from slurmsyncd.sinks.resources import host_name, hosts_of, ignored
+from slurmsyncd.sinks.resources import host_name, hosts_of
 from slurmsyncd.sinks.running import Reading
+from slurmsyncd.sinks.scope import left_out, section
 from slurmsyncd.sinks.text import printable
+from slurmsyncd.sinks.tls import tls_context
 from slurmsyncd.sinks.token import TokenFile, token_expires_at
-from slurmsyncd.sinks.transport import CALLERS, Broken, Call, Transport, tls_context
+from slurmsyncd.sinks.transport import CALLERS, Broken, Call, Transport
 from slurmsyncd.sinks.wire import (
     Refusal,
     WireOptions,
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from slurmsyncd.delivery import Presence
     from slurmsyncd.model import Entry, Job, NodeState, RunKey
     from slurmsyncd.ports import Clock
+    from slurmsyncd.sinks.topology import Topology
     from slurmsyncd.sinks.wire import Body
 
 log = structlog.get_logger(__name__)
@@ -111,13 +114,9 @@ class RestSink:
 
     async def deliver(self, entry: Entry) -> Outcome:
         """Tell of one step of one run. Never raises for what the other side does."""
-        name = entry.start.key.cluster
-        if self._clusters and name not in self._clusters:
-            # What the backend calls it, its hosts and its hardware threads went with the section.
-            remedy = f"put [clusters.{name}] back, or drop what is left of it"
-            return Outcome(result=Result.CURABLE, reason="cluster_not_configured", detail=remedy)
-        if ignored(entry.start, self._cluster(entry.start)):
-            return Outcome(result=Result.ALREADY_THERE, reason="ignored_hosts")
+        out = left_out(entry.start, self._clusters)
+        if out is not None:
+            return out
         cluster = backend_cluster(entry.start.key.cluster, self._cluster(entry.start))
         dialect = await self._facts.dialect(cluster)
         if isinstance(dialect, Outcome):
@@ -169,6 +168,12 @@ class RestSink:
         assert isinstance(outcome, Outcome)
         return outcome
 
+    async def topology(self, job: Job) -> Topology | Outcome:
+        """Give what the backend says of its clusters, fresh enough for a run; or why it is not known."""
+        config = self._cluster(job)
+        hosts = [host_name(host, config) for host in hosts_of(job)]
+        return await self._facts.topology(backend_cluster(job.key.cluster, config), hosts)
+
     async def aclose(self) -> None:
         """Let go of connections."""
         for transport in (self._calm, *self._starts):
@@ -178,11 +183,10 @@ class RestSink:
         return Reading(self._ask, cluster, self._backend_name(cluster))
 
     def _backend_name(self, cluster: str) -> str:
-        return backend_cluster(cluster, self._clusters.get(cluster) or ClusterConfig(name=cluster))
+        return backend_cluster(cluster, section(cluster, self._clusters))
 
     def _cluster(self, job: Job) -> ClusterConfig:
-        name = job.key.cluster
-        return self._clusters.get(name) or ClusterConfig(name=name)
+        return section(job.key.cluster, self._clusters)
 
     async def _deliver(self, entry: Entry, dialect: Dialect) -> Outcome:
         options = WireOptions(dialect=dialect, script_limit=self._config.script_limit)
@@ -193,8 +197,7 @@ class RestSink:
     async def _start(self, entry: Entry, options: WireOptions) -> Outcome:
         config = self._cluster(entry.start)
         cluster = backend_cluster(entry.start.key.cluster, config)
-        hosts = [host_name(host, config) for host in hosts_of(entry.start)]
-        topology = await self._facts.topology(cluster, hosts)
+        topology = await self.topology(entry.start)
         if isinstance(topology, Outcome):
             return topology
         body = start_body(entry.start, config, topology, options)

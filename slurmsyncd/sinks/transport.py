@@ -9,7 +9,6 @@ from __future__ import annotations
 import socket
 import ssl
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -177,26 +176,3 @@ def _not_connected(causes: list[BaseException]) -> Broken:
             return Broken(Failure.UNREACHABLE, f"name not resolved: {cause.strerror}")
     texts = [str(cause) for cause in causes if isinstance(cause, OSError)]
     return Broken(Failure.UNREACHABLE, texts[0] if texts else str(causes[0]))
-
-
-# Where distributions keep their certificates. The environment's SSL_CERT_FILE is not asked.
-_SYSTEM_CAS = (
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-)
-
-
-def tls_context(ca_file: str) -> ssl.SSLContext:
-    """
-    Make a context that trusts ``ca_file``, or the system's certificates if it is empty.
-
-    Raises:
-        OSError: ``ca_file`` cannot be read, or holds no certificate (ssl.SSLError is one).
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    files = [ca_file] if ca_file else [path for path in _SYSTEM_CAS if Path(path).is_file()][:1]
-    for path in files:
-        context.load_verify_locations(path)
-    return context

@@ -1,0 +1,1 @@
+"""Events to NATS: as line protocol for cc-backend, or as documented JSON for everybody."""

@@ -1,0 +1,323 @@
+"""
+One connection to a NATS cluster: made when it is first needed, and made anew when it was lost.
+
+nats-py's own reconnecting is not used: it keeps what was published meanwhile in a buffer of 2 MB, gives up
+for good on some of the server's errors, and goes on with the credentials that it read at first. Here a lost
+connection is an answer (the sink is down), and the delivery's backoff is what tries again, for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import nats.errors
+import structlog
+from nats.aio.client import Client
+
+from slurmsyncd import __version__
+from slurmsyncd.delivery import Outcome, Result
+from slurmsyncd.errors import ConfigError
+from slurmsyncd.sinks.nats.login import login
+from slurmsyncd.sinks.text import printable
+from slurmsyncd.sinks.tls import tls_context
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from nats.aio.msg import Msg
+
+    from slurmsyncd.config import SinkConfig
+
+log = structlog.get_logger(__name__)
+
+_CONNECT_S = 5.0
+_CLOSE_S = 2.0
+_PING_S = 20
+_DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
+_LOGIN = ("authorization", "authentication", "account")
+
+
+class Trouble(Exception):
+    """An exchange that did not come to its end, and what it comes to for the delivery."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.reason)
+        self.outcome = outcome
+
+
+def down(reason: str, detail: str, *, alarm: bool = False) -> Trouble:
+    """Give the trouble of the sink itself, charged to no entry."""
+    return Trouble(
+        Outcome(result=Result.SINK_DOWN, reason=reason, detail=printable(detail, 400), alarm=alarm)
+    )
+
+
+class _Client(Client):
+    """A client that keeps its secrets where TLS is wanted and the server, or who plays it, offers none."""
+
+    tls_wanted = False
+
+    def _connect_command(self) -> bytes:
+        if self.tls_wanted and not self._server_info.get("tls_required"):
+            raise nats.errors.SecureConnWantedError
+        return super()._connect_command()
+
+
+class Link:
+    """One connection while it lasts."""
+
+    def __init__(self, sink: str) -> None:
+        self._sink = sink
+        self._client = _Client()
+        self._connecting: anyio.CancelScope | None = None
+        self._asking: list[tuple[str, anyio.CancelScope]] = []
+        self._denied: dict[str, str] = {}
+        self._error = ""
+        self._lost = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be used, as far as we know."""
+        return self._client.is_connected and not self._lost
+
+    @property
+    def max_payload(self) -> int:
+        """Bytes of a message's headers and payload that the server takes."""
+        return self._client.max_payload
+
+    async def open(
+        self, server: str, tls: ssl.SSLContext, secrets: dict[str, Any], *, tls_wanted: bool
+    ) -> None:
+        """
+        Connect and log in.
+
+        Raises:
+            Trouble: It cannot be done now.
+        """
+        self._client.tls_wanted = tls_wanted
+        try:
+            with anyio.move_on_after(_CONNECT_S) as self._connecting:
+                await self._client.connect(
+                    [server],
+                    name=f"slurmsyncd/{__version__} {self._sink}",
+                    error_cb=self._on_error,
+                    closed_cb=self._on_close,
+                    allow_reconnect=False,
+                    max_reconnect_attempts=1,
+                    connect_timeout=int(_CONNECT_S),
+                    ping_interval=_PING_S,
+                    tls=tls,
+                    **secrets,
+                )
+        except (nats.errors.Error, OSError, ValueError) as err:
+            await self.close()
+            raise _not_connected(server, err, self._error) from err
+        if not self.alive:
+            await self.close()
+            raise _not_connected(server, None, self._error)
+        self._connecting = None
+
+    async def publish(self, subject: str, payload: bytes, headers: dict[str, str]) -> None:
+        """
+        Publish, and wait until the server has read it. Whether anybody listens is not known.
+
+        Raises:
+            Trouble: It did not come to that, and may yet have been read.
+        """
+        with self._bounded(subject, deniable=False):
+            await self._client.publish(subject, payload, headers=headers or None)
+            # A flush would believe itself where the reading loop has died; a round trip does not.
+            await self._client.rtt(int(_CONNECT_S))
+        self._raise_if_denied(subject)
+
+    async def ask(self, subject: str, payload: bytes, headers: dict[str, str] | None = None) -> Msg:
+        """
+        Publish and wait for the answer.
+
+        Raises:
+            Trouble: There was none; ``timeout`` if it may yet have been read.
+        """
+        self._raise_if_denied("")
+        with self._bounded(subject, deniable=True):
+            return await self._client.request(subject, payload, timeout=_CONNECT_S, headers=headers)
+        raise AssertionError  # pragma: no cover - _bounded raises where the block was left early
+
+    async def close(self) -> None:
+        """Let go of it; never waits long."""
+        self._lost = True
+        with anyio.move_on_after(_CLOSE_S, shield=True), contextlib.suppress(nats.errors.Error, OSError):
+            await self._client.close()
+
+    @contextlib.contextmanager
+    def _bounded(self, subject: str, *, deniable: bool) -> Iterator[None]:
+        """Leave the block when the connection is lost or, if ``deniable``, when the subject is forbidden."""
+        done = False
+        try:
+            with anyio.move_on_after(_CONNECT_S + 1) as scope:
+                asking = (subject if deniable else "", scope)
+                self._asking.append(asking)
+                try:
+                    yield
+                    done = True
+                finally:
+                    self._asking.remove(asking)
+                    # A pong for whom nobody waits any more would stop nats-py from reading on.
+                    self._lost = self._lost or not (done or deniable)
+        except nats.errors.NoRespondersError:
+            raise
+        except nats.errors.TimeoutError as err:
+            raise self._timed_out(deniable=deniable) from err
+        except (nats.errors.Error, OSError) as err:
+            self._lost = True
+            raise down("connection_lost", self._error or str(err)) from err
+        if done:
+            return
+        self._raise_if_denied(subject)
+        if deniable and not self.alive:
+            raise down("connection_lost", self._error or "the server closed it")
+        raise self._timed_out(deniable=deniable)
+
+    def _timed_out(self, *, deniable: bool) -> Trouble:
+        if deniable:
+            return Trouble(
+                Outcome(result=Result.FAILED, reason="timeout", detail="no acknowledgement in time")
+            )
+        return down("connection_lost", self._error or "the server does not answer")
+
+    def _raise_if_denied(self, subject: str) -> None:
+        for name in (subject.lower(), ""):
+            if detail := self._denied.get(name):
+                raise down("not_permitted", f"{detail}; let this user publish there", alarm=True)
+
+    async def _on_error(self, err: Exception) -> None:
+        self._error = _words(err)
+        if self._connecting is not None:
+            self._connecting.cancel()
+            return
+        if found := _DENIED.search(self._error.lower()):
+            kind, subject = found.groups()
+            # Without the subscription to our inbox no answer ever comes.
+            denied = subject if kind == "publish" else ""
+            self._denied[denied] = self._error
+            for name, scope in self._asking:
+                if name and denied in ("", name.lower()):
+                    scope.cancel()
+        elif not self._lost:
+            log.warning("nats_error", sink=self._sink, detail=self._error)
+
+    async def _on_close(self) -> None:
+        self._lost = True
+        self._error = self._error or _words(self._client.last_error)
+        for _, scope in self._asking:
+            scope.cancel()
+
+
+class Connector:
+    """
+    The way to a link that works.
+
+    Args:
+        config: The sink's.
+        greet: Looks around on a new link before anybody uses it; raises Trouble if that is of no use.
+
+    Raises:
+        ConfigError: A certificate or key cannot be used.
+    """
+
+    def __init__(self, config: SinkConfig, greet: Callable[[Link], Awaitable[None]]) -> None:
+        self._config = config
+        self._greet = greet
+        self._tls = _context(config)
+        self._link: Link | None = None
+        self._lock = anyio.Lock()
+        self._tried = 0
+        self._trouble: Trouble | None = None
+
+    async def link(self) -> Link:
+        """
+        Give a connection that works; makes one if there is none.
+
+        Raises:
+            Trouble: There is none to be had now.
+        """
+        tried = self._tried
+        async with self._lock:
+            if self._link is not None and self._link.alive:
+                return self._link
+            if tried != self._tried and self._trouble is not None:
+                raise Trouble(self._trouble.outcome)  # somebody tried just now
+            self._tried += 1
+            try:
+                self._link = await self._connected()
+            except Trouble as err:
+                self._trouble = err
+                raise
+            return self._link
+
+    async def aclose(self) -> None:
+        """Let go of the connection."""
+        if self._link is not None:
+            await self._link.close()
+
+    async def _connected(self) -> Link:
+        """Connect to the first server that takes us, beginning with the next one."""
+        await self.aclose()
+        servers, first = self._config.servers, self._tried % len(self._config.servers)
+        failures: list[Trouble] = []
+        for server in (*servers[first:], *servers[:first]):
+            try:
+                return await self._connect(server)
+            except Trouble as err:
+                failures.append(err)
+        # What the operator has to act on says more than a server that is merely away.
+        raise max(failures, key=lambda each: each.outcome.alarm)
+
+    async def _connect(self, server: str) -> Link:
+        config, link = self._config, Link(self._config.name)
+        try:
+            secrets = login(config)
+            if config.cert_file:
+                self._tls = _context(config)
+        except ConfigError as err:
+            raise down("credentials_file", str(err), alarm=True) from err
+        wanted = bool(server.startswith("tls:") or config.ca_file or config.cert_file)
+        await link.open(server, self._tls, secrets, tls_wanted=wanted)
+        try:
+            await self._greet(link)
+        except BaseException:
+            await link.close()
+            raise
+        log.info("nats_connected", sink=config.name, server=server)
+        return link
+
+
+def _context(config: SinkConfig) -> ssl.SSLContext:
+    try:
+        return tls_context(config.ca_file, config.cert_file, config.key_file)
+    except OSError as err:
+        where = f"sinks.{config.name}"
+        raise ConfigError(
+            [f"{where}.ca_file, cert_file or key_file: {err}; name PEM files that the daemon can read"]
+        ) from err
+
+
+def _words(err: BaseException | None) -> str:
+    """Say an error in words, in one line and without nats-py's prefix."""
+    return printable(str(err).removeprefix("nats: ") or type(err).__name__, 300) if err else ""
+
+
+def _not_connected(server: str, err: BaseException | None, said: str) -> Trouble:
+    text = _words(err) or said or "no connection in time"
+    if isinstance(err, ssl.SSLCertVerificationError):
+        return down("tls", f"{server}: certificate: {err.verify_message}", alarm=True)
+    if isinstance(err, ssl.SSLError):
+        return down("tls", f"{server}: {err.reason or 'the TLS handshake failed'}", alarm=True)
+    if isinstance(err, nats.errors.SecureConnWantedError):
+        return down("tls", f"{server}: offers no TLS; nothing was said to it", alarm=True)
+    if any(word in text.lower() for word in _LOGIN):
+        return down("credentials", f"{server}: {text}; put what it takes into the file", alarm=True)
+    return down("unreachable", f"{server}: {text}")

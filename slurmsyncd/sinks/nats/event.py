@@ -1,0 +1,266 @@
+"""
+The JSON event that anybody may read: its form, its headers, and the way back to a run. Pure.
+
+The form is versioned and written down in ``docs/event.schema.json``. Fields may be added within a version;
+none is removed and none changes its meaning. A field without a value is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from slurmsyncd.config.nats_rules import TOKEN
+from slurmsyncd.model import (
+    Gres,
+    Job,
+    JobState,
+    NodeAllocation,
+    NodeState,
+    RunKey,
+    Sharing,
+    Started,
+    Step,
+    Stopped,
+    Trigger,
+)
+from slurmsyncd.sinks.text import clean
+
+if TYPE_CHECKING:
+    from slurmsyncd.model import Event
+
+VERSION = 1
+JOB_START, JOB_STOP, NODES = "slurmsyncd.job.start", "slurmsyncd.job.stop", "slurmsyncd.nodes"
+
+_TEXT = 4096  # bytes of a text that users write
+# Never filled in from the start: they say how it stood then.
+_OF_THE_END = frozenset({"key", "state", "end_at", "exit_code", "script"})
+
+
+class Device(msgspec.Struct, omit_defaults=True, frozen=True):
+    """Generic resources of one name and type on one node."""
+
+    name: Annotated[str, Meta(description="gpu, shard, …")]
+    count: Annotated[int, Meta(description="How many.")]
+    type: Annotated[str, Meta(description="Slurm's type, such as a100; left out if it has none.")] = ""
+    indexes: Annotated[tuple[int, ...], Meta(description="On the node, as Slurm counts them.")] = ()
+
+
+class Node(msgspec.Struct, omit_defaults=True, frozen=True):
+    """What a run holds on one node, as far as Slurm said."""
+
+    host: Annotated[str, Meta(description="Slurm's NodeName.")]
+    cores: Annotated[tuple[tuple[int, int], ...], Meta(description="(socket, core in the socket).")] = ()
+    cpus: Annotated[int | None, Meta(description="CPUs, as Slurm counts them.")] = None
+    memory_mib: Annotated[int | None, Meta(description="MiB.")] = None
+    gres: Annotated[tuple[Device, ...], Meta(description="GPUs and the like.")] = ()
+
+
+class Run(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
+    """All that is known of a run. Times are epoch seconds."""
+
+    cluster: Annotated[str, Meta(description="Name of the cluster; with job_id and start_at the identity.")]
+    job_id: Annotated[int, Meta(description="Raw job id; an array's task has its own.")]
+    start_at: Annotated[int, Meta(description="When it started; a requeued job starts again.")]
+    state: Annotated[JobState, Meta(description="Slurm's base state.")]
+    user: str = ""
+    account: str = ""
+    partition: str = ""
+    qos: str = ""
+    name: str = ""
+    submit_at: int | None = None
+    end_at: Annotated[int | None, Meta(description="Only in a stop.")] = None
+    time_limit_s: Annotated[int | None, Meta(description="Left out: unlimited or unknown.")] = None
+    num_nodes: int = 0
+    num_cpus: int = 0
+    nodes: Annotated[tuple[str, ...], Meta(description="Host names, in allocation order.")] = ()
+    tres: Annotated[dict[str, int], Meta(description="Allocated TRES; memory in MiB.")] = {}
+    allocation: Annotated[tuple[Node, ...] | None, Meta(description="Left out: Slurm forgot it.")] = None
+    sharing: Annotated[Sharing | None, Meta(description="Who else may be on its nodes.")] = None
+    threads_per_core: int | None = None
+    array_job_id: int | None = None
+    array_task_id: int | None = None
+    het_job_id: int | None = None
+    het_offset: int | None = None
+    restarts: int | None = None
+    exit_code: Annotated[str, Meta(description="code:signal; only in a stop.")] = ""
+    reservation: str = ""
+    wckey: str = ""
+    comment: str = ""
+    work_dir: str = ""
+    features: str = ""
+    licenses: str = ""
+    submit_line: str = ""
+    sluid: Annotated[str, Meta(description="Slurm's own unique id, from 24.11 on.")] = ""
+    script: Annotated[str | None, Meta(description="Batch script, perhaps cut; only in a start.")] = None
+
+
+class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A run has begun, or is over. A stop repeats what was known at the start, so it can stand alone."""
+
+    version: Annotated[Literal[1], Meta(description="Of this form.")] = 1
+    kind: Literal["start", "stop"]
+    run: Run
+
+
+class NodesEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """What the nodes of a cluster do now."""
+
+    version: Literal[1] = 1
+    kind: Literal["nodes"] = "nodes"
+    cluster: str
+    at: Annotated[int, Meta(description="Epoch seconds.")]
+    nodes: tuple[NodeState, ...]
+
+
+_decoder = msgspec.json.Decoder(JobEvent)
+
+
+class BadEvent(ValueError):
+    """The bytes are no event of a version that we know."""
+
+
+def schema() -> dict[str, Any]:
+    """Give the JSON schema of both events."""
+    (first, second), parts = msgspec.json.schema_components(
+        (JobEvent, NodesEvent), ref_template="#/$defs/{name}"
+    )
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Events of slurmsyncd, version 1",
+        "anyOf": [first, second],
+        "$defs": parts,
+    }
+
+
+def job_event(step: Step, start: Job, stop: Job | None, cluster: str, script_limit: int) -> bytes:
+    """
+    Give the event of one step of a run.
+
+    Args:
+        step: Which.
+        start: The run as it was announced.
+        stop: As it ended; only for the stop.
+        cluster: The name under which others know the cluster.
+        script_limit: Bytes of batch script; 0 leaves it out.
+    """
+    job = start if step is Step.START or stop is None else _completed(start, stop)
+    key = replace(start.key, cluster=cluster)
+    script = clean(job.script or "", script_limit) if step is Step.START else ""
+    return msgspec.json.encode(
+        JobEvent(kind=step.value, run=_run(replace(job, key=key, script=script or None)))
+    )
+
+
+def nodes_event(cluster: str, nodes: tuple[NodeState, ...], at: int) -> bytes:
+    """Give the event of the states of a cluster's nodes."""
+    named = tuple(replace(node, host=clean(node.host, _TEXT)) for node in nodes)
+    return msgspec.json.encode(NodesEvent(cluster=cluster, at=at, nodes=named))
+
+
+def read_event(body: bytes) -> Event:
+    """
+    Give the event of a message, as if Slurm had shown it. Fields that we do not know are passed over.
+
+    Raises:
+        BadEvent: It is none, or of another version.
+    """
+    try:
+        event = _decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:
+        raise BadEvent(str(err)) from err
+    job = _job(event.run)
+    if not TOKEN.fullmatch(job.key.cluster) or job.key.job_id < 1 or job.key.start_at < 1:
+        raise BadEvent("no identity of a run")
+    if event.kind == "start":
+        return Started(job, Trigger.POLL)
+    if job.end_at is None or not job.state.final:
+        raise BadEvent("a stop without an end")
+    return Stopped(job, Trigger.POLL)
+
+
+def headers(kind: str, cluster: str, at: int, event_id: str) -> dict[str, str]:
+    """
+    Give the attributes of CloudEvents, in NATS's binary content mode.
+
+    Args:
+        kind: Of event.
+        cluster: Where it happened.
+        at: When it happened (epoch seconds).
+        event_id: The same for the same event, however often it is sent.
+    """
+    return {
+        "ce-specversion": "1.0",
+        "ce-type": kind,
+        "ce-source": f"/slurm/{cluster}",
+        "ce-id": event_id,
+        "ce-time": _rfc3339(at),
+        "ce-dataschema": f"urn:slurmsyncd:event:{VERSION}",
+        "content-type": "application/json",
+    }
+
+
+def _rfc3339(at: int) -> str:
+    try:
+        return datetime.fromtimestamp(at, tz=timezone.utc).isoformat().replace("+00:00", "Z")
+    except (OverflowError, OSError, ValueError):
+        return "1970-01-01T00:00:00Z"
+
+
+def _completed(start: Job, stop: Job) -> Job:
+    """Give the run as it ended, with what only the start knew: accounting forgets cores and GPUs."""
+    known = {
+        spec.name: getattr(start, spec.name)
+        for spec in fields(Job)
+        if spec.name not in _OF_THE_END and getattr(stop, spec.name) in (None, "", 0, ())
+    }
+    return replace(stop, **known)
+
+
+def _run(job: Job) -> Run:
+    plain = {spec.name: _tidy(getattr(job, spec.name)) for spec in fields(Job) if spec.name not in _FORMED}
+    allocation = None if job.allocation is None else tuple(map(_node, job.allocation))
+    return Run(
+        cluster=job.key.cluster,
+        job_id=job.key.job_id,
+        start_at=job.key.start_at,
+        tres={_tidy(name): count for name, count in job.tres},
+        nodes=tuple(map(_tidy, job.nodes)),
+        allocation=allocation,
+        **plain,
+    )
+
+
+_FORMED = frozenset({"key", "tres", "nodes", "allocation"})
+
+
+def _tidy(value: Any) -> Any:
+    # Script and comment may hold anything, also what is no valid Unicode.
+    return clean(value, 1 << 30) if type(value) is str else value
+
+
+def _node(node: NodeAllocation) -> Node:
+    gres = tuple(
+        Device(_tidy(each.name), each.count, _tidy(each.type or ""), each.indexes) for each in node.gres
+    )
+    return Node(_tidy(node.host), node.cores, node.cpus, node.memory_mib, gres)
+
+
+def _job(run: Run) -> Job:
+    plain = {spec.name: getattr(run, spec.name) for spec in fields(Job) if spec.name not in _FORMED}
+    return Job(
+        key=RunKey(run.cluster, run.job_id, run.start_at),
+        tres=tuple(run.tres.items()),
+        nodes=run.nodes,
+        allocation=None if run.allocation is None else tuple(map(_allocation, run.allocation)),
+        **plain,
+    )
+
+
+def _allocation(node: Node) -> NodeAllocation:
+    gres = tuple(Gres(each.name, each.type or None, each.count, each.indexes) for each in node.gres)
+    return NodeAllocation(node.host, node.cores, node.cpus, node.memory_mib, gres)

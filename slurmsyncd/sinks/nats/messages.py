@@ -1,0 +1,183 @@
+"""What is published of a step: subject, headers and payload, cut to what the server takes. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Union
+
+from slurmsyncd.config.nats_rules import CLUSTER, TOKEN
+from slurmsyncd.model import Step
+from slurmsyncd.sinks.nats.event import JOB_START, JOB_STOP, NODES, headers, job_event, nodes_event
+from slurmsyncd.sinks.nats.line import job_line, message_id, nodes_line
+from slurmsyncd.sinks.resources import Note
+from slurmsyncd.sinks.wire import (
+    Body,
+    Refusal,
+    WireOptions,
+    backend_cluster,
+    nodes_body,
+    start_body,
+    stop_body,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from slurmsyncd.config import ClusterConfig
+    from slurmsyncd.model import Entry, Job, NodeState, RunKey
+    from slurmsyncd.sinks.topology import Topology
+
+#: Kind in the id of a message that holds a short run's start and stop.
+BOTH = "run"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """
+    One message.
+
+    Attributes:
+        notes: What had to be left out.
+    """
+
+    subject: str
+    payload: bytes
+    headers: dict[str, str]
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes that count for the server's limit."""
+        return len(self.payload) + headers_size(self.headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How messages are made: ``limit`` is what the server takes, in bytes."""
+
+    job_subject: str
+    node_subject: str
+    script_limit: int
+    limit: int
+
+
+def headers_size(found: dict[str, str]) -> int:
+    """Give the bytes that headers take in a message; the server counts them with the payload."""
+    lines = sum(len(key) + len(value.encode()) + 4 for key, value in found.items())
+    return lines + len("NATS/1.0\r\n\r\n") if found else 0
+
+
+def subject(template: str, cluster: str) -> str | Refusal:
+    """Give the subject for a cluster; a name that could be more than one word of it is refused."""
+    if CLUSTER in template and not TOKEN.fullmatch(cluster):
+        detail = f"{cluster[:80]!a} cannot be part of a subject; set backend_name to letters, digits, _ and -"
+        return Refusal("bad_cluster", detail)
+    return template.replace(CLUSTER, cluster)
+
+
+def job_json(entry: Entry, config: ClusterConfig, form: Form) -> Message | Refusal:
+    """Give the JSON event of the entry's step."""
+    step, start, stop = entry.step, entry.start, entry.stop
+    cluster = backend_cluster(start.key.cluster, config)
+    where = _checked(start.key, cluster, form)
+    if isinstance(where, Refusal):
+        return where
+    key = replace(start.key, cluster=cluster)
+    kind, at = (JOB_START, key.start_at) if step is Step.START else (JOB_STOP, _end(entry))
+    head = _identified(headers(kind, cluster, at, message_id(key, step.value)), key, step.value)
+
+    def make(script_limit: int, *, slim: bool) -> Message:
+        told = replace(start, comment="", submit_line="") if slim else start
+        ended = replace(stop, comment="", submit_line="") if slim and stop else stop
+        return Message(where, job_event(step, told, ended, cluster, script_limit), head)
+
+    return _fitted(make, start, form)
+
+
+def job_lines(
+    steps: Sequence[Step], entry: Entry, config: ClusterConfig, topology: Topology, form: Form
+) -> Message | Refusal:
+    """Give the line protocol of a start, of a stop, or of both in one message: in order, whoever reads it."""
+    key = replace(entry.start.key, cluster=backend_cluster(entry.start.key.cluster, config))
+    where = _checked(key, key.cluster, form)
+    if isinstance(where, Refusal):
+        return where
+    head = _identified({}, key, BOTH if len(steps) > 1 else steps[0].value)
+
+    def make(script_limit: int, *, slim: bool) -> Message | Refusal:
+        options = WireOptions(script_limit=script_limit, slim=slim)
+        lines, notes = b"", list[Note]()
+        for step in steps:
+            body = _body(replace(entry, step=step), config, topology, options)
+            if isinstance(body, Refusal):
+                return body
+            at = key.start_at if step is Step.START else _end(entry)
+            lines += job_line(step, body.content, at)
+            notes += body.notes
+        return Message(where, lines, head, tuple(notes))
+
+    return _fitted(make, entry.start, form)
+
+
+def nodes_message(
+    cluster: str, nodes: Sequence[NodeState], config: ClusterConfig, form: Form, *, cc: bool, at: int
+) -> Message | Refusal:
+    """Give the states of a cluster's nodes, in either format."""
+    name = backend_cluster(cluster, config)
+    where = subject(form.node_subject, name)
+    if isinstance(where, Refusal):
+        return where
+    if cc:
+        message = Message(where, nodes_line(nodes_body(cluster, nodes, config).content, at), {})
+    else:
+        head = headers(NODES, name, at, f"{name}.nodes.{at}")
+        message = Message(where, nodes_event(name, tuple(nodes), at), head)
+    return message if message.size <= form.limit else _too_large(message, form)
+
+
+def _checked(key: RunKey, cluster: str, form: Form) -> str | Refusal:
+    if key.job_id < 1 or key.start_at < 1:
+        return Refusal("bad_key", f"{key.job_id} {key.start_at}"[:80])
+    if not TOKEN.fullmatch(cluster):
+        # It is part of the message's id, too, and so of a header.
+        return subject(CLUSTER, cluster)
+    return subject(form.job_subject, cluster)
+
+
+def _identified(head: dict[str, str], key: RunKey, kind: str) -> dict[str, str]:
+    return {**head, "Nats-Msg-Id": message_id(key, kind)}
+
+
+def _end(entry: Entry) -> int:
+    return (entry.stop and entry.stop.end_at) or entry.start.key.start_at
+
+
+def _body(
+    entry: Entry, config: ClusterConfig, topology: Topology, options: WireOptions
+) -> Union[Body, Refusal]:
+    if entry.step is Step.START:
+        return start_body(entry.start, config, topology, options)
+    assert entry.stop is not None
+    return stop_body(entry.start, entry.stop, config, options)
+
+
+def _fitted(make: Callable[..., Message | Refusal], start: Job, form: Form) -> Message | Refusal:
+    """Give the message with as much of the script as the server takes; else without long texts."""
+    message = make(form.script_limit, slim=False)
+    if isinstance(message, Refusal) or message.size <= form.limit:
+        return message
+    # Each byte of the script is at least one of the message.
+    script = len((start.script or "").encode("utf-8", "replace")[: form.script_limit])
+    left = script - (message.size - form.limit)
+    shorter = make(left, slim=False) if left > 0 else make(0, slim=True)
+    if isinstance(shorter, Refusal) or shorter.size <= form.limit:
+        return shorter
+    slimmest = make(0, slim=True)
+    if isinstance(slimmest, Refusal) or slimmest.size <= form.limit:
+        return slimmest
+    return _too_large(slimmest, form)
+
+
+def _too_large(message: Message, form: Form) -> Refusal:
+    detail = f"{message.size} bytes without script; the server takes {form.limit}: raise max_payload there"
+    return Refusal("too_large", detail)

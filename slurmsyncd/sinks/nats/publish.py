@@ -1,0 +1,102 @@
+"""Publish one message, at most once or until JetStream has it, and say what came of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import msgspec
+import nats.errors
+
+from slurmsyncd.delivery import Outcome, Result
+from slurmsyncd.sinks.nats.client import Trouble, down
+from slurmsyncd.sinks.text import printable
+
+if TYPE_CHECKING:
+    from slurmsyncd.sinks.nats.client import Link
+    from slurmsyncd.sinks.nats.messages import Message
+
+# While a stream changes its leader nobody answers for a moment.
+_LEADERLESS_S = (0.25, 0.5)
+_STREAM_FULL = frozenset({10077, 10047, 10048, 10023})
+_TOO_LARGE = 10054
+_WRONG_STREAM = 10060
+
+
+class Fault(msgspec.Struct):
+    """An error of JetStream's, in its own words."""
+
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class _Ack(msgspec.Struct):
+    stream: str = ""
+    seq: int = 0
+    duplicate: bool = False
+    error: Fault | None = None
+
+
+_decoder = msgspec.json.Decoder(_Ack)
+
+
+async def publish_core(link: Link, message: Message) -> Outcome:
+    """
+    Publish and flush. That the server has read it is all that can be known: at most once.
+
+    Raises:
+        Trouble: Not even that; it is kept, and sent again.
+    """
+    await link.publish(message.subject, message.payload, message.headers)
+    return Outcome(result=Result.ACCEPTED, reason="published")
+
+
+async def publish_stream(link: Link, message: Message, stream: str) -> Outcome:
+    """
+    Publish and wait until the stream says that it has it, now or before.
+
+    Raises:
+        Trouble: Nobody said so; it is kept, and sent again under the same id.
+    """
+    headers = {**message.headers, "Nats-Expected-Stream": stream}
+    for wait_s in (*_LEADERLESS_S, None):
+        try:
+            answer = await link.ask(message.subject, message.payload, headers)
+        except nats.errors.NoRespondersError as err:
+            if wait_s is None:
+                detail = f"no stream takes {message.subject}; make one, or set manage_stream = true"
+                raise down("no_stream", detail, alarm=True) from err
+            await anyio.sleep(wait_s)
+        else:
+            return _judged(answer.data)
+    raise AssertionError  # pragma: no cover - the last round returns or raises
+
+
+def _judged(answer: bytes) -> Outcome:
+    try:
+        ack = _decoder.decode(answer)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as err:
+        detail = "what answers on this subject is no stream; choose another subject"
+        raise down("no_acknowledgement", detail, alarm=True) from err
+    if ack.error is not None:
+        return _refused(ack.error)
+    if not ack.stream or ack.seq < 1:
+        raise down("no_acknowledgement", "what answers on this subject is no stream", alarm=True)
+    if ack.duplicate:
+        return Outcome(result=Result.ALREADY_THERE, reason="duplicate")
+    return Outcome(result=Result.ACCEPTED, reason="stored")
+
+
+def _refused(fault: Fault) -> Outcome:
+    detail = printable(f"{fault.description} ({fault.err_code})")
+    if fault.err_code in _STREAM_FULL:
+        return Outcome(result=Result.FAILED, reason="stream_full", detail=detail, status=fault.code)
+    if fault.err_code == _TOO_LARGE:
+        return Outcome(result=Result.REFUSED, reason="too_large", detail=detail, status=fault.code)
+    if fault.err_code == _WRONG_STREAM:
+        raise down("wrong_stream", f"{detail}; another stream takes this subject", alarm=True)
+    return Outcome(result=Result.FAILED, reason="stream_error", detail=detail, status=fault.code)
+
+
+__all__ = ["Fault", "Trouble", "publish_core", "publish_stream"]

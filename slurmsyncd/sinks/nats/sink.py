@@ -1,0 +1,203 @@
+"""Tell NATS of runs: in cc-backend's line protocol or as JSON, by core NATS or by JetStream."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from typing import TYPE_CHECKING
+
+import structlog
+
+from slurmsyncd.delivery import Outcome, Result
+from slurmsyncd.model import Step
+from slurmsyncd.sinks.dialect import V1_5
+from slurmsyncd.sinks.nats.client import Connector, Link, Trouble
+from slurmsyncd.sinks.nats.messages import Form, Message, job_json, job_lines, nodes_message
+from slurmsyncd.sinks.nats.publish import publish_core, publish_stream
+from slurmsyncd.sinks.nats.stream import StreamConfig, examine, subjects_of, warnings
+from slurmsyncd.sinks.scope import left_out, section
+from slurmsyncd.sinks.text import printable
+from slurmsyncd.sinks.topology import Topology
+from slurmsyncd.sinks.wire import Refusal, backend_cluster, stop_state
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from slurmsyncd.config import ClusterConfig, SinkConfig
+    from slurmsyncd.model import Entry, Job, NodeState, RunKey
+    from slurmsyncd.ports import Clock
+    from slurmsyncd.sinks.rest import RestSink
+
+log = structlog.get_logger(__name__)
+
+#: Short runs whose stop went out with the start and is not settled yet. Forgetting one costs a repeat.
+_REMEMBERED = 10_000
+#: Bytes kept free for the header that names the stream.
+_STREAM_HEADER = 128
+
+
+class NatsSink:
+    """
+    One NATS cluster.
+
+    Args:
+        config: Its section.
+        clusters: Sections of clusters by Slurm's name; one that is missing has no special settings.
+        clock: For node states.
+        backend: The cc-backend behind it, for its topology and its audit; None if it cannot be asked.
+
+    Attributes:
+        notes: How often each kind of note was made, for metrics.
+
+    Raises:
+        ConfigError: A certificate or key cannot be used.
+    """
+
+    def __init__(
+        self,
+        config: SinkConfig,
+        clusters: Mapping[str, ClusterConfig],
+        clock: Clock,
+        *,
+        backend: RestSink | None = None,
+    ) -> None:
+        self._config = config
+        self._clusters = clusters
+        self._clock = clock
+        self._backend = backend
+        self._connector = Connector(config, self._look_around)
+        self._stream: StreamConfig | None = None
+        self._said: set[str] = set()
+        self._sent_whole: OrderedDict[RunKey, None] = OrderedDict()
+        self.notes: Counter[str] = Counter()
+
+    @property
+    def name(self) -> str:
+        """The section of the configuration."""
+        return self._config.name
+
+    @property
+    def inventory(self) -> RestSink | None:
+        """Who can say what the backend holds; None if nobody can."""
+        return self._backend
+
+    async def deliver(self, entry: Entry) -> Outcome:
+        """Tell of one step of one run. Never raises for what the other side does."""
+        out = left_out(entry.start, self._clusters)
+        if out is not None:
+            return out
+        if entry.step is Step.STOP and entry.start.key in self._sent_whole:
+            del self._sent_whole[entry.start.key]
+            return Outcome(result=Result.ALREADY_THERE, reason="sent_with_start")
+        try:
+            return await self._deliver(entry)
+        except Trouble as err:
+            return err.outcome
+
+    async def report_nodes(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
+        """Tell the states of a cluster's nodes; always at most once, since the next ones replace them."""
+        try:
+            link = await self._connector.link()
+            message = nodes_message(
+                cluster,
+                nodes,
+                section(cluster, self._clusters),
+                self._form(link),
+                cc=self._config.format == "cc",
+                at=int(self._clock.now()),
+            )
+            return _refused(message) if isinstance(message, Refusal) else await publish_core(link, message)
+        except Trouble as err:
+            return err.outcome
+
+    async def probe(self) -> Outcome:
+        """Find out whether events would be taken now. Publishes nothing."""
+        try:
+            await self._connector.link()
+        except Trouble as err:
+            return err.outcome
+        return Outcome(result=Result.ACCEPTED, reason="connected")
+
+    async def aclose(self) -> None:
+        """Let go of connections."""
+        await self._connector.aclose()
+        if self._backend is not None:
+            await self._backend.aclose()
+
+    async def _deliver(self, entry: Entry) -> Outcome:
+        link = await self._connector.link()
+        steps = self._steps(entry)
+        message = await self._message(entry, steps, self._form(link))
+        if isinstance(message, Outcome):
+            return message
+        if isinstance(message, Refusal):
+            return _refused(message)
+        self._say(entry.start, message)
+        outcome = await self._publish(link, message)
+        if len(steps) > 1 and outcome.result in (Result.ACCEPTED, Result.ALREADY_THERE):
+            self._remember(entry.start.key)
+        return outcome
+
+    async def _publish(self, link: Link, message: Message) -> Outcome:
+        if self._config.mode == "core":
+            return await publish_core(link, message)
+        assert self._stream is not None
+        return await publish_stream(link, message, self._stream.name)
+
+    def _steps(self, entry: Entry) -> tuple[Step, ...]:
+        """
+        Say what goes into the message: a run that is over when its start is due is told whole.
+
+        The backend's workers take two messages out of order and lose the stop; two lines of one they do not.
+        """
+        over = entry.step is Step.START and entry.stop is not None
+        if self._config.format == "cc" and over and entry.stop and stop_state(entry.stop, V1_5):
+            return (Step.START, Step.STOP)
+        return (entry.step,)
+
+    async def _message(self, entry: Entry, steps: Sequence[Step], form: Form) -> Message | Refusal | Outcome:
+        config = section(entry.start.key.cluster, self._clusters)
+        if self._config.format != "cc":
+            return job_json(entry, config, form)
+        topology = Topology({})
+        if self._backend is not None and Step.START in steps:
+            found = await self._backend.topology(entry.start)
+            if isinstance(found, Outcome):
+                return found
+            topology = found
+        return job_lines(steps, entry, config, topology, form)
+
+    def _form(self, link: Link) -> Form:
+        config, limit = self._config, link.max_payload
+        if self._stream is not None and self._stream.max_msg_size > 0:
+            limit = min(limit, self._stream.max_msg_size)
+        return Form(config.job_subject, config.node_subject, config.script_limit, limit - _STREAM_HEADER)
+
+    async def _look_around(self, link: Link) -> None:
+        """Say what of a stream may cost events, each once; a sink without one is down."""
+        if self._config.mode == "core":
+            return
+        names = [backend_cluster(name, section(name, self._clusters)) for name in self._clusters]
+        subjects = subjects_of(self._config, names)
+        self._stream = await examine(link, self._config, subjects)
+        for warning in warnings(self._stream, self._config, subjects):
+            if warning not in self._said:
+                self._said.add(warning)
+                log.warning("nats_stream", sink=self.name, stream=self._stream.name, detail=warning)
+
+    def _remember(self, key: RunKey) -> None:
+        self._sent_whole[key] = None
+        if len(self._sent_whole) > _REMEMBERED:
+            self._sent_whole.popitem(last=False)
+
+    def _say(self, job: Job, message: Message) -> None:
+        """Count what had to be left out, and say each kind once."""
+        for note in message.notes:
+            self.notes[note.kind] += 1
+            level = log.warning if self.notes[note.kind] == 1 else log.debug
+            level(note.kind, sink=self.name, cluster=job.key.cluster, job=job.key.job_id, detail=note.detail)
+
+
+def _refused(refusal: Refusal) -> Outcome:
+    # A name can be mapped and a limit raised; what is no run will never be one.
+    result = Result.CURABLE if refusal.reason == "bad_cluster" else Result.REFUSED
+    return Outcome(result=result, reason=refusal.reason, detail=printable(refusal.detail))

@@ -1,0 +1,156 @@
+"""What JetStream has to offer for our subjects: looked at on every new connection, and said in words."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import nats.errors
+
+from slurmsyncd.config.nats_rules import CLUSTER
+from slurmsyncd.sinks.nats.client import down
+from slurmsyncd.sinks.nats.publish import Fault  # noqa: TC001 - msgspec looks it up at run time
+from slurmsyncd.sinks.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from slurmsyncd.config import SinkConfig
+    from slurmsyncd.sinks.nats.client import Link
+
+_API = "$JS.API.STREAM"
+_NS = 1_000_000_000
+_NOT_FOUND = 10059
+_KEPT_S = 7 * 86400
+_ROOM = 16384  # bytes of a start without its script, on some nodes
+_REPLICAS = 3
+
+
+class StreamConfig(msgspec.Struct):
+    """A stream, as far as it concerns us; times in nanoseconds, -1 or 0 for no limit."""
+
+    name: str = ""
+    subjects: tuple[str, ...] = ()
+    retention: str = "limits"
+    discard: str = "old"
+    max_msgs: int = -1
+    max_msgs_per_subject: int = -1
+    max_bytes: int = -1
+    max_age: int = 0
+    max_msg_size: int = -1
+    duplicate_window: int = 0
+    no_ack: bool = False
+
+
+class _Reply(msgspec.Struct):
+    config: StreamConfig | None = None
+    streams: tuple[str, ...] | None = None
+    error: Fault | None = None
+
+
+_decoder = msgspec.json.Decoder(_Reply)
+
+
+def longest_retry_s(config: SinkConfig) -> int:
+    """Give the longest time between two attempts of one step, while we run."""
+    return math.ceil(max(config.backoff_max, config.park_interval * 1.25) + config.timeout)
+
+
+def covers(pattern: str, subject: str) -> bool:
+    """Say whether a stream's subject takes every subject that ``subject`` stands for."""
+    ours = subject.split(".")
+    theirs = pattern.split(".")
+    for index, word in enumerate(theirs):
+        if word == ">":
+            return len(ours) > index
+        if index >= len(ours) or word not in ("*", ours[index]):
+            return False
+    return len(theirs) == len(ours)
+
+
+def warnings(found: StreamConfig, config: SinkConfig, subjects: Sequence[str]) -> Iterator[str]:
+    """Give what may cost events, and what to do about it."""
+    edit = f"nats stream edit {found.name}"
+    for subject in subjects:
+        if not any(covers(pattern, subject) for pattern in found.subjects):
+            yield f"does not take all of {subject}: add it ({edit} --subjects)"
+    longest_s = longest_retry_s(config)
+    if found.duplicate_window < longest_s * _NS:
+        yield (
+            f"forgets a message's id after {found.duplicate_window / _NS:g} s, but it may be sent again "
+            f"after {longest_s} s and would be stored twice: {edit} --dupe-window={longest_s}s"
+        )
+    limits = (found.max_msgs, found.max_bytes, found.max_msgs_per_subject)
+    if found.discard != "new" and any(limit > 0 for limit in limits):
+        yield f"drops its oldest events when it is full: {edit} --discard=new, or remove its limits"
+    if found.retention != "limits":
+        yield f"keeps events only while a consumer wants them (retention {printable(found.retention, 20)})"
+    if 0 < found.max_msg_size < config.script_limit + _ROOM:
+        yield f"takes messages up to {found.max_msg_size} bytes: longer scripts are cut; raise max_msg_size"
+
+
+def subjects_of(config: SinkConfig, clusters: Sequence[str]) -> list[str]:
+    """Give the subjects of starts and stops; a cluster that only Slurm can name is a wildcard."""
+    return list(dict.fromkeys(config.job_subject.replace(CLUSTER, name) for name in clusters or ("*",)))
+
+
+async def examine(link: Link, config: SinkConfig, subjects: Sequence[str]) -> StreamConfig:
+    """
+    Give the stream that takes our events; it is made if it is missing and ``manage_stream`` is set.
+
+    Raises:
+        Trouble: There is none, or it acknowledges nothing.
+    """
+    name = config.stream or await _find(link, subjects[0])
+    found = await _call(link, f"INFO.{name}")
+    if found.error is not None and found.error.err_code == _NOT_FOUND and config.manage_stream:
+        found = await _call(link, f"CREATE.{name}", wanted(config, subjects))
+    if found.error is not None or found.config is None:
+        raise _none(name, found.error)
+    if found.config.no_ack:
+        raise down("stream_without_acks", f"{name} acknowledges nothing; make it without no_ack", alarm=True)
+    return found.config
+
+
+def wanted(config: SinkConfig, subjects: Sequence[str]) -> dict[str, Any]:
+    """Give the stream that we make: nothing is dropped before a week, and a full one says so."""
+    return {
+        "name": config.stream,
+        "subjects": list(subjects),
+        "retention": "limits",
+        "discard": "new",
+        "storage": "file",
+        "max_consumers": -1,
+        "max_msgs": -1,
+        "max_bytes": -1,
+        "max_age": _KEPT_S * _NS,
+        "num_replicas": _REPLICAS if len(config.servers) >= _REPLICAS else 1,
+        "duplicate_window": min(longest_retry_s(config), _KEPT_S) * _NS,
+    }
+
+
+async def _find(link: Link, subject: str) -> str:
+    reply = await _call(link, "NAMES", {"subject": subject})
+    if not reply.streams:
+        raise down(
+            "no_stream", f"none takes {subject}; make one, or set stream and manage_stream", alarm=True
+        )
+    return reply.streams[0]
+
+
+def _none(name: str, fault: Fault | None) -> Exception:
+    said = printable(fault.description) if fault else "an answer without a configuration"
+    return down("no_stream", f"{name}: {said}; make it, or set manage_stream = true", alarm=True)
+
+
+async def _call(link: Link, what: str, body: dict[str, Any] | None = None) -> _Reply:
+    try:
+        answer = await link.ask(f"{_API}.{what}", msgspec.json.encode(body) if body else b"")
+    except nats.errors.NoRespondersError as err:
+        detail = 'the server has no JetStream for this account; enable it there, or set mode = "core"'
+        raise down("no_jetstream", detail, alarm=True) from err
+    try:
+        return _decoder.decode(answer.data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as err:
+        raise down("no_jetstream", f"its answer is not understood: {err}", alarm=True) from err
