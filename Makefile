@@ -7,6 +7,8 @@ DEMO_ARGS ?=
 PYTEST_ARGS ?=
 SOAK_S ?= 3600
 SOAK_ARGS ?=
+FUZZ_S ?= 600
+FUZZ_ARGS ?=
 
 # Programs of Debian's that some tests need besides the real Slurm, which its own fixture installs.
 TOOLS := procps strace systemd chromium nats-server
@@ -29,7 +31,7 @@ DEV_GROUP := import importlib, sys; \
 	print(*toml.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-matrix soak lint clean
+.PHONY: help venv demo test test-matrix soak fuzz lint clean
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -48,6 +50,9 @@ test-matrix: $(DEV) ## Run all tests, those on a real Slurm with 22.05, 24.11 an
 
 soak: $(DEV) ## Let everything fail for an hour and settle the account; SOAK_S=600 SOAK_ARGS='--seed 7'
 	@$(BIN)/python -m tests.oracle --seconds $(SOAK_S) $(SOAK_ARGS)
+
+fuzz: $(DEV) ## Feed the readers ever new damage for ten minutes; FUZZ_S=60 FUZZ_ARGS='--target gres'
+	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_S) $(FUZZ_ARGS)
 
 lint: $(DEV) ## Run the checks alone: ruff, mypy, import-linter
 	@$(BIN)/pytest -q tests/test_checks.py

@@ -30,7 +30,7 @@ def convert(value: Any, hint: Any) -> Any:
     if hint is float:
         return _number(value)
     if hint is int:
-        return _expect(value, int, "a whole number")
+        return _whole(value)
     if hint is bool:
         return _expect(value, bool, "true or false")
     if hint is Path:
@@ -64,7 +64,10 @@ def shown(where: str, value: Any) -> str:
     """Give ``path = value`` for a message: cut, on one line, and without what may be a secret."""
     if _GUARDED.search(where.rpartition(".")[2]) and value not in ("", None):
         return where
-    text = ascii(value)
+    try:
+        text = ascii(value)
+    except ValueError:  # Python prints no number of more than 4300 digits
+        return where
     return f"{where} = {text if len(text) <= _SHOWN else text[:_SHOWN] + '...'}"
 
 
@@ -76,6 +79,13 @@ def _number(value: Any) -> float:
         except OverflowError:
             pass
     raise ValueError("a number is wanted")
+
+
+def _whole(value: Any) -> int:
+    number: int = _expect(value, int, "a whole number")
+    if not -(2**63) <= number < 2**63:
+        raise ValueError("a whole number of at most 64 bits is wanted")
+    return number
 
 
 def _path(value: Any) -> Path:

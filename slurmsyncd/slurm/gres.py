@@ -12,6 +12,7 @@ INDEX_LIMIT: Final = 1024
 """Devices of one kind on one node (Slurm's MAX_GRES_BITMAP)."""
 
 _TEXT_LIMIT: Final = 65536
+_COUNT_LIMIT: Final = 2**63
 _EMPTY: Final = frozenset({"", "(null)", "N/A"})
 _SCALE: Final = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
@@ -73,7 +74,10 @@ def _count(text: str) -> int:
     match = _COUNT.fullmatch(text)
     if not match:
         raise DecodeError(f"gres count is not understood: {text[:120]!a}")
-    return int(match[1]) * _SCALE[match[2]]
+    count = int(match[1]) * _SCALE[match[2]]
+    if count >= _COUNT_LIMIT:
+        raise DecodeError(f"gres count is out of range: {text[:120]!a}")
+    return count
 
 
 def _indexes(detail: str) -> tuple[int, ...]:

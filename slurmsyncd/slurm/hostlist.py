@@ -19,7 +19,7 @@ _TEXT_LIMIT: Final = 4 * 1024 * 1024
 _NAME_LIMIT: Final = 255
 _WIDTH_LIMIT: Final = 9
 
-_ELEMENT: Final = re.compile(r"(?:[A-Za-z0-9._-]|\[[0-9,-]+\])+", re.ASCII)
+_ELEMENT: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9,-]+\])+", re.ASCII)
 _PART: Final = re.compile(r"\[([0-9,-]+)\]|([A-Za-z0-9._-]+)", re.ASCII)
 _RANGE: Final = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", re.ASCII)
 _NUMBERED: Final = re.compile(r"(.*?)([0-9]{1,9})", re.ASCII)
@@ -43,13 +43,12 @@ def expand_hostlist(text: str, limit: int = HOST_LIMIT) -> tuple[str, ...]:
     if not text:
         return ()
     elements = [_parts(element) for element in _elements(text)]
+    if any(_longest(element) > _NAME_LIMIT for element in elements):
+        raise DecodeError("host name longer than 255 characters")
     total = sum(map(_size, elements))
     if total > limit:
         raise DecodeError(f"host list of {total} hosts; at most {limit} are taken")
-    hosts = tuple(host for element in elements for host in _expand(element))
-    if max(map(len, hosts)) > _NAME_LIMIT:
-        raise DecodeError("host name longer than 255 characters")
-    return hosts
+    return tuple(host for element in elements for host in _expand(element))
 
 
 def _elements(text: str) -> list[str]:
@@ -69,6 +68,8 @@ def _parts(element: str) -> list[_Part]:
     parts: list[_Part] = []
     for match in _PART.finditer(element):
         inside, fixed = match.groups()
+        if len(parts) >= _NAME_LIMIT or (inside and inside.count(",") >= HOST_LIMIT):
+            raise DecodeError(f"host list is not understood: {element[:80]!a}")
         parts.append(fixed if fixed is not None else [_range(item) for item in inside.split(",")])
     return parts
 
@@ -81,6 +82,18 @@ def _range(item: str) -> _Range:
     if int(high) < int(low):
         raise DecodeError(f"range of hosts runs backwards: {item[:80]!a}")
     return int(low), int(high), len(low)
+
+
+def _longest(parts: Sequence[_Part]) -> int:
+    """
+    Give the length of the longest name, to be looked at before anything is multiplied or expanded.
+
+    A long name times many hosts would not fit into memory, nor the product of many brackets into a number.
+    """
+    return sum(
+        len(part) if isinstance(part, str) else max(max(width, len(str(high))) for _, high, width in part)
+        for part in parts
+    )
 
 
 def _size(parts: Sequence[_Part]) -> int:

@@ -23,6 +23,9 @@ _SCALE: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
 
 # NO_VAL and INFINITE of 16, 32 and 64 bits: Slurm's ways to say "not set" within a number.
 _UNSET: Final = frozenset({0xFFFE, 0xFFFF, 0xFFFFFFFE, 0xFFFFFFFF, 2**64 - 2, 2**64 - 1})
+_LIMIT: Final = 2**63
+"""What is stored and sent has 64 bits and a sign."""
+
 _UNSET_TIMES: Final = _UNSET - {0xFFFE, 0xFFFF}
 
 
@@ -42,7 +45,7 @@ def parse_number(value: Scalar) -> int | None:
     Read a number that may be plain, text, an object or unset.
 
     Returns:
-        None for null, unset, infinite, Slurm's NO_VAL and text that is no number.
+        None for null, unset, infinite, Slurm's NO_VAL, text that is no number, and what no 64 bits hold.
     """
     if isinstance(value, Number):
         if value.infinite or not value.set:
@@ -56,7 +59,7 @@ def parse_number(value: Scalar) -> int | None:
     if value is None or (isinstance(value, float) and not value.is_integer()):
         return None
     number = int(value)
-    return None if number in _UNSET else number
+    return number if number not in _UNSET and -_LIMIT <= number < _LIMIT else None
 
 
 def parse_count(value: Scalar) -> int:
@@ -96,7 +99,7 @@ def parse_time(value: Scalar) -> int | None:
 def parse_time_limit(value: Scalar) -> int | None:
     """Read a limit in minutes (or ``UNLIMITED``, ``Partition_Limit``) as seconds; None if there is none."""
     minutes = parse_number(value)
-    return minutes * 60 if minutes else None
+    return minutes * 60 if minutes and 0 < minutes < 2**32 else None
 
 
 _BASE: Final = {state.value: state for state in JobState} | {"COMPLETE": JobState.COMPLETED}
@@ -200,8 +203,12 @@ def _tres_item(item: str) -> tuple[str, int]:
     if name == "mem" and unit:
         exponent -= 2
     if "." not in number and exponent >= 0:
-        return name, int(number) * 1024**exponent
-    return name, round(float(number) * 1024.0**exponent)
+        total = int(number) * 1024**exponent
+    else:
+        total = round(float(number) * 1024.0**exponent)
+    if total >= _LIMIT:
+        raise DecodeError(f"TRES is out of range: {printable(item)}")
+    return name, total
 
 
 def cap(value: object, limit: int = NAME_LIMIT) -> str:

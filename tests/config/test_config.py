@@ -139,6 +139,11 @@ class TestMistakes:
             ("daemon", "overlap", 10**9, "less than daemon.max_span is wanted"),
             ("slurm", "batch", 1.5, "a whole number is wanted"),
             ("slurm", "batch", True, "a whole number is wanted"),
+            ("slurm", "batch", 2**63, "at most 64 bits"),
+            pytest.param("slurm", "batch", 1 << 100_000, "at most 64 bits", id="batch-endless"),
+            pytest.param(
+                "daemon", "poll_interval", 1 << 100_000, "a number is wanted", id="interval-endless"
+            ),
             ("slurm", "slice", 0.5, "at least 1 is wanted"),
             ("slurm", "job_script", "yes", "true or false is wanted"),
             ("slurm", "bin_dir", 3, "text in quotes is wanted"),

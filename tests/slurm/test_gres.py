@@ -58,6 +58,7 @@ def test_x3_indexes_are_bounded(text: str) -> None:
         "gpu",
         "gpu:a100",
         "gpu:a100:x",
+        "gpu:9007199254740992K",
         "gpu:1(IDX:2-1)",
         "gpu:1(IDX:)x",
         "gpu:1(IDX:a)",

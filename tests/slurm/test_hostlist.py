@@ -36,6 +36,9 @@ def test_expansion(text: str, hosts: tuple[str, ...]) -> None:
         "n[1-9]" + "[1-9]" * 40,
         "n,"[:1] * 5000000,
         ",".join(["n[1-60000]"] * 2),
+        "n[0-999999999]" * 250_000,
+        "n" * 1_000_000 + "[0-65535]",
+        "n[" + "0," * 1_000_000 + "0]",
     ],
 )
 def test_x1_the_size_is_known_before_anything_is_expanded(text: str) -> None:

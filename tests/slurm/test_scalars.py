@@ -94,6 +94,8 @@ def test_times(value: object) -> None:
         (Number(set=False, infinite=True), None),
         (None, None),
         (4294967295, None),
+        (2**62, None),
+        (-1, None),
     ],
 )
 def test_time_limits(value: object, seconds: int | None) -> None:
@@ -171,3 +173,17 @@ def test_text_is_bounded_and_fit_for_logs() -> None:
     assert cap(["a", "b"]) == "a,b"
     assert printable(b"\x1b[31mred\x00\n\xff") == "[31mred  �"
     assert len(printable("y" * 10_000)) == 200
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, str(2**63), 1e300, Number(number=10**30)])
+def test_s14_a_number_beyond_64_bits_is_none(value: float | str | Number) -> None:
+    """What could be neither stored nor sent is as good as not said."""
+    assert parse_number(value) is None
+    assert parse_number(2**63 - 1) == 2**63 - 1
+
+
+@pytest.mark.parametrize("text", ["cpu=10000P", "mem=99999999999999999999E", "billing=9223372036854775808"])
+def test_s14_tres_beyond_64_bits_are_refused(text: str) -> None:
+    """The field is set aside, not the run."""
+    with pytest.raises(DecodeError):
+        parse_tres(text)
