@@ -126,6 +126,31 @@ class TestNothingIsConcludedFromAbsence:
         plan = judge(seen(()), {key(): None}, rows=())
         assert plan.events == ()
 
+    @pytest.mark.parametrize(
+        ("look", "rows", "missing"),
+        [
+            (seen(()), [], {1}),
+            (seen([Listed(1, JobState.PENDING, None)]), [], {1}),
+            (seen(()), [job(1, T0 - 2 * reconcile.MOVE_LIMIT_S)], {1}),
+            (seen(()), [job(1, T0 + 60)], set()),
+            (seen(()), [job()], set()),
+            (seen([listed(1, T0 + 60)]), [], set()),
+            (seen([listed()]), [], set()),
+            (seen(None), [], None),
+            (seen(()), None, None),
+            (seen((), through=None), [], None),
+            (seen((), through=NOW - 1), [], None),
+        ],
+    )
+    def test_s27_what_is_unknown_to_slurm_is_told_apart(
+        self, look: Observation, rows: Sequence[Job] | None, missing: set[int] | None
+    ) -> None:
+        """Neither listed nor in accounting, as a run of about that start; unless one of them did not answer."""
+        known: Known = {key(): None, key(2): NOW - 5}
+        answers = Answers(details=(), accounting=None if rows is None else tuple(rows))
+        gone = reconcile.vanished(look, ask(look, known), answers, known, NOW)
+        assert (None if gone is None else {each.job_id for each in gone}) == missing
+
     def test_a_run_that_is_gone_while_accounting_still_says_running_stays_open(self) -> None:
         """slurmdbd may be behind."""
         assert judge(seen(()), {key(): None}, rows=[job()]).events == ()

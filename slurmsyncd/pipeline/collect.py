@@ -12,6 +12,7 @@ from slurmsyncd import reconcile
 from slurmsyncd.errors import DiskFull, SourceUnavailable
 from slurmsyncd.model import Answers, Hint, Observation, Phase, Plan, Started, Trigger
 from slurmsyncd.pipeline.rechecks import Rechecks
+from slurmsyncd.pipeline.vanishing import Vanishing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -90,6 +91,7 @@ class Collector:
         self._recorded = recorded
         self._rechecks = Rechecks()
         self._moved: dict[RunKey, RunKey] = {}  # spares questions only: what is forgotten is found out again
+        self._vanishing = Vanishing()
         self._limited = False
         self._position: int | None = None  # in accounting, while catching up
         self._progress_at: float | None = None
@@ -197,6 +199,7 @@ class Collector:
         finally:
             self._rechecks.settle(open_, left, time.monotonic())
             self.tally.rechecks = len(self._rechecks)
+        self._vanishing.note(reconcile.vanished(seen, asked, answers, known, now), now)
         self._count(seen, answers, plan)
         await self._recorded(plan)
         return (*seen.trouble, *answers.trouble)

@@ -188,6 +188,34 @@ async def test_s2_s3_a_dead_controller_stops_nothing(stage: Stage) -> None:
     assert stage.phases() == ["started"] * 3
 
 
+async def test_s19_s27_a_run_that_slurm_has_forgotten_stays_open_and_is_named_once(stage: Stage) -> None:
+    """Purged from accounting, or hidden from the daemon's user; and again only if it was back meanwhile."""
+    gone, there = stage.slurm.start(1), stage.slurm.start(2)
+    await stage.look()
+    stage.slurm.forget(1)
+    gone.row = None
+    with capture_logs() as lines:
+        for _ in range(3):
+            stage.later(3000)
+            stage.slurm.listing = tuple if stage.slurm.listing is None else None
+            await stage.look()
+            stage.slurm.listing = tuple
+            await stage.look()
+        assert [line["job_id"] for line in lines if line["event"] == "run_unknown_to_slurm"] == [1]
+        gone.row = gone.begun
+        await stage.look()
+        gone.row = None
+        for _ in range(2):
+            stage.later(3600)
+            await stage.look()
+    named = [line for line in lines if line["event"] == "run_unknown_to_slurm"]
+    assert [(line["job_id"], line["start_at"]) for line in named] == [(1, gone.starts[0])] * 2
+    assert stage.phases() == ["started", "started"]
+    stage.slurm.end(there)
+    await stage.look()
+    assert stage.phases() == ["started", "stopped"]
+
+
 async def test_s14_a_job_whose_record_is_unreadable_is_announced_all_the_same(stage: Stage) -> None:
     """At the second look, from accounting; the others were told at the first."""
     stage.slurm.poisoned = {1}

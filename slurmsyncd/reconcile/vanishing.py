@@ -1,0 +1,55 @@
+"""Open runs of which Slurm knows nothing any more. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from slurmsyncd.reconcile.runs import MOVE_LIMIT_S, sighting
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from slurmsyncd.model import Answers, Observation, Questions, RunKey
+    from slurmsyncd.reconcile.runs import Known, Sighting
+
+
+def vanished(
+    seen: Observation, asked: Questions, answers: Answers, known: Known, now: int
+) -> frozenset[RunKey] | None:
+    """
+    Give the open runs that neither the controller nor accounting knows: purged, or hidden from us.
+
+    Nothing follows from it: only Slurm's own word ends a run. But somebody should look.
+
+    Returns:
+        None if one of the two did not answer, or accounting was not read up to ``now``.
+    """
+    if seen.listed is None or seen.through is None or seen.through < now:
+        return None
+    if asked.accounting and answers.accounting is None:
+        return None
+    missing = {key for key, end_at in known.items() if end_at is None and key.job_id in asked.accounting}
+    starts = _starts(seen, answers, {key.job_id for key in missing})
+    return frozenset(key for key in missing if not _is_near(key.start_at, starts.get(key.job_id, ())))
+
+
+def _starts(seen: Observation, answers: Answers, job_ids: Collection[int]) -> Mapping[int, list[int]]:
+    found = defaultdict(list)
+    for each in _sightings(seen, answers):
+        if each.job_id in job_ids:
+            found[each.job_id].append(each.start_at)
+    return found
+
+
+def _sightings(seen: Observation, answers: Answers) -> Iterator[Sighting]:
+    for item in seen.listed or ():
+        if item.start_at is not None:
+            yield sighting(item)
+    for job in (*seen.finished, *(answers.accounting or ()), *(answers.details or ())):
+        yield sighting(job)
+
+
+def _is_near(start_at: int, starts: Collection[int]) -> bool:
+    """Say whether one of these may be the start that was told, before or after it moved."""
+    return any(abs(start_at - each) <= MOVE_LIMIT_S for each in starts)
