@@ -48,6 +48,16 @@ class Checkpoint:
         earliest = self._earliest()
         if at is None or at == earliest:
             return
+        if earliest is not None and at > earliest:
+            # The file is set after the store's commit, so it never comes first by itself.
+            log.warning(
+                "store_older_than_checkpoint",
+                file=str(self._path),
+                at=at,
+                stored=earliest,
+                hint="the store was put back or has lost its log, or the file was touched; "
+                "Slurm is read again from where the store stands",
+            )
         for cluster, stored in self._cursors.items():
             if (at < stored) if stored is not None else earliest is None:
                 log.info("checkpoint_from_file", cluster=cluster, file=str(self._path), at=at, stored=stored)

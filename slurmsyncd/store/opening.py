@@ -47,9 +47,9 @@ class Opened:
 
     Attributes:
         recovered: Why what was written down before is not all here: ``missing``, ``emptied``,
-            ``damaged`` or ``replaced``; None if it is. There is no cursor then, and Slurm has to be
-            read again over the whole look-back, since what had not been delivered yet may be older
-            than the checkpoint. Said again at each start until the first cursor is recorded.
+            ``damaged``, ``replaced`` or ``older``; None if it is. There is no cursor then, and Slurm has to
+            be read again over the whole look-back, since what had not been delivered yet may be older than
+            the checkpoint. Said again at each start until the first cursor is recorded.
         set_aside: Where the damaged file went, None if there was none.
     """
 
@@ -115,6 +115,8 @@ def _open(
     identity = _identity(database)
     if recovered is None and marker.id not in {"", identity}:
         recovered = "replaced"
+    if recovered is None and expected and not database.rows("SELECT 1 FROM cursor LIMIT 1"):
+        recovered = "older"  # accounting was read, and this store knows nothing of it: it has lost its log
     store = _ready(database, sinks, marker, recovered)
     marker.write(identity)
     return Opened(store=store, recovered=recovered or _unfinished(store), set_aside=aside)

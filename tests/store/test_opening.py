@@ -200,6 +200,20 @@ def test_d9_without_its_log_an_older_state_is_sound_and_shows_in_the_cursor(left
     now.store.close()
 
 
+def test_d9_a_store_that_lost_its_first_log_is_no_new_one(directory: Path) -> None:
+    """Sound and empty, beside a checkpoint: Slurm is read again over the whole look-back, not from there."""
+    store = opened(directory)
+    store.record(plan(started(key(1)), cursor=5), T0)
+    crashed = directory.with_name("crashed")
+    shutil.copytree(directory, crashed)
+    store.close()
+    (crashed / "store.sqlite-wal").unlink()
+    for _ in range(2):  # said again until something was read
+        now = reopened(crashed, expected=True)
+        assert (now.recovered, now.store.known("alpha")) == ("older", {})
+        now.store.close()
+
+
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
 def test_t6_i1_a_cut_log_loses_whole_transactions_only(left: Path, share: float) -> None:
     """Cursor and runs go back together, to some commit."""
