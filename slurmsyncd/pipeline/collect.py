@@ -12,12 +12,11 @@ from slurmsyncd import reconcile
 from slurmsyncd.errors import DiskFull, SourceUnavailable
 from slurmsyncd.model import Answers, Hint, Observation, Phase, Plan, Started, Trigger
 from slurmsyncd.pipeline.rechecks import Rechecks
-from slurmsyncd.pipeline.vanishing import Vanishing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from slurmsyncd.model import RunKey
+    from slurmsyncd.model import Questions, RunKey
     from slurmsyncd.pipeline.rechecks import Item
     from slurmsyncd.pipeline.storage import StoreThread
     from slurmsyncd.ports import Clock, Source, Store
@@ -27,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 #: Seconds between two lines about catching up.
 PROGRESS_S = 10.0
+#: Runs that just began and are asked for, judged and recorded together: a record is some 3 KB in memory.
+PORTION = 1000
 
 
 class Ringing(Protocol):
@@ -66,6 +67,7 @@ class CollectTally:
     set_aside: int = 0
     last_look_at: float | None = None
     unavailable: str | None = None
+    unavailable_since: float | None = None
     rechecks: int = 0
 
 
@@ -91,7 +93,6 @@ class Collector:
         self._recorded = recorded
         self._rechecks = Rechecks()
         self._moved: dict[RunKey, RunKey] = {}  # spares questions only: what is forgotten is found out again
-        self._vanishing = Vanishing()
         self._limited = False
         self._position: int | None = None  # in accounting, while catching up
         self._progress_at: float | None = None
@@ -185,24 +186,38 @@ class Collector:
         hints = frozenset(item for item in open_ if isinstance(item, Hint))
         recheck = frozenset(item for item in open_ if isinstance(item, int))
         left: frozenset[Item] = open_  # unless we come through
+        trouble = seen.trouble
         try:
             ids = reconcile.job_ids(seen, hints, recheck)
             known = await self._known(ids)
             asked = reconcile.questions(seen, known, hints, recheck, moved=self._moved, caught_up=caught_up)
             if not asked.job_ids <= ids:  # what is gone from the listing; answers speak of all its runs
                 known = await self._known(ids | asked.job_ids)
-            answers = await self._source.ask(asked) if asked else Answers()
-            plan = reconcile.plan(seen, asked, answers, known, floor=self._floor(now), trigger=trigger)
-            await self._thread(self._store.record, plan, self._clock.now())
-            self._keep_moved(plan, known)
-            left = plan.recheck | reconcile.unsettled(hints, plan, known)
+            for part, questions in reconcile.portions(asked, seen, hints, PORTION):
+                plan, more = await self._write_down(part, questions, known, now=now, trigger=trigger)
+                trouble += more
+                if part is seen:
+                    self._keep_moved(plan, known)
+                    left = plan.recheck | reconcile.unsettled(hints, plan, known)
+                    later = asked.details - questions.details
+                    known = {key: end_at for key, end_at in known.items() if key.job_id in later}
+                else:
+                    left |= plan.recheck
         finally:
             self._rechecks.settle(open_, left, time.monotonic())
             self.tally.rechecks = len(self._rechecks)
-        self._vanishing.note(reconcile.vanished(seen, asked, answers, known, now), now)
+        return trouble
+
+    async def _write_down(
+        self, seen: Observation, asked: Questions, known: Known, *, now: int, trigger: Trigger
+    ) -> tuple[Plan, tuple[str, ...]]:
+        """Ask, judge and record; give what was recorded, and what did not answer."""
+        answers = await self._source.ask(asked) if asked else Answers()
+        plan = reconcile.plan(seen, asked, answers, known, floor=self._floor(now), trigger=trigger)
+        await self._thread(self._store.record, plan, self._clock.now())
         self._count(seen, answers, plan)
         await self._recorded(plan)
-        return (*seen.trouble, *answers.trouble)
+        return plan, answers.trouble
 
     async def _known(self, job_ids: frozenset[int]) -> Known:
         phases = await self._thread(self._store.known, self.cluster, job_ids)
@@ -272,6 +287,8 @@ class Collector:
         """Log a change of state, not every cycle."""
         now = "; ".join(trouble) or None
         before, self.tally.unavailable = self.tally.unavailable, now
+        if bool(now) != bool(before):
+            self.tally.unavailable_since = self._clock.now() if now else None
         if now and not before:
             log.warning("look_failed", cluster=self.cluster, reason=now)
         elif before and not now:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from slurmsyncd.model import JobState, Questions, RunKey
+from slurmsyncd.model import JobState, Observation, Questions, RunKey
 from slurmsyncd.reconcile.runs import Runs, sighting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from slurmsyncd.model import Hint, Job, Listed, Observation
+    from slurmsyncd.model import Hint, Job, Listed
     from slurmsyncd.reconcile.runs import Known
 
 #: Seconds that a controller may remember a finished job (MinJobAge is 300 by default).
@@ -59,6 +60,26 @@ def questions(
         details=frozenset({item.job_id for item in fresh} | remembered | begun | set(recheck)),
         accounting=frozenset(doubtful | gone | ended | set(recheck)),
     )
+
+
+def portions(
+    asked: Questions, seen: Observation, hints: Iterable[Hint], size: int
+) -> Iterator[tuple[Observation, Questions]]:
+    """
+    Split a look that many runs began in, so that not all of their records are in memory at once.
+
+    The first portion is the whole look, and asks all but what only the listing shows: of that it and the
+    others ask for ``size`` ids each. None of these has an open run, so portions do not depend on each other.
+    """
+    together = {job.key.job_id for job in seen.finished} | {hint.job_id for hint in hints} | asked.accounting
+    alone = sorted(asked.details - together)
+    later = frozenset(alone[size:])
+    yield seen, replace(asked, details=asked.details - later)
+    if later:
+        listed = tuple(item for item in seen.listed or () if item.job_id in later)
+        begun = Observation(cluster=seen.cluster, looked_at=seen.looked_at, listed=listed)
+        for start in range(size, len(alone), size):
+            yield begun, Questions(details=frozenset(alone[start : start + size]))
 
 
 def _started(seen: Observation) -> Iterator[Listed]:
