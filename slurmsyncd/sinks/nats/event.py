@@ -33,7 +33,6 @@ from slurmsyncd.sinks.text import clean
 if TYPE_CHECKING:
     from slurmsyncd.model import Event
 
-VERSION = 1
 JOB_START, JOB_STOP, NODES = "slurmsyncd.job.start", "slurmsyncd.job.stop", "slurmsyncd.nodes"
 
 _TEXT = 4096  # bytes of a text that users write
@@ -102,7 +101,7 @@ class Run(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
 class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
     """A run has begun, or is over. A stop repeats what was known at the start, so it can stand alone."""
 
-    version: Annotated[Literal[1], Meta(description="Of this form.")] = 1
+    version: Annotated[Literal[1], Meta(description="Of this form.")]
     kind: Literal["start", "stop"]
     run: Run
 
@@ -110,8 +109,8 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
 class NodesEvent(msgspec.Struct, frozen=True, kw_only=True):
     """What the nodes of a cluster do now."""
 
-    version: Literal[1] = 1
-    kind: Literal["nodes"] = "nodes"
+    version: Annotated[Literal[1], Meta(description="Of this form.")]
+    kind: Literal["nodes"]
     cluster: str
     at: Annotated[int, Meta(description="Epoch seconds.")]
     nodes: tuple[NodeState, ...]
@@ -152,14 +151,14 @@ def job_event(step: Step, start: Job, stop: Job | None, cluster: str, script_lim
     key = replace(start.key, cluster=cluster)
     script = clean(job.script or "", script_limit) if step is Step.START else ""
     return msgspec.json.encode(
-        JobEvent(kind=step.value, run=_run(replace(job, key=key, script=script or None)))
+        JobEvent(version=1, kind=step.value, run=_run(replace(job, key=key, script=script or None)))
     )
 
 
 def nodes_event(cluster: str, nodes: tuple[NodeState, ...], at: int) -> bytes:
     """Give the event of the states of a cluster's nodes."""
     named = tuple(replace(node, host=clean(node.host, _TEXT)) for node in nodes)
-    return msgspec.json.encode(NodesEvent(cluster=cluster, at=at, nodes=named))
+    return msgspec.json.encode(NodesEvent(version=1, kind="nodes", cluster=cluster, at=at, nodes=named))
 
 
 def read_event(body: bytes) -> Event:
@@ -199,7 +198,7 @@ def headers(kind: str, cluster: str, at: int, event_id: str) -> dict[str, str]:
         "ce-source": f"/slurm/{cluster}",
         "ce-id": event_id,
         "ce-time": _rfc3339(at),
-        "ce-dataschema": f"urn:slurmsyncd:event:{VERSION}",
+        "ce-dataschema": "urn:slurmsyncd:event:1",
         "content-type": "application/json",
     }
 

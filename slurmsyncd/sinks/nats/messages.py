@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 #: Kind in the id of a message that holds a short run's start and stop.
 BOTH = "run"
 
+# How near to the limit a script is cut, in bytes.
+_STEP = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -163,19 +166,23 @@ def _body(
 
 def _fitted(make: Callable[..., Message | Refusal], start: Job, form: Form) -> Message | Refusal:
     """Give the message with as much of the script as the server takes; else without long texts."""
-    message = make(form.script_limit, slim=False)
-    if isinstance(message, Refusal) or message.size <= form.limit:
-        return message
-    # Each byte of the script is at least one of the message.
-    script = len((start.script or "").encode("utf-8", "replace")[: form.script_limit])
-    left = script - (message.size - form.limit)
-    shorter = make(left, slim=False) if left > 0 else make(0, slim=True)
-    if isinstance(shorter, Refusal) or shorter.size <= form.limit:
-        return shorter
-    slimmest = make(0, slim=True)
-    if isinstance(slimmest, Refusal) or slimmest.size <= form.limit:
-        return slimmest
-    return _too_large(slimmest, form)
+    best = make(form.script_limit, slim=False)
+    if isinstance(best, Refusal) or best.size <= form.limit:
+        return best
+    best = make(0, slim=False)
+    if isinstance(best, Message) and best.size > form.limit:
+        best = make(0, slim=True)
+    if isinstance(best, Refusal) or best.size > form.limit:
+        return best if isinstance(best, Refusal) else _too_large(best, form)
+    fits, too_long = 0, min(form.script_limit, 4 * len(start.script or ""))
+    while too_long - fits > _STEP:
+        length = (fits + too_long) // 2
+        tried = make(length, slim=False)
+        if isinstance(tried, Message) and tried.size <= form.limit:
+            fits, best = length, tried
+        else:
+            too_long = length
+    return best
 
 
 def _too_large(message: Message, form: Form) -> Refusal:
