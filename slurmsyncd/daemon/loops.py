@@ -96,7 +96,8 @@ class Loops:
             self.outlet.start(sending)
             async with anyio.create_task_group() as taking_in:
                 self._start_intake(taking_in, sockets)
-                log.info("ready", version=__version__, sinks=sorted(self._config.sinks))
+                sinks, managed = sorted(self._config.sinks), bool(self._manager)
+                log.info("ready", version=__version__, sinks=sinks, systemd=managed)
                 self._manager.ready()
                 following = await _next_config(signals, reread)
                 taking_in.cancel_scope.cancel()

@@ -53,6 +53,7 @@ class Answer:
         cut: The body was longer.
         retry_after_s: From ``Retry-After``, None if absent or not understood.
         location: From ``Location``.
+        said_at: From ``Date``: the backend's clock (epoch seconds), None if absent or not understood.
     """
 
     status: int
@@ -60,6 +61,7 @@ class Answer:
     cut: bool = False
     retry_after_s: float | None = None
     location: str = ""
+    said_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,13 +261,19 @@ def retry_after_s(value: str | None, now: float) -> float | None:
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:18])
+    at = date_at(text)
+    return None if at is None else max(0.0, at - now)
+
+
+def date_at(value: str | None) -> float | None:
+    """Read a date of a header; gives epoch seconds, None if it is none."""
     try:
-        date = parsedate_to_datetime(text)
+        date = parsedate_to_datetime((value or "").strip())
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=timezone.utc)
-    return max(0.0, date.timestamp() - now)
+    return date.timestamp()
 
 
 def _done(answer: Answer) -> Outcome:

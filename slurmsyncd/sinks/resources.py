@@ -90,7 +90,17 @@ def hosts_of(job: Job) -> tuple[str, ...]:
 def ignored(job: Job, config: ClusterConfig) -> bool:
     """Tell whether a run was only on hosts that are not to be reported."""
     hosts = hosts_of(job)
-    return bool(hosts) and all(any(_fits(host, glob) for glob in config.ignore_hosts) for host in hosts)
+    return bool(hosts) and all(ignored_host(host, config) for host in hosts)
+
+
+def ignored_host(host: str, config: ClusterConfig) -> bool:
+    """Tell whether a host is not to be reported."""
+    return any(_fits(host, glob) for glob in config.ignore_hosts)
+
+
+def mapped(table: Mapping[str, T], host: str) -> bool:
+    """Tell whether the configuration has a host's cores or GPUs, whatever the backend says of them."""
+    return any(_fits(host, glob) for glob in table)
 
 
 def _fits(host: str, glob: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Union
 
 import msgspec
@@ -56,6 +56,22 @@ log = structlog.get_logger(__name__)
 
 _LOOK_UP_LIMIT = 8 * 2**20  # bytes; a run on many nodes with its script
 _EXPIRY_WARNING_S = 7 * 86400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """
+    What a backend says of itself; for the operator.
+
+    Attributes:
+        clock_s: By how much our clock is ahead of its, in seconds; None if it does not tell.
+        token_expires_at: Epoch seconds, None if the token does not say.
+    """
+
+    dialect: Dialect
+    topology: Topology
+    clock_s: float | None
+    token_expires_at: float | None
 
 
 class RestSink:
@@ -149,6 +165,27 @@ class RestSink:
         outcome, _ = await self._ask(Sent(Request.PROBE), Call("POST", "/api/jobs/stop_job/", b"{}"))
         assert isinstance(outcome, Outcome)
         return outcome
+
+    async def survey(self, cluster: str) -> Survey | Outcome:
+        """Ask what has to be known before a run can be told; changes nothing. Else, why it is not known."""
+        outcome, answer = await self._ask(Sent(Request.PROBE), Call("POST", "/api/jobs/stop_job/", b"{}"))
+        assert isinstance(outcome, Outcome)
+        if outcome.result is not Result.ACCEPTED or answer is None:
+            return outcome
+        clock_s = None if answer.said_at is None else self._clock.now() - answer.said_at
+        backend_name = self._backend_name(cluster)
+        dialect = await self._facts.dialect(backend_name)
+        if isinstance(dialect, Outcome):
+            return dialect
+        topology = await self._facts.topology(backend_name, ())
+        if isinstance(topology, Outcome):
+            return topology
+        return Survey(
+            dialect=dialect,
+            topology=topology,
+            clock_s=clock_s,
+            token_expires_at=token_expires_at(self._token.read().value),
+        )
 
     async def running(
         self, cluster: str, each_page: Callable[[Sequence[RunKey]], Awaitable[None]]

@@ -15,7 +15,7 @@ import anyio
 import httpx
 
 from slurmsyncd import __version__
-from slurmsyncd.sinks.answers import Answer, Failure, retry_after_s
+from slurmsyncd.sinks.answers import Answer, Failure, date_at, retry_after_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -137,6 +137,7 @@ class Transport:
             cut=len(body) > limit,
             retry_after_s=retry_after_s(response.headers.get("Retry-After"), self._now()),
             location=response.headers.get("Location", "").replace(token, "[token]"),
+            said_at=date_at(response.headers.get("Date")),
         )
 
 
