@@ -294,6 +294,57 @@ class TestTheWindow:
         assert stage.phases() == ["stopped"]
         assert stage.store.cursor(CLUSTER) == stage.slurm.now
 
+    async def test_z1_a_clock_that_was_a_day_ahead_for_a_while_loses_nothing(self, stage: Stage) -> None:
+        """What came and went meanwhile is read once the clock is right again."""
+        await stage.look()
+        stage.clock.at += DAY
+        await stage.look()
+        run = stage.slurm.start(1)
+        stage.later(20)
+        stage.slurm.end(run)
+        stage.slurm.complete(1)
+        stage.slurm.forget(1)
+        await stage.look()
+        stage.clock.at -= DAY
+        stage.later(60)
+        await stage.look()
+        assert stage.phases() == ["stopped"]
+
+    async def test_z7_a_host_that_slept_for_hours_looks_once(self, stage: Stage) -> None:
+        """One look tells of all that happened meanwhile; those that were missed are not made up for."""
+        await stage.look()
+        went_on = stage.slurm.start(1)
+        for n in range(2, 12):
+            stage.later(1800)
+            run = stage.slurm.start(n)
+            stage.later(600)
+            stage.slurm.end(run)
+            stage.slurm.complete(n)
+            stage.slurm.forget(n)
+        rings = Rings()
+        async with anyio.create_task_group() as group:
+            group.start_soon(stage.collector.run, rings)
+            await until(lambda: stage.collector.tally.looks == 2 and rings.waits[-1:] > [3000.0])
+            group.cancel_scope.cancel()
+        rings.close()
+        assert stage.collector.tally.looks == 2
+        assert stage.phases() == ["started"] + ["stopped"] * 10
+        assert went_on.end_at is None
+
+    @pytest.mark.parametrize("at", [2**31 - 30, 2**32 - 30, 1_483_228_799 - 30])
+    async def test_z8_a_run_across_the_end_of_32_bits_or_a_leap_second(self, stage: Stage, at: int) -> None:
+        """It is seen, written down and ended with Slurm's own seconds."""
+        stage.slurm.now, stage.clock.at = at, at
+        await stage.look()
+        run = stage.slurm.start(1)
+        await stage.look()
+        stage.later(60)
+        stage.slurm.end(run)
+        await stage.look()
+        (key,) = stage.runs()
+        assert (key.start_at, stage.store.ends(CLUSTER, [1])) == (at, {key: at + 60})
+        assert stage.store.cursor(CLUSTER) == at + 60
+
     async def test_s24_days_of_outage_are_caught_up_in_slices(self, stage: Stage) -> None:
         """Each run once, whichever slice it is in, and the checkpoint follows slice by slice."""
         await stage.look()

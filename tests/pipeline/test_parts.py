@@ -206,3 +206,8 @@ async def test_i5_one_dead_cluster_does_not_keep_the_nodes_of_another() -> None:
 def test_s6_polls_are_an_interval_apart_and_a_slow_slurm_gets_its_rest(took: float, gap: float) -> None:
     """A job of 61 s cannot fall between two polls of 60 s; a look of 50 s is not followed by another at once."""
     assert next_poll_at(1000.0, 1000.0 + took, 60.0) == pytest.approx(1000.0 + gap)
+
+
+def test_z7_polls_that_were_slept_through_are_not_made_up_for() -> None:
+    """However long a look took, or seemed to: the next is most of an interval away, and there is one."""
+    assert next_poll_at(1000.0, 1000.0 + 5 * 3600, 60.0) >= 1000.0 + 5 * 3600 + 50
