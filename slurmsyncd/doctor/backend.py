@@ -1,0 +1,115 @@
+"""One sink: can it be reached, does it listen to us, and does it know what Slurm has."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from slurmsyncd.config import ClusterConfig
+from slurmsyncd.delivery import Outcome
+from slurmsyncd.doctor.finding import Finding, Level
+from slurmsyncd.doctor.nodes import judge_nodes
+from slurmsyncd.errors import ConfigError
+from slurmsyncd.sinks.rest import RestSink
+from slurmsyncd.sinks.wire import backend_cluster
+from slurmsyncd.terminal import duration, moment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from slurmsyncd.config import Config, SinkConfig
+    from slurmsyncd.doctor.slurm import Seen
+    from slurmsyncd.sinks.rest import Survey
+
+#: Seconds; the date of an answer is a whole second, and answers take their time.
+_CLOCKS_APART_S: Final = 10.0
+_EXPIRY_WARN_S: Final = 14 * 86400.0
+
+_REMEDIES: Final = {
+    "credentials": "have the backend's admin make a token with the role api, and put it into token_file",
+    "token": "write the token into token_file, readable by the daemon's user alone (mode 0600)",
+    "tls": "set ca_file to the CA that signed its certificate, and url to the name in it",
+    "unreachable": "see that the backend runs, that url names it, and that no firewall is between",
+    "no_endpoint": "url has to be the backend's base address, without /api; and its REST interface be on",
+    "redirected": "set url to where the backend really is",
+}
+
+
+class _Now:
+    def now(self) -> float:
+        return time.time()
+
+
+async def examine_sink(config: Config, sink: SinkConfig, clusters: Sequence[Seen]) -> tuple[Finding, ...]:
+    """
+    Ask a backend what it would ask of a run; changes nothing there.
+
+    Args:
+        config: The whole configuration.
+        sink: Its section.
+        clusters: What was found of Slurm; of those whose name is known, the nodes are compared.
+    """
+    area = f"sink {sink.name}"
+    try:
+        rest = RestSink(sink, config.clusters, _Now())
+    except ConfigError as err:
+        return (Finding(area, "settings", Level.FAIL, "; ".join(err.problems), "correct it"),)
+    try:
+        named: list[Seen | None] = [seen for seen in clusters if seen.cluster] or [None]
+        found: list[Finding] = []
+        for seen in named:
+            name = seen.cluster if seen else next(iter(config.clusters), "")
+            said = await rest.survey(name)
+            if isinstance(said, Outcome):
+                return (_trouble(area, sink, said),)
+            found += () if found else _reached(area, sink, said)
+            if seen and seen.nodes is not None:
+                section = config.clusters.get(name) or ClusterConfig(name=name)
+                theirs = backend_cluster(name, section)
+                found += judge_nodes(seen.nodes, said.topology, theirs, section, area)
+        return tuple(found)
+    finally:
+        await rest.aclose()
+
+
+def _trouble(area: str, sink: SinkConfig, outcome: Outcome) -> Finding:
+    text = f"{outcome.reason}: {outcome.detail}" if outcome.detail else outcome.reason
+    remedy = next((words for key, words in _REMEDIES.items() if key in outcome.reason), "")
+    return Finding(area, "reached", Level.FAIL, text, remedy or f"see what answers at {sink.url}")
+
+
+def _reached(area: str, sink: SinkConfig, said: Survey) -> Iterator[Finding]:
+    yield Finding(
+        area, "reached", Level.OK, f"{sink.url} takes our token; it speaks as cc-backend {said.dialect.name}"
+    )
+    yield from _token(area, sink, said)
+    if said.clock_s is not None and abs(said.clock_s) > _CLOCKS_APART_S:
+        way = "ahead of" if said.clock_s > 0 else "behind"
+        yield Finding(
+            area,
+            "clock",
+            Level.WARN,
+            f"this host's clock is {abs(said.clock_s):.0f} s {way} the backend's",
+            "have both hosts keep time (chrony, systemd-timesyncd)",
+        )
+    if said.topology.set_aside:
+        odd = ", ".join(said.topology.set_aside[:3])
+        yield Finding(
+            area,
+            "topology",
+            Level.WARN,
+            f"not understood: {odd}",
+            "look at these in the backend's cluster.json",
+        )
+
+
+def _token(area: str, sink: SinkConfig, said: Survey) -> Iterator[Finding]:
+    at, now = said.token_expires_at, time.time()
+    if at is not None and at - now < _EXPIRY_WARN_S:
+        yield Finding(
+            area,
+            "token",
+            Level.WARN,
+            f"the token expires at {moment(at)}, in {duration(at - now)}",
+            f"have a new one made, and put it into {sink.token_file}; it is read again by itself",
+        )

@@ -1,0 +1,182 @@
+"""On this host: the state directory and its disk, the checkpoint, the hook's socket, the running daemon."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from slurmsyncd.control.office import office
+from slurmsyncd.control.requests import AskTotals
+from slurmsyncd.doctor.finding import Finding, Level
+from slurmsyncd.errors import SlurmsyncdError
+from slurmsyncd.store import lastrun
+from slurmsyncd.terminal import counted, duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from slurmsyncd.config import Config, DaemonConfig
+
+STATE: Final = "state"
+_ROOM_WARN, _ROOM_FAIL = 1024, 64  # MiB
+_REMOTE: Final = frozenset(
+    {"nfs", "nfs4", "cifs", "lustre", "beegfs", "gpfs", "fuse.sshfs", "glusterfs", "ceph"}
+)
+_QLEN: Final = Path("/proc/sys/net/unix/max_dgram_qlen")
+_QLEN_WANTED: Final = 512
+
+
+def examine_host(config: Config) -> Iterator[Finding]:
+    """Look at this host; changes nothing."""
+    yield from _directory(config.daemon.state_dir)
+    yield _checkpoint(config.daemon)
+    yield from _hook(config)
+    yield from _daemon(config)
+
+
+def _directory(path: Path) -> Iterator[Finding]:
+    try:
+        found = path.lstat()
+    except OSError as err:
+        yield Finding(
+            STATE,
+            "directory",
+            Level.WARN,
+            f"daemon.state_dir = {path}: {err.strerror}",
+            "systemd makes it (StateDirectory=); without systemd: a directory of its user, mode 0700",
+        )
+        return
+    mode = stat.S_IMODE(found.st_mode)
+    if not stat.S_ISDIR(found.st_mode) or mode & 0o022:
+        yield Finding(
+            STATE,
+            "directory",
+            Level.FAIL,
+            f"daemon.state_dir = {path}: mode {mode:04o}, or no directory: others could write there",
+            f"chmod 0700 {path}",
+        )
+    else:
+        yield Finding(STATE, "directory", Level.OK, f"{path} belongs to uid {found.st_uid}, mode {mode:04o}")
+    yield _room(path)
+    yield from _file_system(path)
+
+
+def _room(path: Path) -> Finding:
+    disk = os.statvfs(path)
+    free = disk.f_bavail * disk.f_frsize // 2**20
+    said = f"{free:,} MiB free, {disk.f_favail:,} inodes free"
+    if free >= _ROOM_WARN:
+        return Finding(STATE, "room", Level.OK, said)
+    level = Level.WARN if free >= _ROOM_FAIL else Level.FAIL
+    return Finding(STATE, "room", level, said, "make room; a run takes 1 to 2 KiB until it is delivered")
+
+
+def _file_system(path: Path) -> Iterator[Finding]:
+    kind = file_system(path, Path("/proc/self/mountinfo").read_text("utf-8", "replace"))
+    if kind in _REMOTE:
+        yield Finding(
+            STATE,
+            "file_system",
+            Level.WARN,
+            f"{path} is on {kind}: locks and syncs of a network file system cannot be relied on",
+            "put daemon.state_dir on a local disk",
+        )
+    elif kind in {"tmpfs", "ramfs"}:
+        yield Finding(
+            STATE,
+            "file_system",
+            Level.WARN,
+            f"{path} is on {kind}: what was not delivered is lost when the host restarts",
+            "put daemon.state_dir on a disk",
+        )
+
+
+def file_system(path: Path, mountinfo: str) -> str:
+    """Give the kind of file system that a path is on, out of /proc/self/mountinfo."""
+    path, best, kind = path.resolve(), -1, ""
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        fields = before.split(" ")
+        if len(fields) < 5 or not after:
+            continue
+        mount = Path(fields[4].replace("\\040", " "))
+        if (path == mount or mount in path.parents) and len(mount.parts) >= best:
+            best, kind = len(mount.parts), after.split(" ")[0]
+    return kind
+
+
+def _checkpoint(daemon: DaemonConfig) -> Finding:
+    at, name = lastrun.read(daemon.lastrun_file), "checkpoint"
+    if at is None:
+        span = duration(daemon.max_span)
+        return Finding(STATE, name, Level.NOTE, f"no checkpoint yet: the first start reads the last {span}")
+    age_s = time.time() - at
+    said = f"accounting was read up to {duration(abs(age_s))} {'ago' if age_s >= 0 else 'ahead of now'}"
+    if age_s < 0:
+        return Finding(STATE, name, Level.WARN, said, f"touch {daemon.lastrun_file}, and see to the clock")
+    if age_s > daemon.max_span:
+        remedy = "raise daemon.max_span before the next start, or that span is left out"
+        return Finding(STATE, name, Level.FAIL, f"{said}: further back than daemon.max_span", remedy)
+    if age_s > 5 * daemon.poll_interval + daemon.overlap:
+        return Finding(STATE, name, Level.WARN, said, "is the daemon running, and does slurmdbd answer?")
+    return Finding(STATE, name, Level.OK, said)
+
+
+def _hook(config: Config) -> Iterator[Finding]:
+    if not config.hook.socket:
+        return
+    path = Path(config.hook.socket.removeprefix("unix:"))
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+            probe.connect(str(path))
+    except OSError as err:
+        yield Finding(
+            "hook",
+            "socket",
+            Level.FAIL,
+            f"{path}: {err.strerror}: hooks reach nobody; polls find the jobs all the same",
+            "start slurmsyncd (and slurmsyncd.socket)",
+        )
+    else:
+        yield Finding("hook", "socket", Level.OK, f"{path} takes hints")
+    if _QLEN.exists() and (length := int(_QLEN.read_text())) < _QLEN_WANTED:
+        yield Finding(
+            "hook",
+            "queue",
+            Level.NOTE,
+            f"net.unix.max_dgram_qlen = {length}: of a burst of hooks only so many wait in the kernel",
+            f"sysctl -w net.unix.max_dgram_qlen={_QLEN_WANTED}, and the same in /etc/sysctl.d",
+        )
+
+
+def _daemon(config: Config) -> Iterator[Finding]:
+    try:
+        with office(config) as desk:
+            running, totals = desk.running, desk.ask(AskTotals())
+    except SlurmsyncdError as err:
+        yield Finding("daemon", "running", Level.WARN, str(err), "systemctl status slurmsyncd")
+        return
+    if running:
+        yield Finding(
+            "daemon", "running", Level.OK, "the daemon runs and answers; see also `slurmsyncd status`"
+        )
+    else:
+        yield Finding("daemon", "running", Level.WARN, "no daemon runs", "systemctl start slurmsyncd")
+    if totals.incident is not None:
+        at, reason = totals.incident
+        ago = duration(time.time() - at)
+        yield Finding(
+            "daemon",
+            "incident",
+            Level.WARN,
+            f"the store was found {reason} {ago} ago; everything since was read from Slurm again",
+            "slurmsyncd verify --since 7d, then acknowledge it",
+        )
+    dead = sum(sink.states.get("dead", 0) for sink in totals.sinks.values())
+    if dead:
+        said = f"{counted(dead, 'dead letter')}: never sent again by themselves"
+        yield Finding("daemon", "dead_letters", Level.WARN, said, "slurmsyncd deadletters list")

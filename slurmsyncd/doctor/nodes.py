@@ -1,0 +1,117 @@
+"""Whether the backend knows every node as Slurm has it: an unknown one's runs are refused. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from slurmsyncd.doctor.finding import Finding, Level
+from slurmsyncd.sinks.resources import host_name, ignored_host, mapped
+from slurmsyncd.sinks.topology import Unknown, sub_cluster_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from slurmsyncd.config import ClusterConfig
+    from slurmsyncd.sinks.topology import SubCluster, Topology
+
+SINFO: Final = ("-h", "-a", "-N", "-o", "%N|%X|%Y|%Z|%G")
+_GPU: Final = re.compile(r"(?:^|,)gpu(?::[^:,()]+)?:([0-9]+)", re.ASCII)
+_NAMED: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class SlurmNode:
+    """
+    One node, as Slurm is configured.
+
+    Attributes:
+        cores: All of its sockets'.
+        threads: Of one core.
+    """
+
+    host: str
+    cores: int
+    threads: int
+    gpus: int
+
+
+def parse_nodes(text: str) -> tuple[SlurmNode, ...]:
+    """Read ``sinfo -N`` in the format of ``SINFO``; a node is listed once for each partition."""
+    found = {}
+    for line in text.splitlines():
+        host, *numbers, gres = line.split("|", 4) if line.count("|") >= 4 else ("", "", "")
+        if host and len(numbers) == 3 and all(number.isdecimal() for number in numbers):
+            sockets, cores, threads = map(int, numbers)
+            gpus = sum(map(int, _GPU.findall(gres)))
+            found[host] = SlurmNode(host, sockets * cores, threads, gpus)
+    return tuple(found.values())
+
+
+def judge_nodes(
+    nodes: Sequence[SlurmNode], topology: Topology, name: str, config: ClusterConfig, area: str
+) -> Iterator[Finding]:
+    """
+    Compare Slurm's nodes with the backend's cluster.json.
+
+    Args:
+        nodes: All of one cluster.
+        topology: What the backend says.
+        name: What the backend calls the cluster.
+        config: Its section.
+        area: Of the findings.
+    """
+    subs = topology.clusters.get(name)
+    if subs is None:
+        known = ", ".join(sorted(topology.clusters)[:_NAMED]) or "none"
+        yield Finding(
+            area,
+            "cluster",
+            Level.FAIL,
+            f"the backend has no cluster {name!r}; it has: {known}",
+            f"add {name}/cluster.json to its archive and restart it, or set its backend_name",
+        )
+        return
+    troubles: dict[str, list[str]] = defaultdict(list)
+    wanted = [node for node in nodes if not ignored_host(node.host, config)]
+    for node in wanted:
+        for trouble in _troubles(node, subs, config):
+            troubles[trouble].append(node.host)
+    for trouble, hosts in troubles.items():
+        yield _trouble(trouble, hosts, area, name)
+    if not troubles:
+        yield Finding(
+            area, "nodes", Level.OK, f"the backend has all {len(wanted)} nodes of {name} as they are"
+        )
+
+
+def _troubles(node: SlurmNode, subs: Sequence[SubCluster], config: ClusterConfig) -> Iterator[str]:
+    sub = sub_cluster_of(subs, host_name(node.host, config))
+    if isinstance(sub, Unknown):
+        yield sub.reason
+        return
+    if mapped(config.hwthreads, node.host):
+        pass
+    elif sub.cores is None:
+        yield f"sub-cluster {sub.name} has no topology.core"
+    elif len(sub.cores) != node.cores:
+        yield f"{node.cores} cores, but sub-cluster {sub.name} has {len(sub.cores)} in topology.core"
+    listed = len(sub.accelerators or ())
+    if listed != node.gpus and not mapped(config.gpus, node.host):
+        yield f"{node.gpus} GPUs, but sub-cluster {sub.name} has {listed} in topology.accelerators"
+
+
+def _trouble(trouble: str, hosts: Iterable[str], area: str, name: str) -> Finding:
+    hosts = sorted(hosts)
+    more = f" and {len(hosts) - _NAMED} more" if len(hosts) > _NAMED else ""
+    missing = "no sub-cluster" in trouble
+    return Finding(
+        area,
+        "nodes",
+        Level.FAIL if missing else Level.WARN,
+        f"{', '.join(hosts[:_NAMED])}{more}: {trouble}",
+        f"correct {name}/cluster.json in the backend's archive and restart the backend"
+        + ("; what it refused meanwhile is sent by itself" if missing else ""),
+    )

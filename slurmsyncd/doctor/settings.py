@@ -1,0 +1,192 @@
+"""What slurm.conf has to say for all of this to work, judged from ``scontrol show config``. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from slurmsyncd.doctor.finding import Finding, Level
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+AREA: Final = "slurm"
+TESTED: Final = ((22, 5), (24, 11), (26, 5))
+_SETTING: Final = re.compile(r"(?m)^(\S+) += ?(.*)$", re.ASCII)
+_AS_OF: Final = re.compile(r"(?m)^Configuration data as of ([0-9]{9,11})$", re.ASCII)
+_VERSION: Final = re.compile(r"([0-9]{2})\.([0-9]{1,2})", re.ASCII)
+_SEES_ALL: Final = frozenset({"operator", "administrator"})
+#: Seconds; less is the network's and ours.
+_CLOCKS_APART_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class SlurmSettings:
+    """
+    slurmctld's settings.
+
+    Attributes:
+        values: By name, as printed.
+        told_at: Its clock when it answered (epoch seconds), None if it is not said.
+    """
+
+    values: Mapping[str, str]
+    told_at: int | None
+
+    def get(self, name: str) -> str:
+        """Give a setting; empty if it is not set."""
+        value = self.values.get(name, "").strip()
+        return "" if value == "(null)" else value
+
+    def seconds(self, name: str) -> int | None:
+        """Give a setting of the form ``300 sec``."""
+        number = self.get(name).split(" ")[0]
+        return int(number) if number.isdecimal() else None
+
+
+def parse_settings(text: str) -> SlurmSettings:
+    """Read ``scontrol show config``, printed with SLURM_TIME_FORMAT=%s."""
+    found = _AS_OF.search(text)
+    return SlurmSettings(dict(_SETTING.findall(text)), int(found[1]) if found else None)
+
+
+def judge_release(text: str) -> Finding:
+    """Say whether a release (``slurm 24.11.5``) is one that was tested."""
+    found = _VERSION.search(text)
+    shown = text.strip()[:60]
+    if found is None:
+        return _release(Level.WARN, f"no release in {shown!r}", "set slurm.bin_dir to Slurm's own commands")
+    release = (int(found[1]), int(found[2]))
+    if release in TESTED:
+        return _release(Level.OK, f"{shown}: tested")
+    if release < TESTED[0]:
+        return _release(Level.FAIL, f"{shown}: too old", "22.05 is the oldest release that is understood")
+    if release < TESTED[-1]:
+        return _release(Level.NOTE, f"{shown}: best effort, between releases that are tested")
+    return _release(
+        Level.WARN,
+        f"{shown}: unknown, younger than this program",
+        "look at `slurmsyncd status` for records that were set aside, and report it",
+    )
+
+
+def _release(level: Level, said: str, remedy: str = "") -> Finding:
+    return Finding(AREA, "release", level, said, remedy)
+
+
+def judge_settings(settings: SlurmSettings, *, poll_s: float, gpus: bool, now: float) -> Iterator[Finding]:
+    """
+    Judge what slurmctld is set to.
+
+    Args:
+        settings: Its settings.
+        poll_s: daemon.poll_interval.
+        gpus: Some node has GPUs.
+        now: Our clock when it answered (epoch seconds).
+    """
+    yield _accounting(settings)
+    yield _memory(settings, poll_s)
+    if gpus:
+        yield _tracked(settings)
+    yield _clock(settings, now)
+
+
+def _accounting(settings: SlurmSettings) -> Finding:
+    kind = settings.get("AccountingStorageType")
+    if kind == "accounting_storage/slurmdbd":
+        return Finding(AREA, "accounting", Level.OK, f"accounting goes to slurmdbd ({kind})")
+    return Finding(
+        AREA,
+        "accounting",
+        Level.FAIL,
+        f"AccountingStorageType = {kind or '(not set)'}: ends of jobs are not kept",
+        "set AccountingStorageType=accounting_storage/slurmdbd in slurm.conf and run a slurmdbd",
+    )
+
+
+def _memory(settings: SlurmSettings, poll_s: float) -> Finding:
+    age_s = settings.seconds("MinJobAge")
+    if age_s is None:
+        return Finding(AREA, "min_job_age", Level.NOTE, "slurmctld does not say its MinJobAge")
+    said = f"slurmctld remembers a job {age_s} s after its end (MinJobAge); polls every {poll_s:g} s"
+    if age_s == 0 or age_s >= poll_s + 10:
+        return Finding(AREA, "min_job_age", Level.OK, said)
+    return Finding(
+        AREA,
+        "min_job_age",
+        Level.WARN,
+        f"{said}: cores and GPUs of jobs that come and go between two polls are not seen",
+        f"set MinJobAge to {int(poll_s) + 60} or more in slurm.conf, or lower daemon.poll_interval",
+    )
+
+
+def _tracked(settings: SlurmSettings) -> Finding:
+    tres = settings.get("AccountingStorageTRES").split(",")
+    if any(each == "gres/gpu" or each.startswith("gres/gpu:") for each in tres):
+        return Finding(AREA, "gpu_tres", Level.OK, "accounting keeps GPUs (AccountingStorageTRES)")
+    return Finding(
+        AREA,
+        "gpu_tres",
+        Level.WARN,
+        "there are GPUs, and AccountingStorageTRES lacks gres/gpu: a run that was not seen while it ran is "
+        "sent without its GPUs",
+        "add gres/gpu to AccountingStorageTRES in slurm.conf",
+    )
+
+
+def _clock(settings: SlurmSettings, now: float) -> Finding:
+    if settings.told_at is None:
+        return Finding(AREA, "clock", Level.NOTE, "slurmctld does not tell its time")
+    apart = now - settings.told_at
+    if abs(apart) <= _CLOCKS_APART_S:
+        return Finding(AREA, "clock", Level.OK, "this host's clock and slurmctld's agree")
+    way = "ahead of" if apart > 0 else "behind"
+    return Finding(
+        AREA,
+        "clock",
+        Level.WARN,
+        f"this host's clock is {abs(apart):.0f} s {way} slurmctld's",
+        "have both hosts keep time (chrony, systemd-timesyncd)",
+    )
+
+
+def hides_jobs(settings: SlurmSettings) -> bool:
+    """Tell whether other users' jobs are hidden from who is no operator."""
+    return "jobs" in settings.get("PrivateData").lower().split(",")
+
+
+def judge_permission(me: str, level: str, *, hidden: bool) -> Finding:
+    """
+    Say whether a user sees other users' jobs.
+
+    Args:
+        me: The user.
+        level: What ``sacctmgr show user`` calls the admin level; empty if it knows no such user.
+        hidden: slurm.conf hides jobs from who is no operator.
+    """
+    if level.lower() in _SEES_ALL:
+        return Finding(AREA, "permission", Level.OK, f"{me} is {level} and sees everybody's jobs")
+    why = (
+        "and PrivateData hides other users' jobs"
+        if hidden
+        else "and slurmdbd.conf may hide other users' jobs"
+    )
+    return Finding(
+        AREA,
+        "permission",
+        Level.FAIL if hidden else Level.WARN,
+        f"{me} is no operator, {why}",
+        ("" if level else f"sacctmgr -i add user {me} account=root; ")
+        + f"sacctmgr -i modify user {me} set adminlevel=operator",
+    )
+
+
+def hook_programs(settings: SlurmSettings) -> tuple[str, str]:
+    """Give PrologSlurmctld and EpilogSlurmctld; empty if not set. Newer releases print a list."""
+
+    def value(name: str) -> str:
+        keys = [key for key in settings.values if re.fullmatch(rf"{name}(\[\d+\])?", key)]
+        return next((settings.get(key) for key in keys if settings.get(key)), "")
+
+    return value("PrologSlurmctld"), value("EpilogSlurmctld")

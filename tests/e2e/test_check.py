@@ -1,0 +1,158 @@
+"""``slurmsyncd check`` beside a real Slurm: all is well, and then one thing broken at a time, named with its remedy."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from tests.e2e.machine import machine
+from tests.e2e.site import run_program
+from tests.lab import until
+
+if TYPE_CHECKING:
+    from tests.e2e.site import Daemon, Site
+    from tests.lab import Lab
+
+Findings = dict[str, list[dict[str, Any]]]
+
+
+def check(daemon: Daemon, *also: str) -> tuple[int, Findings]:
+    """Run the command; gives its exit status, and what is not all right by name."""
+    done = run_program("check", "--config", str(daemon.config), "--json", *also)
+    found = json.loads(done.stdout)["findings"]
+    odd = [each for each in found if each["level"] in ("warn", "fail")]
+    assert all(each["remedy"] for each in odd)
+    return done.returncode, {
+        each["name"]: [one for one in odd if one["name"] == each["name"]] for each in odd
+    }
+
+
+def test_a_sound_site_has_nothing_to_mend(site: Site, lab: Lab) -> None:
+    """Slurm, hooks, the backend's nodes, the state and the daemon: every line is ok, and the status 0."""
+    daemon = site.daemon(site.backend())
+    with lab.hooks(prolog=site.hook(daemon), epilog=site.hook(daemon)):
+        lab.wait_accounted(lab.sbatch(script="exit 0"))
+        until(lambda: check(daemon)[0] == 0, "a clean bill of health", timeout_s=60)
+        shown = run_program("check", "--config", str(daemon.config))
+    assert shown.returncode == 0
+    assert "all is well" in shown.stdout
+    assert f"all 4 nodes of {lab.cluster}" in shown.stdout
+    assert "\x1b" not in shown.stdout
+
+
+def test_h9_a_token_that_is_not_taken(site: Site) -> None:
+    """The sink that refuses us is named, and what to ask its admin for."""
+    daemon = site.daemon(site.backend(), start=False)
+    head, claims, _ = daemon.token.read_text().split(".")
+    daemon.token.write_text(f"{head}.{claims}.{'A' * 86}")
+    status, odd = check(daemon)
+    assert status == 2
+    assert odd["reached"][0]["area"] == "sink cc"
+    assert "token" in odd["reached"][0]["remedy"]
+
+
+def test_h1_a_backend_that_is_down(site: Site) -> None:
+    """An address where nobody listens is named."""
+    backend = site.backend()
+    daemon = site.daemon(backend, start=False)
+    backend.process.kill()
+    status, odd = check(daemon)
+    assert status == 2
+    assert backend.url in odd["reached"][0]["said"]
+
+
+def test_a_node_that_the_backend_lacks(site: Site, lab: Lab) -> None:
+    """Nodes that are missing there are named; so are those whose cores or GPUs differ."""
+    backend = site.backend()
+    daemon = site.daemon(backend, start=False)
+    clusters = [machine(lab.cluster)]
+    subs = clusters[0]["subClusters"]
+    subs[0]["nodes"] = "n1"
+    subs[1]["topology"]["core"].pop()
+    subs[1]["topology"]["accelerators"].pop()
+    backend.ask("PUT", "/-/clusters", clusters)
+    status, odd = check(daemon)
+    assert status == 2
+    said = " / ".join(each["said"] for each in odd["nodes"])
+    assert "n2: host is in no sub-cluster" in said
+    assert "n3, n4: 16 cores, but sub-cluster even has 15" in said
+    assert "n3, n4: 4 GPUs, but sub-cluster even has 3" in said
+
+
+def test_a_cluster_of_another_name(site: Site, lab: Lab) -> None:
+    """A section that is not called as Slurm calls the cluster is named, with the right name."""
+    daemon = site.daemon(site.backend(), start=False)
+    text = daemon.config.read_text()
+    daemon.config.write_text(text.replace(f"[clusters.{lab.cluster}]", "[clusters.elsewhere]"))
+    status, odd = check(daemon)
+    assert status == 2
+    assert f"clusters.{lab.cluster}" in odd["cluster"][0]["remedy"]
+
+
+def test_s1_slurmdbd_is_down(site: Site, lab: Lab) -> None:
+    """Accounting that does not answer is named; the rest of the path is walked all the same."""
+    daemon = site.daemon(site.backend())
+    lab.slurmdbd.stop()
+    try:
+        status, odd = check(daemon)
+    finally:
+        lab.slurmdbd.start()
+    assert status == 2
+    assert "slurmdbd" in odd
+    assert "reached" not in odd
+
+
+def test_s2_slurmctld_is_down(site: Site, lab: Lab) -> None:
+    """A controller that does not answer is named."""
+    daemon = site.daemon(site.backend(), start=False)
+    lab.slurmctld.stop()
+    try:
+        status, odd = check(daemon)
+    finally:
+        lab.slurmctld.start()
+    assert status == 2
+    assert "slurmctld" in odd
+
+
+def test_k1_a_hook_that_cannot_run_and_a_socket_that_nobody_reads(site: Site, lab: Lab) -> None:
+    """A prolog that slurmctld may not execute fails jobs; a daemon that is not there is said, too."""
+    daemon = site.daemon(site.backend(), start=False)
+    program = lab.root / "etc" / "prolog"
+    mode = program.stat().st_mode
+    program.chmod(0o600)
+    try:
+        status, odd = check(daemon)
+    finally:
+        program.chmod(mode)
+    assert status == 2
+    assert odd["PrologSlurmctld"][0]["remedy"] == f"chmod 0755 {program}"
+    assert "socket" in odd
+    assert "running" in odd
+
+
+def test_x10_a_state_directory_that_others_may_write(site: Site) -> None:
+    """The mode that is wanted is named."""
+    daemon = site.daemon(site.backend(), start=False)
+    daemon.state.mkdir(exist_ok=True)
+    daemon.state.chmod(0o777)
+    status, odd = check(daemon)
+    assert status == 2
+    assert odd["directory"][0]["remedy"] == f"chmod 0700 {daemon.state}"
+
+
+def test_a_configuration_that_is_wrong(site: Site) -> None:
+    """Every mistake is a finding of its own, and nothing else is tried."""
+    daemon = site.daemon(site.backend(), start=False)
+    daemon.config.write_text(daemon.config.read_text() + "\n[damon]\nx = 1\n")
+    status, odd = check(daemon, "--set", "daemon.poll_interval=-1")
+    assert status == 2
+    assert len(odd["sound"]) == 2
+
+
+def test_s18_commands_that_are_not_there(site: Site) -> None:
+    """The setting that would name their directory is said."""
+    daemon = site.daemon(site.backend(), start=False)
+    status, odd = check(daemon, "--set", "slurm.bin_dir=/nowhere")
+    assert status == 2
+    assert len(odd["commands"]) == 4
+    assert "slurm.bin_dir" in odd["commands"][0]["remedy"]
