@@ -91,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_backend(commands)
     _add_demo(commands)
     _add_fixtures(commands)
+    _add_verify(commands)
     return parser
 
 
@@ -162,6 +163,14 @@ def _add_fixtures(commands: Commands) -> None:
     from slurmsyncd.fixtures import command  # noqa: PLC0415 - the daemon shall not load it
 
     parser = commands.add_parser("fixtures", help="record what this Slurm prints, as a test case")
+    command.add_arguments(parser)
+    parser.set_defaults(run=command.run)
+
+
+def _add_verify(commands: Commands) -> None:
+    from slurmsyncd.verify import command  # noqa: PLC0415 - the daemon shall not load it
+
+    parser = commands.add_parser("verify", help="prove that every run of Slurm's has reached the sinks")
     command.add_arguments(parser)
     parser.set_defaults(run=command.run)
 

@@ -16,6 +16,8 @@ from slurmsyncd.model import Entry, Job, RunKey, Step
 
 #: Why a sink refuses a run of a job id of which it holds another run.
 REPEAT = "repeat_of_earlier_run"
+#: Of a run that was told and ended, and has given way there to a later run of its job id.
+REPLACED = "replaced_by_requeue"
 
 
 class Result(enum.Enum):
@@ -152,6 +154,21 @@ class Told:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """
+    A run that is written down.
+
+    Attributes:
+        end_at: Epoch seconds; None while it is not known to have ended.
+        told: How far each sink is with it; one it was never to be told of is missing.
+    """
+
+    key: RunKey
+    end_at: int | None
+    told: dict[str, Told]
+
+
 class Finding(enum.Enum):
     """How what a sink holds differs from what it was told, or from Slurm."""
 
@@ -161,6 +178,8 @@ class Finding(enum.Enum):
     NEVER_TOLD = "never_told"  # it runs there, we know nothing of it, Slurm says that it ended: the stop
     CLOSED_WRONGLY = "closed_wrongly"  # it ended there and Slurm runs it: no request reopens it, so a report
     UNHEARD_OF = "unheard_of"  # it runs there and Slurm knows no such run: a report
+    RUN_LOST = "run_lost"  # it acknowledged start and stop and has no such run: both again
+    NOT_TOLD = "not_told"  # written down, but before there was this sink: it is told
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,7 +169,4 @@ def _totals(store: SqliteStore, sink: str) -> SinkTotals:
     return SinkTotals(states=dict(found.states), reasons=reasons, waiting_since=found.waiting_since)
 
 
-#: Name on the wire → request.
-REQUESTS: dict[str, type[Request[Any]]] = {
-    kind.__name__: kind for kind in (AskTotals, AskLetters, AskStories, Retry, Drop, Acknowledge)
-}
+REQUESTS: tuple[type[Request[Any]], ...] = (AskTotals, AskLetters, AskStories, Retry, Drop, Acknowledge)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from slurmsyncd.delivery import REPEAT, Outcome, Presence, Result
+from slurmsyncd.delivery import REPEAT, REPLACED, Outcome, Presence, Result
 from slurmsyncd.model import Step
 
 if TYPE_CHECKING:
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Reason of an earlier run's delivery once it has given way, and of the start that took its place.
-REPLACED = "replaced_by_requeue"
+#: Outcome of a start that took an earlier run's place.
 REPLACES = "replaces_earlier_run"
 
 #: Runs that have to give way to one: a job that was requeued while the sink was unreachable.

@@ -37,6 +37,11 @@ _STOP_ALONE = """
     SELECT id, ?, 'stop', 'ready', ?, ?, ?, ? FROM run WHERE job_id = ? AND start_at = ? AND cluster = ?
     ON CONFLICT DO NOTHING
 """
+_ALL_OF_IT = """
+    INSERT INTO delivery (run_id, sink, step, state, due_at, waiting_since, reason)
+    SELECT id, ?, 'start', 'ready', ?, ?, ? FROM run WHERE job_id = ? AND start_at = ? AND cluster = ?
+    ON CONFLICT DO NOTHING
+"""
 _DETAIL = "found by the audit"
 
 
@@ -60,9 +65,12 @@ def repair(con: sqlite3.Connection, sink: str, wanted: Repair, now: float) -> bo
     match wanted.finding:
         case Finding.NEVER_TOLD if wanted.ended is not None:
             return _take_over(con, sink, wanted.ended, now)
+        case Finding.NOT_TOLD:
+            values = (sink, now, now, wanted.finding.value, *_where(wanted.key))
+            return con.execute(_ALL_OF_IT, values).rowcount > 0
         case Finding.CLOSED_WRONGLY:
             return note(con, sink, wanted.key, (wanted.finding.value, _DETAIL), now)
-        case Finding.STOP_LOST | Finding.START_LOST | Finding.REFUSED_YET_THERE:
+        case Finding.STOP_LOST | Finding.START_LOST | Finding.RUN_LOST | Finding.REFUSED_YET_THERE:
             id_, at, ended = _position(con, sink, wanted.key)
             to = None if at is None else moved(at, wanted.finding, ended=ended, now=now)
             if to is not None:
@@ -78,8 +86,9 @@ def moved(at: Position, finding: Finding, *, ended: bool, now: float) -> Positio
     match finding, at.step, at.state:
         case Finding.STOP_LOST, "stop", "done":
             return then._replace(state="ready", due_at=now, stop_attempts=0)
-        case Finding.START_LOST, "stop", "idle":
-            return then._replace(step="start", state="ready", due_at=now, start_attempts=0, acked_at=None)
+        case (Finding.START_LOST, "stop", "idle") | (Finding.RUN_LOST, "stop", "done"):
+            anew = then._replace(start_attempts=0, stop_attempts=0, acked_at=None)
+            return anew._replace(step="start", state="ready", due_at=now)
         case Finding.REFUSED_YET_THERE, "start", "dead":
             state, due_at = ("ready", now) if ended else ("idle", None)
             return then._replace(step="stop", state=state, due_at=due_at, acked_at=now, hold_until=now)

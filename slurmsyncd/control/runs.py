@@ -1,0 +1,122 @@
+"""The requests about single runs: what is written down of them, and writing down what is missing."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from slurmsyncd.control.requests import Request
+from slurmsyncd.delivery import Repair, Written
+from slurmsyncd.model import Job, Plan, Started, Stopped, Trigger
+from slurmsyncd.reconcile.runs import Runs, sighting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from slurmsyncd.model import Event
+    from slurmsyncd.reconcile import Known
+    from slurmsyncd.store.sqlite import SqliteStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenDown:
+    """
+    What is written down of some jobs.
+
+    Attributes:
+        cursor: Position in the cluster's accounting (epoch seconds), None if it was never looked at.
+        runs: All their runs.
+    """
+
+    cursor: int | None
+    runs: tuple[Written, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskWritten(Request[WrittenDown]):
+    """Ask what is written down of jobs, and how far these sinks are with them."""
+
+    gives: ClassVar[Any] = WrittenDown
+
+    cluster: str
+    job_ids: tuple[int, ...]
+    sinks: tuple[str, ...]
+
+    def run(self, store: SqliteStore) -> WrittenDown:
+        """Tell."""
+        runs = _known(store, self.cluster, self.job_ids)
+        told = {sink: store.told(sink, runs) for sink in self.sinks}
+        return WrittenDown(
+            cursor=store.cursor(self.cluster),
+            runs=tuple(
+                Written(
+                    key=key,
+                    end_at=end_at,
+                    told={sink: told[sink][key] for sink in self.sinks if key in told[sink]},
+                )
+                for key, end_at in runs.items()
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record(Request[int]):
+    """
+    Write down runs of Slurm's that are missing, all in one transaction; gives how many there were.
+
+    One that is written down meanwhile, be it under a start that moved, is left alone.
+
+    Attributes:
+        jobs: As accounting has them if they ended, else as the controller shows them.
+    """
+
+    gives: ClassVar[Any] = int
+
+    cluster: str
+    jobs: tuple[Job, ...]
+
+    def run(self, store: SqliteStore) -> int:
+        """Write them down."""
+        known = Runs(_known(store, self.cluster, {job.key.job_id for job in self.jobs}))
+        jobs = [job for job in self.jobs if job.key.cluster == self.cluster and _is_new(job, known)]
+        events = tuple(event for job in jobs for event in _events(job))
+        store.record(Plan(cluster=self.cluster, events=events), time.time())
+        return len(jobs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mend(Request[int]):
+    """Have a sink told again of what it lost, or was never told of; gives how many runs that were."""
+
+    gives: ClassVar[Any] = int
+
+    sink: str
+    repairs: tuple[Repair, ...]
+
+    def run(self, store: SqliteStore) -> int:
+        """Carry it out."""
+        return len(store.repair(self.sink, self.repairs, time.time()))
+
+
+def _known(store: SqliteStore, cluster: str, job_ids: Iterable[int]) -> Known:
+    wanted = frozenset(job_ids)
+    keys = [key for key in store.known(cluster, wanted) if key.job_id in wanted]
+    ends = store.ends(cluster, wanted)
+    return {key: ends.get(key) for key in keys}
+
+
+def _is_new(job: Job, known: Runs) -> bool:
+    if known.told(sighting(job)):
+        return False
+    # An open run of the id may be this one; the daemon asks Slurm, and tells them apart.
+    return not (known.open(job.key.job_id) if job.end_at is None else known.movable(job))
+
+
+def _events(job: Job) -> Iterator[Event]:
+    yield Started(job, Trigger.POLL)
+    if job.end_at is not None:
+        yield Stopped(job, Trigger.POLL)
+
+
+REQUESTS: tuple[type[Request[Any]], ...] = (AskWritten, Record, Mend)

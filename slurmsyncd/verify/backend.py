@@ -1,0 +1,75 @@
+"""Ask a backend whether runs are there: a question for each second in which some began, a few a second."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import anyio
+
+from slurmsyncd.delivery import Outcome, Presence, Result
+from slurmsyncd.errors import SourceUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from slurmsyncd.model import RunKey
+    from slurmsyncd.ports import Inventory
+
+#: The backend has others to serve, the daemon's deliveries among them.
+QUESTIONS_PER_S = 20.0
+#: How often one question is asked, and the first wait between.
+ATTEMPTS, WAIT_S = 4, 1.0
+
+
+class Backend:
+    """
+    One backend.
+
+    Attributes:
+        grace_s: For so long what it acknowledged may be missing there.
+        questions: How many it was asked.
+    """
+
+    def __init__(
+        self, inventory: Inventory, grace_s: float, *, questions_per_s: float = QUESTIONS_PER_S
+    ) -> None:
+        self.grace_s = grace_s
+        self.questions = 0
+        self._inventory = inventory
+        self._pause_s = 1.0 / questions_per_s
+        self._next_at = 0.0
+
+    async def there(self, keys: Iterable[RunKey]) -> Mapping[RunKey, Presence]:
+        """
+        Say of each run whether it is there.
+
+        Raises:
+            SourceUnavailable: It does not answer.
+        """
+        found: dict[RunKey, Presence] = {}
+        began: dict[tuple[str, int], list[RunKey]] = {}
+        for key in keys:
+            began.setdefault((key.cluster, key.start_at), []).append(key)
+        for (cluster, start_at), those in began.items():
+            shown = await self._ask(cluster, start_at)
+            found.update((key, shown.get(key.job_id, Presence.ABSENT)) for key in those)
+        return found
+
+    async def _ask(self, cluster: str, start_at: int) -> Mapping[int, Presence]:
+        said = ""
+        for attempt in range(ATTEMPTS):
+            await self._wait_for_turn()
+            answer = await self._inventory.presence(cluster, start_at)
+            if not isinstance(answer, Outcome):
+                return answer
+            said = f"{answer.reason} {answer.detail}".strip()
+            if answer.alarm or answer.result not in (Result.FAILED, Result.SINK_DOWN):
+                break
+            await anyio.sleep(WAIT_S * 2.0**attempt)
+        raise SourceUnavailable(f"sink {self._inventory.name} does not say what it has: {said}")
+
+    async def _wait_for_turn(self) -> None:
+        self.questions += 1
+        await anyio.sleep(max(0.0, self._next_at - time.monotonic()))
+        self._next_at = time.monotonic() + self._pause_s

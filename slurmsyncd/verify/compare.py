@@ -1,0 +1,172 @@
+"""
+What became of a run, from Slurm's word, ours and the sink's. Pure.
+
+A run that is not written down is missing only if the daemon has passed it by: what ended after the position
+in accounting, less the overlap, is read by the next look. A start may have moved since a run was written
+down, so it is looked for as the planner does, and not by its start alone.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from slurmsyncd.delivery import REPEAT, REPLACED, Finding, Presence
+from slurmsyncd.model import Step
+from slurmsyncd.reconcile.audit import NOT_SENT
+from slurmsyncd.reconcile.runs import MOVE_LIMIT_S, is_same, sighting
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slurmsyncd.delivery import Told, Written
+    from slurmsyncd.model import Job
+
+#: How much longer than the look-back the daemon remembers what is settled.
+REMEMBERED_S = 86400.0
+
+
+class Fate(str, enum.Enum):
+    """What became of a run, as far as one sink goes."""
+
+    DELIVERED = "delivered"
+    WAITING = "waiting"
+    PARKED = "parked"
+    DEAD = "dead"
+    REFUSED = "refused"  # by the backend's rule of one run of a job id a day
+    IGNORED = "ignored"  # by ignore_hosts
+    DROPPED = "dropped"  # by the operator
+    UNREAD = "unread"  # the daemon's next look sees it
+    FORGOTTEN = "forgotten"  # so old that nothing need be known of it any more
+    MISSING = "missing"
+    LOST = "lost"  # the backend acknowledged it and shows it otherwise, or not at all
+
+
+#: What makes the proof fail.
+FAILING = frozenset({Fate.MISSING, Fate.LOST})
+
+_BY_STATE = {
+    "ready": Fate.WAITING,
+    "parked": Fate.PARKED,
+    "dead": Fate.DEAD,
+    "dropped": Fate.DROPPED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """
+    What the daemon can be expected to know (epoch seconds).
+
+    Attributes:
+        read_from: Where its next look at accounting begins.
+        known_from: What is settled and ended before may be forgotten.
+    """
+
+    read_from: int
+    known_from: int
+
+
+def bounds(cursor: int | None, now: float, *, overlap_s: float, max_span_s: float) -> Bounds:
+    """Give what the daemon can be expected to know, its position in accounting being ``cursor``."""
+    floor, at = int(now - max_span_s), int(now)
+    known_from = int(now - max_span_s - REMEMBERED_S)
+    if cursor is None or cursor > at + overlap_s:
+        return Bounds(read_from=floor, known_from=known_from)
+    return Bounds(read_from=max(min(cursor, at) - int(overlap_s), floor), known_from=known_from)
+
+
+def find(run: Job, written: Sequence[Written]) -> Written | None:
+    """Give what is written down of a run, be it under another start; ``written``: all runs of its id."""
+    seen = sighting(run)
+    same = [each for each in written if is_same(each.key.start_at, each.end_at, seen)]
+    same = same or [each for each in written if _may_be(run, each)]
+    return min(same, key=lambda each: abs(each.key.start_at - run.key.start_at), default=None)
+
+
+def _may_be(run: Job, written: Written) -> bool:
+    """Say whether an open run may be this one: runs of one id do not overlap, and no start moves far."""
+    start_at = written.key.start_at
+    near = abs(start_at - run.key.start_at) <= MOVE_LIMIT_S
+    return written.end_at is None and near and (run.end_at is None or start_at < run.end_at)
+
+
+def fate(run: Job, written: Sequence[Written], sink: str, within: Bounds) -> Fate:
+    """
+    Say what became of a run.
+
+    Args:
+        run: As Slurm shows it, ended or running.
+        written: All that is written down of its job id.
+        sink: Whom it was to be told.
+        within: What can be expected to be known.
+    """
+    found = find(run, written)
+    if found is None:
+        return _unknown(run, written, within)
+    told = found.told.get(sink)
+    return Fate.MISSING if told is None else _of(told, over=run.end_at is not None)
+
+
+def _unknown(run: Job, written: Sequence[Written], within: Bounds) -> Fate:
+    at = run.key.start_at if run.end_at is None else run.end_at
+    restarted = run.end_at is None and any(each.end_at is None for each in written)
+    if at >= within.read_from or restarted:  # of a restarted job the run before is asked about first
+        return Fate.UNREAD
+    return Fate.FORGOTTEN if run.end_at is not None and at < within.known_from else Fate.MISSING
+
+
+def _of(told: Told, *, over: bool) -> Fate:
+    if told.reason == NOT_SENT and told.state in {"idle", "done"}:
+        return Fate.IGNORED
+    match told.state:
+        case "done":
+            return Fate.REFUSED if told.reason == REPLACED else Fate.DELIVERED
+        case "idle":
+            return Fate.UNREAD if over else Fate.DELIVERED
+        case "dead" if told.reason == REPEAT:
+            return Fate.REFUSED
+    return _BY_STATE[told.state]
+
+
+def confirmed(before: Fate, there: Presence, told: Told | None, *, asked_at: float, grace_s: float) -> Fate:
+    """
+    Correct a fate by what the backend itself shows of the run.
+
+    Args:
+        before: As it is written down.
+        there: What it shows.
+        told: As written down; None if it is not.
+        asked_at: When it was begun to be asked (epoch seconds).
+        grace_s: For so long what was acknowledged may be missing there.
+    """
+    if before in {Fate.FORGOTTEN, Fate.MISSING}:
+        return Fate.DELIVERED if there is Presence.ENDED else Fate.MISSING
+    if before is not Fate.DELIVERED or told is None:
+        return before
+    if there is Presence.ABSENT:
+        acked_at = told.since if told.acked_at is None else told.acked_at
+        return Fate.LOST if acked_at < asked_at - grace_s else before
+    expected = Presence.ENDED if told.state == "done" else Presence.RUNNING
+    return before if there is expected or told.since >= asked_at else Fate.LOST
+
+
+def remedy(told: Told | None, there: Presence | None) -> Finding | None:
+    """
+    Say how a sink is told again of a run that is written down.
+
+    Args:
+        told: None if it was never to be told.
+        there: What it shows; None if it was not asked.
+    """
+    if told is None:
+        return Finding.NOT_TOLD
+    match told.step, told.state, there:
+        case Step.STOP, "done", Presence.RUNNING:
+            return Finding.STOP_LOST
+        case Step.STOP, "done", Presence.ABSENT:
+            return Finding.RUN_LOST
+        case Step.STOP, "idle", Presence.ABSENT:
+            return Finding.START_LOST
+    return None  # it ended there while Slurm runs it: no request reopens it

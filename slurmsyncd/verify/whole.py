@@ -1,0 +1,130 @@
+"""One verification as a whole: whom to ask about what, and what was asked."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from slurmsyncd.config import ClusterConfig
+from slurmsyncd.daemon.outlet import WallClock
+from slurmsyncd.errors import ConfigError
+from slurmsyncd.sinks.rest import RestSink
+from slurmsyncd.sources.commands import CommandSource
+from slurmsyncd.sources.discover import discover
+from slurmsyncd.terminal import Terminal, counted
+from slurmsyncd.verify.backend import Backend
+from slurmsyncd.verify.check import Check
+from slurmsyncd.verify.document import document
+from slurmsyncd.verify.report import NAMED, Report
+from slurmsyncd.verify.show import show
+from slurmsyncd.verify.when import day
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Collection, Mapping, Sequence
+
+    from slurmsyncd.config import Config
+
+#: Between two lines of progress.
+_PROGRESS_S = 0.2
+
+
+async def prove(config: Config, args: argparse.Namespace) -> Report:
+    """
+    Check what the arguments choose.
+
+    Raises:
+        ConfigError: They choose what there is not.
+        SourceUnavailable: Slurm, or a backend, does not answer.
+        SlurmsyncdError: The daemon, or its store, does not.
+    """
+    since, until = _window(args, time.time())
+    sinks = _chosen("sinks", args.sink, config.sinks)
+    report = Report(since=since, until=until, named=None if args.all else NAMED)
+    async with AsyncExitStack() as stack:
+        backends: dict[str, Backend] = {}
+        for name in _readable(config, sinks) if args.backend else ():
+            sink = RestSink(config.sinks[name], config.clusters, WallClock())
+            stack.push_async_callback(sink.aclose)
+            backends[name] = Backend(sink, config.sinks[name].audit_grace)
+        progress = _Progress(since, until)
+        check = Check(
+            config, report, sinks=sinks, backends=backends, repair=args.repair, progress=progress.show
+        )
+        for cluster in (await _clusters(config, args.cluster)).values():
+            source = CommandSource(
+                cluster.name, config.slurm, slurm_conf=cluster.slurm_conf, remote=cluster.remote
+            )
+            try:
+                await check.cluster(source, now_too=args.until is None)
+            finally:
+                progress.clear()
+            for command, tally in source.tally.commands.items():
+                report.commands[command] += tally.calls
+        report.questions = {name: backend.questions for name, backend in backends.items()}
+    return report
+
+
+def say(report: Report, *, json: bool) -> None:
+    """Print what was found."""
+    if json:
+        sys.stdout.write(msgspec.json.encode(document(report)).decode() + "\n")
+    else:
+        show(report, Terminal())
+
+
+def _window(args: argparse.Namespace, now: float) -> tuple[int, int]:
+    until = int(now) if args.until is None else min(args.until, int(now))
+    if args.since >= until:
+        raise ConfigError([f"--since {args.since}: nothing lies between it and --until, {until}"])
+    return args.since, until
+
+
+def _chosen(section: str, wanted: str | None, there: Collection[str]) -> Sequence[str]:
+    if wanted is not None and wanted not in there:
+        raise ConfigError([f"{section}.{wanted}: there is no such section; allowed: {', '.join(there)}"])
+    return list(there) if wanted is None else [wanted]
+
+
+def _readable(config: Config, sinks: Sequence[str]) -> Sequence[str]:
+    """Give the sinks that can say what they have."""
+    found = [name for name in sinks if config.sinks[name].type == "rest"]
+    if not found:
+        raise ConfigError([f"--backend: none of {', '.join(sinks)} is of type rest and can be asked"])
+    return found
+
+
+async def _clusters(config: Config, wanted: str | None) -> Mapping[str, ClusterConfig]:
+    clusters: Mapping[str, ClusterConfig] = config.clusters
+    if not clusters:
+        own = (await discover(config.slurm)).cluster
+        clusters = {own: ClusterConfig(name=own)}
+    return {name: clusters[name] for name in _chosen("clusters", wanted, clusters)}
+
+
+class _Progress:
+    """Says on a terminal how far it came."""
+
+    def __init__(self, since: int, until: int) -> None:
+        self._since = since
+        self._until = until
+        self._next_at = 0.0
+
+    def show(self, cluster: str, at: int, runs: int) -> None:
+        """Say it, not too often."""
+        if sys.stderr.isatty() and time.monotonic() >= self._next_at:
+            self._next_at = time.monotonic() + _PROGRESS_S
+            share = 100 * (at - self._since) // (self._until - self._since)
+            line = f"{cluster}: {day(at - 1)}, {share} %, {counted(runs, 'run')}"
+            sys.stderr.write(f"\r\x1b[K{line}")
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Make way for what was found."""
+        if sys.stderr.isatty():
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
