@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from slurmsyncd import __version__
 from slurmsyncd.errors import AlreadyRunning, ConfigError, SlurmsyncdError, SourceUnavailable, StoreError
+from slurmsyncd.operator import command as operator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -87,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands)
     _add_config(commands)
+    _add_check(commands)
+    operator.add_commands(commands, _add_config_options, read)
     _add_notify(commands)
     _add_backend(commands)
     _add_demo(commands)

@@ -7,13 +7,17 @@ Whatever goes through here is escaped: a job's name can move no cursor, colour n
 from __future__ import annotations
 
 import enum
+import json
 import os
 import shutil
 import sys
 import time
 import unicodedata
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO, Union
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -61,6 +65,7 @@ class Terminal:
     def __init__(self, stream: TextIO | None = None, environ: Mapping[str, str] | None = None) -> None:
         self._stream = sys.stdout if stream is None else stream
         environ = os.environ if environ is None else environ
+        self._page: list[str] | None = None
         self.interactive = self._stream.isatty()
         self.colours = self.interactive and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
         self.columns = max(_LEAST_COLUMNS, shutil.get_terminal_size().columns) if self.interactive else None
@@ -96,12 +101,27 @@ class Terminal:
         for line in lines:
             self._put(" " * indent + self._row(line, widths, numeric, indent))
 
-    def clear(self) -> None:
-        """Begin at the top of an empty screen."""
-        self._stream.write("\x1b[H\x1b[2J\x1b[3J" if self.interactive else "\n")
+    def json(self, value: object) -> None:
+        """Print a value as one line of JSON; on a terminal, too, it does nothing there."""
+        # ASCII keeps direction marks and the like out; they come back where it is decoded.
+        self._put(json.dumps(msgspec.to_builtins(value)))
 
-    def flush(self) -> None:
-        """Show what was printed so far."""
+    @contextmanager
+    def page(self) -> Iterator[None]:
+        """Show what is printed meanwhile at once, in the place of the page before; a long one is cut."""
+        self._page = []
+        try:
+            yield
+            lines = self._page
+        finally:
+            self._page = None
+        if self.interactive:
+            height = shutil.get_terminal_size().lines
+            self._stream.write(
+                "\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines[: height - 1]) + "\x1b[J"
+            )
+        else:
+            self._stream.write("".join(f"{line}\n" for line in [*lines, ""]))
         self._stream.flush()
 
     def _row(
@@ -125,7 +145,11 @@ class Terminal:
 
     def _put(self, line: str) -> None:
         encoding = self._stream.encoding or "utf-8"  # what the locale cannot say is escaped, too
-        self._stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        line = line.encode(encoding, "backslashreplace").decode(encoding)
+        if self._page is None:
+            self._stream.write(line + "\n")
+        else:
+            self._page.append(line)
 
 
 def safe(text: str, limit: int = _LIMIT) -> str:

@@ -45,10 +45,14 @@ class SinkTotals:
         states: ready, parked, idle (running, its start told), dead, dropped → how many.
         reasons: State → reason of the last attempt → how many.
         waiting_since: Since when the oldest ready or parked step waits (epoch seconds), None if none does.
+        oldest: State → since when its oldest step waits.
+        failing_since: State → when the latest of its failing steps failed first.
     """
 
     states: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, dict[str, int]] = field(default_factory=dict)
+    oldest: dict[str, float] = field(default_factory=dict)
+    failing_since: dict[str, float] = field(default_factory=dict)
     waiting_since: float | None = None
 
 
@@ -166,7 +170,13 @@ def _totals(store: SqliteStore, sink: str) -> SinkTotals:
     reasons: dict[str, dict[str, int]] = {}
     for (state, reason), number in found.reasons.items():
         reasons.setdefault(state, {})[reason] = number
-    return SinkTotals(states=dict(found.states), reasons=reasons, waiting_since=found.waiting_since)
+    return SinkTotals(
+        states=dict(found.states),
+        reasons=reasons,
+        waiting_since=found.waiting_since,
+        oldest=dict(found.oldest),
+        failing_since=dict(found.failing_since),
+    )
 
 
 REQUESTS: tuple[type[Request[Any]], ...] = (AskTotals, AskLetters, AskStories, Retry, Drop, Acknowledge)

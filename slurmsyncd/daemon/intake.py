@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from slurmsyncd.config import Config
     from slurmsyncd.model import Hint, Plan
     from slurmsyncd.pipeline.storage import StoreThread
-    from slurmsyncd.ports import Source
     from slurmsyncd.store.sqlite import SqliteStore
 
 log = structlog.get_logger(__name__)
@@ -40,6 +39,7 @@ class Intake:
     Attributes:
         sources: One for each cluster, once the names of the clusters are known.
         collectors: Likewise.
+        waiting_for_slurm: Why they are not known yet, None if they are or Slurm was not asked.
     """
 
     def __init__(
@@ -51,8 +51,9 @@ class Intake:
         recovered: bool,
         ring: Callable[[], None],
     ) -> None:
-        self.sources: list[Source] = []
+        self.sources: list[CommandSource] = []
         self.collectors: list[Collector] = []
+        self.waiting_for_slurm: str | None = None
         self._config = config
         self._store = store
         self._thread = thread
@@ -144,11 +145,13 @@ class Intake:
             except SourceUnavailable as err:
                 if not patient:
                     raise
+                self.waiting_for_slurm = str(err)
                 if not said:
                     log.warning("cluster_unknown", reason=str(err))
                 said = True
                 await anyio.sleep(min(10.0, self._config.daemon.poll_interval))
             else:
+                self.waiting_for_slurm = None
                 log.info("slurm_found", cluster=found.cluster, release=found.version)
                 return {found.cluster: ClusterConfig(name=found.cluster)}
 

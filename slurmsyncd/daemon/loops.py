@@ -12,11 +12,15 @@ import anyio
 import structlog
 
 from slurmsyncd import __version__
+from slurmsyncd.control.requests import AskTotals
 from slurmsyncd.control.server import LIMITS, control_handler
+from slurmsyncd.control.status import AskStatus, Status
+from slurmsyncd.daemon import report
 from slurmsyncd.daemon.intake import Intake
 from slurmsyncd.daemon.outlet import STOP_S, Outlet
 from slurmsyncd.errors import ConfigError, DiskFull
 from slurmsyncd.pipeline.lag import LoopLag
+from slurmsyncd.pipeline.rates import Rates
 from slurmsyncd.pipeline.storage import StoreThread
 from slurmsyncd.store import lastrun, open_store
 from slurmsyncd.triggers.hook import make_gate
@@ -39,6 +43,8 @@ log = structlog.get_logger(__name__)
 HOUSEKEEPING_S = 60.0
 #: Runs forgotten in one transaction.
 PRUNED = 1000
+#: Between two looks at the counters, for the rates of the last minutes.
+COUNT_S = 10.0
 #: Between two lines for `systemctl status`.
 STATUS_S = 10.0
 
@@ -54,11 +60,12 @@ class Sockets:
 class Loops:
     """Everything that runs, built from one configuration. Close it to build another."""
 
-    def __init__(self, config: Config, manager: Manager) -> None:
+    def __init__(self, config: Config, manager: Manager, rates: Rates | None = None) -> None:
         if not config.sinks:
             raise ConfigError(["sinks: none is configured; add [sinks.NAME] with url and token_file"])
         self._config = config
         self._manager = manager
+        self._rates = rates or Rates()
         self._thread = StoreThread()
         daemon = config.daemon
         read_before = lastrun.read(daemon.lastrun_file) is not None
@@ -114,12 +121,37 @@ class Loops:
         group.start_soon(self._answer, sockets.control, name="control")
         group.start_soon(self.intake.run, start_reports, name="collect")
         group.start_soon(self.lag.run, name="lag")
+        group.start_soon(self._keep_counting, name="rates")
         group.start_soon(self._keep_house, name="housekeeping")
         group.start_soon(self._ping, name="watchdog")
 
     async def _answer(self, sockets: Sequence[socket.socket]) -> None:
         # Serving closes what it is given; the next round after a reload needs them again.
-        await web([sock.dup() for sock in sockets], control_handler(self._in_store, {}), LIMITS)
+        handler = control_handler(self._in_store, {AskStatus.__name__: self._tell_status})
+        await web([sock.dup() for sock in sockets], handler, LIMITS)
+
+    async def _tell_status(self, request: AskStatus) -> Status:
+        """Say how we are doing."""
+        totals = await self._thread(AskTotals().run, self._store)
+        self._count()
+        now = time.time()
+        live = report.live(
+            self._config,
+            self.intake,
+            self.outlet,
+            hints=self._gate.counts(),
+            lag=self.lag,
+            minutes=self._rates.last(request.minutes, now),
+        )
+        return Status(now=now, totals=totals, live=live)
+
+    def _count(self) -> None:
+        self._rates.sample(report.counters(self.intake, self.outlet.deliveries), time.time())
+
+    async def _keep_counting(self) -> None:
+        while True:
+            self._count()
+            await anyio.sleep(COUNT_S)
 
     async def _in_store(self, request: Request[Any]) -> Any:
         """Carry out what an operator asked for; what it made due is delivered at once."""

@@ -14,6 +14,7 @@ from slurmsyncd.daemon.loops import Loops, Sockets
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.host.pidfile import pid_file
 from slurmsyncd.host.sdnotify import Manager, inherited_sockets
+from slurmsyncd.pipeline.rates import Rates
 from slurmsyncd.triggers.hook import hint_sockets
 
 if TYPE_CHECKING:
@@ -47,8 +48,9 @@ async def serve(config: Config, reread: Callable[[], Config]) -> None:
         anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals,
     ):
         following: Config | None = config
+        rates = Rates()
         while following is not None:
-            config, loops = _build(following, config, manager)
+            config, loops = _build(following, config, manager, rates)
             with closing(loops):
                 following = await loops.run(Sockets(hints=hints, control=control), signals, reread)
 
@@ -66,12 +68,12 @@ async def once(config: Config) -> int:
     return 0 if looked and sent else 75
 
 
-def _build(wanted: Config, proven: Config, manager: Manager) -> tuple[Config, Loops]:
+def _build(wanted: Config, proven: Config, manager: Manager, rates: Rates) -> tuple[Config, Loops]:
     """Build the loops; what a reload asked for and cannot be had gives way to what ran before."""
     try:
-        return wanted, Loops(wanted, manager)
+        return wanted, Loops(wanted, manager, rates)
     except ConfigError as err:
         if wanted is proven:
             raise
         log.error("reload_refused", problems=err.problems)  # noqa: TRY400 - one line, no traceback
-        return proven, Loops(proven, manager)
+        return proven, Loops(proven, manager, rates)

@@ -69,6 +69,11 @@ class Delivery:
         self._stopping = False
         self._drained = anyio.Event()
 
+    @property
+    def in_hand(self) -> Mapping[Step, int]:
+        """How many of each kind are under way or about to be."""
+        return {step: len(ids) for step, ids in self._in_flight.items()}
+
     def ring(self) -> None:
         """Something may be due: look into the queue now."""
         self._resting.clear()

@@ -24,6 +24,8 @@ SUSPECT_AFTER = 3
 #: Longest pause of a suspected sink. It answers, so asking costs little, and a fresh run may fare better.
 SUSPECT_PAUSE_S = 30.0
 
+_TAKEN = frozenset({Result.ACCEPTED, Result.ALREADY_THERE})
+
 
 @dataclass(slots=True)
 class SinkHealth:
@@ -32,16 +34,22 @@ class SinkHealth:
 
     Attributes:
         trouble: Why it is paused, None if it is not.
+        detail: What it said then.
+        trouble_since: When that began (epoch seconds).
         disk_full: Results wait for room on the disk.
         resume_at: Monotonic seconds until which nothing is sent.
         answers: Attempts that came to a proper answer, whatever it was.
         failing: Entries that failed since the last proper answer.
         results: How often each reason was given.
+        told: Step → how many of them it took, or had already.
+        failed: Attempts that came to anything else.
     """
 
     sink: str
     policy: DeliveryPolicy
     trouble: str | None = None
+    detail: str = ""
+    trouble_since: float | None = None
     alarm: bool = False
     disk_full: bool = False
     resume_at: float = 0.0
@@ -50,6 +58,8 @@ class SinkHealth:
     failing: set[int] = field(default_factory=set)
     last_answer_at: float | None = None
     results: dict[str, int] = field(default_factory=dict)
+    told: dict[str, int] = field(default_factory=dict)
+    failed: int = 0
     _failed: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     @property
@@ -60,14 +70,18 @@ class SinkHealth:
     def note(self, entry: Entry, outcome: Outcome, now: float) -> None:
         """Follow an attempt's outcome."""
         self.results[outcome.reason] = self.results.get(outcome.reason, 0) + 1
+        if outcome.result in _TAKEN:
+            self.told[entry.step.value] = self.told.get(entry.step.value, 0) + 1
+        else:
+            self.failed += 1
         if outcome.result is Result.SINK_DOWN:
-            self._pause(outcome, self.policy.backoff_max_s)
+            self._pause(outcome, self.policy.backoff_max_s, now)
         elif outcome.result is Result.FAILED:
             if not self.failing:
                 self._say_failure(entry, outcome)
             self.failing.add(entry.id)
             if len(self.failing) >= SUSPECT_AFTER:
-                self._pause(outcome, SUSPECT_PAUSE_S)
+                self._pause(outcome, SUSPECT_PAUSE_S, now)
         else:
             self._answered(now)
 
@@ -88,7 +102,7 @@ class SinkHealth:
         """Know no more of an entry that is settled."""
         self._failed.pop(entry.id, None)
 
-    def _pause(self, outcome: Outcome, at_most_s: float) -> None:
+    def _pause(self, outcome: Outcome, at_most_s: float, now: float) -> None:
         if self.pause_s:
             return  # several exchanges of one burst failed: one pause, not several
         wait = min(backoff(self.pauses, self.policy, dice=random.random()), at_most_s)  # noqa: S311
@@ -104,7 +118,8 @@ class SinkHealth:
                 detail=outcome.detail,
                 next_try_s=round(wait, 1),
             )
-        self.trouble, self.alarm = outcome.reason, outcome.alarm
+        self.trouble_since = now if self.trouble_since is None else self.trouble_since
+        self.trouble, self.detail, self.alarm = outcome.reason, outcome.detail, outcome.alarm
 
     def _say_failure(self, entry: Entry, outcome: Outcome) -> None:
         """Name the first failure since the last answer: few runs alone never make the sink suspected."""
@@ -124,6 +139,7 @@ class SinkHealth:
         if self.trouble:
             log.info("sink_available_again", sink=self.sink)
             self.trouble, self.alarm, self.pauses, self.resume_at = None, False, 0, 0.0
+            self.detail, self.trouble_since = "", None
 
 
 def asked_wait_s(outcome: Outcome, policy: DeliveryPolicy) -> float:

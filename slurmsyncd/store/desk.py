@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _HORIZON_S = 86400.0
 
 _COUNTS = """
-    SELECT state, reason, count(*), min(waiting_since) FROM delivery
+    SELECT state, reason, count(*), min(waiting_since), max(failing_since) FROM delivery
     WHERE sink = ? AND state <> 'done' GROUP BY state, reason
 """
 _DELIVERIES = """
@@ -54,10 +54,14 @@ class Counts:
         states: ready, parked, idle (running, its start told), dead, dropped → how many.
         reasons: (state, reason of the last attempt) → how many.
         waiting_since: Since when the oldest ready or parked step waits (epoch seconds), None if none does.
+        oldest: State → since when its oldest step waits.
+        failing_since: State → when the latest of its failing steps failed first.
     """
 
     states: Mapping[str, int] = field(default_factory=dict)
     reasons: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    oldest: Mapping[str, float] = field(default_factory=dict)
+    failing_since: Mapping[str, float] = field(default_factory=dict)
     waiting_since: float | None = None
 
 
@@ -114,13 +118,20 @@ def counts(database: Database, sink: str) -> Counts:
     """Count what a sink has not been told of."""
     rows = database.rows(_COUNTS, (sink,))
     states: dict[str, int] = {}
-    for state, _, number, _ in rows:
+    oldest: dict[str, float] = {}
+    failing: dict[str, float] = {}
+    for state, _, number, since, failed_at in rows:
         states[state] = states.get(state, 0) + number
+        oldest[state] = min(since, oldest.get(state, since))
+        if failed_at is not None:
+            failing[state] = max(failed_at, failing.get(state, failed_at))
     return Counts(
         states=states,
-        reasons={(state, reason): number for state, reason, number, _ in rows},
+        reasons={(state, reason): number for state, reason, number, *_ in rows},
+        oldest=oldest,
+        failing_since=failing,
         waiting_since=min(
-            (since for state, _, _, since in rows if state in {"ready", "parked"}), default=None
+            (since for state, since in oldest.items() if state in {"ready", "parked"}), default=None
         ),
     )
 

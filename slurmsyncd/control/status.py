@@ -1,0 +1,179 @@
+"""How the daemon is doing: what is written down, in numbers, and what only the running process knows."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from slurmsyncd.control.requests import AskTotals, Request, Totals
+from slurmsyncd.pipeline.rates import Minute  # noqa: TC001 - decoding needs the type
+
+if TYPE_CHECKING:
+    from slurmsyncd.store.sqlite import SqliteStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandCost:
+    """What one of Slurm's commands has cost since the start; ``seconds`` of waiting for it."""
+
+    calls: int
+    failures: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceStatus:
+    """
+    One cluster, since the start of the daemon. Times are epoch seconds.
+
+    Attributes:
+        unavailable: Why it did not answer last time, None if it did.
+        unavailable_since: When that began.
+        behind: Accounting is still being read to catch up.
+        incomplete: Starts that were written down without their allocation.
+        never_started: Jobs that ended without ever starting.
+        set_aside: Records of Slurm that were not understood.
+        rechecks: Jobs that are asked for again soon.
+        failures: Looks that came to nothing.
+        commands: What was asked of Slurm, by command.
+    """
+
+    cluster: str
+    last_look_at: float | None
+    unavailable: str | None
+    unavailable_since: float | None
+    behind: bool
+    looks: int
+    failures: int
+    hints: int
+    starts: int
+    stops: int
+    incomplete: int
+    never_started: int
+    set_aside: int
+    rechecks: int
+    commands: dict[str, CommandCost] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkStatus:
+    """
+    One sink, since the start of the daemon. Times are epoch seconds.
+
+    Attributes:
+        kind: ``rest`` or ``nats``.
+        address: Where it is.
+        trouble: Reason for which it is paused, None if it is not.
+        detail: What it said then.
+        trouble_since: When that began.
+        alarm: Somebody has to act (credentials, wrong URL).
+        disk_full: Results wait for room on the disk.
+        pause_s: Seconds until it is tried again.
+        answers: Attempts that came to a proper answer, whatever it was.
+        results: How often each reason was given.
+        told: Step → how many it has taken, or had already.
+        in_hand: Step → how many are under way or about to be.
+        workers: Step → how many may be under way at once.
+    """
+
+    name: str
+    kind: str
+    address: str
+    trouble: str | None
+    detail: str
+    trouble_since: float | None
+    alarm: bool
+    disk_full: bool
+    pause_s: float
+    last_answer_at: float | None
+    answers: int
+    results: dict[str, int] = field(default_factory=dict)
+    told: dict[str, int] = field(default_factory=dict)
+    in_hand: dict[str, int] = field(default_factory=dict)
+    workers: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookStatus:
+    """Hints since the start of the daemon; ``refused`` by reason."""
+
+    received: int
+    accepted: int
+    refused: dict[str, int] = field(default_factory=dict)
+    accepted_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LagStatus:
+    """How late the event loop was, in seconds; see ``pipeline.lag``."""
+
+    recent_s: float
+    max_s: float
+    stalls: int
+    stalling: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """
+    What only the running daemon knows.
+
+    Attributes:
+        started_at: Of the process (epoch seconds).
+        ready: Every cluster was looked at, as far back as it goes.
+        poll_s: From one look to the next.
+        waiting_for_slurm: Why not even the cluster's name is known yet, None if it is.
+        minutes: The last hours by the minute, oldest first; minutes in which nothing happened are left out.
+    """
+
+    version: str
+    pid: int
+    started_at: float
+    ready: bool
+    rss_bytes: int
+    cpu_s: float
+    poll_s: float
+    waiting_for_slurm: str | None
+    sources: tuple[SourceStatus, ...]
+    sinks: tuple[SinkStatus, ...]
+    hook: HookStatus
+    loop_lag: LagStatus
+    minutes: tuple[Minute, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """
+    How it is doing.
+
+    Attributes:
+        now: When this was put together (epoch seconds).
+        totals: What is written down.
+        live: None if no daemon runs.
+    """
+
+    now: float
+    totals: Totals
+    live: Live | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AskStatus(Request[Status]):
+    """
+    Ask how it is doing.
+
+    Attributes:
+        minutes: How many of the last minutes to tell of.
+    """
+
+    gives: ClassVar[Any] = Status
+
+    minutes: int = 15
+
+    def run(self, store: SqliteStore) -> Status:
+        """Tell what the store knows: no daemon runs."""
+        return Status(now=time.time(), totals=AskTotals().run(store))
+
+
+REQUESTS: tuple[type[Request[Any]], ...] = (AskStatus,)

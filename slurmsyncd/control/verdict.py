@@ -1,0 +1,185 @@
+"""
+Whether all is well, and if not, what is wrong and what to do. Pure.
+
+One function judges for the command, the status page and the health check alike.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from slurmsyncd.terminal import counted, duration, moment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from slurmsyncd.control.requests import SinkTotals
+    from slurmsyncd.control.status import Live, SinkStatus, SourceStatus, Status
+
+#: A run that was given up is news for so long; after that it is a number in a table.
+NEWS_S = 86400.0
+#: What waits longer than this in a sink that takes runs has to do with more than a stop's hold.
+BEHIND_S = 1800.0
+#: Looks that are late by so many intervals are looks that do not happen.
+LATE_POLLS = 3.0
+
+
+class Level(enum.IntEnum):
+    """How it stands; the value is the exit status of ``slurmsyncd status``."""
+
+    WELL = 0
+    DEGRADED = 1
+    STOPPED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """
+    One thing that is not as it should be.
+
+    Attributes:
+        subject: What it concerns, e.g. ``sink cc``.
+        text: What is wrong, since when, and the constant that logs and metrics use.
+        remedy: What to do.
+    """
+
+    subject: str
+    text: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How it stands, and every problem, the gravest first."""
+
+    level: Level
+    problems: tuple[Problem, ...] = ()
+
+
+def judge(status: Status) -> Verdict:
+    """Say whether all is well."""
+    problems = tuple(_problems(status))
+    if status.live is None:
+        return Verdict(Level.STOPPED, problems)
+    return Verdict(Level.DEGRADED if problems else Level.WELL, problems)
+
+
+def _problems(status: Status) -> Iterator[Problem]:
+    now, live, totals = status.now, status.live, status.totals
+    sinks = () if live is None else live.sinks
+    for sink in sinks:
+        yield from _of_sink(sink, now)
+    if live is not None:
+        yield from _of_slurm(live, now)
+    for name, left in totals.sinks.items():
+        trouble = any(sink.trouble or sink.disk_full for sink in sinks if sink.name == name)
+        yield from _of_queue(name, left, now, waits_for_sink=trouble or live is None)
+    if totals.incident is not None:
+        at, why = totals.incident
+        yield Problem(
+            "store",
+            f"lost what was written down: {why} ({moment(at, now)}); what Slurm still knows was read again",
+            "compare with `slurmsyncd verify`, then `slurmsyncd status --acknowledge`",
+        )
+
+
+def _of_sink(sink: SinkStatus, now: float) -> Iterator[Problem]:
+    subject = f"sink {sink.name}"
+    if sink.trouble:
+        words, remedy = _TROUBLE.get(sink.trouble, (f"does not take runs ({sink.trouble})", ""))
+        since = "" if sink.trouble_since is None else f" since {moment(sink.trouble_since, now)}"
+        detail = f": {sink.detail}" if sink.detail else ""
+        remedy = remedy or "see what it says; everything waits, and nothing is lost"
+        yield Problem(subject, f"{words}{since}{detail}", remedy.format(name=sink.name))
+    if sink.disk_full:
+        yield Problem(subject, "its answers cannot be written down: the disk is full", _ROOM)
+
+
+#: Reason of a sink's trouble → what that is in words, and what to do.
+_TROUBLE = {
+    "credentials": ("credentials refused", "no restart is needed once the token is a good one"),
+    "token": ("its token cannot be read", "correct the file; no restart is needed"),
+    "unreachable": ("cannot be reached", "start it, or correct sinks.{name}.url; everything waits for it"),
+    "connect_timeout": ("does not answer", "start it, or look for a firewall in between"),
+    "tls": ("its certificate is not believed", "renew it there, or name its CA in sinks.{name}.ca_file"),
+    "redirected": ("sends us elsewhere", "correct sinks.{name}.url"),
+    "no_endpoint": ("has no such interface", "correct sinks.{name}.url, or upgrade the backend"),
+    "no_topology": (
+        "says nothing usable of its clusters",
+        "see GET /api/clusters/ there; the token needs the role api",
+    ),
+    "http_429": ("asks us to slow down", "nothing: it is tried again when it said"),
+    "http_503": ("is in maintenance", "nothing: it is tried again when it said"),
+}
+_ROOM = "make room in daemon.state_dir"
+
+
+def _of_slurm(live: Live, now: float) -> Iterator[Problem]:
+    if live.waiting_for_slurm:
+        yield Problem("Slurm", f"has not answered yet: {live.waiting_for_slurm}", _ASK_SLURM)
+    for source in live.sources:
+        subject = f"cluster {source.cluster}"
+        if source.unavailable:
+            since = (
+                "" if source.unavailable_since is None else f" since {moment(source.unavailable_since, now)}"
+            )
+            yield Problem(subject, f"does not answer{since}: {source.unavailable}", _ASK_SLURM)
+        elif late_s := _late_s(source, live, now):
+            yield Problem(
+                subject,
+                f"was not looked at for {duration(late_s)}",
+                "see the log; if nothing is said there, restart slurmsyncd and report a bug",
+            )
+    if live.loop_lag.stalling:
+        yield Problem(
+            "daemon",
+            f"stalls, by up to {live.loop_lag.recent_s:.1f} s in the last minutes",
+            "see what else uses the CPU or the disk of this host",
+        )
+
+
+_ASK_SLURM = (
+    "try `squeue` and `sacct` as the daemon's user; nothing is concluded meanwhile, and nothing is lost"
+)
+
+
+def _late_s(source: SourceStatus, live: Live, now: float) -> float:
+    """Give for how long there was no look, 0 if that is as it should be."""
+    if source.behind:
+        return 0.0
+    quiet_s = now - (live.started_at if source.last_look_at is None else source.last_look_at)
+    return quiet_s if quiet_s > max(LATE_POLLS * live.poll_s, 300.0) else 0.0
+
+
+def _of_queue(name: str, left: SinkTotals, now: float, *, waits_for_sink: bool) -> Iterator[Problem]:
+    subject = f"sink {name}"
+    dead, died_at = left.states.get("dead", 0), left.failing_since.get("dead")
+    if dead and died_at is not None and now - died_at < NEWS_S:
+        yield Problem(
+            subject,
+            f"{counted(dead, 'dead letter')}, the last one of {moment(died_at, now)}"
+            f" ({_reasons(left, 'dead')})",
+            f"`slurmsyncd deadletters list --sink {name}` names them; then retry or drop",
+        )
+    if parked := left.states.get("parked", 0):
+        yield Problem(
+            subject,
+            f"refuses {counted(parked, 'run')} until somebody changes something there"
+            f" ({_reasons(left, 'parked')})",
+            f"`slurmsyncd deadletters list --sink {name} --state parked` says what",
+        )
+    waiting_since = left.oldest.get("ready")
+    if waiting_since is not None and not waits_for_sink and now - waiting_since > BEHIND_S:
+        yield Problem(
+            subject,
+            f"is behind by {duration(now - waiting_since)}: {counted(left.states['ready'], 'run')} waiting",
+            "see the rates below; after an outage this passes",
+        )
+
+
+def _reasons(left: SinkTotals, state: str) -> str:
+    by_count = sorted(left.reasons.get(state, {}).items(), key=lambda each: (-each[1], each[0]))
+    shown = ", ".join(reason or "no reason" for reason, _ in by_count[:3])
+    return shown + (", …" if len(by_count) > 3 else "")

@@ -1,0 +1,139 @@
+"""How the running daemon is doing, read off its parts. Reads; changes nothing."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slurmsyncd import __version__
+from slurmsyncd.control.status import (
+    CommandCost,
+    HookStatus,
+    LagStatus,
+    Live,
+    SinkStatus,
+    SourceStatus,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from slurmsyncd.config import Config, SinkConfig
+    from slurmsyncd.daemon.intake import Intake
+    from slurmsyncd.daemon.outlet import Outlet
+    from slurmsyncd.pipeline.collect import Collector
+    from slurmsyncd.pipeline.deliver import Delivery
+    from slurmsyncd.pipeline.lag import LoopLag
+    from slurmsyncd.pipeline.rates import Minute
+    from slurmsyncd.sources.commands import CommandSource
+    from slurmsyncd.triggers.gate import HintCounts
+
+#: When the process began: this is loaded with the daemon, and stays through reloads.
+BEGAN_AT = time.time()
+
+
+def live(
+    config: Config,
+    intake: Intake,
+    outlet: Outlet,
+    *,
+    hints: HintCounts,
+    lag: LoopLag,
+    minutes: tuple[Minute, ...],
+) -> Live:
+    """Put together what only we know."""
+    sources = zip(intake.collectors, intake.sources, strict=True)
+    return Live(
+        version=__version__,
+        pid=os.getpid(),
+        started_at=BEGAN_AT,
+        ready=bool(intake.collectors) and all(intake.has_looked(each.cluster) for each in intake.collectors),
+        rss_bytes=rss_bytes(),
+        cpu_s=time.process_time(),
+        poll_s=config.daemon.poll_interval,
+        waiting_for_slurm=intake.waiting_for_slurm,
+        sources=tuple(source_status(collector, source) for collector, source in sources),
+        sinks=tuple(sink_status(each, config.sinks[each.sink.name]) for each in outlet.deliveries),
+        hook=HookStatus(
+            received=hints.received,
+            accepted=hints.accepted,
+            refused=dict(hints.refused),
+            accepted_at=hints.accepted_at,
+        ),
+        loop_lag=LagStatus(recent_s=lag.recent_s, max_s=lag.max_s, stalls=lag.stalls, stalling=lag.stalling),
+        minutes=minutes,
+    )
+
+
+def source_status(collector: Collector, source: CommandSource) -> SourceStatus:
+    """Tell of one cluster."""
+    tally = collector.tally
+    return SourceStatus(
+        cluster=collector.cluster,
+        last_look_at=tally.last_look_at,
+        unavailable=tally.unavailable,
+        unavailable_since=tally.unavailable_since,
+        behind=collector.behind,
+        looks=tally.looks,
+        failures=tally.failures,
+        hints=tally.hints,
+        starts=tally.starts,
+        stops=tally.stops,
+        incomplete=tally.incomplete,
+        never_started=tally.never_started,
+        set_aside=tally.set_aside,
+        rechecks=tally.rechecks,
+        commands={
+            name: CommandCost(calls=cost.calls, failures=cost.failures, seconds=cost.seconds)
+            for name, cost in sorted(source.tally.commands.items())
+        },
+    )
+
+
+def sink_status(delivery: Delivery, config: SinkConfig) -> SinkStatus:
+    """Tell of one sink."""
+    health = delivery.health
+    return SinkStatus(
+        name=delivery.sink.name,
+        kind=config.type,
+        address=config.url or ", ".join(config.servers),
+        trouble=health.trouble,
+        detail=health.detail,
+        trouble_since=health.trouble_since,
+        alarm=health.alarm,
+        disk_full=health.disk_full,
+        pause_s=health.pause_s,
+        last_answer_at=health.last_answer_at,
+        answers=health.answers,
+        results=dict(health.results),
+        told=dict(health.told),
+        in_hand={step.value: count for step, count in delivery.in_hand.items()},
+        workers={"start": config.start_workers, "stop": config.stop_workers},
+    )
+
+
+def counters(intake: Intake, deliveries: Iterable[Delivery]) -> dict[str, int]:
+    """Give what only ever grows, all clusters and all sinks together; see ``pipeline.rates``."""
+    tallies = [each.tally for each in intake.collectors]
+    health = [each.health for each in deliveries]
+    costs = [cost for source in intake.sources for cost in source.tally.commands.values()]
+    return {
+        "starts": sum(tally.starts for tally in tallies),
+        "stops": sum(tally.stops for tally in tallies),
+        "start_told": sum(each.told.get("start", 0) for each in health),
+        "stop_told": sum(each.told.get("stop", 0) for each in health),
+        "failed": sum(each.failed for each in health),
+        "commands": sum(cost.calls for cost in costs),
+    }
+
+
+def rss_bytes() -> int:
+    """Give the resident set of this process."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * resource.getpagesize()
