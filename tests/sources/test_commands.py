@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 import structlog
 
@@ -11,13 +15,13 @@ from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import JobState, Questions, RunKey, Sharing
 from slurmsyncd.sim import install
 from slurmsyncd.sim.faults import clear_faults, set_fault
+from slurmsyncd.sources import commands
 from slurmsyncd.sources.commands import CommandSource
 from slurmsyncd.sources.discover import discover
 from tests.sim.lab import Lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from slurmsyncd.model import Job
 
@@ -304,6 +308,24 @@ async def test_s4_a_hanging_command_ends_at_the_deadline(tmp_path: Path) -> None
     assert "slurm.command_timeout" in seen.trouble[0]
 
 
+async def test_s4_a_slurmdbd_that_hangs_holds_up_one_look_and_not_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second look gives it a short time only, and has the listing; when it answers, all is asked again."""
+    monkeypatch.setattr(commands, "_SOON_S", 1.0)
+    cluster = Cluster(tmp_path, "24.11", command_timeout=4.0)
+    cluster.fault("dbd", "frozen")
+    for patience in ("4 s", "1 s", "1 s"):
+        seen = await cluster.source.look(cluster.began, int(cluster.now))
+        assert seen.listed is not None
+        assert seen.through is None
+        assert f"within {patience}" in seen.trouble[0]
+    cluster.heal()
+    seen = await cluster.source.look(cluster.began, int(cluster.now))
+    cluster.sim.close()
+    assert seen.through == int(cluster.now)
+
+
 async def test_s5_a_grandchild_does_not_hold_the_answer_back(modern: Cluster) -> None:
     """The answer is there when the command is over."""
     modern.fault("grandchild", "600", "squeue")
@@ -438,7 +460,7 @@ async def test_the_cluster_says_who_it_is(cluster: Cluster) -> None:
     assert found.min_job_age_s == 300
 
 
-async def test_the_loop_goes_on_while_a_long_answer_is_decoded(tmp_path: Path) -> None:
+async def test_s10_the_loop_goes_on_while_a_long_answer_is_decoded(tmp_path: Path) -> None:
     """Other tasks get their turn within an answer of thousands of records."""
     turns = 0
     rows = 5000
@@ -470,3 +492,48 @@ async def test_the_loop_goes_on_while_a_long_answer_is_decoded(tmp_path: Path) -
     assert seen.listed is not None
     assert len(seen.listed) == rows
     assert counts[0] >= rows // 200
+
+
+def anonymous_kib() -> int:
+    """Give the memory that is this process's own, without what it maps of files."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
+
+
+async def test_s10_a_document_of_64_mb_is_never_in_memory(modern: Cluster, tmp_path: Path) -> None:
+    """It is read from its file: while 640 jobs with texts of 100 kB are decoded, and after it."""
+    modern.submit(duration_s=1000.0)
+    modern.pass_(5)
+    document = modern.json("squeue", "--json")
+    (record,) = document["jobs"]
+    record["admin_comment"] = "x" * 100_000
+    head, tail = json.dumps({**document, "jobs": ["HERE"]}).split('"HERE"')
+    long = tmp_path / "long.json"
+    with long.open("w") as file:
+        file.write(head)
+        for n in range(1, 641):
+            file.write(("," if n > 1 else "") + json.dumps({**record, "job_id": n}))
+        file.write(tail)
+    source = CommandSource("sim", replace(modern.config, output_limit=512), directory=tmp_path)
+    await source.ask(Questions(details=frozenset({1})))  # what is imported and probed once
+    squeue = modern.bin / "squeue"
+    real = squeue.rename(tmp_path / "real-squeue")
+    squeue.write_text(
+        f'#!/bin/sh\ncase "$*" in *=list*) ;; *--json*) exec cat {long};; esac\nexec {real} "$@"\n'
+    )
+    squeue.chmod(0o755)
+    before = most = anonymous_kib()
+    async with anyio.create_task_group() as group:
+
+        async def watch() -> None:
+            nonlocal most
+            while True:
+                most = max(most, anonymous_kib())
+                await anyio.lowlevel.checkpoint()
+
+        group.start_soon(watch)
+        answers = await source.ask(Questions(details=frozenset(range(1, 641))))
+        group.cancel_scope.cancel()
+    assert [job.key.job_id for job in answers.details or ()] == list(range(1, 641))
+    assert most - before < long.stat().st_size // 1024 // 2
+    assert anonymous_kib() - before < long.stat().st_size // 1024 // 4
