@@ -243,6 +243,20 @@ class TestStarting:
         """Suspended and resumed: nothing to tell."""
         assert not ask(seen([listed(state=JobState.SUSPENDED)]), {key(): None})
 
+    def test_s21_an_array_of_a_hundred_thousand_tasks(self) -> None:
+        """Each task is a run, the one with the array's id too; a step that is quadratic would not end."""
+        ids = range(1, 100_001)
+        look = seen([listed(n) for n in ids])
+        asked = ask(look)
+        assert asked.details == set(ids)
+        plan = judge(look, asked=asked, details=[job(n, allocation=HELD, array_job_id=100_000) for n in ids])
+        assert [each.key.job_id for each in starts(plan)] == list(ids)
+        known: Known = dict.fromkeys((key(n) for n in ids), None)
+        assert not ask(look, known)
+        over = judge(seen((), [done(n) for n in ids]), known)
+        assert len(stops(over)) == len(ids)
+        assert over.recheck == set()
+
     def test_s22_s21_many_new_runs_are_one_question(self) -> None:
         """An array of 10,000 tasks is asked for once."""
         look = seen([listed(n) for n in range(1, 10_001)])
