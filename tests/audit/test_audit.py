@@ -40,7 +40,7 @@ async def test_all_is_well_costs_one_request_and_no_question_to_slurm(world: Wor
     assert (world.slurm.asked, world.rings) == ([], 0)
 
 
-async def test_h7_h22_runs_whose_rows_are_gone_are_started_again(world: World) -> None:
+async def test_h22_runs_whose_rows_are_gone_are_started_again(world: World) -> None:
     """Deleted rows of running jobs come back, with their own start, and end as they ended; once each."""
     runs = [job(n) for n in (1, 2, 3)]
     world.begin(*runs)
@@ -93,7 +93,7 @@ async def test_a_commit_that_takes_longer_than_the_grace_does_no_harm(world: Wor
     assert world.there() == {(1, START): RUNNING}
 
 
-async def test_r1_h4_h23_the_commit_race_is_undone_and_its_victim_reported(world: World) -> None:
+async def test_h23_h24_the_commit_race_is_undone_and_its_victim_reported(world: World) -> None:
     """The stop that was acknowledged and lost is sent again; the run it closed instead is reported once."""
     ours, victim = job(1), job(2)
     world.begin(ours)
