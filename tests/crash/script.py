@@ -106,15 +106,25 @@ RECOVERY: Sequence[Callable[[Life], object]] = (
     Life.close,
 )
 
-SCRIPTS = {"life": LIFE, "recovery": RECOVERY}
+#: One plan between two marks that show in the trace.
+INTAKE: Sequence[Callable[[Life], object]] = (
+    Life.open,
+    checkpoint(1),
+    record(started(RUNS[0]), cursor=T0 + 1),
+    checkpoint(2),
+    Life.close,
+)
+
+SCRIPTS = {"life": LIFE, "recovery": RECOVERY, "intake": INTAKE}
 
 
 def prepare(name: str, directory: Path) -> None:
     """Make what a script finds."""
-    if name == "recovery":
+    if name != "life":
         before = opened(directory).store
         before.record(plan(started(RUNS[6]), cursor=T0), T0)
         before.close()
+    if name == "recovery":
         (directory / "store.sqlite").write_bytes(b"garbage" * 1000)
 
 

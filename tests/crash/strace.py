@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections import Counter
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -69,8 +68,8 @@ def run(name: str, directory: Path, inject: str = "") -> subprocess.CompletedPro
     )
 
 
-def calls(name: str, directory: Path) -> Counter[str]:
-    """Give how often an undisturbed script makes each call."""
+def calls(name: str, directory: Path) -> list[str]:
+    """Give the calls that an undisturbed script makes, in order."""
     done = run(name, directory)
     assert done.returncode == 0, done.stdout + done.stderr
-    return Counter(_CALL.findall(directory.with_name(f"{directory.name}.strace").read_text()))
+    return _CALL.findall(directory.with_name(f"{directory.name}.strace").read_text())

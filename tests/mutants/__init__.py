@@ -1,0 +1,1 @@
+"""T14: each invariant is broken once, to see that the tests notice."""

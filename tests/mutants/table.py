@@ -1,0 +1,344 @@
+"""The mutants: one line of the product each, and the tests that have to fail for it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    """
+    One invariant broken.
+
+    Attributes:
+        file: Below ``slurmsyncd``.
+        old: What stands there, exactly once.
+        new: What is put in its place.
+        tests: Files, or tests of a file (``file::name``), below ``tests``; quick ones.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+MUTANTS = (
+    # What is written down
+    Mutant(
+        "cursor_before_rows",
+        "store/intake.py",
+        "    new = 0\n    for event in plan.events:\n",
+        "    new = 0\n"
+        "    if plan.cursor is not None:\n"
+        "        con.execute(_ADVANCE, (plan.cluster, plan.cursor))\n"
+        "        con.execute('COMMIT')\n"
+        "        con.execute('BEGIN IMMEDIATE')\n"
+        "    for event in plan.events:\n",
+        ("crash/test_system_calls.py::test_d5_t3_a_kill_at_any_system_call_leaves_what_was_promised",),
+    ),
+    Mutant(
+        "intake_not_on_disk",
+        "store/database.py",
+        'return self._transact(work, "FULL")',
+        'return self._transact(work, "OFF")',
+        ("crash/test_syncs.py",),
+    ),
+    Mutant(
+        "duplicate_recorded_twice",
+        "store/schema.py",
+        "UNIQUE (job_id, start_at, cluster)",
+        "UNIQUE (id)",
+        ("store/test_intake.py::test_record_counts_what_is_new",),
+    ),
+    Mutant(
+        "body_not_frozen",
+        "store/intake.py",
+        "        return 0  # what was written down first stays as it is\n",
+        "        con.execute(\n"
+        "            'UPDATE started SET (body, crc) = (?, ?) WHERE run_id ='\n"
+        "            ' (SELECT id FROM run WHERE job_id = ? AND start_at = ? AND cluster = ?)',\n"
+        "            (*encode(event.job), key.job_id, key.start_at, key.cluster),\n"
+        "        )\n"
+        "        return 0\n",
+        ("store/test_intake.py::test_i3_a_repeated_event_leaves_the_frozen_body_alone",),
+    ),
+    Mutant(
+        "crc_not_checked",
+        "store/codec.py",
+        "if zlib.crc32(body) != crc:",
+        "if crc is None:",
+        ("store/test_outbox.py::test_d6_the_checksum_is_what_counts_not_whether_it_can_be_read",),
+    ),
+    Mutant(
+        "lost_store_is_a_new_one",
+        "store/opening.py",
+        "recovered = trouble if ours and trouble else None",
+        "recovered = None if trouble in {'missing', 'emptied'} else trouble if ours and trouble else None",
+        ("store/test_opening.py::test_d7_a_deleted_store_is_missed",),
+    ),
+    Mutant(
+        "recovered_store_keeps_its_cursor",
+        "store/opening.py",
+        'con.execute("DELETE FROM cursor")',
+        'con.execute("SELECT 1")',
+        ("store/test_opening.py::test_d9_a_store_put_back_from_elsewhere_is_taken_and_slurm_read_again",),
+    ),
+    Mutant(
+        "reserve_not_used",
+        "store/database.py",
+        "if self._reserve.give_up():",
+        "if not self._reserve:",
+        ("store/test_space.py",),
+    ),
+    Mutant(
+        "prune_before_settlement",
+        "store/desk.py",
+        "d.state NOT IN ('done', 'dropped')\n        ) ORDER BY",
+        "d.state = 'never'\n        ) ORDER BY",
+        ("store/test_desk.py::test_i2_prune_never_forgets_what_waits_or_is_dead",),
+    ),
+    Mutant(
+        "later_checkpoint_wins",
+        "pipeline/checkpoint.py",
+        "(at < stored)",
+        "(at > stored)",
+        ("pipeline/test_parts.py",),
+    ),
+    # What is told, and in which order
+    Mutant(
+        "settle_before_answer",
+        "pipeline/deliver.py",
+        "            outcome = await self.sink.deliver(entry)\n",
+        "            from slurmsyncd.delivery import Done\n\n"
+        "            now = self._clock.now()\n"
+        "            await self._thread(self._store.settle, [(entry, Done(now, now, 'ok'))], now)\n"
+        "            outcome = await self.sink.deliver(entry)\n",
+        ("pipeline/test_deliver.py::test_h8_a_run_that_always_fails_is_parked_while_others_succeed",),
+    ),
+    Mutant(
+        "stop_before_start_is_settled",
+        "store/intake.py",
+        "UPDATE delivery SET state = 'ready', due_at = max(?, hold_until), waiting_since = ?\n"
+        "    WHERE run_id = ? AND state = 'idle'",
+        "UPDATE delivery SET step = 'stop', state = 'ready', due_at = max(?, hold_until), waiting_since = ?\n"
+        "    WHERE run_id = ? AND state IN ('idle', 'ready')",
+        ("store/test_outbox.py::test_i4_a_stop_is_due_only_after_its_start_is_settled_and_held",),
+    ),
+    Mutant(
+        "no_stop_hold",
+        "delivery.py",
+        "hold = policy.stop_hold_s if entry.step is Step.START else 0.0",
+        "hold = 0.0",
+        ("test_delivery.py",),
+    ),
+    Mutant(
+        "late_stop_is_not_held",
+        "store/intake.py",
+        "due_at = max(?, hold_until)",
+        "due_at = ?",
+        ("store/test_outbox.py::test_h24_a_stop_that_comes_after_the_acknowledgement_is_held_as_well",),
+    ),
+    Mutant(
+        "dead_start_keeps_its_stop",
+        "store/outbox.py",
+        '._replace(state="dead", due_at=None)',
+        '._replace(step="stop", state="ready" if ended else "idle", due_at=now if ended else None)',
+        ("store/test_outbox.py::test_i2_a_dead_start_takes_its_stop_along_and_stays_with_its_reason",),
+    ),
+    Mutant(
+        "refused_is_dropped",
+        "delivery.py",
+        "            return Dead(reason, detail)\n",
+        "            return Done(at=now, next_at=now, reason=reason)\n",
+        ("test_delivery.py", "pipeline/test_deliver.py::test_h7_i5_a_refused_run_holds_up_no_other"),
+    ),
+    Mutant(
+        "retry_after_ignored",
+        "pipeline/health.py",
+        "wait = max(wait, asked_wait_s(outcome, self.policy))",
+        "wait = max(wait, 0.0)",
+        ("pipeline/test_deliver.py::test_h13_a_wait_that_was_asked_for_is_kept",),
+    ),
+    Mutant(
+        "sigterm_without_settling",
+        "pipeline/deliver.py",
+        "            with anyio.CancelScope(shield=True):\n                await self._settle()\n",
+        "            self._verdicts.clear()\n",
+        ("pipeline/test_deliver.py::test_what_was_answered_is_settled_even_when_all_is_torn_down",),
+    ),
+    Mutant(
+        "sigterm_cuts_exchanges",
+        "daemon/outlet.py",
+        "            delivery.stop()\n",
+        "            delivery.stop()\n        sending.cancel_scope.cancel()\n",
+        ("oracle/test_rude_peers.py",),
+    ),
+    # What the backend's answers mean
+    Mutant(
+        "unique_marker_not_recognised",
+        "sinks/answers.py",
+        "UNIQUE constraint failed: job_cache",
+        "UNIQUE constraint failed: job_cash",
+        ("sinks/test_rest.py::test_h5_the_unique_marker_is_already_there",),
+    ),
+    Mutant(
+        "repeat_taken_for_success",
+        "sinks/duplicates.py",
+        "if row.startTime == key.start_at:",
+        "if row.startTime:",
+        ("sinks/test_rest.py::test_h6_another_start_is_a_refusal",),
+    ),
+    Mutant(
+        "html_taken_for_success",
+        "sinks/answers.py",
+        "fits = isinstance(_object(answer), dict)",
+        "fits = True",
+        ("sinks/test_rest.py::test_h17_a_portals_page_is_no_success",),
+    ),
+    Mutant(
+        "exchange_without_deadline",
+        "sinks/transport.py",
+        "with anyio.fail_after(self._timeout_s):",
+        "with anyio.fail_after(None):",
+        ("sinks/test_rest.py::test_h15_an_answer_that_drips_is_given_up_at_the_deadline",),
+    ),
+    Mutant(
+        "redirects_followed",
+        "sinks/transport.py",
+        "follow_redirects=False",
+        "follow_redirects=True",
+        ("sinks/test_rest.py::test_h14_a_redirect_is_not_followed",),
+    ),
+    Mutant(
+        "body_unbounded",
+        "sinks/transport.py",
+        "            if len(body) > limit:\n                break\n",
+        "",
+        ("sinks/test_rest.py::test_h16_a_bomb_is_not_read",),
+    ),
+    Mutant(
+        "token_not_read_again",
+        "sinks/token.py",
+        "if seen is not None and seen == self._seen:",
+        "if seen is not None:",
+        ("sinks/test_rest.py::test_h9_x9_a_replaced_file_is_noticed",),
+    ),
+    Mutant(
+        "token_quoted",
+        "sinks/transport.py",
+        'bytes(body[:limit]).replace(token.encode(), b"[token]")',
+        "bytes(body[:limit])",
+        ("sinks/test_rest.py::test_x8_the_token_is_in_no_log_error_or_repr",),
+    ),
+    Mutant(
+        "audit_without_grace",
+        "reconcile/audit.py",
+        "_acked_before(told, seen.asked_at - grace_s)",
+        "_acked_before(told, seen.asked_at)",
+        ("audit/test_judge.py",),
+    ),
+    # What Slurm shows
+    Mutant(
+        "empty_listing_believed",
+        "slurm/documents.py",
+        "if not records and parse_number(envelope.last_update) == 0:",
+        "if records is None:",
+        ("slurm/test_documents.py::test_s2_a_dead_slurmctld_is_no_empty_cluster",),
+    ),
+    Mutant(
+        "absence_is_an_end",
+        "reconcile/judging.py",
+        "    events = (*judge.ended(), *judge.begun())\n",
+        "    shown = {item.job_id for item in seen.listed or ()}\n"
+        "    gone = [key for key, end in known.items() if end is None and key.job_id not in shown]\n"
+        "    over = [Job(key=key, state=JobState.COMPLETED, end_at=seen.looked_at) for key in gone]\n"
+        "    events = (*(Stopped(job, trigger) for job in over), *judge.ended(), *judge.begun())\n",
+        ("test_reconcile.py",),
+    ),
+    Mutant(
+        "delimiter_can_be_guessed",
+        "sources/commands.py",
+        "        fields = await self._commands.fields()\n        token = secrets.token_hex(8)\n",
+        "        fields = await self._commands.fields()\n        token = '|'\n",
+        ("sources/test_commands.py::test_s15_hostile_names_stay_names",),
+    ),
+    Mutant(
+        "cut_listing_taken",
+        "sources/decoding.py",
+        "    if rows.truncated:\n",
+        "    if rows.truncated is None:\n",
+        ("sources/test_commands.py::test_s7_s8_s9_a_spoilt_answer_is_no_answer",),
+    ),
+    Mutant(
+        "requeue_merges_runs",
+        "reconcile/runs.py",
+        "return not apart or (end_at is not None and seen.end_at == end_at and apart <= MOVE_LIMIT_S)",
+        "return apart <= MOVE_LIMIT_S",
+        ("test_reconcile.py",),
+    ),
+    Mutant(
+        "no_overlap",
+        "pipeline/collect.py",
+        "return max(min(cursor, until) - overlap, floor)",
+        "return max(min(cursor, until), floor)",
+        ("pipeline/test_collect.py::TestTheWindow::test_z6_windows_overlap",),
+    ),
+    Mutant(
+        "future_cursor_believed",
+        "pipeline/collect.py",
+        "if cursor > until + overlap:",
+        "if cursor < 0:",
+        ("pipeline/test_collect.py::TestTheWindow::test_z1_z4_a_checkpoint_in_the_future_is_not_believed",),
+    ),
+    Mutant(
+        "cursor_moves_though_accounting_is_down",
+        "reconcile/judging.py",
+        "cursor=seen.through,",
+        "cursor=seen.through or seen.looked_at,",
+        ("pipeline/test_collect.py::test_s1_accounting_down_leaves_the_cursor_and_sees_what_starts",),
+    ),
+    Mutant(
+        "command_without_deadline",
+        "sources/runner.py",
+        "with anyio.move_on_after(timeout_s):",
+        "with anyio.move_on_after(timeout_s + 20):",
+        ("sources/test_runner.py::test_s4_a_command_that_hangs_is_killed_with_its_children",),
+    ),
+    Mutant(
+        "grandchildren_live_on",
+        "sources/runner.py",
+        "os.killpg(process.pid, signal.SIGKILL)",
+        "os.kill(process.pid, signal.SIGKILL)",
+        ("sources/test_runner.py::test_s4_a_command_that_hangs_is_killed_with_its_children",),
+    ),
+    Mutant(
+        "too_many_hosts_expanded",
+        "slurm/hostlist.py",
+        "    if total > limit:\n",
+        "    if total > limit * 10:\n",
+        ("slurm/test_hostlist.py",),
+    ),
+    # Who may speak to us
+    Mutant(
+        "hint_of_a_stranger_accepted",
+        "triggers/gate.py",
+        "if uid in self._uids:",
+        "if uid >= 0:",
+        ("triggers/test_listener.py::test_k9_a_stranger_is_refused_by_his_uid",),
+    ),
+    Mutant(
+        "secret_not_compared",
+        "triggers/hints.py",
+        "if secret and not hmac.compare_digest",
+        "if not secret and not hmac.compare_digest",
+        ("triggers/test_hints.py::test_k11_a_secret_has_to_match",),
+    ),
+    Mutant(
+        "foreign_file_unlinked",
+        "triggers/sockets.py",
+        "if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():",
+        "if not found:",
+        ("triggers/test_sockets.py",),
+    ),
+)
