@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_h
 
 from slurmsyncd.config import rules, toml
 from slurmsyncd.config.sections import Config
+from slurmsyncd.config.trust import distrust
 from slurmsyncd.config.values import convert, from_text, named, shown
 from slurmsyncd.errors import ConfigError
 
@@ -39,6 +40,7 @@ def read_config(path: Path | None, environment: Mapping[str, str], settings: Ite
     problems: list[str] = []
     tree: dict[str, Any] = {}
     for file in _files(path, problems):
+        problems.extend(distrust(file))
         _merge(tree, _parse(file, problems))
     for name, text in sorted(environment.items()):
         if name.startswith(_ENVIRONMENT) and "__" in name:
@@ -116,6 +118,8 @@ def _files(path: Path | None, problems: list[str]) -> list[Path]:
     if path is None:
         return []
     more = path.parent / "config.d"
+    for directory in (path.parent, more):
+        problems.extend(distrust(directory))
     try:
         return [path, *sorted(file for file in more.iterdir() if file.suffix == ".toml")]
     except FileNotFoundError:
