@@ -49,6 +49,9 @@ _MOST_SLICE_S: Final = 6 * 3600.0  # a busy day may follow a quiet month
 _SCRIPTS: Final = 50
 """Batch scripts fetched for one set of questions; each is a command."""
 
+_SOON_S: Final = 5.0
+"""Within this slurmdbd answers something small, once it let us wait longer in vain."""
+
 _SCRIPT_LIMIT: Final = 1024 * 1024
 _EARLIEST: Final = 1_000_000  # Slurm refuses `uts` below
 
@@ -74,6 +77,7 @@ class CommandSource:
         self._identity = Identity(cluster, self._commands, remote=remote)
         self._now = now
         self._slice_s = config.slice
+        self._hangs = False  # slurmdbd, or its database
         self._held: Mapping[str, int] | None = None  # host list → active jobs, as last listed
         # Of the last window, which overlaps with the next: runs that had one size only, jobs counted already.
         self._whole: frozenset[RunKey] = frozenset()
@@ -206,6 +210,24 @@ class CommandSource:
         return found
 
     async def _sacct(self, *which: str) -> Runs:
+        """
+        Ask slurmdbd, but wait only once for all of a command's deadline in vain.
+
+        Meanwhile nobody looks at slurmctld, which alone knows the GPUs of jobs, and only while they run.
+        """
+        if self._hangs:
+            small = ("-X", "-n", "-j", "1", "-o", "JobIDRaw")
+            await self._commands.run("sacct", *small, timeout_s=_SOON_S)
+        began = time.monotonic()
+        try:
+            found = await self._read_sacct(*which)
+        except SourceUnavailable:
+            self._hangs = time.monotonic() - began > _SOON_S
+            raise
+        self._hangs = False
+        return found
+
+    async def _read_sacct(self, *which: str) -> Runs:
         fields = await self._commands.fields()
         token = secrets.token_hex(8)
         # -D: each run of a requeued job; -p ends also the last column with the token.

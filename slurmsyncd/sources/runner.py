@@ -167,7 +167,7 @@ async def _start(argv: Sequence[str], env: Mapping[str, str], out: IO[bytes], er
     try:
         # Cancelled amid its start, a process would live on with nobody to end its group.
         with anyio.CancelScope(shield=True):
-            return await anyio.open_process(
+            process = await anyio.open_process(
                 list(argv),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -181,6 +181,7 @@ async def _start(argv: Sequence[str], env: Mapping[str, str], out: IO[bytes], er
             f"{_name(argv)} cannot be started: {problem.strerror} {where}; "
             "set slurm.bin_dir to the directory of Slurm's commands"
         ) from problem
+    return process
 
 
 def _limit_output(pid: int, limit: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,9 @@ class SlurmCommands:
         self._offers: Offers | None = None
         self._fields: tuple[str, ...] | None = None
 
-    async def run(self, name: str, *arguments: str, probe: bool = False) -> Output:
+    async def run(
+        self, name: str, *arguments: str, probe: bool = False, timeout_s: float = math.inf
+    ) -> Output:
         """
         Run a command of Slurm.
 
@@ -93,6 +96,7 @@ class SlurmCommands:
             name: squeue, sacct, scontrol, sinfo or sacctmgr.
             arguments: As they are.
             probe: About the command itself, not a cluster; what it says on standard error is no news.
+            timeout_s: A shorter deadline than the configured one.
 
         Raises:
             SourceUnavailable: It did not answer.
@@ -102,7 +106,7 @@ class SlurmCommands:
             with self.tally.count(name):
                 output = await run(
                     [path, *(() if probe else self._where(name)), *arguments],
-                    timeout_s=self._config.command_timeout,
+                    timeout_s=min(timeout_s, self._config.command_timeout),
                     output_limit=self._config.output_limit * 1024 * 1024,
                     env=self._env,
                     directory=self._directory,
