@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from typing import TYPE_CHECKING
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
     from tests.e2e.witness import Witness
     from tests.lab import Lab
 
-KILLS = 12
+#: A long run of it: `SLURMSYNCD_TEST_KILLS=300 pytest tests/e2e/test_crashes.py`.
+KILLS = int(os.environ.get("SLURMSYNCD_TEST_KILLS", "12"))
 LIVES_S = (0.05, 3.0)  # a daemon's life, from the moment that its process began
 
 
