@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -16,7 +17,9 @@ from tests.fakes import CLUSTER, FakeClock, FakeSlurm, FakeSource
 from tests.pipeline.conftest import CountingThread, until
 
 if TYPE_CHECKING:
-    from slurmsyncd.model import RunKey
+    from collections.abc import Iterator
+
+    from slurmsyncd.model import Answers, Observation, Questions, RunKey
     from slurmsyncd.store import SqliteStore
 
 pytestmark = pytest.mark.anyio
@@ -92,6 +95,35 @@ class Rings:
         self._receive.close()
 
 
+class SlowSource(FakeSource):
+    """Answers a look when it is let; counts how many questions it has at once."""
+
+    def __init__(self, slurm: FakeSlurm) -> None:
+        super().__init__(slurm)
+        self.under_way = self.most = 0
+        self._gate = anyio.Event()
+
+    def answer(self) -> None:
+        gate, self._gate = self._gate, anyio.Event()
+        gate.set()
+
+    async def look(self, since: int, until: int, *, listing: bool = True) -> Observation:
+        with self._counted():
+            await self._gate.wait()
+            return await super().look(since, until, listing=listing)
+
+    async def ask(self, questions: Questions) -> Answers:
+        with self._counted():
+            return await super().ask(questions)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        yield
+        self.under_way -= 1
+
+
 async def test_a_life_of_a_run(stage: Stage) -> None:
     """Started when it is seen, stopped when accounting says so, and nothing is told twice."""
     await stage.look()
@@ -165,6 +197,7 @@ async def test_s1_accounting_down_leaves_the_cursor_and_sees_what_starts(stage: 
         for _ in range(3):
             stage.later(60)
             await stage.look()
+            assert stage.store.cursor(CLUSTER) == cursor
         stage.slurm.accounting_up = True
         stage.later(60)
         await stage.look()
@@ -508,6 +541,29 @@ class TestTheLoop:
             group.cancel_scope.cancel()
         rings.close()
         assert [index for index, plan in enumerate(stage.plans) if plan.events] == [4]
+
+    async def test_s6_a_slow_look_is_not_overtaken_by_another(
+        self, store: SqliteStore, thread: CountingThread
+    ) -> None:
+        """Neither the next poll nor hints begin anything before Slurm has answered."""
+        stage = Stage(store, thread, poll_s=0.001)
+        store.set_cursor(CLUSTER, stage.slurm.now)
+        source = SlowSource(stage.slurm)
+        collector = Collector(
+            source, store, thread, stage.policy, stage.clock, recorded=lambda _: anyio.lowlevel.checkpoint()
+        )
+        rings = Rings()
+        async with anyio.create_task_group() as group:
+            group.start_soon(collector.run, rings)
+            for n in range(5):
+                await until(lambda: source.under_way)
+                await rings.send.send(frozenset({Hint(CLUSTER, 1, "prolog")}))
+                await anyio.sleep(0.01)  # the poll interval is long over
+                source.answer()
+                await until(lambda n=n: collector.tally.looks > n)  # type: ignore[misc]
+            group.cancel_scope.cancel()
+        rings.close()
+        assert source.most == 1
 
     async def test_no_busy_loop_between_polls(self, stage: Stage) -> None:
         """One look, and then one wait until the next."""
