@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -169,6 +170,25 @@ def test_k2_a_silent_tcp_host_is_given_up(run_dir: Path, secret_file: str, ring:
             argv = [*ring, "--verbose", "--socket", address, "--secret-file", secret_file]
             said = run(argv, preexec_fn=block_alarm)
     assert "took longer than 0.4 s" in said
+
+
+def test_k6_a_killed_hook_leaves_nothing_behind(run_dir: Path, secret_file: str, ring: list[str]) -> None:
+    """Killed alone, as slurmctld's stop does it: its child ends by itself, and there is no file to clean up."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
+        filler = socket.create_connection(server.getsockname())
+        before = sorted(run_dir.iterdir())
+        address = f"tcp:127.0.0.1:{server.getsockname()[1]}"
+        argv = [*ring, "--socket", address, "--secret-file", secret_file]
+        with filler, subprocess.Popen(argv, env=ENVIRONMENT, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            deadline = time.monotonic() + HANGS_S
+            while not children.read_text() and time.monotonic() < deadline:
+                time.sleep(0.001)
+            process.kill()
+            # The child holds the other end of the pipe until it is gone.
+            assert process.stdout.read() == b""
+    assert sorted(run_dir.iterdir()) == before
 
 
 @pytest.mark.anyio

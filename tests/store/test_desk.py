@@ -99,7 +99,7 @@ def test_runs_of_tells_the_story_of_a_job(directory: Path) -> None:
     store.close()
 
 
-def test_i6_prune_forgets_only_what_is_settled_and_old(directory: Path) -> None:
+def test_i6_j9_prune_forgets_only_what_is_settled_and_old(directory: Path) -> None:
     """Every sink has it, and its accounting is out of reach of every look back; in batches."""
     store = opened(directory, "rest", "file")
     old, still_running, told_to_one, fresh = [key(n) for n in range(1, 6)], key(6), key(7), key(8, T0 + 1000)

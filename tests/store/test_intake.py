@@ -43,14 +43,14 @@ def test_record_counts_what_is_new(store: SqliteStore) -> None:
 
 
 def test_i3_a_repeated_event_leaves_the_frozen_body_alone(store: SqliteStore) -> None:
-    """What was seen first is what is sent, whatever a later look shows of the same run."""
+    """I3, J7: what was seen first is what is sent, whatever a later look shows of the run, say another user name."""
     store.record(plan(started(key(1), name="first")), T0)
     store.record(plan(started(key(1), name="second")), T0)
     (entry,) = starts(store, T0)
     assert entry.start == running(key(1), name="first")
 
 
-def test_requeued_job_is_another_run(store: SqliteStore) -> None:
+def test_j1_j3_requeued_job_is_another_run(store: SqliteStore) -> None:
     """The same id with another start is a run of its own, with a delivery of its own."""
     store.record(plan(started(key(1, T0)), stopped(key(1, T0)), started(key(1, T0 + 100))), T0)
     assert store.known("alpha") == {key(1, T0 + 100): Phase.STARTED}

@@ -98,6 +98,17 @@ def test_p8_a_wrong_configuration_is_not_started_again() -> None:
     assert Unit(SERVICE)["Unit"]["StartLimitIntervalSec"] == "0"
 
 
+def test_p3_p6_p9_x8_what_systemd_does_about_a_daemon_in_trouble() -> None:
+    """Frozen or stuck it is killed and started again; its memory is bounded; no core holds the token."""
+    service = Unit(SERVICE)["Service"]
+    assert re.fullmatch(r"\d+s", service["WatchdogSec"])
+    assert service["Type"] == "notify"
+    assert service["Restart"] == "on-failure"  # a watchdog's kill and a kill for memory are failures
+    assert re.fullmatch(r"\d+G", service["MemoryMax"])
+    assert service["LimitCORE"] == "0"
+    assert service["LoadCredential"].startswith("token:")
+
+
 def test_p8_a_hint_starts_no_daemon() -> None:
     """
     What a hint activates is a unit that does nothing and stays active.

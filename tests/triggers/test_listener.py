@@ -183,15 +183,19 @@ async def test_k10_a_flood_does_not_starve_other_tasks(run_dir: Path) -> None:
 
 
 async def test_k11_tcp_needs_the_secret(run_dir: Path, secret_file: str) -> None:
-    """Over TCP only a message with the shared secret counts; a stranger and TLS noise do not."""
+    """Over TCP only a message with the shared secret counts; a stranger, a wrong secret and TLS noise do not."""
     settings: dict[str, Any] = {"listen": ("tcp:127.0.0.1:0",), "secret_file": secret_file}
     with_secret = GOOD.rstrip() + f" secret={SECRET}\n".encode()
     async with listening(run_dir / "hook.sock", **settings) as bell:
-        for number, data in enumerate((GOOD, b"\x16\x03\x01\x02\x00" * 40 + b"\n", b"", with_secret), 1):
+        wrong = with_secret.replace(SECRET.encode(), SECRET.swapcase().encode())
+        tls = b"\x16\x03\x01\x02\x00" * 40 + b"\n"
+        for number, data in enumerate((GOOD, wrong, tls, b"", with_secret), 1):
             with socket.create_connection(("127.0.0.1", bell.port)) as client:
                 client.sendall(data)
             await bell.received(number)
-        assert bell.gate.counts().refused == {"secret": 1, "syntax": 2}
+        assert bell.gate.counts().refused == {"secret": 2, "syntax": 2}
+        with pytest.raises(ConnectionRefusedError):  # listening nowhere but where it was told to
+            socket.create_connection(("127.0.0.2", bell.port))
     assert bell.hints == [HINT]
 
 
