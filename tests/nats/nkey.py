@@ -9,7 +9,7 @@ import os
 import time
 from typing import Any
 
-import nkeys
+import nkeys  # type: ignore[import-untyped]
 
 
 def new_key(prefix: int) -> nkeys.KeyPair:
@@ -18,11 +18,11 @@ def new_key(prefix: int) -> nkeys.KeyPair:
 
 
 def public(pair: nkeys.KeyPair) -> str:
-    return pair.public_key.decode()
+    return str(pair.public_key, "ascii")
 
 
 def seed(pair: nkeys.KeyPair) -> str:
-    return pair.seed.decode()
+    return str(pair.seed, "ascii")
 
 
 def jwt(subject: str, issuer: nkeys.KeyPair, name: str, nats: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.aio.msg import Msg
 
+    from slurmsyncd.ports import Sink
     from slurmsyncd.store import SqliteStore
 
 SUBJECT = "slurm.demo.job"
@@ -31,6 +33,16 @@ STREAM = "JOBS"
 WINDOW_S = 7200.0
 #: Waits so short that retries follow at once.
 POLICY = DeliveryPolicy(backoff_s=0.02, backoff_max_s=0.2, stop_hold_s=0.0, park_after=1000)
+
+
+class RunningClock:
+    """Time goes on, so that what failed comes up again."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def now(self) -> float:
+        return START + 1000.0 + time.monotonic() - self._began
 
 
 def sink_on(*servers: str, clusters: dict[str, Any] | None = None, **settings: Any) -> NatsSink:
@@ -124,18 +136,18 @@ def runs(count: int, first: int = 1) -> list[Job]:
     return [job(job_id=first + n) for n in range(count)]
 
 
-def delivery(told: NatsSink, store: SqliteStore, policy: DeliveryPolicy = POLICY) -> Delivery:
+def delivery(told: Sink, store: SqliteStore, thread: StoreThread | None = None) -> Delivery:
     """Give the very loop that the daemon runs for a sink."""
     workers = {Step.START: 4, Step.STOP: 2}
-    return Delivery(told, store, StoreThread(), policy, FixedClock(START + 1000.0), workers=workers)
+    return Delivery(told, store, thread or StoreThread(), POLICY, RunningClock(), workers=workers)
 
 
 @contextlib.asynccontextmanager
 async def delivering(
-    told: NatsSink, store: SqliteStore, policy: DeliveryPolicy = POLICY
+    told: Sink, store: SqliteStore, thread: StoreThread | None = None
 ) -> AsyncIterator[Delivery]:
     """Deliver while the block runs."""
-    loop = delivery(told, store, policy)
+    loop = delivery(told, store, thread)
     async with anyio.create_task_group() as group:
         group.start_soon(loop.run)
         try:

@@ -22,7 +22,9 @@ from tests.sinks.parts import START, entry, job
 FORM = Form("cc.jobs", "cc.nodes", 65536, 1_000_000)
 DEMO = ClusterConfig(name="demo")
 BOTH = (Step.START, Step.STOP)
-_LINE = re.compile(r'(job,function=(?:start|stop)_job|nodestate) event="((?:[^"\\]|\\.)*)" (\d+)\n', re.DOTALL)
+_LINE = re.compile(
+    r'(job,function=(?:start|stop)_job|nodestate) event="((?:[^"\\]|\\.)*)" (\d+)\n', re.DOTALL
+)
 
 
 def told(*steps: Step, run: Job | None = None, form: Form = FORM, **end: Any) -> Message | Refusal:
@@ -74,7 +76,7 @@ def test_n9_no_text_can_end_its_line(text: str) -> None:
 
 def test_n9_hostile_names_make_neither_lines_nor_tags() -> None:
     """Two lines for two steps, whatever the job is called."""
-    made = told(*BOTH, run=job(name='x" 1\njob,function=stop_job event="', user="a\\", comment="\r\n\\\""))
+    made = told(*BOTH, run=job(name='x" 1\njob,function=stop_job event="', user="a\\", comment='\r\n\\"'))
     assert isinstance(made, Message)
     assert len(read(made.payload)) == 2
 
@@ -89,7 +91,9 @@ def test_n5_the_script_is_cut_by_what_it_takes_when_escaped() -> None:
 
 def test_n5_what_is_too_large_without_its_script_is_refused() -> None:
     """With the limit's name for the operator."""
-    made = told(Step.START, run=job(nodes=tuple(f"n{n}" for n in range(2000))), form=replace(FORM, limit=9000))
+    made = told(
+        Step.START, run=job(nodes=tuple(f"n{n}" for n in range(2000))), form=replace(FORM, limit=9000)
+    )
     assert isinstance(made, Refusal)
     assert "max_payload" in made.detail
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _CONNECT_S = 5.0
+_ANSWER_S = 10.0
 _CLOSE_S = 2.0
 _PING_S = 20
 _DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
@@ -68,10 +69,17 @@ class _Client(Client):
 
 
 class Link:
-    """One connection while it lasts."""
+    """
+    One connection while it lasts.
 
-    def __init__(self, sink: str) -> None:
+    Args:
+        sink: Whose.
+        timeout_s: For one answer.
+    """
+
+    def __init__(self, sink: str, timeout_s: float) -> None:
         self._sink = sink
+        self._timeout_s = timeout_s
         self._client = _Client()
         self._connecting: anyio.CancelScope | None = None
         self._asking: list[tuple[str, anyio.CancelScope]] = []
@@ -131,7 +139,7 @@ class Link:
         with self._bounded(subject, deniable=False):
             await self._client.publish(subject, payload, headers=headers or None)
             # A flush would believe itself where the reading loop has died; a round trip does not.
-            await self._client.rtt(int(_CONNECT_S))
+            await self._client.rtt(self._timeout_s)  # type: ignore[arg-type]  # any number will do
         self._raise_if_denied(subject)
 
     async def ask(self, subject: str, payload: bytes, headers: dict[str, str] | None = None) -> Msg:
@@ -143,7 +151,7 @@ class Link:
         """
         self._raise_if_denied("")
         with self._bounded(subject, deniable=True):
-            return await self._client.request(subject, payload, timeout=_CONNECT_S, headers=headers)
+            return await self._client.request(subject, payload, timeout=self._timeout_s, headers=headers)
         raise AssertionError  # pragma: no cover - _bounded raises where the block was left early
 
     async def close(self) -> None:
@@ -157,7 +165,7 @@ class Link:
         """Leave the block when the connection is lost or, if ``deniable``, when the subject is forbidden."""
         done = False
         try:
-            with anyio.move_on_after(_CONNECT_S + 1) as scope:
+            with anyio.move_on_after(self._timeout_s + 1) as scope:
                 asking = (subject if deniable else "", scope)
                 self._asking.append(asking)
                 try:
@@ -277,7 +285,8 @@ class Connector:
         raise max(failures, key=lambda each: each.outcome.alarm)
 
     async def _connect(self, server: str) -> Link:
-        config, link = self._config, Link(self._config.name)
+        config = self._config
+        link = Link(config.name, min(config.timeout, _ANSWER_S))
         try:
             secrets = login(config)
             if config.cert_file:
