@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from slurmsyncd.config import Config
+    from slurmsyncd.config.load import Tree
 
 CONFIG = Path("/etc/slurmsyncd/config.toml")
 
@@ -130,11 +131,27 @@ def _add_run(commands: Commands) -> None:
 
 
 def _add_config(commands: Commands) -> None:
-    parser = commands.add_parser("config", help="check the configuration")
+    from slurmsyncd.settings import command  # noqa: PLC0415 - the daemon shall not load it
+
+    parser = commands.add_parser("config", help="check, show, write or import the configuration")
     inner = parser.add_subparsers(required=True, metavar="COMMAND")
-    check = inner.add_parser("check", help="read the configuration and report every mistake in it")
-    _add_config_options(check)
-    check.set_defaults(run=_config_check)
+    command.add_commands(inner, _add_config_options, _read_tree)
+
+
+def _add_check(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "check",
+        help="walk the whole path from Slurm to the backend, and say what is wrong and how to mend it",
+    )
+    _add_config_options(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON document, for scripts")
+    parser.set_defaults(run=_check)
+
+
+def _check(args: argparse.Namespace) -> int:
+    from slurmsyncd.doctor import command  # noqa: PLC0415 - the daemon shall not load it
+
+    return command.run(args, read)
 
 
 def _add_notify(commands: Commands) -> None:
@@ -185,12 +202,20 @@ def read(args: argparse.Namespace) -> Config:
     Raises:
         ConfigError: With all mistakes.
     """
-    from slurmsyncd.config import read_config  # noqa: PLC0415 - only where it is needed
+    from slurmsyncd.config import load_config  # noqa: PLC0415 - only where it is needed
+
+    tree = _read_tree(args)
+    return load_config(tree.values, tree.problems)
+
+
+def _read_tree(args: argparse.Namespace) -> Tree:
+    """Read what is set, for a command that also says where."""
+    from slurmsyncd.config.load import read_tree  # noqa: PLC0415 - only where it is needed
 
     settings = list(args.settings)
     chosen = ((key, getattr(args, key, None)) for key in ("log_level", "log_format"))
     settings.extend(f"daemon.{key}={value}" for key, value in chosen if value)
-    return read_config(args.config or CONFIG, os.environ, settings)
+    return read_tree(args.config or CONFIG, os.environ, settings)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -204,11 +229,4 @@ def _run(args: argparse.Namespace) -> int:
     if args.once:
         return anyio.run(daemon.once, config)
     anyio.run(daemon.serve, config, lambda: read(args))
-    return 0
-
-
-def _config_check(args: argparse.Namespace) -> int:
-    config = read(args)
-    sinks, clusters = ", ".join(config.sinks) or "none", ", ".join(config.clusters) or "this host's own"
-    print(f"the configuration is sound; sinks: {sinks}; clusters: {clusters}")
     return 0

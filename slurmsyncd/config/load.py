@@ -8,7 +8,7 @@ environment < ``--set section.key=value``.
 from __future__ import annotations
 
 import difflib
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from slurmsyncd.config import rules, toml
@@ -25,6 +25,22 @@ T = TypeVar("T")
 _ENVIRONMENT = "SLURMSYNCD_"
 
 
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """
+    What is set, not judged yet.
+
+    Attributes:
+        values: TOML's tables, all of them merged.
+        origins: Path of a key → where it was set last: a file, a variable of the environment, ``--set``.
+        problems: What could not be read.
+    """
+
+    values: Mapping[str, Any]
+    origins: Mapping[tuple[str, ...], str]
+    problems: tuple[str, ...] = ()
+
+
 def read_config(path: Path | None, environment: Mapping[str, str], settings: Iterable[str] = ()) -> Config:
     """
     Read the configuration from everywhere.
@@ -37,22 +53,32 @@ def read_config(path: Path | None, environment: Mapping[str, str], settings: Ite
     Raises:
         ConfigError: With all mistakes.
     """
+    tree = read_tree(path, environment, settings)
+    return load_config(tree.values, tree.problems)
+
+
+def read_tree(path: Path | None, environment: Mapping[str, str], settings: Iterable[str] = ()) -> Tree:
+    """Read what is set, from everywhere, without judging it; the arguments are those of ``read_config``."""
     problems: list[str] = []
     tree: dict[str, Any] = {}
+    origins: dict[tuple[str, ...], str] = {}
     for file in _files(path, problems):
         problems.extend(distrust(file))
-        _merge(tree, _parse(file, problems))
+        _merge(tree, _parse(file, problems), origins, str(file))
     for name, text in sorted(environment.items()):
         if name.startswith(_ENVIRONMENT) and "__" in name:
             keys = name.removeprefix(_ENVIRONMENT).lower().split("__")
-            _put(tree, keys, text, name, problems)
+            if spelled := _put(tree, keys, text, name, problems):
+                origins[spelled] = name
     for setting in settings:
         key, sign, text = setting.partition("=")
         if not sign:
             problems.append("--set: section.key=value is wanted")  # not shown: it may be a secret
-        else:
-            _put(tree, key.strip().split("."), text.strip(), f"--set {ascii(key.strip())[1:-1]}", problems)
-    return load_config(tree, problems)
+            continue
+        origin = f"--set {ascii(key.strip())[1:-1]}"
+        if spelled := _put(tree, key.strip().split("."), text.strip(), origin, problems):
+            origins[spelled] = "--set"
+    return Tree(tree, origins, tuple(problems))
 
 
 def load_config(tree: Mapping[str, Any], problems: Iterable[str] = ()) -> Config:
@@ -150,25 +176,41 @@ def _unreadable(path: Path, err: OSError) -> str:
     return f"{path}: {err.strerror}; the daemon's user must be able to read it"
 
 
-def _merge(tree: dict[str, Any], more: Mapping[str, Any]) -> None:
+def _merge(
+    tree: dict[str, Any],
+    more: Mapping[str, Any],
+    origins: dict[tuple[str, ...], str],
+    origin: str,
+    path: tuple[str, ...] = (),
+) -> None:
     for key, value in more.items():
-        mine = tree.get(key)
+        mine, here = tree.get(key), (*path, key)
+        if isinstance(value, dict) and mine is None:
+            mine = tree[key] = {}
         if isinstance(mine, dict) and isinstance(value, dict):
-            _merge(mine, value)
+            _merge(mine, value, origins, origin, here)
         else:
             tree[key] = value
+        origins[here] = origin
 
 
-def _put(tree: dict[str, Any], keys: list[str], text: str, origin: str, problems: list[str]) -> None:
+def _put(
+    tree: dict[str, Any], keys: list[str], text: str, origin: str, problems: list[str]
+) -> tuple[str, ...]:
+    """Set one value; gives its path as the files spell it, empty if there is no such setting."""
     hint = _hint(keys)
     if hint is None:
         problems.append(f"{origin}: no such setting; see the table of settings in README.md")
-        return
+        return ()
+    path: list[str] = []
     for key in keys[:-1]:
-        tree = tree.setdefault(_spelled(tree, key), {})
+        path.append(_spelled(tree, key))
+        tree = tree.setdefault(path[-1], {})
         if not isinstance(tree, dict):
-            return  # what stands there instead of a table is reported with the file
-    tree[_spelled(tree, keys[-1])] = from_text(text, hint)
+            return ()  # what stands there instead of a table is reported with the file
+    path.append(_spelled(tree, keys[-1]))
+    tree[path[-1]] = from_text(text, hint)
+    return tuple(path)
 
 
 def _spelled(tree: Mapping[str, Any], key: str) -> str:

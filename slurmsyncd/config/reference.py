@@ -28,17 +28,17 @@ def _rows() -> Iterator[tuple[str, ...]]:
     for name, hint in get_type_hints(sections.Config).items():
         kind: Any = hint if is_dataclass(hint) else get_args(hint)[1]
         section = name if kind is hint else f"{name}.NAME"
-        meanings = _meanings(kind)
+        meant = meanings(kind)
         hints = get_type_hints(kind)
         for spec in fields(kind):
             if spec.name == "name" and kind is not hint:
                 continue  # the section's own
             default = spec.default if spec.default is not MISSING else {}
             cells = (f"`[{section}]`", f"`{spec.name}`", _type(hints[spec.name]), _toml(default))
-            yield (*cells, meanings[spec.name].replace("|", "\\|"))
+            yield (*cells, meant[spec.name].replace("|", "\\|"))
 
 
-def _meanings(kind: type[Any]) -> dict[str, str]:
+def meanings(kind: type[Any]) -> dict[str, str]:
     """Give each field's comment block as one line."""
     found = _DOCUMENTED.findall(inspect.getsource(kind))
     return {name: " ".join(block.replace("#:", "").replace("``", "`").split()) for block, name in found}
