@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.site import Backend, Daemon, Site
-from tests.e2e.witness import Run, Witness, comparable, expected, nodes, runs
+from tests.e2e.witness import Run, Witness, comparable, expected, held, nodes, runs
 from tests.lab import until
 
 if TYPE_CHECKING:
@@ -206,12 +206,12 @@ def test_the_record_is_what_slurm_says(watched: Watched, kind: str, how: str) ->
 
 def test_the_jobs_are_what_their_names_say(watched: Watched) -> None:
     """Or the records would show less than they seem to."""
-    held = {kind: watched.witness.shown(run).held() for kind in ENDS for run in watched.runs(kind)}
-    assert len(held["two nodes with GPUs"]["n2"][0]) != len(held["two nodes with GPUs"]["n3"][0])
-    assert [len(devices) for _, devices in held["two nodes with GPUs"].values()] == [2, 2]
-    assert held["a GPU of a shared node"]["n2"][1] == [2]
-    assert len(held["another user's GPU of a shared node"]["n3"][1]) == 1
-    assert len(held["exclusive"]["n4"][0]) == 16
+    parts = {kind: held(watched.witness.shown(run)) for kind in ENDS for run in watched.runs(kind)}
+    assert len(parts["two nodes with GPUs"]["n2"][0]) != len(parts["two nodes with GPUs"]["n3"][0])
+    assert [len(devices) for _, devices in parts["two nodes with GPUs"].values()] == [2, 2]
+    assert parts["a GPU of a shared node"]["n2"][1] == [2]
+    assert len(parts["another user's GPU of a shared node"]["n3"][1]) == 1
+    assert len(parts["exclusive"]["n4"][0]) == 16
     (array,) = watched.ids["array"]
     last = [run.row for run in watched.runs("array") if run.key[0] == array]
     assert [row["JobID"] for row in last] == [f"{array}_5"], "the last task has the array's id"

@@ -8,27 +8,26 @@ from `sacct`, and both are put together as an administrator with paper and penci
 from __future__ import annotations
 
 import re
-import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.e2e.machine import THREADS, accelerator, hwthreads, sub_cluster
-from tests.lab import LabError, until
+from tests.lab import until, witness
 from tests.lab.lab import EVER
+from tests.lab.witness import devices, had_nodes, hosts, tres
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from tests.lab import Lab
+    from tests.lab.witness import Key, Shown
 
 FIELDS = "JobIDRaw,JobID,User,Account,Partition,Submit,Start,End,State,NNodes,NCPUS,TimelimitRaw,AllocTRES,QOS,ExitCode,NodeList"
-EVERY_S = 0.25
 RUNNING = ("RUNNING", "CONFIGURING")
 OVER = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT")
 
-#: Where a record begins; a job name may only look so.
-RECORD = re.compile(r"(?m)^(?=JobId=\d+ (?:ArrayJobId|HetJobId|JobName)=)")
+_HAS_INDEXES = re.compile(r"\(IDX:\d")
 
 #: Slurm's word → the backend's.
 STATES = {
@@ -72,91 +71,56 @@ class Run:
 
 
 def runs(lab: Lab, *job_ids: int) -> list[Run]:
-    """
-    Give the runs that accounting has of these jobs (all jobs without ids), the first of a job first.
-
-    What never started has no nodes. It has no start either, but for a job that was cancelled before slurmdbd had
-    heard of it (22.05).
-    """
+    """Give the runs that accounting has of these jobs (all jobs without ids), the first of a job first."""
     which = ("-j", ",".join(map(str, job_ids))) if job_ids else ()
     rows = lab.sacct("-S", EVER, *which, fields=FIELDS)
-    begun = [row for row in rows if row["Start"].isdigit() and row["NodeList"] not in ("", "None assigned")]
-    return sorted(map(Run, begun), key=lambda run: run.key)
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What scontrol showed of a run."""
-
-    text: str
-    running: bool
-
-    def word(self, key: str) -> str:
-        """Give the word of a key; names and comments, which may hold anything, are passed over."""
-        lines = (line for line in self.text.splitlines() if re.match(r" {3,}(?!Comment=)", line))
-        found = (re.search(rf"\s{key}=(\S*)", line) for line in lines)
-        return next((match[1] for match in found if match), "")
-
-    def held(self) -> dict[str, tuple[list[int], list[int]]]:
-        """Give, by host, the cores and the devices that the run holds."""
-        found = {}
-        for nodes, cpus, gres in re.findall(r"Nodes=(\S+) CPU_IDs=(\S+) Mem=\d+ GRES=(\S*)", self.text):
-            cores = sorted({cpu // THREADS for cpu in _numbers(cpus)})
-            devices = [i for part in re.findall(r"gpu:\S*?\(IDX:([\d,-]+)\)", gres) for i in _numbers(part)]
-            found.update(dict.fromkeys(_hosts(nodes), (cores, devices)))
-        return found
+    return sorted(map(Run, filter(had_nodes, rows)), key=lambda run: run.key)
 
 
 @dataclass(slots=True)
 class Witness:
     """
-    Looks at Slurm several times a second and keeps what it says of each run while that runs.
+    Keeps what Slurm said last of each run while that ran.
 
-    GPU indexes are shown only then. What ended before it was seen is kept as it is shown afterwards.
+    What ended before it was seen is kept as it is shown afterwards.
     """
 
-    lab: Lab
-    _seen: dict[tuple[int, int], Shown] = field(default_factory=dict)
-    _stop: threading.Event = field(default_factory=threading.Event)
+    _seen: dict[Key, Shown] = field(default_factory=dict)
 
     @classmethod
     @contextmanager
     def watching(cls, lab: Lab) -> Iterator[Witness]:
         """Have one watch."""
-        witness = cls(lab)
-        thread = threading.Thread(target=witness._watch)
-        thread.start()
-        try:
-            yield witness
-        finally:
-            witness._stop.set()
-            thread.join()
+        found = cls()
+        with witness.watching(lab, found._note):
+            yield found
 
     def shown(self, run: Run) -> Shown:
         """Give what was seen of a run; accounting may know of it before our next look."""
         until(lambda: run.key in self._seen, f"look at the run {run.key}", timeout_s=10)
         return self._seen[run.key]
 
-    def _watch(self) -> None:
-        while not self._stop.wait(EVERY_S):
-            try:
-                self._look(self.lab.run("scontrol", "--details", "show", "job", timeout_s=5))
-            except LabError:
-                continue  # slurmctld is away: some tests want it so
+    def _note(self, shown: Shown) -> None:
+        if shown.state not in (*RUNNING, *OVER):
+            return
+        before = self._seen.get(shown.key)
+        if shown.state in RUNNING or before is None or before.state not in RUNNING:
+            self._seen[shown.key] = shown
 
-    def _look(self, text: str) -> None:
-        for record in re.split(RECORD, text):
-            shown = Shown(record, running=_state(record) in RUNNING)
-            if not (shown.running or _state(record) in OVER) or not shown.held():
-                continue
-            key = int(record[len("JobId=") :].split()[0]), int(shown.word("StartTime"))
-            if shown.running or key not in self._seen or not self._seen[key].running:
-                self._seen[key] = shown
+
+def held(shown: Shown) -> dict[str, tuple[list[int], list[int]]]:
+    """Give, by host, the cores and the GPUs that a run holds."""
+    found = {}
+    for host, part in shown.held.items():
+        items = map(devices, filter(_HAS_INDEXES.search, part.gres))  # after the end it says (IDX:)
+        gpus = [index for name, *_, indexes in items if name == "gpu" for index in sorted(indexes)]
+        found[host] = sorted({cpu // THREADS for cpu in part.cpus}), gpus
+    return found
 
 
 def nodes(lab: Lab) -> dict[str, tuple[str, int, int, int, int]]:
     """Give, by host, the state, CPUs, memory and GPUs in use, and the number of running jobs."""
-    busy = [host for text in lab.run("squeue", "-h", "-t", "R", "-o", "%N").split() for host in _hosts(text)]
+    busy = [host for text in lab.run("squeue", "-h", "-t", "R", "-o", "%N").split() for host in hosts(text)]
     found = {}
     for text in lab.scontrol("--details", "--oneliner", "show", "node").splitlines():
         pairs = dict(word.split("=", 1) for word in text.split() if "=" in word)
@@ -176,12 +140,12 @@ def expected(run: Run, shown: Shown, cluster: str, **names: str) -> dict[str, An
         cluster: Its name.
         names: What was submitted as `name` and `comment`.
     """
-    row, held = run.row, shown.held()
-    elements = [_resource(host, cores, devices) for host, (cores, devices) in held.items()]
+    row, parts = run.row, held(shown)
+    elements = [_resource(host, cores, gpus) for host, (cores, gpus) in parts.items()]
     record = {
         "jobId": run.key[0],
         "cluster": cluster,
-        "subCluster": sub_cluster(next(iter(held))),
+        "subCluster": sub_cluster(next(iter(parts))),
         "user": row["User"],
         "project": row["Account"],
         "partition": row["Partition"],
@@ -190,10 +154,10 @@ def expected(run: Run, shown: Shown, cluster: str, **names: str) -> dict[str, An
         "jobState": STATES[run.state],
         "numNodes": int(row["NNodes"]),
         "numHwthreads": int(row["NCPUS"]),
-        "numAcc": _tres(row["AllocTRES"]).get("gres/gpu", 0),
-        "shared": EXCLUSIVE.get(shown.word("Exclusive")) or SHARED[shown.word("OverSubscribe")],
+        "numAcc": tres(row["AllocTRES"]).get("gres/gpu", 0),
+        "shared": EXCLUSIVE.get(shown.words.get("Exclusive", "")) or SHARED[shown.words["OverSubscribe"]],
         "smt": int(THREADS > 1),
-        "walltime": _minutes(row["TimelimitRaw"], shown.word("TimeLimit")) * 60,
+        "walltime": _minutes(row["TimelimitRaw"], shown.words["TimeLimit"]) * 60,
         "resources": elements,
         "metaData": _meta(run, shown, **names),
     }
@@ -222,24 +186,19 @@ def comparable(job: Mapping[str, Any]) -> dict[str, Any]:
 
 def _meta(run: Run, shown: Shown, *, name: str, comment: str = "") -> dict[str, str]:
     found = {"jobName": name, "comment": comment, "submitTime": run.row["Submit"], "qos": run.row["QOS"]}
-    found["restarts"] = shown.word("Restarts")
+    found["restarts"] = shown.words["Restarts"]
     found["arrayTaskId"] = run.row["JobID"].partition("_")[2]
     found["hetJobOffset"] = run.row["JobID"].partition("+")[2]
     found["hetJobId"] = run.row["JobID"].partition("+")[0] if found["hetJobOffset"] else ""
     return {key: value for key, value in found.items() if value}
 
 
-def _resource(host: str, cores: Iterable[int], devices: Iterable[int]) -> dict[str, Any]:
+def _resource(host: str, cores: Iterable[int], gpus: Iterable[int]) -> dict[str, Any]:
     threads = sorted(thread for core in cores for thread in hwthreads(host, core))
     element: dict[str, Any] = {"hostname": host, "hwthreads": threads}
-    if ids := [accelerator(host, index) for index in devices]:
+    if ids := [accelerator(host, index) for index in gpus]:
         element["accelerators"] = ids
     return element
-
-
-def _state(record: str) -> str:
-    found = re.search(r"(?m)^   JobState=(\S+)", record)
-    return found[1] if found else ""
 
 
 def _minutes(accounted: str, shown: str) -> int:
@@ -249,19 +208,3 @@ def _minutes(accounted: str, shown: str) -> int:
     limit = int(days or 0) * 1440 + hours * 60 + minutes
     assert accounted in (str(limit), "Partition_Limit")
     return limit
-
-
-def _tres(text: str) -> dict[str, int]:
-    pairs = (part.split("=") for part in text.split(",") if part)
-    return {name: int(value) for name, value in pairs if value.isdigit()}
-
-
-def _numbers(text: str) -> Iterator[int]:
-    for part in text.split(","):
-        low, _, high = part.partition("-")
-        yield from range(int(low), int(high or low) + 1)
-
-
-def _hosts(text: str) -> list[str]:
-    prefix, _, inside = text.partition("[")
-    return [f"{prefix}{number}" for number in _numbers(inside.rstrip("]"))] if inside else [prefix]

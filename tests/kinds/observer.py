@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from slurmsyncd.model import Plan, RunKey
     from slurmsyncd.ports import Store
-    from tests.kinds.witness import Key
     from tests.lab import Lab
+    from tests.lab.witness import Key
 
 OVERLAP_S = 60.0
 SPAN_S = 3600.0

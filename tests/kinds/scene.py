@@ -14,7 +14,7 @@ from slurmsyncd.config import SlurmConfig
 from slurmsyncd.sources.commands import CommandSource
 from tests.kinds import jobset
 from tests.kinds.observer import Hooks, Observer, Polls, observing
-from tests.kinds.witness import Key, Shown, Witness, accounting, runs
+from tests.kinds.witness import Witness, accounting, runs
 from tests.kinds.world import RELEASES, world
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from slurmsyncd.model import Entry, Observation
     from tests.lab import Lab
+    from tests.lab.witness import Key, Shown
 
 POLL_S = 3.0
 #: With hooks the polls are there for what no hook tells: jobs that never start.

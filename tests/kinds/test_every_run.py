@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slurmsyncd.model import JobState
-from tests.kinds.witness import devices, hosts, tres
 from tests.kinds.world import SHAPES
+from tests.lab.witness import devices, hosts, tres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from slurmsyncd.model import Entry, Job, NodeAllocation
     from tests.kinds.scene import Scene
-    from tests.kinds.witness import Key
+    from tests.lab.witness import Key
 
 BY = ("hooks", "polls")
 NEVER_STARTED = ("held", "later", "dependent", "deadline")

@@ -148,6 +148,15 @@ class Daemon:
             self.start()
 
     @contextmanager
+    def killed(self) -> Iterator[None]:
+        """Have it die of SIGKILL and be away for a while."""
+        self.kill()
+        try:
+            yield
+        finally:
+            self.start()
+
+    @contextmanager
     def frozen(self) -> Iterator[None]:
         """Have it hang for a while."""
         self.freeze()
