@@ -127,7 +127,14 @@ class Daemon:
         state: Its store, checkpoint and token are below.
     """
 
-    def __init__(self, lab: Lab, directory: Path, backend: Backend, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        directory: Path,
+        backend: Backend,
+        settings: Mapping[str, Any],
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         directory.mkdir()
         self._lab = lab
         self._ready_before = 0
@@ -152,6 +159,7 @@ class Daemon:
             "debug",
             output=self.log,
             ready=self._is_ready,
+            env=env,
         )
 
     def start(self) -> None:
@@ -256,10 +264,12 @@ class Site:
         self.backends.append(Backend(self.lab, self.root / f"backend{len(self.backends)}", also))
         return self.backends[-1]
 
-    def daemon(self, backend: Backend, *, start: bool = True, **settings: Any) -> Daemon:
+    def daemon(
+        self, backend: Backend, *, start: bool = True, env: Mapping[str, str] | None = None, **settings: Any
+    ) -> Daemon:
         """Make a daemon for a backend; a setting is `daemon__poll_interval=3`."""
         named = {key.replace("__", "."): value for key, value in settings.items()}
-        self.daemons.append(Daemon(self.lab, self.root / f"daemon{len(self.daemons)}", backend, named))
+        self.daemons.append(Daemon(self.lab, self.root / f"daemon{len(self.daemons)}", backend, named, env))
         if start:
             self.daemons[-1].start()
         return self.daemons[-1]
@@ -307,9 +317,16 @@ def run_program(*arguments: str, timeout_s: float = 90) -> subprocess.CompletedP
     return done
 
 
-def _process(lab: Lab, name: str, *argv: str, output: Path, ready: Callable[[], bool]) -> Process:
-    env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
-    return Process(name, argv, keeper=lab.keeper, output=output, ready=ready, env=env)
+def _process(
+    lab: Lab,
+    name: str,
+    *argv: str,
+    output: Path,
+    ready: Callable[[], bool],
+    env: Mapping[str, str] | None = None,
+) -> Process:
+    own = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", **(env or {})}
+    return Process(name, argv, keeper=lab.keeper, output=output, ready=ready, env=own)
 
 
 def _toml(sections: Mapping[str, Mapping[str, Any]]) -> str:
