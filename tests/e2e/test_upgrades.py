@@ -1,15 +1,20 @@
-"""The package is replaced while the daemon runs."""
+"""Slurm, or the package itself, is replaced while the daemon runs."""
 
 from __future__ import annotations
 
 import shutil
 import signal
+import time
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import pytest
+
 import slurmsyncd
+from slurmsyncd.sim import install
 from tests.e2e.traffic import Traffic
 from tests.lab import until
+from tests.oracle.test_rude_peers import calm, submit, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +60,27 @@ def test_p13_nothing_is_imported_once_the_daemon_is_ready(lab: Lab, site: Site, 
 
     assert _seen(notes, "slurmsyncd.cli"), "or it ran from elsewhere"
     assert _imported(notes, after=ready["timestamp"]) == []
+
+
+@pytest.mark.anyio
+async def test_s17_a_daemon_follows_an_upgrade_of_slurm() -> None:
+    """Simulated 24.11 becomes 26.05 under it: what ran before ends, what starts later is complete, nobody restarts."""
+    async with calm() as world:
+        before = submit(world, 3600.0)
+        await wait_for(world, before, "running")
+        install(world.root / "slurm-bin", world.root / "slurm", "26.05")
+        after = submit(world, 6.0)
+        await wait_for(world, after, "completed")
+        world.slurm.cancel(before, time.time())
+        await wait_for(world, before, "cancelled")
+
+        rows = {row["job_id"]: row for row in await world.backend.rows()}
+        for run in world.slurm.ledger():
+            row = rows.pop(run.job_id)
+            assert (row["start_time"], row["duration"]) == (run.start_at, (run.end_at or 0) - run.start_at)
+            assert row["num_acc"] == len(run.gpus[0]) == 1
+        assert rows == {}
+        assert (world.daemon.lives, dict(world.daemon.exits)) == (1, {})
 
 
 def _do_all(lab: Lab, daemon: Daemon, backend: Backend, traffic: Traffic) -> None:
