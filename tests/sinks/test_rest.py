@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import json
 import logging
@@ -29,7 +30,7 @@ from tests.sinks.parts import CLUSTERS, START, FixedClock, entry, error, job, si
 from tests.sinks.rude import Rude, answer, bomb, drip, raw, rude_server, silence
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from slurmsyncd.sinks.rest import RestSink
@@ -38,6 +39,10 @@ pytestmark = pytest.mark.anyio
 
 OK = answer(201, '{"msg":"success"}')
 STOPPED = answer(200, '{"cluster":"demo","jobId":7,"jobState":"completed"}')
+STOPPED_AND_CLOSED = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: 51\r\n\r\n"
+    b'{"cluster":"demo","jobId":7,"jobState":"completed"}'
+)
 GONE = answer(404, error("nothing here", "Resource not found"))
 
 
@@ -161,9 +166,7 @@ async def test_h7_a_node_that_was_added_is_sent_with_its_threads(server: Rude, s
     ]
 
 
-async def test_h7_a_second_node_that_was_added_is_sent_with_its_threads(
-    server: Rude, sink: RestSink
-) -> None:
+async def test_h7_a_second_node_that_was_added_is_sent_with_its_threads(server: Rude, sink: RestSink) -> None:
     """The backend takes a run by its first host alone, so no answer would show that another one is lacking."""
     await sink.deliver(entry())
     sink._facts._read_at -= 60.0  # read a minute ago
@@ -351,6 +354,44 @@ async def test_h2_the_next_address_is_tried(server: Rude, token: Path) -> None:
     await sink.aclose()
 
 
+@contextlib.contextmanager
+def black_hole(address: str, port: int) -> Iterator[None]:
+    """Occupy an address that takes no connection and refuses none: its queue is full."""
+    with contextlib.ExitStack() as sockets:
+        listener = sockets.enter_context(socket.socket())
+        listener.bind((address, port))
+        listener.listen(0)
+        for _ in range(4):
+            client = sockets.enter_context(socket.socket())
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                client.connect((address, port))
+        yield
+
+
+async def test_h2_an_address_that_answers_nothing_does_not_use_up_the_deadline(
+    server: Rude, token: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name's next address is tried while the first one is silent, and the name is looked up anew each time."""
+    asked = []
+
+    def resolve(host: str, *_: object, **__: object) -> list[Any]:
+        asked.append(host)
+        dead, well = "127.0.0.2", "127.0.0.1"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, server.port)) for each in (dead, well)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    server.plans["/api/jobs/stop_job/"] = [raw(STOPPED_AND_CLOSED)]
+    sink = sink_on(
+        f"http://backend.example:{server.port}", token, dialect=V1_5, timeout=30.0, insecure_http=True
+    )
+    with black_hole("127.0.0.2", server.port):
+        for count in (1, 2):
+            assert (await sink.deliver(entry(Step.STOP))).result is Result.ACCEPTED
+            assert len(asked) == count
+    await sink.aclose()
+
+
 async def test_h3_a_timeout_leaves_the_outcome_open(server: Rude, token: Path) -> None:
     """No answer in time: the same again later."""
     sink = sink_on(server.url, token, dialect=V1_5, timeout=1.0)
@@ -371,7 +412,7 @@ async def test_h4_a_connection_that_breaks_after_the_request_is_repeated_by_the_
 
 @pytest.mark.parametrize(
     "data",
-    [b"HTTP/1.1 20", b"HTTP/1.1 201 Created\r\nContent-Le", b"HTTP/1.1 201 X\r\nContent-Length: 50\r\n\r\n{"],
+    [b"HTTP/1.1 20", b"HTTP/1.1 201 Created\r\nContent-Le", b"HTTP/1.1 201 X\r\nContent-Length: 51\r\n\r\n{"],
     ids=["half-status-line", "half-header", "half-body"],
 )
 async def test_h4_half_an_answer_is_none(server: Rude, sink: RestSink, data: bytes) -> None:
