@@ -21,6 +21,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--release", default="24.11")
     parser.add_argument("--level", default="info")
+    parser.add_argument("--one-sink", action="store_true", help="without the second backend, mostly dead")
     args = parser.parse_args()
     for number in (
         signal.SIGINT,
@@ -33,7 +34,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="oracle.", dir="/tmp") as root:
 
         async def run() -> int:
-            outcome = await storm(Path(root), seed, args.seconds, release=args.release, level=args.level)
+            outcome = await storm(
+                Path(root), seed, args.seconds, release=args.release, level=args.level, far=not args.one_sink
+            )
             sys.stdout.write(outcome.report() + "\n")
             return 1 if outcome.problems else 0
 

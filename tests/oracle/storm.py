@@ -15,7 +15,7 @@ from slurmsyncd.sim import faults
 from slurmsyncd.sim.workload import Submission, request
 from slurmsyncd.store import open_store
 from tests.oracle import verdict
-from tests.oracle.troubles import DISK_FULL, STOP_S, Card, decks
+from tests.oracle.troubles import CLOCK_JUMPS, DISK_FULL, STOP_S, Card, decks
 from tests.oracle.verdict import Account, Evidence, settle
 from tests.oracle.world import POLL_S, SIGHT_S, World, until
 
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slurmsyncd.sim.ledger import Obligation
+    from tests.oracle.world import Peer
 
 #: For everything to arrive once nothing is wrong any more.
-HEALING_S = 90.0
+HEALING_S = 150.0
 #: What takes longer than this once nothing is wrong is worth a look.
 SLOW_S = 15.0
 #: Share of the storm at its end without kills, so that a process lives long enough to be measured.
@@ -42,12 +43,13 @@ class Outcome:
     All that a run came to.
 
     Attributes:
+        accounts: By sink.
         problems: Sentences; empty if all is well.
         figures: Printable lines.
     """
 
     seed: int
-    account: Account = field(default_factory=Account)
+    accounts: dict[str, Account] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     figures: list[str] = field(default_factory=list)
 
@@ -57,7 +59,7 @@ class Outcome:
 
 
 async def storm(
-    root: Path, seed: int, seconds: float, *, release: str = "24.11", level: str = "info"
+    root: Path, seed: int, seconds: float, *, release: str = "24.11", level: str = "info", far: bool = False
 ) -> Outcome:
     """
     Run a storm of at least `seconds`, and until each trouble has struck; then heal everything and settle.
@@ -65,22 +67,19 @@ async def storm(
     Args:
         root: Empty directory of ours.
         seed: Of all dice; the course of time is not repeated with them.
+        far: With a second backend that is mostly out of reach.
     """
     outcome = Outcome(seed)
-    world = World(root, seed, release)
+    world = World(root, seed, release, far=far)
     try:
-        await world.backend.start()
-        await world.proxy.listen()
+        await world.open()
         world.daemon.configure(level)
         async with anyio.create_task_group() as group:
             group.start_soon(world.daemon.run)
             await _play(world, outcome, seconds)
             await _end(world, outcome)
     finally:
-        world.close()
-        with anyio.CancelScope(shield=True):
-            await world.backend.aclose()
-            await world.proxy.refuse()
+        await world.aclose()
     return outcome
 
 
@@ -134,6 +133,7 @@ async def _heal(world: World) -> None:
     faults.clear_faults(world.root / "slurm")
     world.proxy.fault = None
     world.disk.free()
+    world.turn_clock(0)
     world.daemon.signal(signal.SIGCONT)
     with anyio.fail_after(STOP_S):
         await world.daemon.ready.wait()
@@ -145,14 +145,17 @@ async def _fresh(world: World, outcome: Outcome) -> None:
     asked = request(cores=2, gpus=1, gpu_type="a100", duration_s=60.0)
     (job_id,) = world.slurm.submit(Submission((asked,)), time.time())
     await until(lambda: any(run.job_id == job_id for run in world.slurm.ledger()), HEALING_S)
-    began = time.monotonic()
+    began = time.time()
     with anyio.move_on_after(HEALING_S):
         while not any(row["job_id"] == job_id for row in await world.backend.rows()):  # noqa: ASYNC110
             await anyio.sleep(0.2)
-    took_s = time.monotonic() - began
-    outcome.figures.append(f"fresh run there after {took_s:.1f} s (poll {POLL_S} s)")
-    if took_s > 2 * POLL_S:
-        outcome.problems.append(f"I10: the fresh job {job_id} took {took_s:.1f} s")
+    took_s = time.time() - began
+    counted_s = verdict.sighted_s(began, time.time(), world.blind)
+    outcome.figures.append(
+        f"fresh run there after {took_s:.1f} s (poll {POLL_S} s), {counted_s:.1f} s counted"
+    )
+    if counted_s > 2 * POLL_S:
+        outcome.problems.append(f"I10: the fresh job {job_id} took {counted_s:.1f} s")
         outcome.problems += _log_of(world, job_id)
 
 
@@ -163,17 +166,7 @@ async def _arrive(world: World, outcome: Outcome) -> None:
     slow: list[Obligation] = []
     with anyio.move_on_after(HEALING_S):
         while True:
-            states = {
-                (row["job_id"], row["start_time"]): row["job_state"] for row in await world.backend.rows()
-            }
-            refused = world.daemon.refused
-            waiting = [
-                run
-                for run in world.slurm.ledger()
-                if run.end_at is None
-                or states.get(key := (run.job_id, run.start_at), "" if key in refused else "running")
-                == "running"
-            ]
+            waiting = [run for peer in world.peers for run in await _waiting(world, peer)]
             if not waiting:
                 break
             if time.monotonic() - began < SLOW_S:
@@ -188,6 +181,23 @@ async def _arrive(world: World, outcome: Outcome) -> None:
     )
 
 
+async def _waiting(world: World, peer: Peer) -> list[Obligation]:
+    """Give the runs that have not ended, or that the backend does not show as ended and should."""
+    rows = {(row["job_id"], row["start_time"]): row["job_state"] for row in await peer.backend.rows()}
+    latest: dict[int, int] = {}
+    for job_id, start_at in rows:
+        latest[job_id] = max(latest.get(job_id, 0), start_at)
+    found = []
+    for run in world.slurm.ledger():
+        key = run.job_id, run.start_at
+        gone = key in world.daemon.refused[peer.name] or (
+            peer.replaces and latest.get(run.job_id, 0) > run.start_at
+        )
+        if run.end_at is None or rows.get(key, "" if gone else "running") == "running":
+            found.append(run)
+    return found
+
+
 async def _end(world: World, outcome: Outcome) -> None:
     """Stop the daemon, settle the account, and see how the daemon fared."""
     sizes = world.daemon.sizes[:]
@@ -197,44 +207,67 @@ async def _end(world: World, outcome: Outcome) -> None:
     if not await until(lambda: world.daemon.status is not None, STOP_S) or world.daemon.status:
         outcome.problems.append(f"the daemon ended with status {world.daemon.status}")
         world.daemon.kill()
-    refused = _left(world, outcome)
-    evidence = Evidence(
-        owed=list(world.slurm.ledger()),
-        rows=await world.backend.rows(),
-        refused=refused,
-        passed=world.proxy.passed,
-        blind=world.blind,
-        unmapped=world.unmapped,
-        sight_s=SIGHT_S,
-        cluster=world.cluster,
-    )
-    outcome.account = settle(evidence)
-    _tell_findings(world, outcome)
-    _tell_figures(world, outcome, sizes)
+    for peer in world.peers:
+        evidence = Evidence(
+            owed=list(world.slurm.ledger()),
+            rows=await peer.backend.rows(),
+            refused=_left(world, peer, outcome),
+            passed=peer.proxy.passed,
+            blind=world.blind,
+            unmapped=world.unmapped,
+            sight_s=SIGHT_S,
+            cluster=world.cluster,
+            replaces=peer.replaces,
+            victims=world.daemon.victims[peer.name] if peer.replaces else (),
+        )
+        outcome.accounts[peer.name] = settle(evidence)
+        _tell_account(world, peer, outcome)
+    _tell_daemon(world, outcome)
+    _tell_figures(world, outcome)
+    _tell_sizes(outcome, sizes)
 
 
-def _left(world: World, outcome: Outcome) -> dict[verdict.Key, str]:
+def _left(world: World, peer: Peer, outcome: Outcome) -> dict[verdict.Key, str]:
     """Give what the store has as refused; nothing else may be left in it."""
-    opened = open_store(world.disk.path / "state", ["cc"], expected=True)
+    opened = open_store(world.disk.path / "state", [peer.name], expected=True)
     if opened.recovered:
         outcome.problems.append(f"the store was {opened.recovered}")
     with contextlib.closing(opened.store) as store:
         for state in ("ready", "parked", "idle"):
-            for letter in store.letters("cc", state=state):
-                outcome.problems.append(f"left {state}: {letter.key} {letter.step.value} {letter.reason}")
+            for letter in store.letters(peer.name, state=state):
+                outcome.problems.append(
+                    f"{peer.name}: left {state}: {letter.key} {letter.step.value} {letter.reason}"
+                )
         refused: dict[verdict.Key, str] = {}
         after = 0
-        while dead := store.letters("cc", after=after):
+        while dead := store.letters(peer.name, after=after):
             refused |= {(letter.key.job_id, letter.key.start_at): letter.reason for letter in dead}
             after = dead[-1].id
     return refused
 
 
-def _tell_findings(world: World, outcome: Outcome) -> None:
-    for kind, found in outcome.account.findings.items():
+def _tell_account(world: World, peer: Peer, outcome: Outcome) -> None:
+    account = outcome.accounts[peer.name]
+    for kind, found in account.findings.items():
         for key, what in found[:5]:
-            outcome.problems.append(f"{kind}: job {key[0]} started at {key[1]}: {what}")
-            outcome.problems += _story(world, key)
+            outcome.problems.append(f"{peer.name}: {kind}: job {key[0]} started at {key[1]}: {what}")
+            outcome.problems += _story(world, peer, key)
+    counts = {kind: len(account.findings.get(kind, ())) for kind in ("lost", "doubled", "wrong")}
+    more = {kind: len(found) for kind, found in account.findings.items() if kind not in counts}
+    outcome.figures += [
+        f"{peer.name}: runs {account.owed}: delivered {account.delivered}, found {counts | more}",
+        f"{peer.name}: refused by rule {account.refused}, replaced by later runs {account.replaced}",
+        f"{peer.name}: closed wrongly by the backend itself (R1), and said so: {account.victims}",
+        f"{peer.name}: {account.incomplete} of the delivered without what nobody saw",
+        f"{peer.name}: reached the backend: {dict(verdict.kinds(peer.proxy.passed))}",
+    ]
+    if not account.delivered:
+        outcome.problems.append(f"{peer.name}: nothing was delivered")
+    if peer.replaces and not account.replaced:
+        outcome.figures.append(f"{peer.name}: no run was replaced")
+
+
+def _tell_daemon(world: World, outcome: Outcome) -> None:
     daemon = world.daemon
     outcome.problems += [f"log: {line}" for line in daemon.bad[:40]]
     if sum(daemon.exits.values()):
@@ -245,12 +278,12 @@ def _tell_findings(world: World, outcome: Outcome) -> None:
         outcome.problems.append("hooks failed")
 
 
-def _story(world: World, key: verdict.Key) -> list[str]:
+def _story(world: World, peer: Peer, key: verdict.Key) -> list[str]:
     """Tell what the store, the log and the proxy know of a run."""
-    with contextlib.closing(open_store(world.disk.path / "state", ["cc"], expected=True).store) as store:
+    with contextlib.closing(open_store(world.disk.path / "state", [peer.name], expected=True).store) as store:
         found = [f"    store: {story}" for story in store.runs_of(key[0])]
     found += _log_of(world, key[0])
-    passed = [one for one in world.proxy.passed if one.body["jobId"] == key[0]]
+    passed = [one for one in peer.proxy.passed if one.body["jobId"] == key[0]]
     found += [f"    sent {one.step} at {one.began:.1f} → {one.status}" for one in passed]
     slurm = [run for run in world.slurm.ledger() if run.job_id == key[0]]
     return found + [f"    slurm: {run}" for run in slurm]
@@ -261,18 +294,21 @@ def _log_of(world: World, job_id: int) -> list[str]:
     return [f"    log: {line}" for line in world.daemon.lines if named in line][-30:]
 
 
-def _tell_figures(world: World, outcome: Outcome, sizes: Sequence[tuple[float, int, int]]) -> None:
-    account = outcome.account
-    counts = {kind: len(found) for kind, found in account.findings.items()}
+def _tell_figures(world: World, outcome: Outcome) -> None:
+    kills = world.met["kill -9"] + 2 * world.met["kill -9 twice"]
     outcome.figures += [
-        f"runs {account.owed}: delivered {account.delivered}, of these {account.incomplete} without what nobody saw",
-        f"refused by the backend's rule {account.refused}, found: {counts or 'nothing'}",
-        f"daemon lives {world.daemon.lives}; reached the backend: {dict(verdict.kinds(world.proxy.passed))}",
+        f"daemon lives {world.daemon.lives}, kills {kills}",
         f"troubles: {dict(sorted(world.met.items()))}",
         f"wire: {dict(world.proxy.met)}",
     ]
     if not world.met[DISK_FULL]:
         outcome.figures.append("*** NOT RUN ***: disk full (no tmpfs can be mounted here)")
+    if not world.met[CLOCK_JUMPS]:
+        outcome.figures.append("*** NOT RUN ***: clock jumps (Debian's libfaketime is not installed)")
+
+
+def _tell_sizes(outcome: Outcome, sizes: Sequence[tuple[float, int, int]]) -> None:
+    """Judge the last life, which nothing but its end interrupted."""
     if not sizes:
         outcome.problems.append("the daemon was never measured")
         return
@@ -282,8 +318,17 @@ def _tell_figures(world: World, outcome: Outcome, sizes: Sequence[tuple[float, i
         f"last life {last[0]:.0f} s: RSS {settled[1]} → {last[1]} KiB, descriptors {settled[2]} → {last[2]}"
     )
     course = [size[1] for size in sizes[:: max(1, len(sizes) // 12)]]
-    outcome.figures.append(f"RSS in its course: {course} KiB")
+    slope = slope_per_min([(at, kib) for at, kib, _ in sizes if at >= sizes[-1][0] / 2])
+    outcome.figures.append(f"RSS in its course: {course} KiB; slope of its second half {slope:+.0f} KiB/min")
     if last[1] > settled[1] + GROWTH_KIB or last[1] > MOST_KIB:
         outcome.problems.append("the daemon's memory grew")
     if last[2] > max(settled[2], sizes[0][2]) + 10:
         outcome.problems.append("the daemon's descriptors grew")
+
+
+def slope_per_min(course: Sequence[tuple[float, float]]) -> float:
+    """Give the slope of the line that fits best through (seconds, value), in value a minute."""
+    count = len(course) or 1
+    middle_at, middle = (sum(each[axis] for each in course) / count for axis in (0, 1))
+    spread = sum((at - middle_at) ** 2 for at, _ in course)
+    return 60 * sum((at - middle_at) * (value - middle) for at, value in course) / spread if spread else 0.0

@@ -44,8 +44,7 @@ async def calm() -> AsyncIterator[World]:
     with tempfile.TemporaryDirectory(prefix="oracle.") as root:
         world = World(Path(root), seed=1, release="24.11")
         try:
-            await world.backend.start()
-            await world.proxy.listen()
+            await world.open()
             world.hints_lost = 0.0
             world.daemon.configure(poll_s=POLL_S)
             async with anyio.create_task_group() as group:
@@ -57,10 +56,7 @@ async def calm() -> AsyncIterator[World]:
                 group.cancel_scope.cancel()
             assert not world.daemon.bad, "\n".join(world.daemon.bad)
         finally:
-            world.close()
-            with anyio.CancelScope(shield=True):
-                await world.backend.aclose()
-                await world.proxy.refuse()
+            await world.aclose()
 
 
 async def states(world: World, job_id: int) -> list[str]:

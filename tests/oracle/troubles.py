@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 #: systemd's patience with a stop.
 STOP_S = 30.0
 DISK_FULL = "disk full"
+CLOCK_JUMPS = "clock jumps"
+#: Seconds that the daemon's clock is off for a while: less and more than windows overlap, and by days.
+JUMPS_S = (-3600, -60, 30, 60, 2 * 86400)
 #: For how long a trouble waits for something to strike.
 PATIENCE_S = 12.0
 
@@ -157,6 +160,26 @@ def _count(knob: str, most: int) -> Trouble:
     return happen
 
 
+async def _far_is_dead(world: World, dice: Random) -> bool:
+    """The second backend cannot be reached for long, and then for a moment."""
+    proxy, there = world.far.proxy, len(world.far.proxy.passed)
+    await proxy.refuse()
+    await anyio.sleep(dice.uniform(6.0, 15.0))
+    away = len(proxy.passed) == there
+    await proxy.listen()
+    await anyio.sleep(dice.uniform(1.0, 3.0))
+    return away
+
+
+async def _stops_race(world: World, dice: Random) -> bool:
+    """Stops of the second backend meet the very moment in which it commits their runs."""
+    await world.far.backend.turn(race_stops=2)
+    await anyio.sleep(dice.uniform(1.0, 4.0))
+    left = (await world.far.backend.ask("GET", "/-/knobs"))["race_stops"]
+    await world.far.backend.turn(race_stops=0)
+    return bool(left < 2)
+
+
 def _level(knob: str, low: float, high: float) -> Trouble:
     """A knob that stays turned for a while."""
 
@@ -278,6 +301,17 @@ async def _file_limit(world: World, dice: Random) -> bool:
     return world.daemon.no_room > before
 
 
+async def _clock_jumps(world: World, dice: Random) -> bool:
+    """The daemon's clock is wrong for a while; Slurm's and the backend's are right (Z1, Z2, Z4)."""
+    await _ready(world)
+    with world.unseen():
+        world.turn_clock(dice.choice(JUMPS_S))
+        before = world.calls()
+        await _struck(lambda: world.calls() > before, dice.uniform(0.5, 4.0))
+        world.turn_clock(0)
+    return world.calls() > before
+
+
 async def _flood(world: World, dice: Random) -> bool:
     """Hints without number, for jobs that are not, of clusters that are not, and no hints at all."""
     from socket import AF_UNIX, SOCK_DGRAM, socket  # noqa: PLC0415 - Datagrams are needed here alone
@@ -354,16 +388,24 @@ DECKS: Mapping[str, tuple[Card, ...]] = {
     "host": (
         Card(DISK_FULL, _disk_full),
         Card("file size limit", _file_limit),
+        Card(CLOCK_JUMPS, _clock_jumps),
         Card("flood of hints", _flood),
+    ),
+    "far": (
+        Card("second backend dead", _far_is_dead),
+        Card("stops race with commits", _stops_race),
     ),
 }
 
 
 def decks(world: World) -> dict[str, list[Card]]:
     """Give what this world can be dealt: only a small disk of its own is filled."""
+    without = set() if world.disk.small else {DISK_FULL}
+    without |= set() if world.clock else {CLOCK_JUMPS}
     return {
-        name: [card for card in cards if card.name != DISK_FULL or world.disk.small]
+        name: [card for card in cards if card.name not in without]
         for name, cards in DECKS.items()
+        if name != "far" or world.peers[1:]
     }
 
 

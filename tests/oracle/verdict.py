@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from slurmsyncd.sim.ledger import Obligation
     from tests.oracle.proxy import Passed
@@ -43,6 +43,9 @@ class Evidence:
             then, cannot name all hardware threads and GPUs.
         sight_s: A run that could be looked at for so long without a break has been seen.
         clusters: cluster.json.
+        replaces: A later run of a job takes the place of the one before.
+        victims: Job ids of runs of which the daemon said that the backend had stopped them otherwise: where
+            stops are not held back, the backend's own race (R1) may close another run than the one meant.
     """
 
     owed: Sequence[Obligation]
@@ -53,6 +56,8 @@ class Evidence:
     unmapped: Sequence[tuple[float, float]]
     sight_s: float
     cluster: Mapping[str, Any]
+    replaces: bool = False
+    victims: Collection[int] = ()
 
 
 @dataclass(slots=True)
@@ -61,6 +66,8 @@ class Account:
     How it went; a finding names the run.
 
     Attributes:
+        replaced: Runs that gave way to a later one of their job.
+        victims: Runs that the backend closed wrongly by itself, and the daemon said so.
         incomplete: Runs without some of their cores or GPUs, which nobody could have seen.
         findings: Kind → runs: lost, doubled, invented, wrong, unseen (incomplete, but it could have been
             seen), early (stopped while it ran), order (a stop before its start).
@@ -69,6 +76,8 @@ class Account:
     owed: int = 0
     delivered: int = 0
     refused: int = 0
+    replaced: int = 0
+    victims: int = 0
     incomplete: int = 0
     findings: dict[str, list[tuple[Key, str]]] = field(default_factory=lambda: defaultdict(list))
 
@@ -104,7 +113,9 @@ def _missing(key: Key, starts: Iterable[int], evidence: Evidence, account: Accou
     """Nothing but the backend's own rule keeps a run out: one of a job id a day, and none before another."""
     ruled_out = any(key[1] - start < _DAY_S for start in starts)
     reason = evidence.refused.get(key)
-    if reason == REPEAT and ruled_out:
+    if evidence.replaces and any(0 < start - key[1] < _DAY_S for start in starts):
+        account.replaced += 1
+    elif reason == REPEAT and ruled_out:
         account.refused += 1
     else:
         account.find("lost", key, f"not there; refused: {reason}; other runs of its id: {list(starts)}")
@@ -125,7 +136,9 @@ def _compare(run: Obligation, row: Row, evidence: Evidence, account: Account) ->
         found["counts"] = marks, row["num_hwthreads"], row["num_acc"]
         wanted["counts"] = set(), *(sum(map(len, _of(owed, part))) for part in _PARTS.values())
     different = {name: (found[name], wanted[name]) for name in found if found[name] != wanted[name]}
-    if different:
+    if key[0] in evidence.victims and different.keys() <= {"job_state", "duration"}:
+        account.victims += bool(different)
+    elif different:
         account.find("wrong", key, f"(found, wanted): {different}")
         return
     account.delivered += 1
@@ -203,6 +216,16 @@ def longest_sight_s(run: Obligation, blind: Iterable[tuple[float, float]]) -> fl
         longest = max(longest, begin - at)
         at = max(at, end)
     return max(longest, run.end_at - at)
+
+
+def sighted_s(begin: float, end: float, blind: Iterable[tuple[float, float]]) -> float:
+    """Give for how long, from begin to end, Slurm could be looked at."""
+    sighted, at = 0.0, begin
+    for since, until in sorted(blind):
+        if until > at and since < end:
+            sighted += max(0.0, since - at)
+            at = until
+    return sighted + max(0.0, end - at)
 
 
 def _key(one: Passed) -> Key:

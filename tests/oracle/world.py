@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import platform
 import resource
 import signal
 import subprocess
@@ -12,8 +13,10 @@ import sys
 import time
 from collections import Counter, deque
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -28,7 +31,7 @@ from tests.lab.configuration import free_ports
 from tests.oracle.proxy import Proxy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
     from slurmsyncd.sim.engine import HookCall
 
@@ -41,6 +44,9 @@ OVERLAP_S, BACKOFF_MAX_S, PARK_S = 120.0, 2.0, 2.0
 SIGHT_S = 2 * POLL_S + COMMAND_TIMEOUT_S + 3.0
 DISK_MIB = 64  # the reserve alone is 8
 KEPT_LINES = 200_000
+STARVED = 0.2  # share of the time for which the daemon waits for a processor and cannot be held to anything
+#: Debian's libfaketime: turns the daemon's clock and nobody else's, as the commands get no environment of it.
+FAKETIME = Path(f"/usr/lib/{platform.machine()}-linux-gnu/faketime/libfaketimeMT.so.1")
 NO_ROOM = 74  # exit status: the state on disk cannot be used
 
 _CONFIG = f"""\
@@ -74,9 +80,38 @@ backoff = 0.1
 backoff_max = {BACKOFF_MAX_S}
 park_interval = {PARK_S}
 nodestate_interval = 2
+audit_interval = 5
+audit_grace = 6
+"""
+#: A second backend, mostly out of reach: told of stops at once, so that they race with its commits, and a
+#: requeued job's later run takes the place of the first.
+_FAR = f"""\
+
+[sinks.far]
+url = "http://127.0.0.1:{{far_port}}"
+token_file = "{{root}}/token-far"
+timeout = {EXCHANGE_S}
+stop_hold = 0
+backoff = 0.1
+backoff_max = {BACKOFF_MAX_S}
+park_interval = {PARK_S}
+nodestate_interval = 0
+audit_interval = 5
+audit_grace = 6
+requeue = "replace"
 """
 # Counts the calls of each command, so that a fault is known to have met one.
 _COUNTING = '#!/bin/sh\necho >>{calls}/{command}\nexec {real}/{command} "$@"\n'
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A backend, and the proxy before it; ``replaces``: by its sink's policy later runs replace earlier ones."""
+
+    name: str
+    backend: BackendProcess
+    proxy: Proxy
+    replaces: bool = False
 
 
 class World:
@@ -84,13 +119,14 @@ class World:
     The parts, and the counts.
 
     Attributes:
+        peers: The backends; the first is the one whose wire is tampered with, the second mostly dead.
         met: How often each kind of trouble really happened.
         blind: When Slurm could not be looked at, (from, to) in epoch seconds.
         unmapped: When the backend's cluster.json was wrong, likewise.
         hints_lost: Share of hooks that are not called, from 0 to 1.
     """
 
-    def __init__(self, root: Path, seed: int, release: str) -> None:
+    def __init__(self, root: Path, seed: int, release: str, *, far: bool = False) -> None:
         self.root, self.seed, self.release = root, seed, release
         self.dice = Random(seed)
         self.met: Counter[str] = Counter()
@@ -104,7 +140,38 @@ class World:
         self.cluster = cluster_json()
         self.backend = BackendProcess(root, self.cluster)
         self.proxy = Proxy(self.backend.port, Random(self.dice.random()))
+        self.peers = [Peer("cc", self.backend, self.proxy)]
+        if far:
+            backend = BackendProcess(root, self.cluster, "-far")
+            proxy = Proxy(backend.port, Random(self.dice.random()))
+            self.peers.append(Peer("far", backend, proxy, replaces=True))
+        self.clock = FAKETIME.exists()
         self.daemon = Daemon(self)
+
+    async def open(self) -> None:
+        """Start the backends and what stands before them."""
+        for peer in self.peers:
+            await peer.backend.start()
+            await peer.proxy.listen()
+
+    async def aclose(self) -> None:
+        """End everything, also when it is cancelled."""
+        self.close()
+        with anyio.CancelScope(shield=True):
+            for peer in self.peers:
+                await peer.backend.aclose()
+                await peer.proxy.refuse()
+
+    @property
+    def far(self) -> Peer:
+        """The backend that is mostly dead."""
+        return self.peers[1]
+
+    def turn_clock(self, seconds: int) -> None:
+        """Set the daemon's clock off by so much; its monotonic clock goes on as it was."""
+        turned = self.root / "clock.new"
+        turned.write_text(f"{seconds:+d}")
+        turned.rename(self.root / "clock")
 
     def _make_slurm(self) -> Simulation:
         state, real = self.root / "slurm", self.root / "slurm-bin"
@@ -130,7 +197,8 @@ class World:
     def close(self) -> None:
         """End every process and let go of the disk."""
         self.daemon.kill()
-        self.backend.kill()
+        for peer in self.peers:
+            peer.backend.kill()
         self.slurm.close()
         self.disk.close()
 
@@ -232,8 +300,9 @@ class Process:
         pid: Of the last one started.
     """
 
-    def __init__(self, argv: Sequence[str]) -> None:
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str] = MappingProxyType({})) -> None:
         self._argv = argv
+        self._env = env
         self._running: subprocess.Popen[bytes] | None = None
 
     def launch(self, log: int) -> None:
@@ -244,7 +313,7 @@ class Process:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", **self._env},
             start_new_session=True,
         )
 
@@ -273,15 +342,15 @@ class Process:
 class BackendProcess(Process):
     """The embedded backend, and its control API."""
 
-    def __init__(self, root: Path, cluster: dict[str, Any]) -> None:
+    def __init__(self, root: Path, cluster: dict[str, Any], suffix: str = "") -> None:
         self.port = free_ports().slurmctld
-        state, clusters = root / "backend", root / "cluster.json"
+        state, clusters, token = root / f"backend{suffix}", root / "cluster.json", root / f"token{suffix}"
         state.mkdir(mode=0o700)
         clusters.write_text(json.dumps(cluster))
         self.token = Tokens.open(state).issue("slurmsyncd", ["api"], None)
-        (root / "token").touch(0o600)
-        (root / "token").write_text(self.token)
-        self.log = root / "backend.log"
+        token.touch(0o600)
+        token.write_text(self.token)
+        self.log = root / f"backend{suffix}.log"
         module = ("-m", "tests.oracle.peer", str(state), str(clusters), str(self.port), str(COMMIT_S))
         super().__init__((sys.executable, *module))
         self._client = httpx.AsyncClient(
@@ -321,11 +390,29 @@ class BackendProcess(Process):
         await self._client.aclose()
 
 
+def _clock_of(root: Path) -> dict[str, str]:
+    """Give the environment of a process whose clock can be turned."""
+    (root / "clock").write_text("+0")
+    return {
+        "LD_PRELOAD": str(FAKETIME),
+        "FAKETIME_TIMESTAMP_FILE": str(root / "clock"),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "NO_FAKE_STAT": "1",
+        "FAKE_UTIME": "0",
+    }
+
+
 def _size(pid: int) -> tuple[int, int]:
     """Give resident KiB and open descriptors of a process."""
     proc = Path(f"/proc/{pid}")
     pages = int((proc / "statm").read_text().split()[1])
     return pages * resource.getpagesize() // 1024, sum(1 for _ in (proc / "fd").iterdir())
+
+
+def _waited_s(pid: int) -> float:
+    """Give for how long a process has been waiting for a processor."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
 
 
 async def until(met: Callable[[], bool], at_most_s: float) -> bool:
@@ -356,7 +443,8 @@ class Daemon(Process):
         lines: The last of its log.
         statuses: Of the last lives that ended.
         exits: Exit status → how often it ended so by itself, without a signal of ours.
-        refused: Runs that it says the backend refused: (job id, start) → reason.
+        refused: Runs that it says a backend refused: sink → (job id, start) → reason.
+        victims: Job ids of runs that a sink, by its word, had stopped otherwise before: sink → ids.
         sizes: Of the process that runs: (seconds since ready, resident KiB, open descriptors).
         no_room: How often it has complained of a full disk.
         keep: Whether to start it again.
@@ -369,7 +457,8 @@ class Daemon(Process):
         self.events: Counter[str] = Counter()
         self.statuses: deque[int] = deque(maxlen=10)
         self.exits: Counter[int] = Counter()
-        self.refused: dict[tuple[int, int], str] = {}
+        self.refused: dict[str, dict[tuple[int, int], str]] = {peer.name: {} for peer in world.peers}
+        self.victims: dict[str, set[int]] = {peer.name: set() for peer in world.peers}
         self.last_words: list[tuple[float, int, list[str]]] = []
         self.bad: list[str] = []
         self.sizes: list[tuple[float, int, int]] = []
@@ -378,13 +467,17 @@ class Daemon(Process):
         self.lives = 0
         self.ready = anyio.Event()
         self.asked_to_end = False
-        super().__init__((sys.executable, "-m", "slurmsyncd", "run", "--config", str(self.config)))
+        argv = (sys.executable, "-m", "slurmsyncd", "run", "--config", str(self.config))
+        super().__init__(argv, _clock_of(world.root) if world.clock else {})
 
     def configure(self, level: str = "info", *, poll_s: float = POLL_S) -> None:
         """Write the configuration; the proxy has to listen already."""
         world = self._world
         places = {"disk": world.disk.path, "root": world.root, "port": world.proxy.port}
-        self.config.write_text(_CONFIG.format(**places, level=level, poll=poll_s))
+        text = _CONFIG.format(**places, level=level, poll=poll_s)
+        for far in world.peers[1:]:
+            text += _FAR.format(root=world.root, far_port=far.proxy.port)
+        self.config.write_text(text)
 
     async def run(self) -> None:
         """Keep it running, read what it says, and know when nobody looks at Slurm. Runs until `keep` is off."""
@@ -431,19 +524,26 @@ class Daemon(Process):
             event = {}
             if not line.startswith("slurmsyncd: "):
                 self.bad.append(line)
-        if self._world.backend.token in line:
+        if any(peer.backend.token in line for peer in self._world.peers):
             self.bad.append("the token is in the log")
         self.events[event.get("event", "")] += 1
         if event.get("event") == "ready":
             self._world.blind.append((began, time.time()))
             self.ready.set()
         if event.get("event") == "dead_letter":
-            self.refused[event["job"], event["start_at"]] = event["reason"]
+            self.refused[event["sink"]][event["job"], event["start_at"]] = event["reason"]
+        if event.get("event") == "stopped_otherwise":
+            self.victims[event["sink"]].add(event["job"])
 
     async def _measure(self) -> None:
         await self.ready.wait()
         began = time.monotonic()
+        waited = 0.0
         while True:
+            at = time.time()
+            await anyio.sleep(0.5)
             with suppress(OSError):
                 self.sizes.append((time.monotonic() - began, *_size(self.pid)))
-            await anyio.sleep(0.5)
+                waited, before = _waited_s(self.pid), waited
+                if waited - before > STARVED * (time.time() - at):
+                    self._world.blind.append((at, time.time()))
