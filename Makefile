@@ -31,7 +31,7 @@ DEV_GROUP := import importlib, sys; \
 	print(*toml.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-matrix soak fuzz lint clean
+.PHONY: help venv demo test test-matrix soak fuzz mutants lint clean
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -53,6 +53,9 @@ soak: $(DEV) ## Let everything fail for an hour and settle the account; SOAK_S=6
 
 fuzz: $(DEV) ## Feed the readers ever new damage for ten minutes; FUZZ_S=60 FUZZ_ARGS='--target gres'
 	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_S) $(FUZZ_ARGS)
+
+mutants: $(DEV) ## Break one invariant at a time, and see that the tests notice; MUTANTS='no_stop_hold'
+	@$(BIN)/python -m tests.mutants $(MUTANTS)
 
 lint: $(DEV) ## Run the checks alone: ruff, mypy, import-linter
 	@$(BIN)/pytest -q tests/test_checks.py

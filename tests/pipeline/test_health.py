@@ -47,3 +47,13 @@ def test_several_runs_failing_in_a_row_make_the_sink_suspected(health: SinkHealt
     assert [line["event"] for line in said] == ["attempt_failed", "sink_unavailable", "sink_available_again"]
     assert health.trouble is None
     assert health.pause_s == 0
+
+
+@pytest.mark.parametrize(("asked_s", "least_s", "most_s"), [(120.0, 100.0, 120.0), (1e12, 280.0, 300.0)])
+def test_h13_a_sink_that_asks_for_a_wait_is_left_alone_for_it(
+    health: SinkHealth, asked_s: float, least_s: float, most_s: float
+) -> None:
+    """A 429 with Retry-After pauses the sink for so long, up to the longest backoff."""
+    down = Outcome(result=Result.SINK_DOWN, reason="http_429", retry_after_s=asked_s)
+    health.note(entry(7), down, 1000.0)
+    assert least_s < health.pause_s <= most_s

@@ -93,7 +93,7 @@ async def test_a_death_by_signal_is_a_failure(tmp_path: Path) -> None:
 
 async def test_s4_a_command_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     """At the deadline the whole group is gone."""
-    text = f"sleep 600 & echo $! > {tmp_path}/child; echo $$ > {tmp_path}/self; trap '' TERM INT HUP; wait"
+    text = f"sleep 60 & echo $! > {tmp_path}/child; echo $$ > {tmp_path}/self; trap '' TERM INT HUP; wait"
     with pytest.raises(CommandFailed, match=r"did not end within 1 s \(slurm.command_timeout\)"):
         await call(script(tmp_path, text), timeout_s=1.0)
     await gone(tmp_path / "self")
