@@ -27,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--state", type=Path, default=state, metavar="DIR", help="database and key pair (%(default)s)")
     add("--clusters", type=Path, metavar="FILE", help="a cluster.json, or a list of them")
     add("--commit-interval", type=float, default=60.0, metavar="S", help="of the commit tick (%(default)s)")
+    add("--nats", default="", metavar="URL", help="take jobs from this NATS server, and none by REST")
+    add("--nats-subject", default="cc.jobs", metavar="NAME", help="of starts and stops (%(default)s)")
+    add("--nats-node-subject", default="cc.nodes", metavar="NAME", help="of node states (%(default)s)")
     add("--test-api", action="store_true", help="mount /-/: tick, rows, requests, failures on demand")
     commands = parser.add_subparsers(dest="backend_command", metavar="[token]", title="instead of running")
     _add_token(commands.add_parser("token", help="write a token to standard output or a private file"))
@@ -85,6 +88,9 @@ def _serve(args: argparse.Namespace) -> int:
         state=args.state,
         commit_interval=args.commit_interval or None,
         test_api=args.test_api,
+        nats=args.nats,
+        job_subject=args.nats_subject,
+        node_subject=args.nats_node_subject,
     )
     os.umask(0o077)  # the database holds what users wrote in their jobs
     anyio.run(_until_stopped, config)

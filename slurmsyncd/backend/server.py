@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
+    from anyio.abc import TaskGroup
+
     from slurmsyncd.web.server import Request
 
 log = structlog.get_logger(__name__)
@@ -69,6 +71,9 @@ class BackendConfig:
         archive_queue: Jobs that may wait for the archiver.
         allowed_ips: Peers that may use the API; empty: all.
         test_api: Mount the control API and keep a log of requests.
+        nats: Take jobs from this NATS server instead of by REST; empty: by REST.
+        job_subject: There, for starts and stops.
+        node_subject: There, for node states.
     """
 
     clusters: Sequence[Mapping[str, Any]] = ()
@@ -78,6 +83,9 @@ class BackendConfig:
     archive_queue: int = 128
     allowed_ips: Sequence[str] = ()
     test_api: bool = False
+    nats: str = ""
+    job_subject: str = "cc.jobs"
+    node_subject: str = "cc.nodes"
     clock: Callable[[], float] = time.time
 
 
@@ -112,6 +120,8 @@ class Backend:
                     group.start_soon(serve, sockets, backend.answer, _LIMITS)
                     group.start_soon(archive.work)
                     group.start_soon(backend._commit)
+                    if config.nats:
+                        await backend._listen(group)
                     try:
                         yield backend
                     except Exception as err:  # noqa: BLE001  # raised below: the group would wrap it
@@ -174,6 +184,14 @@ class Backend:
         if self._control is not None:
             self._log.add(request, response, began, time.time())
         return response
+
+    async def _listen(self, group: TaskGroup) -> None:
+        """Take jobs from NATS; the routes that take them by REST are then not mounted."""
+        from slurmsyncd.backend.nats_intake import Intake  # noqa: PLC0415 - megabytes
+
+        config, self._core.knobs.nats_mode = self._config, True
+        intake = Intake(self._core, config.nats, config.job_subject, config.node_subject)
+        await group.start(intake.run)
 
     async def _commit(self) -> None:
         while self._config.commit_interval is not None:

@@ -35,8 +35,17 @@ def reduce_state(states: list[str]) -> str:
 
 
 async def _node_state(core: Core, call: Call) -> Response:
-    """Keep each node's latest state (the original keeps all); unknown nodes are dropped, as there."""
-    request = call.body(NODE_STATE)
+    keep_node_states(core, call.body(NODE_STATE))
+    return Response(200)
+
+
+def keep_node_states(core: Core, request: dict[str, Any]) -> None:
+    """
+    Keep each node's latest state (the original keeps all); unknown nodes are dropped, as there.
+
+    Raises:
+        HandlerCrash: A null among the nodes.
+    """
     now = int(core.clock())
     nodes = request.get("nodes", [])
     if None in nodes:
@@ -49,7 +58,6 @@ async def _node_state(core: Core, call: Call) -> Response:
                 values = (cluster, node["hostname"], listed[0], *_node_values(node), now)
                 sql = "INSERT OR REPLACE INTO node_state VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
                 core.database.link.execute(sql, values)
-    return Response(200)
 
 
 def _node_values(node: dict[str, Any]) -> tuple[Any, ...]:
