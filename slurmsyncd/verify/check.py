@@ -17,10 +17,10 @@ from slurmsyncd.verify.read import DAY_S, running, slices
 from slurmsyncd.verify.report import ClusterReport, Tally, difference
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from slurmsyncd.config import Config
+    from slurmsyncd.control.runs import WrittenDown
     from slurmsyncd.delivery import Told, Written
     from slurmsyncd.model import Job, RunKey
     from slurmsyncd.ports import Source
@@ -117,44 +117,50 @@ class Check:
     async def _check(
         self, source: Source, runs: Sequence[Job], found: ClusterReport, day: int | None
     ) -> None:
-        for batch in batches(runs, BATCH):
-            judged = self._judge(batch, found)
-            await self._confirm(judged)
-            failing = {each.run.key: each for each in judged if each.failing}
-            after: dict[object, Judged] = {}
-            if failing and self._repair:
-                await self._mend(source, list(failing.values()))
-                after = {each.run.key: each for each in self._judge([f.run for f in failing.values()], found)}
-            for each in judged:
-                self._count(each, after.get(each.run.key), found, day)
+        judged = self._judge(runs, found) if runs else []
+        await self._confirm(judged)
+        failing = [each for each in judged if each.failing]
+        after: dict[RunKey, Judged] = {}
+        if failing and self._repair:
+            await self._mend(source, failing)
+            again = self._judge([each.run for each in failing], found)
+            after = {each.run.key: each for each in again}
+        for each in judged:
+            self._count(each, after.get(each.run.key), found, day)
 
     def _count(self, each: Judged, after: Judged | None, found: ClusterReport, day: int | None) -> None:
-        for sink, fate in each.fates.items():
-            settled = fate
-            if fate in FAILING:
-                settled = _settled(fate, each, after, sink)
-                repaired = settled is not fate
+        for sink, before in each.fates.items():
+            fate = before
+            if before in FAILING:
+                fate = _repaired(before, each, after, sink)
                 why = _why(each, sink)
-                self._report.differs(difference(each.run, sink, fate, why, repaired=repaired))
+                self._report.differs(difference(each.run, sink, before, why, repaired=fate is not before))
             tally = found.sinks[sink]
-            counts: Counter[Fate] = tally.running if day is None else tally.days[day]
-            counts[settled] += 1
+            counts = tally.running if day is None else tally.days[day]
+            counts[fate] += 1
 
     def _judge(self, runs: Sequence[Job], found: ClusterReport) -> list[Judged]:
         """Ask what is written down, and judge by that."""
-        question = AskWritten(
-            cluster=found.cluster, job_ids=tuple({run.key.job_id for run in runs}), sinks=self._sinks
-        )
-        # The store is let go of between: a daemon that starts meanwhile must not find it taken.
+        judged: list[Judged] = []
+        # Not held for longer: a daemon that starts meanwhile must not find the store taken.
         with office(self._config) as desk:
             self._report.daemon = desk.running
-            answer = desk.ask(question)
+            for batch in _batches(runs, BATCH):
+                answer = desk.ask(self._question(batch, found))
+                judged += self._by_answer(batch, answer, found)
+        return judged
+
+    def _question(self, runs: Sequence[Job], found: ClusterReport) -> AskWritten:
+        ids = {run.key.job_id for run in runs}
+        return AskWritten(cluster=found.cluster, job_ids=tuple(sorted(ids)), sinks=self._sinks)
+
+    def _by_answer(self, runs: Sequence[Job], answer: WrittenDown, found: ClusterReport) -> Iterator[Judged]:
         within = self._bounds(answer.cursor)
         found.cursor, found.known_from = answer.cursor, within.known_from
         by_id: dict[int, list[Written]] = defaultdict(list)
         for written in answer.runs:
             by_id[written.key.job_id].append(written)
-        return [self._judged(run, by_id.get(run.key.job_id, []), within) for run in runs]
+        return (self._judged(run, by_id[run.key.job_id], within) for run in runs)
 
     def _judged(self, run: Job, written: Sequence[Written], within: Bounds) -> Judged:
         fates = {sink: compare.fate(run, written, sink, within) for sink in self._sinks}
@@ -187,15 +193,16 @@ class Check:
         wanted = [job for job in jobs if job.end_at is not None]
         wanted += await _details(source, [job for job in jobs if job.end_at is None])
         with office(self._config) as desk:
-            for batch in batches(wanted, RECORDED):
+            for batch in _batches(wanted, RECORDED):
                 desk.ask(Record(cluster=source.cluster, jobs=tuple(batch)))
             for sink in self._sinks:
-                desk.ask(Mend(sink=sink, repairs=tuple(_repairs(failing, sink))))
+                if repairs := tuple(_repairs(failing, sink)):
+                    desk.ask(Mend(sink=sink, repairs=repairs))
 
 
-def batches(runs: Sequence[Job], size: int) -> Iterator[Sequence[Job]]:
-    """Give runs in batches."""
-    return (runs[at : at + size] for at in range(0, len(runs), size))
+def _batches(runs: Sequence[Job], size: int) -> Iterator[Sequence[Job]]:
+    """Give runs in batches, one of none if there are none."""
+    return (runs[at : at + size] for at in range(0, max(1, len(runs)), size))
 
 
 def _key(each: Judged) -> RunKey:
@@ -219,7 +226,7 @@ async def _details(source: Source, listed: Sequence[Job]) -> list[Job]:
     return [job for job in answers.details or () if job.key in keys and job.state.active]
 
 
-def _settled(fate: Fate, before: Judged, after: Judged | None, sink: str) -> Fate:
+def _repaired(fate: Fate, before: Judged, after: Judged | None, sink: str) -> Fate:
     """Give the fate after the repair; what only the backend knows is better once it has been told again."""
     if after is None or (fate is Fate.LOST and after.told(sink) == before.told(sink)):
         return fate
@@ -230,7 +237,7 @@ def _why(each: Judged, sink: str) -> str:
     if each.written is None:
         return "not written down"
     if each.told(sink) is None:
-        return "written down before this sink was configured"
+        return "written down, but not for this sink; it came later"
     match each.there.get(sink):
         case Presence.ABSENT:
             return "acknowledged, and the backend has no such run"

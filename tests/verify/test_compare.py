@@ -1,0 +1,193 @@
+"""What became of a run, case by case."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slurmsyncd.delivery import REPEAT, REPLACED, Finding, Presence, Told, Written
+from slurmsyncd.model import Job, JobState, RunKey, Step
+from slurmsyncd.reconcile.audit import NOT_SENT
+from slurmsyncd.reconcile.runs import MOVE_LIMIT_S
+from slurmsyncd.verify.compare import REMEMBERED_S, Bounds, Fate, bounds, confirmed, fate, find, remedy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+T0 = 1_700_000_000
+SINK = "cc"
+#: The daemon has read up to some time after the runs of these tests.
+WITHIN = Bounds(read_from=T0 + 20_000, known_from=T0 - 100_000)
+
+
+def ran(start_at: int = T0, end_at: int | None = T0 + 60) -> Job:
+    state = JobState.RUNNING if end_at is None else JobState.COMPLETED
+    return Job(key=RunKey("alpha", 7, start_at), state=state, end_at=end_at)
+
+
+def told(state: str = "done", step: Step = Step.STOP, reason: str = "accepted") -> Told:
+    return Told(step=step, state=state, since=T0 + 100, acked_at=T0 + 50, reason=reason)
+
+
+def written(start_at: int = T0, end_at: int | None = T0 + 60, told_: Told | None = None) -> Written:
+    told_ = told_ or told("done" if end_at is not None else "idle")
+    return Written(key=RunKey("alpha", 7, start_at), end_at=end_at, told={SINK: told_})
+
+
+ENDED = [
+    ("both told", [written()], Fate.DELIVERED),
+    ("its start waits", [written(told_=told("ready", Step.START))], Fate.WAITING),
+    ("its stop waits", [written(told_=told("ready"))], Fate.WAITING),
+    ("parked", [written(told_=told("parked", reason="no_subcluster"))], Fate.PARKED),
+    ("dead", [written(told_=told("dead", Step.START, "http_400"))], Fate.DEAD),
+    ("refused as a repeat", [written(told_=told("dead", Step.START, REPEAT))], Fate.REFUSED),
+    ("gave way to a requeue", [written(told_=told(reason=REPLACED))], Fate.REFUSED),
+    ("on ignored hosts", [written(told_=told(reason=NOT_SENT))], Fate.IGNORED),
+    ("dropped", [written(told_=told("dropped"))], Fate.DROPPED),
+    ("known as running", [written(end_at=None)], Fate.UNREAD),
+    (
+        "known as running, its start waits",
+        [written(end_at=None, told_=told("ready", Step.START))],
+        Fate.WAITING,
+    ),
+    ("not written down", [], Fate.MISSING),
+    ("another run of the id is", [written(T0 - 500, T0 - 400)], Fate.MISSING),
+    ("the run after it is, and runs", [written(T0 + 120, None)], Fate.MISSING),
+    ("its start moved", [written(T0 - 300)], Fate.DELIVERED),
+    ("its start moved while it ran", [written(T0 - 300, None)], Fate.UNREAD),
+    ("too far for a move", [written(T0 - MOVE_LIMIT_S - 1)], Fate.MISSING),
+    ("the right one of two", [written(T0 - 500, T0 - 400, told("dead")), written()], Fate.DELIVERED),
+    ("for another sink only", [Written(key=RunKey("alpha", 7, T0), end_at=T0 + 60, told={})], Fate.MISSING),
+]
+
+RUNNING = [
+    ("told", [written(end_at=None)], Fate.DELIVERED),
+    ("on ignored hosts", [written(end_at=None, told_=told("idle", reason=NOT_SENT))], Fate.IGNORED),
+    ("its start waits", [written(end_at=None, told_=told("ready", Step.START))], Fate.WAITING),
+    ("refused as a repeat", [written(end_at=None, told_=told("dead", Step.START, REPEAT))], Fate.REFUSED),
+    ("its start moved", [written(T0 - 300, None)], Fate.DELIVERED),
+    ("its earlier run is still open", [written(T0 - MOVE_LIMIT_S - 9, None)], Fate.UNREAD),
+    ("its earlier run ended", [written(T0 - 500, T0 - 400)], Fate.MISSING),
+    ("ended meanwhile", [written()], Fate.DELIVERED),
+    ("not written down", [], Fate.MISSING),
+]
+
+
+@pytest.mark.parametrize(("known", "expected"), [case[1:] for case in ENDED], ids=[case[0] for case in ENDED])
+def test_ended_runs(known: Sequence[Written], expected: Fate) -> None:
+    """What is written down of an ended run decides, under whatever start it was announced (J4)."""
+    assert fate(ran(), known, SINK, WITHIN) is expected
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"), [case[1:] for case in RUNNING], ids=[case[0] for case in RUNNING]
+)
+def test_running_runs(known: Sequence[Written], expected: Fate) -> None:
+    """A running run is delivered once its start is told."""
+    assert fate(ran(end_at=None), known, SINK, WITHIN) is expected
+
+
+@pytest.mark.parametrize(
+    ("end_at", "expected"),
+    [
+        (WITHIN.read_from, Fate.UNREAD),
+        (WITHIN.read_from - 1, Fate.MISSING),
+        (WITHIN.known_from, Fate.MISSING),
+        (WITHIN.known_from - 1, Fate.FORGOTTEN),
+    ],
+)
+def test_only_what_the_daemon_has_passed_by_is_missing(end_at: int, expected: Fate) -> None:
+    """What the next look reads is not missing, and of what is settled and old nothing need be known."""
+    assert fate(ran(end_at - 10, end_at), [], SINK, WITHIN) is expected
+
+
+def test_a_run_that_has_just_begun_is_seen_by_the_next_look() -> None:
+    """A run that began after the daemon's position is not missing yet."""
+    assert fate(ran(WITHIN.read_from, None), [], SINK, WITHIN) is Fate.UNREAD
+
+
+@pytest.mark.parametrize(
+    ("cursor", "read_from"),
+    [
+        (None, T0 - 1000),  # never looked: the whole look-back is read
+        (T0 - 50, T0 - 150),
+        (T0 + 50, T0 - 100),  # a clock that is a little ahead
+        (T0 + 101, T0 - 1000),  # a clock that was wrong: all is read again
+        (T0 - 5000, T0 - 1000),  # further back than the look-back the daemon does not go
+    ],
+)
+def test_where_the_next_look_begins(cursor: int | None, read_from: int) -> None:
+    """As the collector does: the position less the overlap, no further back than the look-back (Z1)."""
+    found = bounds(cursor, T0, overlap_s=100, max_span_s=1000)
+    assert found == Bounds(read_from=read_from, known_from=T0 - 1000 - int(REMEMBERED_S))
+
+
+CONFIRMED = [
+    (Fate.DELIVERED, Presence.ENDED, told(), Fate.DELIVERED),
+    (Fate.DELIVERED, Presence.ABSENT, told(), Fate.LOST),
+    (Fate.DELIVERED, Presence.RUNNING, told(), Fate.LOST),
+    (Fate.DELIVERED, Presence.RUNNING, told("idle"), Fate.DELIVERED),
+    (Fate.DELIVERED, Presence.ABSENT, told("idle"), Fate.LOST),
+    (Fate.DELIVERED, Presence.ENDED, told("idle"), Fate.LOST),
+    (Fate.FORGOTTEN, Presence.ENDED, None, Fate.DELIVERED),
+    (Fate.FORGOTTEN, Presence.ABSENT, None, Fate.MISSING),
+    (Fate.FORGOTTEN, Presence.RUNNING, None, Fate.MISSING),
+    (Fate.MISSING, Presence.ENDED, None, Fate.DELIVERED),
+    (Fate.MISSING, Presence.ABSENT, None, Fate.MISSING),
+    (Fate.WAITING, Presence.ABSENT, told("ready"), Fate.WAITING),
+]
+
+
+@pytest.mark.parametrize(("before", "there", "at", "after"), CONFIRMED)
+def test_the_backend_has_the_last_word(before: Fate, there: Presence, at: Told | None, after: Fate) -> None:
+    """What it was told and does not show is lost; what it shows as ended is there, whoever told it."""
+    assert confirmed(before, there, at, asked_at=T0 + 5000, grace_s=300) is after
+
+
+def test_within_the_grace_absence_proves_nothing() -> None:
+    """A start that was acknowledged just now may wait for the backend's commit (H22)."""
+    asked_at = told().acked_at
+    assert asked_at is not None
+    found = confirmed(Fate.DELIVERED, Presence.ABSENT, told("idle"), asked_at=asked_at + 299, grace_s=300)
+    assert found is Fate.DELIVERED
+
+
+@pytest.mark.parametrize(
+    ("at", "there", "finding"),
+    [
+        (None, None, Finding.NOT_TOLD),
+        (told(), Presence.ABSENT, Finding.RUN_LOST),
+        (told(), Presence.RUNNING, Finding.STOP_LOST),
+        (told("idle"), Presence.ABSENT, Finding.START_LOST),
+        (told("idle"), Presence.ENDED, None),
+        (told("ready"), Presence.ABSENT, None),
+    ],
+)
+def test_what_is_sent_again(at: Told | None, there: Presence | None, finding: Finding | None) -> None:
+    """Only what the backend acknowledged and lost, or never heard of."""
+    assert remedy(at, there) is finding
+
+
+STARTS = st.integers(T0, T0 + 3 * MOVE_LIMIT_S)
+
+
+@given(
+    STARTS, st.integers(1, 5000), st.lists(st.tuples(STARTS, st.none() | st.integers(1, 5000)), max_size=4)
+)
+def test_what_is_found_is_the_run_or_may_be(
+    start_at: int, ran_s: int, others: list[tuple[int, int | None]]
+) -> None:
+    """A run is found under its own start, the same end, or an open run that it overlaps; else it is not."""
+    run = ran(start_at, start_at + ran_s)
+    known = [written(at, None if s is None else at + s) for at, s in others]
+    found = find(run, known)
+    same_start = [each for each in known if each.key.start_at == start_at]
+    if same_start:
+        assert found is not None
+        assert found.key == run.key
+    elif found is not None:
+        assert abs(found.key.start_at - start_at) <= MOVE_LIMIT_S
+        assert found.end_at in {None, run.end_at}
