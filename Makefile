@@ -9,6 +9,7 @@ SOAK_S ?= 3600
 SOAK_ARGS ?=
 FUZZ_S ?= 600
 FUZZ_ARGS ?=
+MUTANTS ?=
 
 # Programs of Debian's that some tests need besides the real Slurm, which its own fixture installs.
 TOOLS := procps strace systemd chromium nats-server
