@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from slurmsyncd.store.desk import Delivery, Story
+from slurmsyncd.store.desk import Delivery, Selection, Story
 
 if TYPE_CHECKING:
     from slurmsyncd.store.sqlite import SqliteStore
@@ -90,29 +90,19 @@ class AskTotals(Request[Totals]):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class AskLetters(Request[tuple[Delivery, ...]]):
-    """
-    List deliveries of one state, by id, from behind ``after``.
-
-    Attributes:
-        sink: Only this one's; None for all.
-        reason: Only with this one; None for all.
-    """
+    """List the deliveries that are meant by id, from behind ``after``."""
 
     gives: ClassVar[Any] = tuple[Delivery, ...]
 
-    sink: str | None = None
-    state: str = "dead"
-    reason: str | None = None
+    wanted: Selection
     limit: int = 500
     after: int = 0
 
     def run(self, store: SqliteStore) -> tuple[Delivery, ...]:
         """List them."""
-        return store.letters(
-            self.sink, state=self.state, reason=self.reason, limit=self.limit, after=self.after
-        )
+        return store.select(self.wanted, limit=self.limit, after=self.after)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from slurmsyncd.control import requests, status
+from slurmsyncd.control import letters, previews, requests, runs, status
 from slurmsyncd.errors import ConfigError, SlurmsyncdError
 from slurmsyncd.host.owned import ensure_directory
 from slurmsyncd.web.listen import listening
@@ -28,7 +28,10 @@ PREFIX = "/v1/"
 KEY = "daemon.control_socket"
 NAME = "control.sock"
 #: Name on the wire → request.
-REQUESTS = {kind.__name__: kind for kind in (*requests.REQUESTS, *status.REQUESTS)}
+REQUESTS = {
+    kind.__name__: kind
+    for kind in (*requests.REQUESTS, *runs.REQUESTS, *letters.REQUESTS, *previews.REQUESTS, *status.REQUESTS)
+}
 #: A repair carries whole runs; its sender keeps to less.
 LIMITS = Limits(connections=16, body_bytes=16 * 2**20, idle_s=600.0)
 

@@ -99,7 +99,7 @@ def _of_sink(sink: SinkStatus, now: float) -> Iterator[Problem]:
 
 #: Reason of a sink's trouble → what that is in words, and what to do.
 _TROUBLE = {
-    "credentials": ("credentials refused", "no restart is needed once the token is a good one"),
+    "credentials": ("credentials refused", "have a new token made, and put it there; no restart is needed"),
     "token": ("its token cannot be read", "correct the file; no restart is needed"),
     "unreachable": ("cannot be reached", "start it, or correct sinks.{name}.url; everything waits for it"),
     "connect_timeout": ("does not answer", "start it, or look for a firewall in between"),

@@ -12,7 +12,8 @@ import anyio
 import structlog
 
 from slurmsyncd import __version__
-from slurmsyncd.control.requests import AskTotals
+from slurmsyncd.control.previews import AskPreviews, RunPreviews, previews
+from slurmsyncd.control.requests import AskStories, AskTotals
 from slurmsyncd.control.server import LIMITS, control_handler
 from slurmsyncd.control.status import AskStatus, Status
 from slurmsyncd.daemon import report
@@ -29,7 +30,7 @@ from slurmsyncd.web.server import serve as web
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from anyio.abc import TaskGroup
 
@@ -127,7 +128,11 @@ class Loops:
 
     async def _answer(self, sockets: Sequence[socket.socket]) -> None:
         # Serving closes what it is given; the next round after a reload needs them again.
-        handler = control_handler(self._in_store, {AskStatus.__name__: self._tell_status})
+        live: dict[str, Callable[[Any], Awaitable[Any]]] = {
+            AskStatus.__name__: self._tell_status,
+            AskPreviews.__name__: self._tell_previews,
+        }
+        handler = control_handler(self._in_store, live)
         await web([sock.dup() for sock in sockets], handler, LIMITS)
 
     async def _tell_status(self, request: AskStatus) -> Status:
@@ -144,6 +149,11 @@ class Loops:
             minutes=self._rates.last(request.minutes, now),
         )
         return Status(now=now, totals=totals, live=live)
+
+    async def _tell_previews(self, request: AskPreviews) -> tuple[RunPreviews, ...]:
+        """Say what sinks are sent of a job, with what they were found to be."""
+        stories = await self._thread(AskStories(request.job_id).run, self._store)
+        return previews(stories, self._config, self.outlet.known())
 
     def _count(self) -> None:
         self._rates.sample(report.counters(self.intake, self.outlet.deliveries), time.time())

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from slurmsyncd.config import Config, SinkConfig
     from slurmsyncd.pipeline.storage import StoreThread
     from slurmsyncd.ports import Inventory, Sink, Source
+    from slurmsyncd.sinks.preview import Known
     from slurmsyncd.store.sqlite import SqliteStore
 
 log = structlog.get_logger(__name__)
@@ -48,13 +49,18 @@ class Outlet:
         self._config = config
         self._store = store
         self._thread = thread
-        sinks = [RestSink(sink, config.clusters, WallClock()) for sink in config.sinks.values()]
+        self._sinks = sinks = [RestSink(sink, config.clusters, WallClock()) for sink in config.sinks.values()]
         self.deliveries = [self._delivery(sink, config.sinks[sink.name]) for sink in sinks]
         self._auditors = [
             self._auditor(sink, delivery, config.sinks[sink.name])
             for sink, delivery in zip(sinks, self.deliveries, strict=True)
             if config.sinks[sink.name].audit_interval
         ]
+
+    def known(self) -> dict[str, Known]:
+        """Give what was found out of the backends so far, by the name of the sink."""
+        backends = {sink.name: getattr(sink, "inventory", sink) for sink in self._sinks}
+        return {name: each.known for name, each in backends.items() if isinstance(each, RestSink)}
 
     def start(self, group: TaskGroup) -> None:
         """Deliver what is due, until told to stop."""

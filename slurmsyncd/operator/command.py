@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - has no public name
     Declare = Callable[[argparse.ArgumentParser], None]
     Read = Callable[[argparse.Namespace], Config]
+    Run = Callable[[argparse.Namespace], int]
 
 #: Seconds between two drawings of `status --watch`; and the least and the most.
 WATCH_S, LEAST_S, MOST_S = 2.0, 0.2, 86400.0
@@ -42,9 +44,11 @@ def add_commands(commands: Commands, add_config_options: Declare, read: Read) ->
         return parser
 
     _add_status(add)
+    _add_job(add)
+    _add_deadletters(commands, add_config_options, read)
 
 
-def _runner(module: str, read: Read) -> Callable[[argparse.Namespace], int]:
+def _runner(module: str, read: Read) -> Run:
     def run(args: argparse.Namespace) -> int:
         command: Any = import_module(f"slurmsyncd.operator.{module}")
         status: int = command.run(args, read(args))
@@ -88,6 +92,130 @@ def _add_status(add: Callable[[str, str, str, str], argparse.ArgumentParser]) ->
         action="store_true",
         help="you know that something written down was lost: do not say so any more",
     )
+
+
+_JOB = """\
+Array tasks and components of heterogeneous jobs have raw ids of their own: `squeue -O JobID,JobArrayID` and
+`sacct -o JobIDRaw,JobID` give them; with --slurm, slurmsyncd asks for you.
+
+exit status: 0 something is known of it; 1 nothing is known of it
+
+examples:
+  slurmsyncd job 4711
+  slurmsyncd job 4711_3 --slurm
+  slurmsyncd job 4711 --json | jq .jobs[0].runs
+"""
+
+
+def _add_job(add: Callable[[str, str, str, str], argparse.ArgumentParser]) -> None:
+    parser = add(
+        "job",
+        "the story of one job: what was seen, what was sent, what comes next",
+        "Tells all that is known of a job's runs: when and how each was seen, what was captured of it,\n"
+        "what was sent to whom, each attempt and what came of it, what happens next; and if nothing was\n"
+        "sent, why not.",
+        _JOB,
+    )
+    parser.add_argument("id", type=_job, metavar="ID", help="job id; also 123_4 or 123+1")
+    parser.add_argument("--slurm", action="store_true", help="also ask Slurm what it says now")
+    parser.add_argument("--json", action="store_true", help="one line of JSON, for scripts")
+
+
+def _job(text: str) -> str:
+    if not _JOB_ID.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no job id; expected 123, 123_4 or 123+1")
+    return text
+
+
+_JOB_ID = re.compile(r"[0-9]{1,18}([_+][0-9]{1,10})?", re.ASCII)
+
+_DEADLETTERS = """\
+What a sink will never take (dead), takes only after somebody has changed something there (parked), or was
+given up by you (dropped). retry and drop speak of dead and parked ones; what was dropped stays dropped.
+
+examples:
+  slurmsyncd deadletters list
+  slurmsyncd deadletters list --state parked --sink cc
+  slurmsyncd deadletters show 17                    a letter's number, or a job id
+  slurmsyncd deadletters retry --reason no_subcluster
+  slurmsyncd deadletters drop --reason repeat_of_earlier_run --older-than 2d --yes
+"""
+
+
+def _add_deadletters(commands: Commands, add_config_options: Declare, read: Read) -> None:
+    parser = commands.add_parser(
+        "deadletters",
+        help="what sinks do not take, by reason; try it again, or give it up",
+        description="Lists what sinks do not take, tries it again, or gives it up.",
+        epilog=_DEADLETTERS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = parser.add_subparsers(required=True, metavar="ACTION", dest="action")
+    listed = actions.add_parser("list", help="count them by reason, with an example each")
+    _add_selectors(listed, default="dead")
+    listed.add_argument("--json", action="store_true", help="one line of JSON, for scripts")
+    shown = actions.add_parser("show", help="all that is known of one")
+    shown.add_argument("id", type=int, metavar="ID", help="a letter's number, or a job id")
+    shown.add_argument("--json", action="store_true", help="one line of JSON, for scripts")
+    retried = actions.add_parser("retry", help="try them again at once, as if for the first time")
+    dropped = actions.add_parser("drop", help="give them up: the sink will never be told")
+    dropped.add_argument("--yes", action="store_true", help="do not ask")
+    for each in (retried, dropped):
+        each.add_argument("ids", type=int, nargs="*", metavar="ID", help="numbers of letters")
+        each.add_argument("--all", action="store_true", help="all of them")
+        _add_selectors(each, default=None)
+    for each in (listed, shown, retried, dropped):
+        add_config_options(each)
+        each.set_defaults(run=_selected(_runner("deadletters", read), each))
+
+
+def _add_selectors(parser: argparse.ArgumentParser, *, default: str | None) -> None:
+    add = parser.add_argument
+    states = ("dead", "parked", "dropped") if default else ("dead", "parked")
+    add("--sink", metavar="NAME", help="only this sink's")
+    add("--reason", metavar="REASON", help="only those with this reason")
+    add("--job", type=int, metavar="ID", help="only those of this job")
+    add(
+        "--older-than",
+        type=_age,
+        metavar="AGE",
+        help="only those that failed first so long ago, e.g. 2d, 12h",
+    )
+    add(
+        "--state",
+        choices=states,
+        default=default,
+        help=f"only those (default: {default or 'dead and parked'})",
+    )
+
+
+def _selected(run: Run, parser: argparse.ArgumentParser) -> Run:
+    """Refuse to retry or drop what nobody has chosen."""
+
+    def checked(args: argparse.Namespace) -> int:
+        chosen = (
+            getattr(args, name, None) for name in ("ids", "sink", "reason", "job", "older_than", "state")
+        )
+        if args.action in ("retry", "drop") and not args.all and not any(map(_given, chosen)):
+            parser.error("say which: their numbers, --reason, --sink, --job, --older-than, --state, or --all")
+        return run(args)
+
+    return checked
+
+
+def _given(value: object) -> bool:
+    return value is not None and value != []
+
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
+
+
+def _age(text: str) -> float:
+    """Read a span as 90s, 30m, 12h, 2d or 1w."""
+    found = re.fullmatch(r"([0-9]{1,9})([smhdw])", text, re.ASCII)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no age; expected 90s, 30m, 12h, 2d or 1w")
+    return int(found[1]) * _UNITS[found[2]]
 
 
 def _interval(text: str) -> float:

@@ -122,7 +122,7 @@ def _show_sinks(status: Status, terminal: Terminal) -> None:
         rows, ("sink", "state", "answered", "waiting", "oldest", "running", "parked", "dead", "in hand")
     )
     for each in live.values():
-        told = ", ".join(f"{count:,} {step}s" for step, count in sorted(each.told.items())) or "nothing yet"
+        told = ", ".join(counted(count, step) for step, count in sorted(each.told.items())) or "nothing yet"
         terminal.say(f"{each.name}: {each.kind}, {each.address}; took {told}", indent=2)
 
 

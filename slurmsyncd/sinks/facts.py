@@ -66,6 +66,11 @@ class Facts:
                     return _sinks_trouble(outcome)
             return self._dialect
 
+    @property
+    def known(self) -> tuple[Dialect | None, Topology | None]:
+        """What was found out so far; asks nothing."""
+        return self._dialect, self._topology
+
     def forget_dialect(self) -> None:
         """Find out again: the backend did not understand us, or has no such endpoint."""
         self._dialect = self._forced

@@ -25,6 +25,7 @@ from slurmsyncd.sinks.answers import (
 from slurmsyncd.sinks.dialect import V1_4, Dialect
 from slurmsyncd.sinks.duplicates import look_up_outcome
 from slurmsyncd.sinks.facts import Facts
+from slurmsyncd.sinks.preview import Known
 from slurmsyncd.sinks.resources import host_name, hosts_of
 from slurmsyncd.sinks.running import Reading
 from slurmsyncd.sinks.scope import left_out, section
@@ -127,6 +128,12 @@ class RestSink:
     def name(self) -> str:
         """The section of the configuration."""
         return self._config.name
+
+    @property
+    def known(self) -> Known:
+        """What was found out of the backend so far; asks nothing."""
+        dialect, topology = self._facts.known
+        return Known(dialect=dialect, topology=topology)
 
     async def deliver(self, entry: Entry) -> Outcome:
         """Tell of one step of one run. Never raises for what the other side does."""

@@ -27,6 +27,13 @@ _DELIVERIES = """
            d.start_attempts, d.stop_attempts, d.acked_at, d.failing_since, d.reason, d.detail, d.history
     FROM delivery d JOIN run r ON r.id = d.run_id
 """
+_IDS = "SELECT d.id FROM delivery d JOIN run r ON r.id = d.run_id"
+_GROUPS = """
+    SELECT d.sink, d.state, d.step, d.reason, count(*),
+           min(coalesce(d.failing_since, d.waiting_since)), max(coalesce(d.failing_since, d.waiting_since)),
+           max(d.id)
+    FROM delivery d JOIN run r ON r.id = d.run_id
+"""
 _RETRY = """
     UPDATE delivery
     SET state = 'ready', due_at = ?, start_attempts = 0, stop_attempts = 0, failing_since = NULL
@@ -63,6 +70,46 @@ class Counts:
     oldest: Mapping[str, float] = field(default_factory=dict)
     failing_since: Mapping[str, float] = field(default_factory=dict)
     waiting_since: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """
+    Which deliveries are meant: those for which all that is given holds.
+
+    Attributes:
+        ids: Of deliveries; none: any.
+        since_before: They failed first, or came up, before this (epoch seconds).
+    """
+
+    sink: str | None = None
+    state: str | None = None
+    reason: str | None = None
+    job_id: int | None = None
+    since_before: float | None = None
+    ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """
+    Deliveries that stand alike for one reason.
+
+    Attributes:
+        count: How many.
+        oldest_at: When the first of them failed first, or came up (epoch seconds).
+        newest_at: Likewise the last.
+        example: Id of one of them.
+    """
+
+    sink: str
+    state: str
+    step: Step
+    reason: str
+    count: int
+    oldest_at: float
+    newest_at: float
+    example: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,16 +183,57 @@ def counts(database: Database, sink: str) -> Counts:
     )
 
 
-def letters(
-    database: Database, wanted: Mapping[str, str | None], limit: int, after: int
-) -> tuple[Delivery, ...]:
-    """List deliveries by id, from behind ``after``; ``wanted``: column → value, None for any."""
-    given = {column: value for column, value in wanted.items() if value is not None}
-    where = " AND ".join([f"d.{column} = ?" for column in given] + ["d.id > ?"])
+def letters(database: Database, wanted: Selection, limit: int, after: int) -> tuple[Delivery, ...]:
+    """List deliveries by id, from behind ``after``."""
+    where, values = _where(wanted)
     rows = database.rows(
-        f"{_DELIVERIES} WHERE {where} ORDER BY d.id LIMIT ?", [*given.values(), after, limit]
+        f"{_DELIVERIES} WHERE {where} AND d.id > ? ORDER BY d.id LIMIT ?", [*values, after, limit]
     )
     return tuple(map(_delivery, rows))
+
+
+def letter_ids(database: Database, wanted: Selection) -> tuple[int, ...]:
+    """Give the ids of deliveries, in order."""
+    where, values = _where(wanted)
+    rows = database.rows(f"{_IDS} WHERE {where} ORDER BY d.id", values)
+    return tuple(id_ for (id_,) in rows)
+
+
+def groups(database: Database, wanted: Selection) -> tuple[Group, ...]:
+    """Count deliveries by sink, state, step and reason; the largest groups of a sink first."""
+    where, values = _where(wanted)
+    grouped = "GROUP BY d.sink, d.state, d.step, d.reason ORDER BY d.sink, count(*) DESC, d.reason"
+    rows = database.rows(f"{_GROUPS} WHERE {where} {grouped}", values)
+    return tuple(
+        Group(
+            sink=sink,
+            state=state,
+            step=Step(step),
+            reason=reason,
+            count=count,
+            oldest_at=oldest_at,
+            newest_at=newest_at,
+            example=example,
+        )
+        for sink, state, step, reason, count, oldest_at, newest_at, example in rows
+    )
+
+
+def _where(wanted: Selection) -> tuple[str, list[Any]]:
+    """Give a condition and its values."""
+    given: list[tuple[str, Any]] = [
+        ("d.sink = ?", wanted.sink),
+        ("d.state = ?", wanted.state),
+        ("d.reason = ?", wanted.reason),
+        ("r.job_id = ?", wanted.job_id),
+        ("coalesce(d.failing_since, d.waiting_since) < ?", wanted.since_before),
+    ]
+    given = [(condition, value) for condition, value in given if value is not None]
+    # The index of what is not told serves all that these commands are for.
+    conditions = [condition for condition, _ in given] + ["d.state <> 'done'"] * (wanted.state is None)
+    if wanted.ids:  # more of them than there may be variables
+        conditions.append(f"d.id IN ({','.join(map(str, wanted.ids))})")
+    return " AND ".join(conditions) or "1", [value for _, value in given]
 
 
 def retry(con: sqlite3.Connection, ids: Iterable[int], now: float) -> int:

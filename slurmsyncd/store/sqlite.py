@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from slurmsyncd.delivery import Repair, Told, Verdict
     from slurmsyncd.model import Entry, Phase, Plan, RunKey, Step
     from slurmsyncd.store.database import Database
-    from slurmsyncd.store.desk import Counts, Delivery, Story
+    from slurmsyncd.store.desk import Counts, Delivery, Group, Selection, Story
 
 log = structlog.get_logger()
 
@@ -176,7 +176,19 @@ class SqliteStore:
         after: int = 0,
     ) -> tuple[Delivery, ...]:
         """List deliveries of one state, by id, from behind the id ``after``; the dead ones by default."""
-        return desk.letters(self._db, {"sink": sink, "state": state, "reason": reason}, limit, after)
+        return self.select(desk.Selection(sink=sink, state=state, reason=reason), limit=limit, after=after)
+
+    def select(self, wanted: Selection, *, limit: int = 1000, after: int = 0) -> tuple[Delivery, ...]:
+        """List deliveries by id, from behind the id ``after``."""
+        return desk.letters(self._db, wanted, limit, after)
+
+    def select_ids(self, wanted: Selection) -> tuple[int, ...]:
+        """Give the ids of deliveries, in order."""
+        return desk.letter_ids(self._db, wanted)
+
+    def select_groups(self, wanted: Selection) -> tuple[Group, ...]:
+        """Count deliveries by sink, state, step and reason."""
+        return desk.groups(self._db, wanted)
 
     def retry(self, ids: Iterable[int], now: float) -> int:
         """Try dead or parked deliveries again at once, as if for the first time; give how many there were."""

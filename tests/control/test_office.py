@@ -14,11 +14,14 @@ from slurmsyncd.control import requests
 from slurmsyncd.control.office import office
 from slurmsyncd.control.server import control_path, control_sockets
 from slurmsyncd.errors import AlreadyRunning, ConfigError, SlurmsyncdError, StoreError
+from slurmsyncd.store.desk import Selection
 from tests.control.conftest import serving
 from tests.store.builders import opened
 
 if TYPE_CHECKING:
     from slurmsyncd.config import Config
+
+DEAD = Selection(state="dead")
 
 
 def test_totals_count_what_is_not_told(asked: Config) -> None:
@@ -35,10 +38,10 @@ def test_totals_count_what_is_not_told(asked: Config) -> None:
 def test_letters_are_listed_retried_and_dropped(asked: Config) -> None:
     """A dead letter can be seen, tried again and given up."""
     with office(asked) as desk:
-        (letter,) = desk.ask(requests.AskLetters())
+        (letter,) = desk.ask(requests.AskLetters(DEAD))
         assert (letter.key.job_id, letter.reason, letter.detail) == (3, "http_400", "unknown field")
-        assert desk.ask(requests.AskLetters(reason="other")) == ()
-        (parked,) = desk.ask(requests.AskLetters(state="parked", sink="rest"))
+        assert desk.ask(requests.AskLetters(Selection(state="dead", reason="other"))) == ()
+        (parked,) = desk.ask(requests.AskLetters(Selection(state="parked", sink="rest")))
         assert desk.ask(requests.Retry((letter.id, parked.id))) == 2
         assert desk.ask(requests.AskTotals()).sinks["rest"].states == {"ready": 3}
         assert desk.ask(requests.Drop((letter.id,))) == 1
@@ -90,7 +93,7 @@ def test_a_socket_left_by_a_killed_daemon_is_no_daemon(filled: Config) -> None:
         left.bind(str(path))
     with office(filled) as desk:
         assert not desk.running
-        assert len(desk.ask(requests.AskLetters())) == 1
+        assert len(desk.ask(requests.AskLetters(DEAD))) == 1
 
 
 def test_a_daemon_that_does_not_listen_is_named(filled: Config) -> None:

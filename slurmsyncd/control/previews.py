@@ -1,0 +1,63 @@
+"""The request for what sinks are sent of a job's runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from slurmsyncd.control.requests import Request
+from slurmsyncd.model import RunKey  # noqa: TC001 - decoding needs the type
+from slurmsyncd.sinks.preview import Known, Preview, preview
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from slurmsyncd.config import Config
+    from slurmsyncd.store.desk import Story
+    from slurmsyncd.store.sqlite import SqliteStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPreviews:
+    """What each sink is sent of one run."""
+
+    key: RunKey
+    sinks: tuple[Preview, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AskPreviews(Request[tuple[RunPreviews, ...]]):
+    """Ask what sinks are sent of a job's runs: only the daemon knows what their backends are like."""
+
+    gives: ClassVar[Any] = tuple[RunPreviews, ...]
+
+    job_id: int
+
+    def run(self, store: SqliteStore) -> tuple[RunPreviews, ...]:  # noqa: ARG002 - it does not know
+        """Tell nothing."""
+        return ()
+
+
+def previews(stories: Iterable[Story], config: Config, facts: Mapping[str, Known]) -> tuple[RunPreviews, ...]:
+    """
+    Make what each sink is sent of each run; a run whose record is damaged has none.
+
+    Args:
+        stories: The runs.
+        config: Names the sinks.
+        facts: Sink → what is known of its backend; a sink may be missing.
+    """
+    return tuple(
+        RunPreviews(
+            key=story.key,
+            sinks=tuple(
+                preview(story.start, story.stop, sink, config.clusters, facts.get(name, Known()))
+                for name, sink in config.sinks.items()
+            ),
+        )
+        for story in stories
+        if story.start is not None
+    )
+
+
+REQUESTS: tuple[type[Request[Any]], ...] = (AskPreviews,)

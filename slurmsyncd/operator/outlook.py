@@ -1,0 +1,77 @@
+"""What a delivery has come to, and what happens next with it, in words. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slurmsyncd.model import Step
+from slurmsyncd.operator.reasons import meaning
+from slurmsyncd.terminal import counted, when
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from slurmsyncd.config import SinkConfig
+    from slurmsyncd.store.desk import Delivery
+
+
+def told_of(delivery: Delivery, now: float) -> Iterator[str]:
+    """Say what the sink has taken."""
+    if delivery.reason == "ignored_hosts":
+        yield "not sent: it ran only on ignored hosts (ignore_hosts)"
+        return
+    if delivery.acked_at is not None:
+        yield f"start: taken {when(delivery.acked_at, now)}"
+    if delivery.state == "done":
+        yield f"stop: taken {when(delivery.waiting_since, now)}"
+
+
+def next_of(delivery: Delivery, sink: SinkConfig | None, now: float, *, running: bool) -> tuple[str, bool]:
+    """Say what happens next, and whether that is as it should be."""
+    step = delivery.step.value
+    if sink is None and delivery.state in ("ready", "parked", "idle"):
+        return f"nothing: [sinks.{delivery.sink}] is not configured any more", False
+    match delivery.state:
+        case "done":
+            return "nothing, it knows all of this run", True
+        case "idle":
+            return "its stop, once it has ended", True
+        case "dropped":
+            return f"nothing, its {step} was given up ({delivery.reason or 'by hand'})", False
+        case "dead":
+            means, do = meaning(delivery.reason)
+            why = delivery.reason + (means and f", {means}")
+            return (
+                f"nothing by itself, its {step} was refused for good ({why}); do: {do or 'retry or drop it'}",
+                False,
+            )
+        case "parked":
+            means, do = meaning(delivery.reason)
+            why = delivery.reason + (means and f", {means}")
+            return (
+                f"its {step} again {_due(delivery, now, running=running)} ({why}); do: {do or 'see its log'}",
+                False,
+            )
+    return _ready(delivery, sink, now, running=running)
+
+
+def _ready(delivery: Delivery, sink: SinkConfig | None, now: float, *, running: bool) -> tuple[str, bool]:
+    due = _due(delivery, now, running=running)
+    if delivery.failing_since is not None:
+        failed = counted(delivery.attempts, "attempt")
+        return (
+            f"its {delivery.step.value} again {due}, after {failed} ({delivery.reason}: {delivery.detail})",
+            False,
+        )
+    held = delivery.step is Step.STOP and delivery.due_at is not None and delivery.due_at > now
+    if held and sink is not None:
+        return f"its stop {due}: it is held back for {sink.stop_hold:g} s after the start (stop_hold)", True
+    return f"its {delivery.step.value} {due}", True
+
+
+def _due(delivery: Delivery, now: float, *, running: bool) -> str:
+    if not running:
+        return "once the daemon runs"
+    if delivery.due_at is None or delivery.due_at <= now:
+        return "at once, or as soon as the sink takes runs"
+    return f"at {when(delivery.due_at, now)}"

@@ -1,0 +1,58 @@
+"""What the reasons mean that logs, metrics and dead letters carry, and what to do about them. Pure."""
+
+from __future__ import annotations
+
+#: Reason → (what it means, what to do).
+REASONS: dict[str, tuple[str, str]] = {
+    "repeat_of_earlier_run": (
+        "the backend takes one run of a job id a day, and has an earlier one",
+        'drop it; or set requeue = "replace" for the sink, then retry',
+    ),
+    "no_subcluster": (
+        "no sub-cluster of the backend has one of its nodes",
+        "add the node to the backend's cluster.json and restart it; then retry, or wait for park_interval",
+    ),
+    "no_cluster": (
+        "the backend does not know the cluster",
+        "add it there, or correct clusters.NAME.backend_name; then retry",
+    ),
+    "cluster_not_configured": ("its section is gone from the configuration", "put it back, or drop it"),
+    "unknown_field": ("the backend does not know a field of ours", "upgrade the backend, or slurmsyncd"),
+    "unknown_state": ("the backend does not know how it ended", "upgrade the backend, then retry"),
+    "handler_crashed": ("the backend crashed over it", "see the backend's log at that time"),
+    "too_large": ("its record is too large for the backend or a proxy", "raise their limit, then retry"),
+    "check_failed": ("the backend's database does not take it", "see the detail; drop it if nothing helps"),
+    "stop_before_start": ("it ended before it began, the backend says", "see the clocks; then retry or drop"),
+    "start_missing": ("the backend has lost its start", "nothing: the start is sent again"),
+    "transferring": ("the backend was moving it to its table", "nothing: it is tried again"),
+    "damaged_record": (
+        "its record in our store is damaged or was given up",
+        "compare with Slurm, then drop it",
+    ),
+    "no_user": ("Slurm names no user", "drop it"),
+    "no_nodes": ("Slurm names no node", "drop it"),
+    "bad_host": ("a host name that the backend would not take", "see the node's name in Slurm"),
+    "host_twice": ("two nodes have one name without their domain", "set strip_domain = false, then retry"),
+    "bad_job_id": ("a job id that the backend cannot keep", "drop it"),
+    "bad_start": ("a start that the backend cannot keep", "drop it"),
+    "bad_end": ("an end that the backend cannot keep", "drop it"),
+    "bad_cluster": ("a name of a cluster that the backend cannot keep", "correct backend_name, then retry"),
+    "no_end": ("it is over, and Slurm does not say since when", "see `sacct -j ID`"),
+    "not_over": ("it is over in a way that the backend has no word for", "upgrade slurmsyncd, then retry"),
+    "timeout": ("the backend did not answer in time", "see how busy it is; it is tried again"),
+    "broken_off": ("the backend broke off in mid-answer", "see its log; it is tried again"),
+    "no_http": ("what answered does not speak HTTP", "see what listens at the sink's url"),
+    "wrong_shape": ("an answer that is not the backend's", "see what listens at the sink's url"),
+    "duplicate_unnamed": ("the backend says that it has it, but not where", "see the backend's log"),
+}
+_BY_KIND = {
+    "4": ("the backend, or something before it, refuses it", "see the detail; then retry or drop"),
+    "5": ("the backend failed over it", "see the backend's log; it is tried again"),
+}
+
+
+def meaning(reason: str) -> tuple[str, str]:
+    """Give what a reason means and what to do; both empty if we do not know more than its name."""
+    if reason.startswith("http_"):
+        return _BY_KIND.get(reason[5:6], ("", ""))
+    return REASONS.get(reason, ("", ""))

@@ -1,0 +1,118 @@
+"""What a sink is sent of a run, made anew of what is written down. Asks nobody."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from slurmsyncd.model import Entry, Step
+from slurmsyncd.sinks.dialect import V1_5, Dialect
+from slurmsyncd.sinks.scope import left_out, section
+from slurmsyncd.sinks.topology import Topology
+from slurmsyncd.sinks.wire import Body, Refusal, WireOptions, start_body, stop_body
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from slurmsyncd.config import ClusterConfig, SinkConfig
+    from slurmsyncd.model import Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known of a backend; None: nothing yet."""
+
+    topology: Topology | None = None
+    dialect: Dialect | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sending:
+    """
+    What one step is told with.
+
+    Attributes:
+        where: Path below the sink's URL, or NATS subject.
+        body: As text; empty if it cannot be made.
+        notes: What had to be left out, and the like.
+        refusal: Why it cannot be made; empty if it can.
+    """
+
+    step: Step
+    where: str
+    body: str = ""
+    notes: tuple[str, ...] = ()
+    refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """
+    What one sink is sent of one run.
+
+    Attributes:
+        left_out: Why the run does not concern the sink; empty if it does.
+        guessed: The backend has not been asked yet, so hardware threads and GPUs may be other ones.
+    """
+
+    sink: str
+    left_out: str = ""
+    guessed: bool = False
+    steps: tuple[Sending, ...] = ()
+
+
+def preview(
+    start: Job, stop: Job | None, sink: SinkConfig, clusters: Mapping[str, ClusterConfig], facts: Known
+) -> Preview:
+    """Make what the sink is sent of a run."""
+    out = left_out(start, clusters)
+    if out is not None:
+        return Preview(sink=sink.name, left_out=f"{out.reason}{out.detail and f': {out.detail}'}")
+    steps = (Step.START,) if stop is None else (Step.START, Step.STOP)
+    config = section(start.key.cluster, clusters)
+    entries = [Entry(id=0, sink=sink.name, step=step, start=start, stop=stop) for step in steps]
+    make = _nats if sink.type == "nats" else _rest
+    as_json = sink.type == "nats" and sink.format == "json"
+    return Preview(
+        sink=sink.name,
+        guessed=facts.topology is None and not as_json,
+        steps=tuple(make(entries, sink, config, facts)),
+    )
+
+
+def _rest(entries: list[Entry], sink: SinkConfig, config: ClusterConfig, facts: Known) -> Iterator[Sending]:
+    options = WireOptions(dialect=facts.dialect or V1_5, script_limit=sink.script_limit)
+    for entry in entries:
+        where = f"/api/jobs/{entry.step.value}_job/"
+        if entry.stop is not None and entry.step is Step.STOP:
+            yield _sending(entry.step, where, stop_body(entry.start, entry.stop, config, options))
+        else:
+            body = start_body(entry.start, config, facts.topology or Topology(), options)
+            yield _sending(entry.step, where, body)
+
+
+def _sending(step: Step, where: str, made: Body | Refusal) -> Sending:
+    if isinstance(made, Refusal):
+        return Sending(step=step, where=where, refusal=f"{made.reason}: {made.detail}")
+    notes = tuple(f"{note.kind}: {note.detail}" for note in made.notes)
+    return Sending(step=step, where=where, body=made.content.decode("utf-8", "replace"), notes=notes)
+
+
+def _nats(entries: list[Entry], sink: SinkConfig, config: ClusterConfig, facts: Known) -> Iterator[Sending]:
+    from slurmsyncd.sinks.nats.messages import Form, job_json, job_lines  # noqa: PLC0415 - only its users pay
+
+    form = Form(sink.job_subject, sink.node_subject, sink.script_limit, _NO_LIMIT)
+    for entry in entries:
+        if sink.format == "cc":
+            made = job_lines((entry.step,), entry, config, facts.topology or Topology(), form)
+        else:
+            made = job_json(entry, config, form)
+        if isinstance(made, Refusal):
+            yield Sending(step=entry.step, where=sink.job_subject, refusal=f"{made.reason}: {made.detail}")
+        else:
+            notes = tuple(f"{note.kind}: {note.detail}" for note in made.notes)
+            body = made.payload.decode("utf-8", "replace")
+            yield Sending(step=entry.step, where=made.subject, body=body, notes=notes)
+
+
+_NO_LIMIT = 2**31
