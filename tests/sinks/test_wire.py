@@ -357,7 +357,7 @@ def test_the_backends_name_of_the_cluster_is_sent() -> None:
         ({"nodes": ("n1\x1b[2J",)}, "bad_host"),
     ],
 )
-def test_what_the_backend_should_refuse_is_refused_here(changes: dict[str, Any], reason: str) -> None:
+def test_s26_z8_what_the_backend_should_refuse_is_refused_here(changes: dict[str, Any], reason: str) -> None:
     """Ids and starts of 0 would be stored; they go to the dead letters instead."""
     assert refusal(job(**changes)) == reason
 
