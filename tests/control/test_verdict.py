@@ -1,0 +1,206 @@
+"""Whether all is well: each thing that can be wrong is named, with what to do, and nothing else is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from slurmsyncd.control.requests import SinkTotals, Totals
+from slurmsyncd.control.status import HookStatus, LagStatus, Live, SinkStatus, SourceStatus, Status
+from slurmsyncd.control.verdict import BEHIND_S, NEWS_S, Level, judge
+
+NOW = 1_700_000_000.0
+DAY_S = 86400.0
+
+
+def source(**changes: Any) -> SourceStatus:
+    """Give a cluster that is well."""
+    well: dict[str, Any] = {
+        "cluster": "alpha",
+        "last_look_at": NOW - 5,
+        "unavailable": None,
+        "unavailable_since": None,
+        "behind": False,
+        **dict.fromkeys(
+            (
+                "looks",
+                "failures",
+                "hints",
+                "starts",
+                "stops",
+                "incomplete",
+                "never_started",
+                "set_aside",
+                "rechecks",
+            ),
+            0,
+        ),
+    }
+    return SourceStatus(**{**well, **changes})
+
+
+def sink(**changes: Any) -> SinkStatus:
+    """Give a sink that is well."""
+    well: dict[str, Any] = {
+        "name": "cc",
+        "kind": "rest",
+        "address": "https://cc.example.org",
+        "trouble": None,
+        "detail": "",
+        "trouble_since": None,
+        "alarm": False,
+        "disk_full": False,
+        "pause_s": 0.0,
+        "last_answer_at": NOW - 60,
+        "answers": 7,
+    }
+    return SinkStatus(**{**well, **changes})
+
+
+def status(
+    *,
+    sources: tuple[SourceStatus, ...] = (source(),),
+    sinks: tuple[SinkStatus, ...] = (sink(),),
+    totals: dict[str, Any] | None = None,
+    incident: tuple[float, str] | None = None,
+    **live: Any,
+) -> Status:
+    """Give the status of a daemon that is well, but for the changes."""
+    well: dict[str, Any] = {
+        "version": "1",
+        "pid": 1,
+        "started_at": NOW - DAY_S,
+        "ready": True,
+        "rss_bytes": 1,
+        "cpu_s": 1.0,
+        "poll_s": 60.0,
+        "waiting_for_slurm": None,
+        "hook": HookStatus(received=0, accepted=0),
+        "loop_lag": LagStatus(recent_s=0.0, max_s=0.0, stalls=0, stalling=False),
+    }
+    return Status(
+        now=NOW,
+        totals=Totals(
+            sinks={"cc": SinkTotals(**(totals or {}))}, open_runs={}, cursors={"alpha": 1}, incident=incident
+        ),
+        live=Live(sources=sources, sinks=sinks, **{**well, **live}),
+    )
+
+
+def dead(at: float) -> dict[str, Any]:
+    """Give the totals of a sink with dead letters, the last one of ``at``."""
+    return {
+        "states": {"dead": 2},
+        "reasons": {"dead": {"http_400": 2}},
+        "failing_since": {"dead": at},
+        "oldest": {"dead": at},
+    }
+
+
+@pytest.mark.parametrize(
+    "well",
+    [
+        status(),
+        status(totals={"states": {"ready": 9, "idle": 9}, "oldest": {"ready": NOW - 60, "idle": 1.0}}),
+        status(totals=dead(NOW - NEWS_S - 1)),
+        status(totals={"states": {"dropped": 1}, "reasons": {"dropped": {"http_400": 1}}}),
+        status(sources=(source(last_look_at=NOW - 170),)),
+        status(sources=(source(last_look_at=None, behind=True),)),
+        status(started_at=NOW - 2, sources=(source(last_look_at=None),)),
+        status(sinks=(sink(answers=0, last_answer_at=None),)),
+    ],
+)
+def test_what_is_as_it_should_be_is_no_problem(well: Status) -> None:
+    """Runs under way, a stop that is held back, old dead letters, and a daemon that has just begun."""
+    assert judge(well).problems == ()
+    assert judge(well).level is Level.WELL
+
+
+@pytest.mark.parametrize(
+    ("wrong", "subject", "text", "remedy"),
+    [
+        (
+            status(sinks=(sink(trouble="credentials", detail="refused; into /x", trouble_since=NOW - 61),)),
+            "sink cc",
+            "credentials refused since",
+            "new token",
+        ),
+        (
+            status(sinks=(sink(trouble="unreachable", trouble_since=NOW),)),
+            "sink cc",
+            "cannot be reached",
+            "sinks.cc.url",
+        ),
+        (status(sinks=(sink(trouble="something_new"),)), "sink cc", "something_new", "nothing is lost"),
+        (status(sinks=(sink(disk_full=True),)), "sink cc", "disk is full", "state_dir"),
+        (
+            status(sources=(source(unavailable="squeue failed", unavailable_since=NOW - 5),)),
+            "cluster alpha",
+            "does not answer since",
+            "squeue",
+        ),
+        (status(sources=(), waiting_for_slurm="no scontrol"), "Slurm", "no scontrol", "squeue"),
+        (
+            status(sources=(source(last_look_at=NOW - 1000),)),
+            "cluster alpha",
+            "not looked at for 16 min",
+            "log",
+        ),
+        (status(totals=dead(NOW - 60)), "sink cc", "2 dead letters", "deadletters list --sink cc"),
+        (
+            status(totals={"states": {"parked": 1}, "reasons": {"parked": {"no_subcluster": 1}}}),
+            "sink cc",
+            "1 run until somebody changes something there (no_subcluster)",
+            "--state parked",
+        ),
+        (
+            status(totals={"states": {"ready": 5}, "oldest": {"ready": NOW - BEHIND_S - 1}}),
+            "sink cc",
+            "behind by 30 min 1 s: 5 runs waiting",
+            "passes",
+        ),
+        (
+            status(incident=(NOW - 5, "the file was damaged")),
+            "store",
+            "the file was damaged",
+            "--acknowledge",
+        ),
+        (
+            status(loop_lag=LagStatus(recent_s=3.2, max_s=3.2, stalls=1, stalling=True)),
+            "daemon",
+            "3.2 s",
+            "CPU",
+        ),
+    ],
+)
+def test_each_thing_that_is_wrong_is_named_with_its_remedy(
+    wrong: Status, subject: str, text: str, remedy: str
+) -> None:
+    """One problem, one line, and what to do."""
+    verdict = judge(wrong)
+    (problem,) = verdict.problems
+    assert verdict.level is Level.DEGRADED
+    assert problem.subject == subject
+    assert text in problem.text
+    assert remedy in problem.remedy
+
+
+def test_what_waits_for_a_sink_in_trouble_is_said_once() -> None:
+    """That the sink is down says it all: not also that it is behind."""
+    waiting = {"states": {"ready": 5}, "oldest": {"ready": NOW - DAY_S}}
+    (problem,) = judge(status(sinks=(sink(trouble="unreachable"),), totals=waiting)).problems
+    assert "cannot be reached" in problem.text
+
+
+def test_without_a_daemon_the_store_is_judged_all_the_same() -> None:
+    """It does not run, and there are dead letters besides."""
+    stopped = replace(status(totals=dead(NOW - 60)), live=None)
+    assert judge(stopped).level is Level.STOPPED
+    assert [problem.subject for problem in judge(stopped).problems] == ["sink cc"]
+
+
+def test_levels_are_the_exit_statuses() -> None:
+    """As the help says."""
+    assert [int(level) for level in Level] == [0, 1, 3]
