@@ -15,6 +15,7 @@ from slurmsyncd.pipeline.audit import Auditor, AuditPolicy
 from slurmsyncd.pipeline.deliver import Delivery
 from slurmsyncd.pipeline.nodes import report_nodes
 from slurmsyncd.pipeline.requeue import ReplacingSink
+from slurmsyncd.sinks.build import build_sink, inventory_of, stop_hold_s
 from slurmsyncd.sinks.rest import RestSink
 
 if TYPE_CHECKING:
@@ -49,12 +50,14 @@ class Outlet:
         self._config = config
         self._store = store
         self._thread = thread
-        self._sinks = sinks = [RestSink(sink, config.clusters, WallClock()) for sink in config.sinks.values()]
+        self._sinks = sinks = [
+            build_sink(sink, config.clusters, WallClock()) for sink in config.sinks.values()
+        ]
         self.deliveries = [self._delivery(sink, config.sinks[sink.name]) for sink in sinks]
         self._auditors = [
-            self._auditor(sink, delivery, config.sinks[sink.name])
+            self._auditor(inventory, delivery, config.sinks[sink.name])
             for sink, delivery in zip(sinks, self.deliveries, strict=True)
-            if config.sinks[sink.name].audit_interval
+            if config.sinks[sink.name].audit_interval and (inventory := inventory_of(sink))
         ]
 
     def known(self) -> dict[str, Known]:
@@ -125,18 +128,18 @@ class Outlet:
         policy = AuditPolicy(interval_s=config.audit_interval, grace_s=config.audit_grace)
         return Auditor(sink, self._store, self._thread, policy, WallClock(), repaired=delivery.ring)
 
-    def _delivery(self, sink: RestSink, config: SinkConfig) -> Delivery:
+    def _delivery(self, sink: Sink, config: SinkConfig) -> Delivery:
         policy = DeliveryPolicy(
             backoff_s=config.backoff,
             backoff_max_s=config.backoff_max,
             park_s=config.park_interval,
-            stop_hold_s=config.stop_hold,
+            stop_hold_s=stop_hold_s(config),
             not_yet_s=min(DeliveryPolicy().not_yet_s, config.stop_hold),
         )
         workers = {Step.START: config.start_workers, Step.STOP: config.stop_workers}
         told: Sink = sink
-        if config.requeue == "replace":
-            told = ReplacingSink(sink, sink, self._store, self._thread, WallClock())
+        if config.requeue == "replace" and (inventory := inventory_of(sink)):
+            told = ReplacingSink(sink, inventory, self._store, self._thread, WallClock())
         return Delivery(told, self._store, self._thread, policy, WallClock(), workers=workers)
 
 
