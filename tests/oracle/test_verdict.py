@@ -9,7 +9,8 @@ import pytest
 
 from slurmsyncd.sim.ledger import Obligation
 from tests.oracle.proxy import Passed
-from tests.oracle.verdict import REPEAT, Evidence, Row, longest_sight_s, settle
+from tests.oracle.storm import slope_per_min
+from tests.oracle.verdict import REPEAT, Evidence, Row, longest_sight_s, settle, sighted_s
 from tests.oracle.world import cluster_json
 
 if TYPE_CHECKING:
@@ -66,12 +67,28 @@ MARKED = {"resourcesIncomplete": "accelerators,hwthreads"}
 EVEN: dict[str, Evidence] = {
     "as it was": evidence(row()),
     "refused as a repeat": evidence(row(), owed=[RUN, AGAIN], refused={(7, 1100): REPEAT}),
+    "gave way to a later run": evidence(
+        row(start_time=1100, duration=10),
+        owed=[RUN, AGAIN],
+        passed=[sent("start", 1101.0, startTime=1100), sent("stop", 1111.0, startTime=1100, stopTime=1110)],
+        replaces=True,
+    ),
+    "closed by the backend's own race, and said so": evidence(row(duration=3), victims={7}),
     "never seen": evidence(row(resources=BARE, meta_data=MARKED, num_acc=0), blind=[(1000, 1055)]),
 }
 UNEVEN: dict[str, tuple[str, Callable[[], Evidence]]] = {
     "missing": ("lost", evidence),
     "refused for nothing": ("lost", lambda: evidence(refused={(7, 1000): REPEAT})),
     "refused otherwise": ("lost", lambda: evidence(row(), owed=[RUN, AGAIN], refused={(7, 1100): "no_user"})),
+    "gave way, but nothing may": (
+        "lost",
+        lambda: evidence(row(start_time=1100, duration=10), owed=[RUN, AGAIN], passed=[]),
+    ),
+    "gave way to an earlier run": ("lost", lambda: evidence(row(), owed=[RUN, AGAIN], replaces=True)),
+    "closed by a race, with other threads": (
+        "wrong",
+        lambda: evidence(row(duration=3, num_hwthreads=5), victims={7}),
+    ),
     "twice": ("doubled", lambda: evidence(row(), row())),
     "from nowhere": ("invented", lambda: evidence(row(), row(job_id=8))),
     "never stopped": ("wrong", lambda: evidence(row(job_state="running", duration=0))),
@@ -106,7 +123,7 @@ def test_t1_an_even_account_has_no_findings(name: str) -> None:
     """What is as it was, what the backend's rule keeps out, and what nobody could see is no finding."""
     account = settle(EVEN[name])
     assert account.findings == {}
-    assert account.delivered + account.refused == account.owed
+    assert account.delivered + account.refused + account.replaced == account.owed
 
 
 @pytest.mark.parametrize("name", UNEVEN)
@@ -131,3 +148,27 @@ def test_t1_sight_is_the_longest_time_without_a_break(
 ) -> None:
     """A run is seen if it can be looked at for long enough at a stretch, not in sum."""
     assert longest_sight_s(RUN, blind) == seen_s
+
+
+@pytest.mark.parametrize(
+    ("blind", "seen_s"),
+    [
+        ([], 60.0),
+        ([(900.0, 1010.0)], 50.0),
+        ([(1020.0, 1030.0), (1025.0, 1040.0)], 40.0),
+        ([(1050.0, 2000.0), (0.0, 10.0)], 50.0),
+        ([(900.0, 2000.0), (1020.0, 1030.0)], 0.0),
+    ],
+)
+def test_i10_only_time_in_which_slurm_could_be_looked_at_counts(
+    blind: list[tuple[float, float]], seen_s: float
+) -> None:
+    """A daemon without a processor, or without Slurm, is not late."""
+    assert sighted_s(1000.0, 1060.0, blind) == seen_s
+
+
+def test_t11_the_slope_is_that_of_the_line_that_fits_best() -> None:
+    """Given for a minute; a course that goes up and down in equal parts has none."""
+    assert slope_per_min([(0.0, 100.0), (30.0, 110.0), (60.0, 120.0)]) == pytest.approx(20.0)
+    assert slope_per_min([(0.0, 100.0), (30.0, 110.0), (60.0, 100.0)]) == pytest.approx(0.0)
+    assert slope_per_min([(0.0, 100.0)]) == 0.0
