@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
-    from slurmsyncd.config import DaemonConfig
+    from slurmsyncd.config import DaemonConfig, WebConfig
     from slurmsyncd.web.messages import Handler
     from slurmsyncd.web.messages import Request as HttpRequest
 
@@ -58,6 +58,24 @@ def control_sockets(daemon: DaemonConfig) -> Iterator[Sequence[socket.socket]]:
         raise ConfigError([f"{KEY} = {path}: {err}"]) from err
 
 
+@contextmanager
+def web_sockets(config: WebConfig) -> Iterator[Sequence[socket.socket]]:
+    """
+    Listen where metrics and page are wanted; only our user and root can connect to a UNIX socket.
+
+    Raises:
+        ConfigError: An address cannot be had.
+    """
+    with ExitStack() as stack:
+        sockets: list[socket.socket] = []
+        for address in config.listen:
+            try:
+                sockets += stack.enter_context(listening(address, mode=0o600))
+            except OSError as err:
+                raise ConfigError([f"web.listen = {address}: {err}; choose another address"]) from err
+        yield sockets
+
+
 def control_handler(in_store: Callable[[Any], Awaitable[Any]], live: Live) -> Handler:
     """
     Answer ``POST /v1/NAME`` with a request's fields as JSON.
@@ -75,7 +93,7 @@ def control_handler(in_store: Callable[[Any], Awaitable[Any]], live: Live) -> Ha
         try:
             request = msgspec.json.decode(http.body, type=kind)
             result = await live.get(name, in_store)(request)
-        except msgspec.MsgspecError as err:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:
             return _refusal(400, f"{name}: {err}")
         except SlurmsyncdError as err:
             return _refusal(503, str(err))

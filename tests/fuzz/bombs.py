@@ -16,9 +16,11 @@ from slurmsyncd.sinks.answers import Request
 from slurmsyncd.slurm.squeue import WIDTH
 from tests.fuzz.http import check_conversation
 from tests.fuzz.targets import (
+    check_acknowledgement,
     check_answer,
     check_config,
     check_document,
+    check_event,
     check_gres,
     check_hostlist,
     check_job_record,
@@ -59,6 +61,8 @@ BOMBS = {
     "date_digits": partial(check_retry_after, "9" * 65_000),
     "token_claims": partial(check_token, "e30." + "W1tb" * 16_000 + ".x"),
     "answer_deep": partial(check_answer, (Request.START, 422, b"[" * 16_000, False)),
+    "acknowledgement_deep": partial(check_acknowledgement, b'{"a":' + b"[" * 16_000),
+    "event_deep": partial(check_event, b'{"run":' + b"[" * 16_000),
     "topology_deep": partial(check_topology, b'{"clusters":' + b"[" * MEGA),
     "topology_brackets": partial(
         check_topology,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from slurmsyncd.control.server import REQUESTS, control_handler
 from slurmsyncd.web.connection import Connection
 from slurmsyncd.web.messages import Limits, Request, Response
 
@@ -48,6 +49,23 @@ def check_conversation(said: bytes) -> None:
     answers = asyncio.run(talk())
     assert all(len(request.body) <= LIMITS.body_bytes for request in asked)
     check_http(answers, [request.method for request in asked])
+
+
+def check_control(said: tuple[str, bytes]) -> None:
+    """What comes in by the control socket is a request or refused, and what carries it out gets nothing else."""
+    name, body = said
+    asked: list[Any] = []
+
+    async def in_store(request: Any) -> None:
+        asked.append(request)
+
+    async def ask() -> Response | None:
+        return await control_handler(in_store, {})(Request("POST", f"/v1/{name}", body=body))
+
+    response = asyncio.run(ask())
+    assert response is not None
+    assert response.status == (200 if asked else 404 if name not in REQUESTS else 400)
+    assert all(isinstance(request, REQUESTS[name]) for request in asked)
 
 
 def check_http(data: bytes, methods: list[str]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hypothesis import strategies as st
@@ -16,9 +17,13 @@ from msgspec import Raw
 
 from slurmsyncd.config import Config, load_config
 from slurmsyncd.config import toml as config_toml
+from slurmsyncd.control.server import REQUESTS
 from slurmsyncd.errors import ConfigError, DecodeError, HintError, SourceUnavailable
-from slurmsyncd.model import Job
+from slurmsyncd.model import Gres, Job, JobState, NodeAllocation, RunKey, Started, Step, Stopped
 from slurmsyncd.sinks.answers import Answer, LookUp, Request, Sent, classify, retry_after_s
+from slurmsyncd.sinks.nats.client import Trouble
+from slurmsyncd.sinks.nats.event import BadEvent, job_event, read_event
+from slurmsyncd.sinks.nats.publish import _judged
 from slurmsyncd.sinks.token import token_expires_at
 from slurmsyncd.sinks.topology import Topology, Unknown, parse_topology
 from slurmsyncd.slurm import jobs, nodes
@@ -33,7 +38,7 @@ from slurmsyncd.slurm.scalars import parse_tres
 from slurmsyncd.slurm.squeue import WIDTH, read_listed
 from slurmsyncd.triggers.hints import parse_hint
 from tests.fuzz import material
-from tests.fuzz.http import check_conversation
+from tests.fuzz.http import check_control, check_conversation
 from tests.fuzz.limits import check_job, check_number
 from tests.fuzz.material import altered, damaged, digits, joined, nested, texts
 from tests.slurm.captures import AFTERWARDS
@@ -41,6 +46,14 @@ from tests.slurm.captures import AFTERWARDS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+EVENTFUL = Job(
+    key=RunKey("c", 7, 1_700_000_000),
+    state=JobState.COMPLETED,
+    end_at=1_700_000_060,
+    nodes=("n1",),
+    tres=(("cpu", 2),),
+    allocation=(NodeAllocation("n1", ((0, 1),), 2, 100, (Gres("gpu", "a100", 1, (0,)),)),),
+)
 NOW = 1_795_300_000.0
 TOKEN = b"4f1d8a90c2b7e653"
 
@@ -244,6 +257,33 @@ def check_topology(body: bytes) -> None:
             sub.has("n" * 255)
 
 
+# NATS
+
+events = st.sampled_from(
+    [
+        job_event(Step.START, replace(EVENTFUL, end_at=None, state=JobState.RUNNING), None, "c", 100),
+        job_event(Step.STOP, EVENTFUL, EVENTFUL, "c", 100),
+    ]
+)
+acks = st.sampled_from(
+    [
+        b'{"stream": "S", "seq": 7}',
+        b'{"stream": "S", "seq": 7, "duplicate": true}',
+        b'{"error": {"code": 503, "err_code": 10077, "description": "maximum messages exceeded"}}',
+    ]
+)
+
+
+def check_event(body: bytes) -> None:
+    with suppress(BadEvent):
+        assert isinstance(read_event(body), Started | Stopped)
+
+
+def check_acknowledgement(body: bytes) -> None:
+    with suppress(Trouble):
+        assert _judged(body).detail.isprintable()
+
+
 # The operator's files
 
 sections = st.sampled_from(["daemon", "slurm", "hook", "sinks.cc", "clusters.alpha", "sinks", "nats", "x"])
@@ -321,6 +361,16 @@ conversations = st.lists(damaged(st.sampled_from(request_heads), http_words), mi
     b"".join
 )
 
+control_words = (b"ids", b"sink", b"now", b"key", b"job_id", *json_words)
+controls = st.tuples(
+    st.sampled_from([*sorted(REQUESTS), "AskNothing", ""]),
+    damaged(st.sampled_from([b"{}", b'{"job_id": 7}', b'{"ids": [1]}', b'{"minutes": 5}']), control_words)
+    | altered(
+        st.just(b'{"ids": [7], "job_id": 7, "sink": "cc", "state": "dead", "reason": null, "now": 1.5}')
+    )
+    | nested.map(str.encode),
+)
+
 TARGETS = {
     "hostlist": Target(hostlists, check_hostlist),
     "gres": Target(gres, check_gres),
@@ -337,6 +387,12 @@ TARGETS = {
     "token": Target(tokens, check_token),
     "answer": Target(answers, check_answer),
     "topology": Target(topologies, check_topology),
+    "event": Target(damaged(events, json_words) | altered(events), check_event),
+    "acknowledgement": Target(
+        damaged(acks, json_words) | altered(acks) | nested.map('{{"a":{}}}'.format).map(str.encode),
+        check_acknowledgement,
+    ),
     "config": Target(configs, check_config),
+    "control": Target(controls, check_control),
     "http": Target(conversations, check_conversation),
 }

@@ -76,7 +76,7 @@ async def publish_stream(link: Link, message: Message, stream: str) -> Outcome:
 def _judged(answer: bytes) -> Outcome:
     try:
         ack = _decoder.decode(answer)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as err:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:
         detail = "what answers on this subject is no stream; choose another subject"
         raise down("no_acknowledgement", detail, alarm=True) from err
     if ack.error is not None:

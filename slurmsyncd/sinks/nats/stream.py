@@ -152,5 +152,5 @@ async def _call(link: Link, what: str, body: dict[str, Any] | None = None) -> _R
         raise down("no_jetstream", detail, alarm=True) from err
     try:
         return _decoder.decode(answer.data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as err:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:
         raise down("no_jetstream", f"its answer is not understood: {err}", alarm=True) from err
