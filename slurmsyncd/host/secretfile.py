@@ -62,7 +62,7 @@ def read_secret(name: str, *, key: str, minimum: int = 1, environ: Mapping[str, 
     finally:
         os.close(file)
     value = _single_word(text, f"{key} = {path}", minimum)
-    return Secret(value, path, _exposure(path, found.st_mode) if "/" in name else "")
+    return Secret(value, path, _exposure(path, found) if "/" in name else "")
 
 
 def _credential(name: str, key: str, environ: Mapping[str, str]) -> Path:
@@ -91,8 +91,11 @@ def _single_word(text: bytes, where: str, minimum: int) -> str:
     return word.decode("ascii")
 
 
-def _exposure(path: Path, mode: int) -> str:
+def _exposure(path: Path, found: os.stat_result) -> str:
+    mode = found.st_mode
     # Of a systemd credential the group's bits are the mask of an ACL, so they say nothing there.
     if mode & 0o077:
         return f"{path} has mode {stat.S_IMODE(mode):o}: others can read or change the secret; chmod 600 it"
+    if found.st_uid not in {0, os.geteuid()}:
+        return f"{path} belongs to uid {found.st_uid}, who can read and change the secret; chown it"
     return ""

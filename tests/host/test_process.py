@@ -40,6 +40,28 @@ async def test_p2_p14_sighup_and_sigpipe_do_not_end_it_and_sigint_does() -> None
 
 
 @pytest.mark.anyio
+async def test_k8_a_hint_of_another_cluster_asks_nobody_anything() -> None:
+    """It is named once and forgotten; the next hint of our own cluster is heard, long before the next poll."""
+    async with quiet_world() as world:
+        change(world, "poll_interval = 0.5", "poll_interval = 3600.0")
+        async with life(world) as daemon:
+            await there(world, submit(world, 3600.0), "running")
+            asked = world.calls()
+            for job_id in (1, 2, 3):
+                ring(world.root / "run" / "hook.sock", f"context=prolog cluster=other job={job_id}")
+            await said(daemon, "hint_of_other_cluster")
+            ring(world.root / "run" / "hook.sock", "context=prolog job=1 cluster=$(reboot)")
+            await said(daemon, "hint_refused")
+            assert (world.calls(), daemon.events["hint_of_other_cluster"]) == (asked, 1)
+            await there(world, submit(world, 3600.0), "running")
+
+
+def ring(path: Path, words: str) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.sendto(f"slurmsyncd/1 {words}\n".encode(), str(path))
+
+
+@pytest.mark.anyio
 async def test_p8_a_reload_that_names_what_cannot_be_had_changes_nothing() -> None:
     """Its secret is missing, which shows only when it is read: what ran before goes on, with its store."""
     async with quiet_world() as world, life(world) as daemon:
@@ -154,7 +176,7 @@ def told(manager: socket.socket, what: bytes, times: int = 1) -> list[bytes]:
 
 
 def test_p1_p6_a_stuck_loop_gives_no_sign_of_life_and_a_stop_asks_for_time(tmp_path: Path) -> None:
-    """P6, P1: systemd sees that the loop is held up, and is told how long a stop may take."""
+    """P6, P1, P11: ready without Slurm; systemd sees that the loop is held up, and is told how long a stop may take."""
     with managed(tmp_path) as (process, manager):
         assert process.stdin is not None
         assert process.stdout is not None

@@ -53,6 +53,14 @@ def test_x9_warns_of_a_file_that_others_can_read(mode: int, tmp_path: Path) -> N
     assert found.warning.endswith("chmod 600 it")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT RUN: needs root to give a file to somebody else")
+def test_x9_warns_of_a_file_of_another_user(tmp_path: Path) -> None:
+    """Whatever its mode, he can read and change it."""
+    path = secret_file(tmp_path, CANARY.encode())
+    os.chown(path, 65534, -1)
+    assert "belongs to uid 65534" in read_secret(path, key="k").warning
+
+
 @pytest.mark.parametrize(
     ("content", "wrong"),
     [

@@ -160,7 +160,7 @@ RESIZED = {
 @pytest.mark.parametrize("release", RESIZED)
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_job_that_was_resized_is_one_run(release: str, order: int) -> None:
-    """It begins with its first size and ends with its last, whether later sizes begin anew (24.11) or not (22.05)."""
+    """J6: it begins with its first size, ends with its last, whether later sizes begin anew (24.11) or not (22.05)."""
     read_ = [
         read(Submit=f"1795237{a}", Start=f"1795237{b}", End=f"1795237{c}", State=d)
         for a, b, c, d in RESIZED[release]
