@@ -11,7 +11,7 @@ from slurmsyncd.delivery import Outcome, Presence, Result
 from slurmsyncd.errors import SourceUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from slurmsyncd.model import RunKey
     from slurmsyncd.ports import Inventory
@@ -26,17 +26,26 @@ class Backend:
     """
     One backend.
 
+    Args:
+        asking: Called before each question.
+
     Attributes:
         grace_s: For so long what it acknowledged may be missing there.
         questions: How many it was asked.
     """
 
     def __init__(
-        self, inventory: Inventory, grace_s: float, *, questions_per_s: float = QUESTIONS_PER_S
+        self,
+        inventory: Inventory,
+        grace_s: float,
+        *,
+        asking: Callable[[], None] = lambda: None,
+        questions_per_s: float = QUESTIONS_PER_S,
     ) -> None:
         self.grace_s = grace_s
         self.questions = 0
         self._inventory = inventory
+        self._asking = asking
         self._pause_s = 1.0 / questions_per_s
         self._next_at = 0.0
 
@@ -71,5 +80,6 @@ class Backend:
 
     async def _wait_for_turn(self) -> None:
         self.questions += 1
+        self._asking()
         await anyio.sleep(max(0.0, self._next_at - time.monotonic()))
         self._next_at = time.monotonic() + self._pause_s

@@ -108,9 +108,9 @@ class Check:
             day = (part.until - 1) // DAY_S * DAY_S
             found.never_started[day] += part.never_started
             found.set_aside[day] += part.set_aside
-            await self._check(source, part.runs, found, day)
             runs += len(part.runs)
             self._progress(source.cluster, part.until, runs)
+            await self._check(source, part.runs, found, day)
         if now_too:
             await self._check(source, await running(source, int(time.time())), found, None)
 

@@ -15,7 +15,7 @@ from slurmsyncd.errors import ConfigError
 from slurmsyncd.sinks.rest import RestSink
 from slurmsyncd.sources.commands import CommandSource
 from slurmsyncd.sources.discover import discover
-from slurmsyncd.terminal import Terminal, counted
+from slurmsyncd.terminal import Terminal, counted, safe
 from slurmsyncd.verify.backend import Backend
 from slurmsyncd.verify.check import Check
 from slurmsyncd.verify.document import document
@@ -45,15 +45,15 @@ async def prove(config: Config, args: argparse.Namespace) -> Report:
     since, until = _window(args, time.time())
     sinks = _chosen("sinks", args.sink, config.sinks)
     report = Report(since=since, until=until, named=None if args.all else NAMED)
+    progress = _Progress(since, until)
     async with AsyncExitStack() as stack:
         backends: dict[str, Backend] = {}
         for name in _readable(config, sinks) if args.backend else ():
             sink = RestSink(config.sinks[name], config.clusters, WallClock())
             stack.push_async_callback(sink.aclose)
-            backends[name] = Backend(sink, config.sinks[name].audit_grace)
-        progress = _Progress(since, until)
+            backends[name] = Backend(sink, config.sinks[name].audit_grace, asking=progress.asking)
         check = Check(
-            config, report, sinks=sinks, backends=backends, repair=args.repair, progress=progress.show
+            config, report, sinks=sinks, backends=backends, repair=args.repair, progress=progress.read
         )
         for cluster in (await _clusters(config, args.cluster)).values():
             source = CommandSource(
@@ -112,19 +112,33 @@ class _Progress:
     def __init__(self, since: int, until: int) -> None:
         self._since = since
         self._until = until
+        self._watched = sys.stderr.isatty()
         self._next_at = 0.0
+        self._read = ""
+        self._questions = 0
 
-    def show(self, cluster: str, at: int, runs: int) -> None:
-        """Say it, not too often."""
-        if sys.stderr.isatty() and time.monotonic() >= self._next_at:
-            self._next_at = time.monotonic() + _PROGRESS_S
-            share = 100 * (at - self._since) // (self._until - self._since)
-            line = f"{cluster}: {day(at - 1)}, {share} %, {counted(runs, 'run')}"
-            sys.stderr.write(f"\r\x1b[K{line}")
-            sys.stderr.flush()
+    def read(self, cluster: str, at: int, runs: int) -> None:
+        """Accounting of a cluster was read up to an instant, so many runs so far."""
+        share = 100 * (at - self._since) // (self._until - self._since)
+        self._read = f"{safe(cluster)}: {day(at - 1)}, {share} %, {counted(runs, 'run')}"
+        self._show()
+
+    def asking(self) -> None:
+        """Another question goes to a backend."""
+        self._questions += 1
+        self._show()
 
     def clear(self) -> None:
         """Make way for what was found."""
-        if sys.stderr.isatty():
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+        if self._watched:
+            self._put("")
+
+    def _show(self) -> None:
+        if self._watched and time.monotonic() >= self._next_at:
+            self._next_at = time.monotonic() + _PROGRESS_S
+            asked = f", {counted(self._questions, 'question')} to the backend" if self._questions else ""
+            self._put(self._read + asked)
+
+    def _put(self, line: str) -> None:
+        sys.stderr.write(f"\r\x1b[K{line}")
+        sys.stderr.flush()

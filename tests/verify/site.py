@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
 import sqlite3
 import subprocess
@@ -122,6 +124,18 @@ class Site:
             lambda: subprocess.run(command, capture_output=True, text=True, check=False)
         )
         return done.returncode, done.stdout, done.stderr
+
+    async def on_terminal(self, *options: str) -> tuple[str, str]:
+        """Run the command with a terminal for its standard error; give both outputs."""
+        terminal, end = pty.openpty()
+        command = [sys.executable, "-m", "slurmsyncd", "verify", "--config", str(self.stage.config), *options]
+        done = await anyio.to_thread.run_sync(
+            lambda: subprocess.run(command, stdout=subprocess.PIPE, stderr=end, text=True, check=True)
+        )
+        os.close(end)
+        seen = os.read(terminal, 4096)
+        os.close(terminal)
+        return done.stdout, seen.decode()
 
     async def document(self, *options: str) -> tuple[int, dict[str, Any]]:
         """Run the command with --json; give exit status and document."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -118,13 +119,17 @@ async def test_what_waits_is_not_missing_and_who_is_silent_is_said(tmp_path: Pat
 
 
 async def test_the_document_has_one_shape(tmp_path: Path) -> None:
-    """Its keys, and the fates it counts, are what docs and scripts rely on."""
+    """Its keys, and the fates it counts, are what scripts rely on; progress goes to a terminal beside it."""
     async with site(tmp_path) as at:
         at.start()
         await until(at.answers)
         (job,) = at.submit()
         await until(lambda: at.is_written(job))
         status, found = await at.document("--since", "2h", "--cluster", "demo", "--sink", "demo")
+        out, seen = await at.on_terminal("--since", "2h", "--json", "--backend")
+    assert json.loads(out)["complete"]
+    assert "demo: " in seen
+    assert "%" in seen
     assert status == 0
     assert set(found) == {
         *("complete", "since", "until", "repaired", "daemon_runs", "clusters", "differences"),
