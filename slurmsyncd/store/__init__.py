@@ -3,7 +3,6 @@ What is written down: one SQLite file, held by one process and used by one threa
 
 claim.py     the directory's rights, the marker, the lock
 opening.py   finds, makes and judges the file; sets a damaged one aside
-place.py     the kind of disk
 database.py  the connection: transactions, the translation of errors, the reserve for a full disk
 intake.py    known runs, cursor, recording
 outbox.py    what is due, and carrying out verdicts

@@ -24,7 +24,6 @@ from slurmsyncd import __version__
 from slurmsyncd.errors import DiskFull, StoreError
 from slurmsyncd.store.claim import Marker, claim_directory
 from slurmsyncd.store.database import Damaged, Database, translated
-from slurmsyncd.store.place import unsuitable
 from slurmsyncd.store.schema import APPLICATION_ID, MIGRATIONS, VERSION
 from slurmsyncd.store.space import RESERVE_BYTES, Reserve
 from slurmsyncd.store.sqlite import SqliteStore
@@ -87,8 +86,6 @@ def open_store(
         marker = Marker(directory / _MARKER, wait_s)
     except OSError as err:
         raise _refused(directory, err) from err
-    if reason := unsuitable(directory):
-        log.warning("state_dir_unsuitable", reason=reason)
     try:
         return _open(directory, tuple(sinks), marker, expected=expected, reserve_bytes=reserve_bytes)
     except OSError as err:

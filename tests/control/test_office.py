@@ -69,7 +69,7 @@ def test_who_answers_is_said(filled: Config) -> None:
 
 
 def test_the_socket_is_for_our_user_alone(config: Config) -> None:
-    """Nobody else can connect, and it is gone afterwards."""
+    """X14: nobody else can connect, and it is gone afterwards."""
     with control_sockets(config.daemon):
         assert stat.S_IMODE(control_path(config.daemon).stat().st_mode) == 0o600
     assert not control_path(config.daemon).exists()
