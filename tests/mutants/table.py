@@ -35,7 +35,10 @@ MUTANTS = (
         "        con.execute('COMMIT')\n"
         "        con.execute('BEGIN IMMEDIATE')\n"
         "    for event in plan.events:\n",
-        ("crash/test_system_calls.py::test_d5_t3_a_kill_at_any_system_call_leaves_what_was_promised",),
+        (
+            "store/test_intake.py::test_i1_a_plan_that_cannot_be_recorded_leaves_nothing_behind",
+            "crash/test_system_calls.py::test_d5_t3_a_kill_at_any_system_call_leaves_what_was_promised",
+        ),
     ),
     Mutant(
         "intake_not_on_disk",
