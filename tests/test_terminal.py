@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pty
 import time
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import pytest
 
+from slurmsyncd.model import RunKey
 from slurmsyncd.terminal import (
     Colour,
     Styled,
@@ -192,3 +194,33 @@ def test_numbers_have_their_noun() -> None:
 def test_long_text_is_bounded() -> None:
     """A name of megabytes is no reason to print megabytes."""
     assert len(safe("\x1b" * 1_000_000, limit=100)) == 400
+
+
+def test_a_page_takes_the_place_of_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one piece, without a flicker, and no longer than the screen; what is left of the old one is erased."""
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("LINES", "4")
+    with on_terminal() as (terminal, shown):
+        with terminal.page():
+            for number in range(9):
+                terminal.say(str(number))
+        assert shown() == "\x1b[H0\x1b[K\n1\x1b[K\n2\x1b[K\n\x1b[J"
+
+
+def test_pages_in_a_pipe_follow_each_other() -> None:
+    """Whole, with an empty line in between."""
+    terminal, shown = printed()
+    for _ in range(2):
+        with terminal.page():
+            terminal.say("a")
+            terminal.say("b")
+    assert shown() == "a\nb\n\na\nb\n\n"
+
+
+def test_json_is_one_line_that_does_nothing_to_a_terminal() -> None:
+    """And comes back as it was."""
+    terminal, shown = printed(encoding="latin-1")
+    terminal.json({"name": HOSTILE.replace("\udc80", "日"), "at": RunKey("c", 1, 2)})
+    assert shown().isascii()
+    assert shown().count("\n") == 1
+    assert json.loads(shown())["name"] == HOSTILE.replace("\udc80", "日")

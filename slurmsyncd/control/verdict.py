@@ -110,6 +110,15 @@ _TROUBLE = {
         "says nothing usable of its clusters",
         "see GET /api/clusters/ there; the token needs the role api",
     ),
+    "credentials_file": ("its credentials cannot be read", "correct the file; no restart is needed"),
+    "connection_lost": ("has broken off", "see its log; everything waits for it"),
+    "not_permitted": ("does not permit us to publish", "grant that on the subjects of sinks.{name} there"),
+    "no_jetstream": ("has no JetStream", 'turn it on there, or set sinks.{name}.mode = "core"'),
+    "no_stream": (
+        "has no stream for our subjects",
+        "make it there, or set sinks.{name}.manage_stream = true",
+    ),
+    "wrong_stream": ("has another stream for our subjects", "correct sinks.{name}.stream or its subjects"),
     "http_429": ("asks us to slow down", "nothing: it is tried again when it said"),
     "http_503": ("is in maintenance", "nothing: it is tried again when it said"),
 }

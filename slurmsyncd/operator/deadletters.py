@@ -102,7 +102,10 @@ def _confirmed(question: str) -> bool:
         raise SlurmsyncdError(
             "drop: nobody can be asked here; give --yes, or look with `deadletters list` first"
         )
-    return input(question).strip().lower() in ("y", "yes")
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
 
 
 def _chosen(desk: Office, args: argparse.Namespace, states: Sequence[str]) -> tuple[int, ...]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+import argparse
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from slurmsyncd import cli
+from slurmsyncd.operator.command import add_commands
 from tests.control.conftest import asked, config, filled
 
 if TYPE_CHECKING:
@@ -29,12 +29,12 @@ class Done(NamedTuple):
 
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run a command with the options of the real command line, on a configuration that is at hand."""
+    """Run one of the operator's commands, on a configuration that is at hand."""
 
     def run(config: Config, *argv: str) -> Done:
-        args = cli._parser().parse_args(argv)
-        module: Any = import_module(f"slurmsyncd.operator.{argv[0]}")
-        status = module.run(args, config)
-        return Done(int(status), capsys.readouterr().out)
+        parser = argparse.ArgumentParser()
+        add_commands(parser.add_subparsers(), lambda _: None, lambda _: config)
+        args = parser.parse_args(argv)
+        return Done(int(args.run(args)), capsys.readouterr().out)
 
     return run

@@ -1,0 +1,37 @@
+"""Every reason that a delivery can stand for has its meaning and a remedy."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import slurmsyncd
+from slurmsyncd.operator.reasons import meaning
+from slurmsyncd.store.outbox import DAMAGED
+
+SOURCES = [
+    path for part in ("sinks", "pipeline") for path in (Path(slurmsyncd.__file__).parent / part).rglob("*.py")
+]
+NAMED = re.compile(
+    r'Result\.(?:REFUSED|CURABLE|FAILED|NOT_YET|START_MISSING), "([a-z_]+)"'
+    r'|result=Result\.(?:REFUSED|CURABLE|FAILED|NOT_YET), reason="([a-z_]+)"'
+    r'|Refusal\("([a-z_]+)"'
+)
+#: Of questions that concern no run.
+ELSEWHERE = {"no_nodestate", "no_removal", "no_topology"}
+
+
+def test_no_reason_is_left_unexplained() -> None:
+    """Whatever the sinks say of a run is in the table, with what to do."""
+    found = {name for path in SOURCES for names in NAMED.findall(path.read_text()) for name in names if name}
+    assert len(found) > 15
+    unexplained = {name for name in found - ELSEWHERE if not all(meaning(name))}
+    assert unexplained == set()
+
+
+def test_statuses_have_a_meaning_by_their_kind() -> None:
+    """4xx is a refusal, 5xx a failure; what has no meaning is not made up."""
+    assert "refuses" in meaning("http_418")[0]
+    assert "failed" in meaning("http_599")[0]
+    assert meaning(DAMAGED) != ("", "")
+    assert meaning("unheard_of") == ("", "")
