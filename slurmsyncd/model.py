@@ -308,6 +308,8 @@ class Entry:
         stop: The run as it ended; None while it runs.
         attempts: How many were charged to this step so far.
         acked_at: When the sink acknowledged the start (epoch seconds).
+        seen_at: When this step was written down (epoch seconds, our clock).
+        trigger: What made us look then.
     """
 
     id: int
@@ -317,6 +319,8 @@ class Entry:
     stop: Job | None = None
     attempts: int = 0
     acked_at: float | None = None
+    seen_at: float | None = None
+    trigger: Trigger | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from slurmsyncd.config.sections import (
     HookConfig,
     SinkConfig,
     SlurmConfig,
+    WebConfig,
 )
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "HookConfig",
     "SinkConfig",
     "SlurmConfig",
+    "WebConfig",
     "load_config",
     "read_config",
 ]

@@ -13,7 +13,7 @@ from slurmsyncd.config.values import named, shown
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from slurmsyncd.config.sections import ClusterConfig, Config, HookConfig, SinkConfig
+    from slurmsyncd.config.sections import ClusterConfig, Config, HookConfig, SinkConfig, WebConfig
 
 #: What Slurm and the sinks take as a name, and what is safe in a path, a log and a subject.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
@@ -49,6 +49,7 @@ def check(config: Config) -> Iterator[str]:
         if value not in allowed:
             yield f"daemon.{key} = {value!r}: one of {', '.join(allowed)} is wanted"
     yield from _hook(config.hook)
+    yield from _web(config.web)
     for cluster in config.clusters.values():
         yield from _cluster(cluster)
     yield from _confusions(config.clusters.values())
@@ -62,6 +63,13 @@ def _positive(path: str, section: object, keys: tuple[str, ...]) -> Iterator[str
         value = getattr(section, key)
         if not value > 0:
             yield f"{path}.{key} = {value}: must be more than 0"
+
+
+def _web(web: WebConfig) -> Iterator[str]:
+    allowed = "127.0.0.1:port, [::1]:port or unix:/absolute/path is wanted"
+    for address in web.listen:
+        if not _is_local(address):
+            yield f"{shown('web.listen', address)}: {allowed}"
 
 
 def _hook(hook: HookConfig) -> Iterator[str]:
@@ -84,6 +92,19 @@ def _secret_file(path: str, name: str) -> Iterator[str]:
         yield f"{path}: this is a token; put it into a file, mode 600, and name the file"
     elif name and not name.startswith("/") and not NAME.fullmatch(name):
         yield f"{path}: an absolute path, or the name of a systemd credential, is wanted"
+
+
+def _is_local(address: str) -> bool:
+    """Tell an address that nobody can reach from outside."""
+    if address.startswith("unix:"):
+        path = address.removeprefix("unix:")
+        return (
+            path.startswith("/") and "\0" not in path and len(path.encode("utf-8", "replace")) <= _SOCKET_PATH
+        )
+    host, _, port = address.rpartition(":")
+    return (
+        _is_loopback(host.removeprefix("[").removesuffix("]")) and port.isdecimal() and 0 < int(port) < 65536
+    )
 
 
 def _is_tcp(address: str) -> bool:

@@ -91,6 +91,16 @@ class HookConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebConfig:
+    """``[web]``: metrics, health and the status page. Nothing is served unless asked for."""
+
+    #: Where: ``127.0.0.1:9481``, ``[::1]:9481`` or ``unix:/path``; other addresses are refused.
+    listen: tuple[str, ...] = ()
+    #: Serve the status page, too. It names jobs and users to everybody who can connect.
+    page: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SinkConfig:
     """``[sinks.NAME]``: somebody who is told of runs."""
 
@@ -169,5 +179,6 @@ class Config:
     daemon: DaemonConfig = field(default_factory=DaemonConfig)
     slurm: SlurmConfig = field(default_factory=SlurmConfig)
     hook: HookConfig = field(default_factory=HookConfig)
+    web: WebConfig = field(default_factory=WebConfig)
     clusters: dict[str, ClusterConfig] = field(default_factory=dict)
     sinks: dict[str, SinkConfig] = field(default_factory=dict)

@@ -57,6 +57,22 @@ class SourceStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyStatus:
+    """
+    From what was seen to what the sink took, of one step; see ``pipeline.latency``.
+
+    Attributes:
+        trigger: What made us look: ``hook`` or ``poll``.
+        counts: How many were within each of ``BOUNDS`` and above the one before; then the rest.
+    """
+
+    step: str
+    trigger: str
+    counts: tuple[int, ...]
+    sum_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SinkStatus:
     """
     One sink, since the start of the daemon. Times are epoch seconds.
@@ -92,6 +108,7 @@ class SinkStatus:
     told: dict[str, int] = field(default_factory=dict)
     in_hand: dict[str, int] = field(default_factory=dict)
     workers: dict[str, int] = field(default_factory=dict)
+    latency: tuple[LatencyStatus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

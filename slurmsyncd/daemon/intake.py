@@ -109,7 +109,7 @@ class Intake:
         """Build one collector for each cluster; which cluster this host has, Slurm may have to say first."""
         daemon = self._config.daemon
         clusters = self._config.clusters or await self._discover(patient=patient)
-        self.sources = [
+        sources = [
             CommandSource(
                 name,
                 self._config.slurm,
@@ -132,10 +132,12 @@ class Intake:
             if plan.events:
                 self._ring()
 
+        # Both at once: whoever asks how we are doing takes them in pairs.
         self.collectors = [
             Collector(source, self._store, self._thread, policy, WallClock(), recorded=recorded)
-            for source in self.sources
+            for source in sources
         ]
+        self.sources = sources
 
     async def _discover(self, *, patient: bool) -> Mapping[str, ClusterConfig]:
         said = False

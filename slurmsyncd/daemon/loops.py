@@ -14,7 +14,7 @@ import structlog
 from slurmsyncd import __version__
 from slurmsyncd.control.previews import AskPreviews, RunPreviews, previews
 from slurmsyncd.control.requests import AskStories, AskTotals
-from slurmsyncd.control.server import LIMITS, control_handler
+from slurmsyncd.control.server import LIMITS, control_handler, web_sockets
 from slurmsyncd.control.status import AskStatus, Status
 from slurmsyncd.daemon import report
 from slurmsyncd.daemon.intake import Intake
@@ -37,11 +37,14 @@ if TYPE_CHECKING:
     from slurmsyncd.config import Config
     from slurmsyncd.control.requests import Request
     from slurmsyncd.host.sdnotify import Manager
+    from slurmsyncd.store.desk import Story
 
 log = structlog.get_logger(__name__)
 
 #: Between two rounds of housekeeping: pruning, and seeing that the files are still ours.
 HOUSEKEEPING_S = 60.0
+#: Runs that the status page shows.
+LATEST = 20
 #: Runs forgotten in one transaction.
 PRUNED = 1000
 #: Between two looks at the counters, for the rates of the last minutes.
@@ -58,6 +61,25 @@ class Sockets:
     control: Sequence[socket.socket]
 
 
+class Observed:
+    """What metrics and page are made of."""
+
+    def __init__(self, loops: Loops) -> None:
+        self._loops = loops
+
+    async def status(self, minutes: int) -> Status:
+        """Give how we are doing, with the last minutes."""
+        return await self._loops.tell_status(AskStatus(minutes))
+
+    async def latest(self) -> tuple[Story, ...]:
+        """Give the runs that were written down last."""
+        return await self._loops.in_thread(self._loops.store.latest_runs, LATEST)
+
+    async def stories(self, job_id: int) -> tuple[Story, ...]:
+        """Give all that is known of a job's runs."""
+        return await self._loops.in_thread(self._loops.store.runs_of, job_id)
+
+
 class Loops:
     """Everything that runs, built from one configuration. Close it to build another."""
 
@@ -67,25 +89,26 @@ class Loops:
         self._config = config
         self._manager = manager
         self._rates = rates or Rates()
-        self._thread = StoreThread()
+        self.in_thread = StoreThread()
         daemon = config.daemon
         read_before = lastrun.read(daemon.lastrun_file) is not None
         opened = open_store(daemon.state_dir, tuple(config.sinks), expected=read_before)
-        self._store = opened.store
+        self.store = opened.store
         # What cannot be built must not keep the store: a reload goes on with what ran before.
         with ExitStack() as undo:
-            undo.callback(self._store.close)
-            self.outlet = Outlet(config, self._store, self._thread)
+            undo.callback(self.store.close)
+            self.outlet = Outlet(config, self.store, self.in_thread)
             self.intake = Intake(
-                config, self._store, self._thread, recovered=bool(opened.recovered), ring=self.outlet.ring
+                config, self.store, self.in_thread, recovered=bool(opened.recovered), ring=self.outlet.ring
             )
             self.lag = LoopLag()
             self._gate = make_gate(config.hook, self.intake.hint)
-            undo.pop_all()
+            self._web = undo.enter_context(web_sockets(config.web))
+            self._undo = undo.pop_all()
 
     def close(self) -> None:
-        """Let go of the store."""
-        self._store.close()
+        """Let go of the store, and of what we serve on."""
+        self._undo.close()
 
     async def run(
         self,
@@ -120,6 +143,12 @@ class Loops:
 
         group.start_soon(listen, self._gate, sockets.hints, name="hints")
         group.start_soon(self._answer, sockets.control, name="control")
+        if self._web:
+            # Only where it is wanted; and before READY, so that an upgrade finds all of it in memory.
+            from slurmsyncd.observe.routes import routes  # noqa: PLC0415
+
+            handler = routes(Observed(self), page=self._config.web.page)
+            group.start_soon(web, self._web, handler, name="web")
         group.start_soon(self.intake.run, start_reports, name="collect")
         group.start_soon(self.lag.run, name="lag")
         group.start_soon(self._keep_counting, name="rates")
@@ -129,15 +158,15 @@ class Loops:
     async def _answer(self, sockets: Sequence[socket.socket]) -> None:
         # Serving closes what it is given; the next round after a reload needs them again.
         live: dict[str, Callable[[Any], Awaitable[Any]]] = {
-            AskStatus.__name__: self._tell_status,
+            AskStatus.__name__: self.tell_status,
             AskPreviews.__name__: self._tell_previews,
         }
         handler = control_handler(self._in_store, live)
         await web([sock.dup() for sock in sockets], handler, LIMITS)
 
-    async def _tell_status(self, request: AskStatus) -> Status:
+    async def tell_status(self, request: AskStatus) -> Status:
         """Say how we are doing."""
-        totals = await self._thread(AskTotals().run, self._store)
+        totals = await self.in_thread(AskTotals().run, self.store)
         self._count()
         now = time.time()
         live = report.live(
@@ -152,7 +181,7 @@ class Loops:
 
     async def _tell_previews(self, request: AskPreviews) -> tuple[RunPreviews, ...]:
         """Say what sinks are sent of a job, with what they were found to be."""
-        stories = await self._thread(AskStories(request.job_id).run, self._store)
+        stories = await self.in_thread(AskStories(request.job_id).run, self.store)
         return previews(stories, self._config, self.outlet.known())
 
     def _count(self) -> None:
@@ -165,7 +194,7 @@ class Loops:
 
     async def _in_store(self, request: Request[Any]) -> Any:
         """Carry out what an operator asked for; what it made due is delivered at once."""
-        result = await self._thread(request.run, self._store)
+        result = await self.in_thread(request.run, self.store)
         self.outlet.ring()
         return result
 
@@ -174,11 +203,11 @@ class Loops:
         keep_s = self._config.daemon.max_span + 86400.0
         while True:
             await anyio.sleep(HOUSEKEEPING_S)
-            await self._thread(self._store.integrity)
+            await self.in_thread(self.store.integrity)
             with suppress(DiskFull):  # said by those who take in; nothing is lost by forgetting later
                 forgotten = PRUNED
                 while forgotten == PRUNED:
-                    forgotten = await self._thread(self._store.prune, time.time(), keep_s, PRUNED)
+                    forgotten = await self.in_thread(self.store.prune, time.time(), keep_s, PRUNED)
 
     async def _ping(self) -> None:
         """Ping the watchdog from the loop itself, so that a stall of the loop is noticed."""

@@ -13,6 +13,7 @@ from slurmsyncd.control.status import (
     CommandCost,
     HookStatus,
     LagStatus,
+    LatencyStatus,
     Live,
     SinkStatus,
     SourceStatus,
@@ -112,6 +113,10 @@ def sink_status(delivery: Delivery, config: SinkConfig) -> SinkStatus:
         told=dict(health.told),
         in_hand={step.value: count for step, count in delivery.in_hand.items()},
         workers={"start": config.start_workers, "stop": config.stop_workers},
+        latency=tuple(
+            LatencyStatus(step=step, trigger=trigger, counts=tuple(each.counts), sum_s=each.sum_s)
+            for (step, trigger), each in sorted(health.latency.histograms.items())
+        ),
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from slurmsyncd.delivery import Result, backoff
+from slurmsyncd.pipeline.latency import Latency
 
 if TYPE_CHECKING:
     from slurmsyncd.delivery import DeliveryPolicy, Outcome
@@ -41,6 +42,7 @@ class SinkHealth:
         answers: Attempts that came to a proper answer, whatever it was.
         failing: Entries that failed since the last proper answer.
         results: How often each reason was given.
+        latency: From what was seen to what was taken.
         told: Step → how many of them it took, or had already.
         failed: Attempts that came to anything else.
     """
@@ -60,6 +62,7 @@ class SinkHealth:
     results: dict[str, int] = field(default_factory=dict)
     told: dict[str, int] = field(default_factory=dict)
     failed: int = 0
+    latency: Latency = field(default_factory=Latency)
     _failed: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     @property
@@ -72,6 +75,7 @@ class SinkHealth:
         self.results[outcome.reason] = self.results.get(outcome.reason, 0) + 1
         if outcome.result in _TAKEN:
             self.told[entry.step.value] = self.told.get(entry.step.value, 0) + 1
+            self.latency.note(entry, now)
         else:
             self.failed += 1
         if outcome.result is Result.SINK_DOWN:

@@ -6,7 +6,14 @@ import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
 from slurmsyncd.config.reference import meanings
-from slurmsyncd.config.sections import ClusterConfig, DaemonConfig, HookConfig, SinkConfig, SlurmConfig
+from slurmsyncd.config.sections import (
+    ClusterConfig,
+    DaemonConfig,
+    HookConfig,
+    SinkConfig,
+    SlurmConfig,
+    WebConfig,
+)
 from slurmsyncd.settings.writing import defaults_of, value_text
 
 if TYPE_CHECKING:
@@ -24,6 +31,7 @@ _SECTIONS: Final[tuple[tuple[str, str, type[Any]], ...]] = (
     ("[daemon]", "The process, its timer and its files.", DaemonConfig),
     ("[slurm]", "How Slurm's commands are run.", SlurmConfig),
     ("[hook]", "Where hints of PrologSlurmctld and EpilogSlurmctld come in.", HookConfig),
+    ("[web]", "Metrics, health and the status page.", WebConfig),
     (
         "# [clusters.NAME]",
         "One Slurm cluster, by Slurm's name. Without any, this host's own is taken.",

@@ -22,7 +22,7 @@ def shown(config: Config, origins: Mapping[tuple[str, ...], str] | None) -> Iter
         config: What is in force.
         origins: Where what was set comes from; None to leave that out.
     """
-    for name in ("daemon", "slurm", "hook"):
+    for name in ("daemon", "slurm", "hook", "web"):
         yield from _section((name,), getattr(config, name), origins)
     for group in ("clusters", "sinks"):
         for name, section in getattr(config, group).items():
@@ -43,7 +43,7 @@ def as_document(config: Config, origins: Mapping[tuple[str, ...], str]) -> dict[
     """Give the same for scripts: dotted key → value and origin."""
     found: dict[str, Any] = {}
     sections: list[tuple[tuple[str, ...], object]] = [
-        ((name,), getattr(config, name)) for name in ("daemon", "slurm", "hook")
+        ((name,), getattr(config, name)) for name in ("daemon", "slurm", "hook", "web")
     ]
     for group in ("clusters", "sinks"):
         sections += [((group, name), section) for name, section in getattr(config, group).items()]

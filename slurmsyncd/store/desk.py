@@ -34,6 +34,11 @@ _GROUPS = """
            max(d.id)
     FROM delivery d JOIN run r ON r.id = d.run_id
 """
+_RUNS = """
+    SELECT r.id, r.cluster, r.job_id, r.start_at, r.phase, a.at, a.trigger, z.at, z.trigger,
+           a.body, a.crc, z.body, z.crc
+    FROM run r JOIN started a ON a.run_id = r.id LEFT JOIN stopped z ON z.run_id = r.id
+"""
 _RETRY = """
     UPDATE delivery
     SET state = 'ready', due_at = ?, start_attempts = 0, stop_attempts = 0, failing_since = NULL
@@ -248,15 +253,13 @@ def drop(con: sqlite3.Connection, ids: Iterable[int]) -> int:
 
 def stories(database: Database, job_id: int) -> tuple[Story, ...]:
     """Tell all that is known of a job id."""
-    rows = database.rows(
-        """
-        SELECT r.id, r.cluster, r.job_id, r.start_at, r.phase, a.at, a.trigger, z.at, z.trigger,
-               a.body, a.crc, z.body, z.crc
-        FROM run r JOIN started a ON a.run_id = r.id LEFT JOIN stopped z ON z.run_id = r.id
-        WHERE r.job_id = ? ORDER BY r.start_at, r.cluster
-        """,
-        (job_id,),
-    )
+    rows = database.rows(f"{_RUNS} WHERE r.job_id = ? ORDER BY r.start_at, r.cluster", (job_id,))
+    return tuple(_story(database, row) for row in rows)
+
+
+def latest(database: Database, limit: int) -> tuple[Story, ...]:
+    """Tell of the runs that were written down last, newest first."""
+    rows = database.rows(f"{_RUNS} ORDER BY r.id DESC LIMIT ?", (limit,))
     return tuple(_story(database, row) for row in rows)
 
 

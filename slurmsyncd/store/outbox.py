@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import structlog
 
 from slurmsyncd.delivery import Dead, Done, Park, Retry, Rewind
-from slurmsyncd.model import Entry, RunKey, Step
+from slurmsyncd.model import Entry, RunKey, Step, Trigger
 from slurmsyncd.store.codec import DamagedBody, decode
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _HISTORY = 8
 
 _DUE = """
     SELECT d.id, d.due_at, d.acked_at, d.start_attempts, d.stop_attempts, r.cluster, r.job_id, r.start_at,
-           a.body, a.crc, z.body, z.crc
+           a.body, a.crc, z.body, z.crc, a.at, a.trigger, z.at, z.trigger
     FROM delivery d JOIN run r ON r.id = d.run_id
     LEFT JOIN started a ON a.run_id = d.run_id LEFT JOIN stopped z ON z.run_id = d.run_id
     WHERE d.sink = ? AND d.step = ? AND d.due_at <= ? ORDER BY d.due_at, d.id LIMIT ?
@@ -181,7 +181,9 @@ def _failed(at: Position, reason: str, detail: str, now: float) -> Position:
 
 
 def _entry(sink: str, step: Step, row: tuple[Any, ...]) -> Entry:
-    id_, _, acked_at, *attempts, cluster, job_id, start_at, start, start_crc, stop, stop_crc = row
+    (id_, _, acked_at, *attempts), (cluster, job_id, start_at) = row[:5], row[5:8]
+    start, start_crc, stop, stop_crc, *seen = row[8:]
+    seen_at, trigger = seen[2:] if step is Step.STOP else seen[:2]
     key = RunKey(cluster, job_id, start_at)
     return Entry(
         id=id_,
@@ -191,6 +193,8 @@ def _entry(sink: str, step: Step, row: tuple[Any, ...]) -> Entry:
         stop=_stop(step, key, stop, stop_crc),
         attempts=attempts[step is Step.STOP],
         acked_at=acked_at,
+        seen_at=seen_at,
+        trigger=None if trigger is None else Trigger(trigger),
     )
 
 

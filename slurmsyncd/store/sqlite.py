@@ -202,6 +202,10 @@ class SqliteStore:
         """Tell all that is known of a job's runs, oldest first."""
         return desk.stories(self._db, job_id)
 
+    def latest_runs(self, limit: int) -> tuple[Story, ...]:
+        """Tell of the runs that were written down last, newest first."""
+        return desk.latest(self._db, limit)
+
     def prune(self, now: float, keep_s: float, limit: int = 1000, *, keep: int = LETTERS) -> int:
         """
         Forget runs that are settled with every sink and ended more than ``keep_s`` ago.

@@ -1,0 +1,1 @@
+"""What others watch us by: metrics, health, and a page to look at. Reads ``control.status``."""

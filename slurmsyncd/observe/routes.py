@@ -1,0 +1,129 @@
+"""
+What is served on ``web.listen``: ``/metrics``, ``/healthz``, ``/readyz``, the page at ``/`` and ``/job``.
+
+Reads only. A browser gets it under a loopback name alone: a foreign site that resolves to 127.0.0.1 gets
+nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import ipaddress
+import re
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Protocol
+
+from slurmsyncd.control.verdict import judge
+from slurmsyncd.observe.markup import job, overview
+from slurmsyncd.observe.metrics import CONTENT_TYPE, metrics
+from slurmsyncd.web.messages import Response
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from slurmsyncd.control.status import Status
+    from slurmsyncd.store.desk import Story
+    from slurmsyncd.web.messages import Handler, Request
+
+    Route = Callable[[Request], Awaitable[Response]]
+
+_PLAIN = (("content-type", "text/plain; charset=utf-8"), ("cache-control", "no-store"))
+_TEMPLATE = resources.files("slurmsyncd.observe").joinpath("page.html").read_text("utf-8")
+_STYLE = re.search(r"<style>(.*?)</style>", _TEMPLATE, re.DOTALL)
+assert _STYLE is not None
+_DIGEST = base64.b64encode(hashlib.sha256(_STYLE[1].encode()).digest()).decode()
+_POLICY = f"default-src 'none'; style-src 'sha256-{_DIGEST}'; form-action 'self'; frame-ancestors 'none'"
+_HTML = (
+    ("content-type", "text/html; charset=utf-8"),
+    ("content-security-policy", _POLICY),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    ("cache-control", "no-store"),
+)
+
+
+class Views(Protocol):
+    """What the routes ask for."""
+
+    async def status(self, minutes: int) -> Status:
+        """Give how the daemon is doing, with its last minutes."""
+
+    async def latest(self) -> tuple[Story, ...]:
+        """Give the runs that were written down last."""
+
+    async def stories(self, job_id: int) -> tuple[Story, ...]:
+        """Give all that is known of a job's runs."""
+
+
+def routes(views: Views, *, page: bool) -> Handler:
+    """
+    Give the handler.
+
+    Args:
+        views: Where everything comes from.
+        page: Serve the page, too.
+    """
+    known = _routes(views)
+    if not page:
+        known = {path: route for path, route in known.items() if path not in ("/", "/job")}
+
+    async def answer(request: Request) -> Response:
+        route = known.get(request.path)
+        if route is None:
+            return Response(404, b"no such page\n", _PLAIN)
+        if request.method not in ("GET", "HEAD"):
+            return Response(405, b"read only\n", (*_PLAIN, ("allow", "GET, HEAD")))
+        if request.peer != "unix" and not _is_loopback(request.headers.get("host", "")):
+            return Response(403, b"call it by a loopback name, e.g. over ssh -L\n", _PLAIN)
+        return await route(request)
+
+    return answer
+
+
+def _routes(views: Views) -> dict[str, Route]:
+    async def show_metrics(_: Request) -> Response:
+        return Response(200, metrics(await views.status(0)), (("content-type", CONTENT_TYPE),))
+
+    async def show_health(_: Request) -> Response:
+        return Response(200, b"ok\n", _PLAIN)  # who can answer lives
+
+    async def show_readiness(_: Request) -> Response:
+        verdict = judge(await views.status(0))
+        lines = "".join(f"{each.subject}: {each.text}\n" for each in verdict.problems) or "ok\n"
+        return Response(503 if verdict.problems else 200, lines.encode("utf-8", "backslashreplace"), _PLAIN)
+
+    async def show_overview(_: Request) -> Response:
+        status = await views.status(6 * 60)
+        return _page("slurmsyncd", overview(status, judge(status), await views.latest()))
+
+    async def show_job(request: Request) -> Response:
+        wanted = (request.first("id") or "").strip()
+        if not re.fullmatch(r"[0-9]{1,19}", wanted, re.ASCII):
+            return Response(400, b"a job id is wanted: /job?id=123\n", _PLAIN)
+        status = await views.status(0)
+        body = job(int(wanted), await views.stories(int(wanted)), status.now)
+        return _page(f"job {wanted}", body, wanted)
+
+    return {
+        "/metrics": show_metrics,
+        "/healthz": show_health,
+        "/readyz": show_readiness,
+        "/": show_overview,
+        "/job": show_job,
+    }
+
+
+def _page(title: str, body: str, job_id: str = "") -> Response:
+    parts: dict[str, Any] = {"title": html.escape(title), "id": html.escape(job_id), "body": body}
+    filled = re.sub(r"<!--(title|id|body)-->", lambda found: parts[found[1]], _TEMPLATE)
+    return Response(200, filled.encode("utf-8", "backslashreplace"), _HTML)
+
+
+def _is_loopback(host: str) -> bool:
+    name = re.sub(r":\d+$", "", host).removeprefix("[").removesuffix("]")
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"

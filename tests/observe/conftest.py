@@ -1,0 +1,80 @@
+"""The real daemon as a process, with metrics and page on, beside a simulated Slurm and the embedded backend."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+import httpx
+
+from slurmsyncd.demo.stage import stop_daemon
+from tests.audit.test_daemon import Site, site
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+class Watched:
+    """A running daemon and where it can be looked at."""
+
+    def __init__(self, at: Site, address: str) -> None:
+        self.site = at
+        path = address.removeprefix("unix:") if address.startswith("unix:") else None
+        self.url = "http://localhost" if path else f"http://{address}"
+        transport = httpx.AsyncHTTPTransport(uds=path)
+        self.http = httpx.AsyncClient(base_url=self.url, transport=transport, trust_env=False, timeout=30)
+
+    async def get(self, path: str) -> httpx.Response:
+        """Fetch a page."""
+        return await self.http.get(path)
+
+    async def answers(self) -> bool:
+        """Whether it serves yet."""
+        try:
+            return (await self.get("/healthz")).status_code == 200
+        except httpx.TransportError:
+            return False
+
+
+def free_port() -> int:
+    """Give a port that nobody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def watched(
+    path: Path, *, listen: str = "", page: bool = True, token: str = ""
+) -> AsyncIterator[Watched]:
+    """
+    Have one.
+
+    Args:
+        path: Directory for everything.
+        listen: Where metrics and page are served; empty: a free port on loopback.
+        page: Serve the page.
+        token: What the daemon has instead of its token.
+    """
+    async with site(path) as at:
+        address = listen or f"127.0.0.1:{free_port()}"
+        web = f'\n[web]\nlisten = ["{address}"]\npage = {str(page).lower()}\n'
+        at.stage.config.write_text(at.stage.config.read_text() + web)
+        if token:
+            (path / "token").write_text(token)
+        daemon = at.stage.start_daemon()
+        try:
+            watch = Watched(at, address)
+            async with watch.http:
+                with anyio.fail_after(60):
+                    while not await watch.answers():  # noqa: ASYNC110 - of another process
+                        await anyio.sleep(0.05)
+                yield watch
+        finally:
+            status = await stop_daemon(daemon)
+        assert status == 0
+        assert "Traceback" not in at.stage.log.read_text()
