@@ -81,6 +81,7 @@ def test_a_sound_document_has_no_problems(root: Path) -> None:
         (document(row("S1", "by hand")), "S1 names neither"),
         (document(row("S1", "Not tested:")), "S1 is not tested, for no reason"),
         (document(row("S1", "Not tested: ")), "S1 is not tested, for no reason"),
+        (document(row("S1", "Not tested: not filled in yet")), "S1 is not tested, for no reason"),
         (document(row("S1", f"`{NAME}` and more")), "S1 names what is no test: and more"),
         (document(row("S1", f"`{NAME}[first]`")), "S1 names neither"),
         (document(row("S1", "`tests/test_some.py::test_gone`")), "S1 names a test that is not there"),
