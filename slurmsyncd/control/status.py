@@ -30,6 +30,7 @@ class SourceStatus:
     Attributes:
         unavailable: Why it did not answer last time, None if it did.
         unavailable_since: When that began.
+        partly: Only one half did not answer: the controller, or accounting.
         behind: Accounting is still being read to catch up.
         incomplete: Starts that were written down without their allocation.
         never_started: Jobs that ended without ever starting.
@@ -43,6 +44,7 @@ class SourceStatus:
     last_look_at: float | None
     unavailable: str | None
     unavailable_since: float | None
+    partly: bool
     behind: bool
     looks: int
     failures: int
@@ -54,7 +56,6 @@ class SourceStatus:
     set_aside: int
     rechecks: int
     commands: dict[str, CommandCost] = field(default_factory=dict)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyStatus:

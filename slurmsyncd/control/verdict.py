@@ -134,7 +134,8 @@ def _of_slurm(live: Live, now: float) -> Iterator[Problem]:
             since = (
                 "" if source.unavailable_since is None else f" since {moment(source.unavailable_since, now)}"
             )
-            yield Problem(subject, f"does not answer{since}: {source.unavailable}", _ASK_SLURM)
+            how = "answers only in part" if source.partly else "does not answer"
+            yield Problem(subject, f"{how}{since}: {source.unavailable}", _ASK_SLURM)
         elif late_s := _late_s(source, live, now):
             yield Problem(
                 subject,
@@ -150,7 +151,7 @@ def _of_slurm(live: Live, now: float) -> Iterator[Problem]:
 
 
 _ASK_SLURM = (
-    "try `squeue` and `sacct` as the daemon's user; nothing is concluded meanwhile, and nothing is lost"
+    "see `scontrol ping`, and `sacct` as the daemon's user; meanwhile nothing is concluded, and nothing lost"
 )
 
 

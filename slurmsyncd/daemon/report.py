@@ -77,6 +77,7 @@ def source_status(collector: Collector, source: CommandSource) -> SourceStatus:
         last_look_at=tally.last_look_at,
         unavailable=tally.unavailable,
         unavailable_since=tally.unavailable_since,
+        partly=tally.partly,
         behind=collector.behind,
         looks=tally.looks,
         failures=tally.failures,

@@ -84,9 +84,9 @@ def _show(letter: Delivery, now: float, terminal: Terminal) -> None:
 
 
 def show_history(letter: Delivery, now: float, terminal: Terminal, *, indent: int = 2) -> None:
-    """Show the attempts that came to nothing."""
+    """Show the attempts that came to nothing, and what the audit found."""
     if letter.history:
-        terminal.say("attempts that came to nothing, the last ones:", indent=indent)
+        terminal.say("what went wrong with it, the last times:", indent=indent)
         rows = [
             (when(at, now), step, reason, cut(detail, 200)) for at, step, reason, detail in letter.history
         ]

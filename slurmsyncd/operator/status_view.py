@@ -8,7 +8,7 @@ from slurmsyncd.control.verdict import Level
 from slurmsyncd.terminal import Colour, Styled, age, counted, duration, moment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from slurmsyncd.control.requests import SinkTotals
     from slurmsyncd.control.status import HookStatus, Live, SinkStatus, SourceStatus, Status
@@ -75,25 +75,37 @@ def _show_clusters(status: Status, terminal: Terminal) -> None:
             _look(sources.get(name), status),
             age(totals.cursors[name], status.now) if name in totals.cursors else "never",
             totals.open_runs.get(name, 0),
-            *_counts(sources.get(name)),
+            *(_counts(sources.get(name)) if sources else ()),
         )
         for name in names
     ]
-    live = ("starts", "stops", "ask again", "incomplete", "set aside") if sources else ()
+    live = ("starts", "stops") if sources else ()
     terminal.table(rows, ("cluster", "last look", "read up to", "running", *live))
+    for source in sources.values():
+        if words := ", ".join(_notable(source)):
+            terminal.say(f"{source.cluster}: {words}", indent=2)
 
 
-def _counts(source: SourceStatus | None) -> tuple[int, ...]:
-    if source is None:
-        return ()
-    return (source.starts, source.stops, source.rechecks, source.incomplete, source.set_aside)
+def _counts(source: SourceStatus | None) -> tuple[Cell, Cell]:
+    return ("", "") if source is None else (source.starts, source.stops)
+
+
+def _notable(source: SourceStatus) -> Iterator[str]:
+    if source.rechecks:
+        yield f"{counted(source.rechecks, 'job')} to be asked for again"
+    if source.incomplete:
+        yield f"{counted(source.incomplete, 'start')} without cores and GPUs, seen too late"
+    if source.never_started:
+        yield f"{counted(source.never_started, 'job')} ended without starting"
+    if source.set_aside:
+        yield f"{counted(source.set_aside, 'record')} of Slurm not understood (see the log)"
 
 
 def _look(source: SourceStatus | None, status: Status) -> Cell:
     if source is None:
         return Styled("not asked", Colour.DIM)
     if source.unavailable:
-        return Styled("no answer", Colour.BAD)
+        return Styled("in part" if source.partly else "no answer", Colour.BAD)
     if source.behind:
         return Styled("catching up", Colour.WARN)
     if source.last_look_at is None:
@@ -114,16 +126,16 @@ def _show_sinks(status: Status, terminal: Terminal) -> None:
             left.states.get("idle", 0),
             left.states.get("parked", 0),
             left.states.get("dead", 0),
-            sum(live[name].in_hand.values()) if name in live else 0,
         )
         for name, left in status.totals.sinks.items()
     ]
-    terminal.table(
-        rows, ("sink", "state", "answered", "waiting", "oldest", "running", "parked", "dead", "in hand")
-    )
+    terminal.table(rows, ("sink", "state", "answered", "waiting", "oldest", "running", "parked", "dead"))
     for each in live.values():
         told = ", ".join(counted(count, step) for step, count in sorted(each.told.items())) or "nothing yet"
-        terminal.say(f"{each.name}: {each.kind}, {each.address}; took {told}", indent=2)
+        busy = sum(each.in_hand.values())
+        hand = f"; {busy} in hand" if busy else ""
+        again = f"; tried again in {duration(each.pause_s)}" if each.pause_s >= 1 else ""
+        terminal.say(f"{each.name}: {each.kind}, {each.address}; took {told}{hand}{again}", indent=2)
 
 
 def _health(sink: SinkStatus | None) -> Cell:
@@ -132,8 +144,7 @@ def _health(sink: SinkStatus | None) -> Cell:
     if sink.disk_full:
         return Styled("disk full", Colour.BAD)
     if sink.trouble:
-        again = f", again in {duration(sink.pause_s)}" if sink.pause_s >= 1 else ""
-        return Styled(f"{sink.trouble}{again}", Colour.BAD)
+        return Styled(sink.trouble, Colour.BAD)
     return Styled("takes runs", Colour.GOOD) if sink.answers else Styled("nothing sent yet", Colour.DIM)
 
 

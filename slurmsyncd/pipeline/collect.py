@@ -68,6 +68,7 @@ class CollectTally:
     last_look_at: float | None = None
     unavailable: str | None = None
     unavailable_since: float | None = None
+    partly: bool = False  # only one half of the last look did not answer
     rechecks: int = 0
 
 
@@ -153,6 +154,7 @@ class Collector:
         if seen.through is not None and not caught_up and seen.through > since:
             self._position = seen.through
         if listing or trouble:
+            self.tally.partly = bool(trouble)
             self._note_trouble(trouble)
         self._note_progress(until)
 
@@ -177,6 +179,7 @@ class Collector:
         except (SourceUnavailable, DiskFull) as err:
             # Nothing was written down and the cursor stands: the next look sees it all again.
             self.tally.failures += 1
+            self.tally.partly = False
             self._note_trouble((str(err),))
 
     async def _take(

@@ -22,6 +22,7 @@ def source(**changes: Any) -> SourceStatus:
         "last_look_at": NOW - 5,
         "unavailable": None,
         "unavailable_since": None,
+        "partly": False,
         "behind": False,
         **dict.fromkeys(
             (
@@ -139,9 +140,15 @@ def test_what_is_as_it_should_be_is_no_problem(well: Status) -> None:
             status(sources=(source(unavailable="squeue failed", unavailable_since=NOW - 5),)),
             "cluster alpha",
             "does not answer since",
-            "squeue",
+            "scontrol ping",
         ),
-        (status(sources=(), waiting_for_slurm="no scontrol"), "Slurm", "no scontrol", "squeue"),
+        (
+            status(sources=(source(unavailable="sacct failed", unavailable_since=NOW - 5, partly=True),)),
+            "cluster alpha",
+            "answers only in part since",
+            "sacct",
+        ),
+        (status(sources=(), waiting_for_slurm="no scontrol"), "Slurm", "no scontrol", "scontrol ping"),
         (
             status(sources=(source(last_look_at=NOW - 1000),)),
             "cluster alpha",

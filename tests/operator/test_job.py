@@ -142,7 +142,7 @@ def test_what_comes_next_is_said(config: Config, command: Command, work: Any, sa
 def test_the_attempts_are_told(filled: Config, command: Command) -> None:
     """When, which step, why, and what the backend said."""
     shown = command(filled, "job", "2").shown
-    assert "attempts that came to nothing" in shown
+    assert "what went wrong with it" in shown
     assert "no sub-cluster has n1" in shown
     assert "cluster.json" in shown
 
