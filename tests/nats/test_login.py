@@ -17,7 +17,7 @@ from tests.nats import nkey
 from tests.nats.certificates import Authority
 from tests.nats.parts import sink, sink_on, until
 from tests.nats.server import NatsServer, running
-from tests.sinks.parts import entry
+from tests.sinks.parts import entry, job
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -205,16 +205,49 @@ def test_a_certificate_that_cannot_be_used_stops_the_start(tmp_path: Path) -> No
         sink_on("tls://127.0.0.1:1", cert_file="/nonexistent", key_file="/nonexistent")
 
 
+ODD = (
+    b"INFO []\r\n",
+    b'INFO {"max_payload":"x","version":7,"connect_urls":3}\r\nPONG\r\n',
+    b'INFO {"max_payload":null}\r\nPONG\r\n',
+)
+
+
 async def test_a_peer_that_is_no_nats_server() -> None:
     """Silence, garbage and an endless line end in time, and are the sink's trouble."""
-    for greeting in (b"HTTP/1.1 400\r\n\r\n", b"INFO nonsense\r\n", b"x" * 200_000, b"INFO {}\r\n"):
+    for greeting in (b"HTTP/1.1 400\r\n\r\n", b"INFO nonsense\r\n", b"x" * 200_000, b"INFO {}\r\n", *ODD):
 
         async def greet(stream: SocketStream, greeting: bytes = greeting) -> None:
             async with stream:
-                await stream.send(greeting)
+                for line in greeting.splitlines(keepends=True):
+                    await stream.send(line)
+                    await anyio.sleep(0.05)  # one line a packet, as a server would
 
         async with peer(greet) as port, sink(f"nats://127.0.0.1:{port}") as one:
             assert (await one.deliver(entry())).result is Result.SINK_DOWN, greeting[:20]
+
+
+async def test_n2_a_message_is_written_before_the_ping_that_confirms_it() -> None:
+    """nats-py writes a ping at once, and what was published when its flusher comes to it: we wait for that."""
+    heard: list[str] = []
+
+    async def answer(stream: SocketStream) -> None:
+        async with stream:
+            with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                await talk(stream)
+
+    async def talk(stream: SocketStream) -> None:
+        await stream.send(
+            b'INFO {"server_id":"x","version":"2.9.10","max_payload":1048576,"headers":true}\r\n'
+        )
+        while True:
+            words = [line.split(b" ")[0].decode() for line in (await stream.receive()).split(b"\r\n")]
+            heard.extend(word for word in words if word in ("HPUB", "PING"))
+            await stream.send(b"PONG\r\n" * words.count("PING"))
+
+    async with peer(answer) as port, sink(f"nats://127.0.0.1:{port}") as one:
+        for n in range(50):
+            assert (await one.deliver(entry(run=job(job_id=n + 1)))).result is Result.ACCEPTED
+    assert heard == ["PING", *["HPUB", "PING"] * 50]
 
 
 async def test_one_server_of_several_is_enough(server: NatsServer) -> None:

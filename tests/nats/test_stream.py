@@ -228,7 +228,11 @@ NOBODY = '{ deny: [">"] }'
 async def test_n6_a_user_who_may_not_is_an_alarm_at_once(
     nats_package: None, tmp_path: Path, mode: str, publish: str, subscribe: str
 ) -> None:
-    """Whether publishing, asking JetStream or reading the answer is forbidden: paused, with the server's words."""
+    """
+    Whether publishing, asking JetStream or reading the answer is forbidden: paused, with the server's words.
+
+    Once it is allowed, the next attempt succeeds.
+    """
     password = tmp_path / "password"
     password.write_text("x")
     password.chmod(0o600)
@@ -239,8 +243,14 @@ async def test_n6_a_user_who_may_not_is_an_alarm_at_once(
         made = {"user": "sync", "password_file": str(password), "mode": mode}
         async with sink(server.url, **made) as told:
             outcome = await told.deliver(entry())
-    assert (outcome.result, outcome.reason, outcome.alarm) == (Result.SINK_DOWN, "not_permitted", True)
-    assert "permissions violation" in outcome.detail.lower()
+            assert (outcome.result, outcome.reason, outcome.alarm) == (
+                Result.SINK_DOWN,
+                "not_permitted",
+                True,
+            )
+            assert "permissions violation" in outcome.detail.lower()
+            server.reload(JETSTREAM + PERMISSIONS.replace("{publish}", ALL).replace("{subscribe}", ALL))
+            assert (await told.deliver(entry())).result is Result.ACCEPTED
 
 
 @pytest.mark.parametrize(

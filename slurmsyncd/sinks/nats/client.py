@@ -9,6 +9,7 @@ connection is an answer (the sink is down), and the delivery's backoff is what t
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import ssl
 from typing import TYPE_CHECKING, Any
@@ -121,10 +122,10 @@ class Link:
                     tls=tls,
                     **secrets,
                 )
-        except (nats.errors.Error, OSError, ValueError) as err:
+        except Exception as err:  # whatever nats-py makes of what a hostile server says
             await self.close()
             raise _not_connected(server, err, self._error) from err
-        if not self.alive:
+        if not self.alive or type(self._client.max_payload) is not int:
             await self.close()
             raise _not_connected(server, None, self._error)
         self._connecting = None
@@ -138,6 +139,7 @@ class Link:
         """
         with self._bounded(subject, deniable=False):
             await self._client.publish(subject, payload, headers=headers or None)
+            await self._written()
             # A flush would believe itself where the reading loop has died; a round trip does not.
             await self._client.rtt(self._timeout_s)  # type: ignore[arg-type]  # any number will do
         self._raise_if_denied(subject)
@@ -153,6 +155,13 @@ class Link:
         with self._bounded(subject, deniable=True):
             return await self._client.request(subject, payload, timeout=self._timeout_s, headers=headers)
         raise AssertionError  # pragma: no cover - _bounded raises where the block was left early
+
+    async def _written(self) -> None:
+        """Wait until nats-py has written all that it holds: its pings overtake what still waits for that."""
+        for wait_s in itertools.chain((0.0,) * 8, itertools.repeat(0.001)):
+            if not self._client.pending_data_size or not self.alive:
+                return
+            await anyio.sleep(wait_s)
 
     async def close(self) -> None:
         """Let go of it; never waits long."""
@@ -182,7 +191,8 @@ class Link:
         except (nats.errors.Error, OSError) as err:
             self._lost = True
             raise down("connection_lost", self._error or str(err)) from err
-        if done:
+        # A round trip on a link that somebody else gave up meanwhile proves nothing.
+        if done and (deniable or not self._lost):
             return
         self._raise_if_denied(subject)
         if deniable and not self.alive:
@@ -190,6 +200,8 @@ class Link:
         raise self._timed_out(deniable=deniable)
 
     def _timed_out(self, *, deniable: bool) -> Trouble:
+        # Perhaps it is the way there that is broken: the next attempt is made on a new one.
+        self._lost = True
         if deniable:
             return Trouble(
                 Outcome(result=Result.FAILED, reason="timeout", detail="no acknowledgement in time")
@@ -199,6 +211,7 @@ class Link:
     def _raise_if_denied(self, subject: str) -> None:
         for name in (subject.lower(), ""):
             if detail := self._denied.get(name):
+                self._lost = True  # whether it is still forbidden shows on a new connection
                 raise down("not_permitted", f"{detail}; let this user publish there", alarm=True)
 
     async def _on_error(self, err: Exception) -> None:
@@ -214,12 +227,17 @@ class Link:
             for name, scope in self._asking:
                 if name and denied in ("", name.lower()):
                     scope.cancel()
+        elif isinstance(err, (OSError, nats.errors.StaleConnectionError)):
+            self._lose()  # nats-py may stumble over its own closing, and then never says that it has closed
         elif not self._lost:
             log.warning("nats_error", sink=self._sink, detail=self._error)
 
     async def _on_close(self) -> None:
-        self._lost = True
         self._error = self._error or _words(self._client.last_error)
+        self._lose()
+
+    def _lose(self) -> None:
+        self._lost = True
         for _, scope in self._asking:
             scope.cancel()
 
