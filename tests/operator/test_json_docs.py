@@ -1,0 +1,42 @@
+"""docs/json.md names every key that the commands print."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slurmsyncd.control.previews import RunPreviews
+from slurmsyncd.control.requests import SinkTotals, Totals
+from slurmsyncd.control.status import (
+    CommandCost,
+    HookStatus,
+    LagStatus,
+    LatencyStatus,
+    Live,
+    SinkStatus,
+    SourceStatus,
+    Status,
+)
+from slurmsyncd.control.verdict import Problem
+from slurmsyncd.operator.job import Tale
+from slurmsyncd.operator.slurm import Said
+from slurmsyncd.pipeline.rates import Minute
+from slurmsyncd.sinks.preview import Preview, Sending
+from slurmsyncd.store.desk import Delivery, Group, Story
+
+DOCS = Path(__file__).parents[2] / "docs" / "json.md"
+SHOWN = [
+    *(Status, Totals, SinkTotals, Live, SourceStatus, CommandCost, SinkStatus, LatencyStatus, HookStatus),
+    *(LagStatus, Minute, Problem, Tale, Story, Delivery, RunPreviews, Preview, Sending, Said, Group),
+]
+
+
+@pytest.mark.parametrize("kind", SHOWN)
+def test_every_key_is_documented(kind: Any) -> None:
+    """Whoever adds one says what it means."""
+    named = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", DOCS.read_text()))))
+    assert {field.name for field in dataclasses.fields(kind)} <= named
