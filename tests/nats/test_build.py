@@ -13,13 +13,15 @@ from slurmsyncd.sinks.rest import RestSink
 from tests.sinks.parts import FixedClock
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from slurmsyncd.ports import Inventory, Sink
 
 REST = {"url": "https://cc.example.org", "token_file": "token"}
 NATS = {"type": "nats", "servers": ["nats://127.0.0.1:1"]}
 
 
-def built(section: dict[str, object]) -> tuple[Sink, Inventory | None, float]:
+def built(section: Mapping[str, object]) -> tuple[Sink, Inventory | None, float]:
     config = load_config({"sinks": {"x": section}})
     sink = build_sink(config.sinks["x"], config.clusters, FixedClock())
     return sink, inventory_of(sink), stop_hold_s(config.sinks["x"])
@@ -45,9 +47,10 @@ def test_who_has_no_nats_sink_does_not_pay_for_it() -> None:
     """The daemon with a REST sink imports nothing of nats-py."""
     program = (
         "import sys, slurmsyncd.daemon.loops\n"
+        "from slurmsyncd.daemon.outlet import WallClock\n"
         "from slurmsyncd.sinks.build import build_sink\n"
         "from slurmsyncd.config import SinkConfig\n"
-        "build_sink(SinkConfig(url='http://127.0.0.1', token_file='t'), {}, None)\n"
+        "build_sink(SinkConfig(url='http://127.0.0.1', token_file='t'), {}, WallClock())\n"
         "sys.exit(any(name.partition('.')[0] == 'nats' for name in sys.modules))\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
