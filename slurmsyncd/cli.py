@@ -96,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_fixtures(commands)
     _add_verify(commands)
+    _add_backfill(commands)
     return parser
 
 
@@ -185,6 +186,15 @@ def _add_fixtures(commands: Commands) -> None:
     parser = commands.add_parser("fixtures", help="record what this Slurm prints, as a test case")
     command.add_arguments(parser)
     parser.set_defaults(run=command.run)
+
+
+def _add_backfill(commands: Commands) -> None:
+    from slurmsyncd.backfill import command  # noqa: PLC0415 - the daemon shall not load it
+
+    parser = commands.add_parser("backfill", help="have old runs of accounting told, behind the live ones")
+    _add_config_options(parser)
+    command.add_arguments(parser)
+    parser.set_defaults(run=lambda args: command.run(args, read))
 
 
 def _add_verify(commands: Commands) -> None:

@@ -55,7 +55,7 @@ async def prove(config: Config, args: argparse.Namespace) -> Report:
         check = Check(
             config, report, sinks=sinks, backends=backends, repair=args.repair, progress=progress.read
         )
-        for cluster in (await _clusters(config, args.cluster)).values():
+        for cluster in (await chosen_clusters(config, args.cluster)).values():
             source = CommandSource(
                 cluster.name, config.slurm, slurm_conf=cluster.slurm_conf, remote=cluster.remote
             )
@@ -98,7 +98,8 @@ def _readable(config: Config, sinks: Sequence[str]) -> Sequence[str]:
     return found
 
 
-async def _clusters(config: Config, wanted: str | None) -> Mapping[str, ClusterConfig]:
+async def chosen_clusters(config: Config, wanted: str | None) -> Mapping[str, ClusterConfig]:
+    """Give the clusters to ask: the one that is wanted, or all; without sections, this host's own."""
     clusters: Mapping[str, ClusterConfig] = config.clusters
     if not clusters:
         own = (await discover(config.slurm)).cluster

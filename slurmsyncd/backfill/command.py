@@ -1,0 +1,90 @@
+"""The command ``slurmsyncd backfill``."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import TYPE_CHECKING
+
+from slurmsyncd.verify.when import iso
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from slurmsyncd.backfill.work import Filled
+    from slurmsyncd.config import Config
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options; imports nothing heavy."""
+    add = parser.add_argument
+    add("--from", dest="since", type=_instant, required=True, metavar="WHEN", help="e.g. 90d, 2026-01-31")
+    add("--to", dest="until", type=_instant, default="now", metavar="WHEN", help="likewise (default: now)")
+    add("--cluster", metavar="NAME", help="only this one, by Slurm's name")
+    add("--dry-run", action="store_true", help="count what would be told, and tell nothing")
+    add(
+        "--rate",
+        type=_positive,
+        default=0.0,
+        metavar="N",
+        help="new runs a minute at most (default: no limit)",
+    )
+    add("--depth", type=int, default=2000, metavar="N", help="wait while more runs than this wait (2000)")
+    parser.epilog = (
+        "It can be interrupted and given again: it goes on where it was, and tells nothing twice. "
+        "exit status: 0 done; 75 Slurm or the daemon does not answer; 130 interrupted"
+    )
+
+
+def _instant(text: str) -> int:
+    from slurmsyncd.verify.when import instant  # noqa: PLC0415
+
+    try:
+        return int(time.time()) if text == "now" else instant(text, time.time())
+    except ValueError as err:
+        raise argparse.ArgumentTypeError(str(err)) from err
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r}: a number of runs above 0 is wanted")
+    return value
+
+
+def run(args: argparse.Namespace, read: Callable[[argparse.Namespace], Config]) -> int:
+    """Fill in, or count; gives the exit status."""
+    import anyio  # noqa: PLC0415 - heavy, and not needed for --help
+
+    from slurmsyncd.backfill.position import Position  # noqa: PLC0415
+    from slurmsyncd.backfill.work import fill  # noqa: PLC0415
+    from slurmsyncd.control.office import office  # noqa: PLC0415
+    from slurmsyncd.errors import ConfigError, SourceUnavailable  # noqa: PLC0415
+    from slurmsyncd.logs import configure_logs  # noqa: PLC0415
+
+    config = read(args)
+    configure_logs("warning", "auto")
+    if args.since >= args.until:
+        raise ConfigError([f"--from {iso(args.since)}: must be before --to {iso(args.until)}"])
+    with office(config) as desk:
+        if not (desk.running or args.dry_run):
+            raise SourceUnavailable("no daemon runs, and it is the daemon that tells: start it first")
+        position = None if args.dry_run else Position(config.daemon.state_dir, args.since, args.until)
+        found = anyio.run(fill, desk, config, args, position)
+        if position is not None:
+            position.done()
+    for each in found:
+        print(_said(each, dry=args.dry_run))
+    return 0
+
+
+def _said(each: Filled, *, dry: bool) -> str:
+    would = "would be told" if dry else "are being told"
+    odd = f"; {each.set_aside:,} records were not understood" if each.set_aside else ""
+    return (
+        f"{each.cluster}: {each.read:,} runs in accounting, {each.read - each.new:,} known already, "
+        f"{each.new:,} {would}; {each.never_started:,} jobs never started{odd}"
+    )
