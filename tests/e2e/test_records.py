@@ -19,6 +19,7 @@ from tests.lab import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from tests.lab import Lab
 
@@ -76,6 +77,11 @@ class Watched:
         self.names[job_id] = {"name": name, "comment": comment}
         return job_id
 
+    @property
+    def noted(self) -> Path:
+        """Is made when the node states were noted; jobs wait for it."""
+        return self.site.root / "noted"
+
     def runs(self, kind: str) -> list[Run]:
         """Give the runs of a kind of job that accounting has; once all have ended, they are kept."""
         return self.ended.get(kind) or runs(self.lab, *self.ids[kind])
@@ -115,13 +121,14 @@ def _submit(watched: Watched) -> None:
     watched.submit("cancelled while it waited", "--hold")
     watched.submit("cancelled before its time", "--begin=now+1hour")
     # The first of the jobs with GPUs has to have them before others ask for the rest.
-    two = watched.submit("two nodes with GPUs", "-N2", "-n8", "-wn[2-3]", "--gres=gpu:2", script="sleep 12")
+    noted = f"until [ -e {watched.noted} ]; do sleep 0.2; done"
+    two = watched.submit("two nodes with GPUs", "-N2", "-n8", "-wn[2-3]", "--gres=gpu:2", script=noted)
     lab.wait(two, "RUNNING")
-    watched.submit("a GPU of a shared node", "-wn2", "-c4", "--gres=gpu:1", script="sleep 10")
+    watched.submit("a GPU of a shared node", "-wn2", "-c4", "--gres=gpu:1", script=noted)
     other = ("-wn3", "-n3", "--gres=gpu:a100:1", "--qos=high")
     watched.submit("another user's GPU of a shared node", *other, user="news", script="sleep 10")
     watched.submit("one node", "-n5", "--time=90", script="sleep 8")
-    watched.submit("exclusive", "-wn4", "--exclusive", "-n1", script="sleep 20")
+    watched.submit("exclusive", "-wn4", "--exclusive", "-n1", script=noted)
     watched.submit("failing", script="sleep 2; exit 3")
     watched.submit("very short")
     watched.submit("hostile", name=HOSTILE_NAME, comment=HOSTILE_COMMENT, script="sleep 4")
@@ -138,8 +145,9 @@ def _disturb(watched: Watched) -> None:
     for kind in ("exclusive", "timed out", "requeued", "cancelled"):
         lab.wait(watched.ids[kind][0], "RUNNING")
     watched.node_states = until(
-        lambda: _agreed(watched), "moment at which the backend has the node states of Slurm", timeout_s=15
+        lambda: _agreed(watched), "moment at which the backend has the node states of Slurm", timeout_s=60
     )
+    watched.noted.touch()
     # slurmctld ends what is over its time when it looks, every 30 s.
     soon = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + 1))
     lab.scontrol("update", f"JobId={watched.ids['timed out'][0]}", f"EndTime={soon}")
@@ -151,14 +159,15 @@ def _disturb(watched: Watched) -> None:
 
 
 def _agreed(watched: Watched) -> dict[str, Any]:
-    """Give the states of nodes of which the backend has what Slurm shows before and after, if one of them is full."""
+    """Give the states of nodes of which the backend has what Slurm shows before and after, with all jobs on them."""
     before = nodes(watched.lab)
     columns = ("state", "cpus", "memory_mib", "gpus", "jobs")
     stored = watched.backends["poll"].nodes()
     after = nodes(watched.lab)
     rows = {host: tuple(node[column] for column in columns) for host, node in stored.items()}
     found = {host: row for host, row in rows.items() if before[host] == row == after[host]}
-    return found if {"n2", "n4"} <= found.keys() and found["n4"][0] == "allocated" else {}
+    both = {"n2", "n4"} <= found.keys() and found["n4"][0] == "allocated" and found["n2"][-1] > 1
+    return found if both else {}
 
 
 def _wait_for_ends(watched: Watched) -> None:
