@@ -29,7 +29,7 @@ TELLING = (("slurmctld", "killed"), ("slurmdbd", "stopped"))
 
 POLL_S = 2.0
 #: Calls of Slurm's commands that an outage lasts after it was noticed: some looks.
-LASTS_CALLS = 6
+LASTS_CALLS = 4
 #: Calls for each poll interval at most: squeue, sacct, sinfo, what they offer, and what is asked again.
 CALLS_A_POLL = 5
 #: Looks until a fresh job is there at most; on an idle machine one or two.
