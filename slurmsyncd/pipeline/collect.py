@@ -12,6 +12,7 @@ from slurmsyncd import reconcile
 from slurmsyncd.errors import DiskFull, SourceUnavailable
 from slurmsyncd.model import Answers, Hint, Observation, Phase, Plan, Started, Trigger
 from slurmsyncd.pipeline.rechecks import Rechecks
+from slurmsyncd.pipeline.vanishing import Vanishing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -94,6 +95,7 @@ class Collector:
         self._recorded = recorded
         self._rechecks = Rechecks()
         self._moved: dict[RunKey, RunKey] = {}  # spares questions only: what is forgotten is found out again
+        self._vanishing = Vanishing()
         self._limited = False
         self._position: int | None = None  # in accounting, while catching up
         self._progress_at: float | None = None
@@ -218,6 +220,7 @@ class Collector:
         answers = await self._source.ask(asked) if asked else Answers()
         plan = reconcile.plan(seen, asked, answers, known, floor=self._floor(now), trigger=trigger)
         await self._thread(self._store.record, plan, self._clock.now())
+        self._vanishing.note(reconcile.vanished(seen, asked, answers, known, now), now)
         self._count(seen, answers, plan)
         await self._recorded(plan)
         return plan, answers.trouble

@@ -9,14 +9,16 @@ Three rules carry the rest:
 - A job id may come back (requeue), and a start may move while nodes are being set up. Both are told
   apart by asking accounting for all runs of the id, never by guessing.
 
-runs.py     known runs, and which sightings are of one run
-asking.py   the questions that a look leads to
-judging.py  the events that the answers lead to
+runs.py       known runs, and which sightings are of one run
+asking.py     the questions that a look leads to
+judging.py    the events that the answers lead to
+vanishing.py  open runs that Slurm has forgotten
 """
 
 from slurmsyncd.reconcile.asking import job_ids, portions, questions
 from slurmsyncd.reconcile.judging import is_over, merge, plan, unsettled
 from slurmsyncd.reconcile.runs import MOVE_LIMIT_S, Known
+from slurmsyncd.reconcile.vanishing import vanished
 
 __all__ = [
     "MOVE_LIMIT_S",
@@ -28,4 +30,5 @@ __all__ = [
     "portions",
     "questions",
     "unsettled",
+    "vanished",
 ]
