@@ -54,7 +54,7 @@ class Backend:
         token: For its API; secret.
     """
 
-    def __init__(self, lab: Lab, directory: Path, also: Sequence[str] = ()) -> None:
+    def __init__(self, lab: Lab, directory: Path, also: Sequence[str] = (), more: Sequence[str] = ()) -> None:
         directory.mkdir()
         self.log = directory / "backend.log"
         self._state = directory / "state"
@@ -62,7 +62,7 @@ class Backend:
         clusters.write_text(json.dumps([machine(name) for name in (lab.cluster, *also)]))
         self.url = f"http://127.0.0.1:{free_ports().slurmctld}"
         listen = ("--listen", self.url.removeprefix("http://"), "--state", str(self._state))
-        options = ("--clusters", str(clusters), "--commit-interval", str(COMMIT_S), "--test-api")
+        options = ("--clusters", str(clusters), "--commit-interval", str(COMMIT_S), "--test-api", *more)
         self.process = _process(
             lab, "backend", *PROGRAM, "backend", *listen, *options, output=self.log, ready=self._answers
         )
@@ -228,7 +228,7 @@ class Daemon:
         }
         for path, value in settings.items():
             section, _, key = path.rpartition(".")
-            sections[section][key] = value
+            sections.setdefault(section, {})[key] = value
         return sections
 
 
