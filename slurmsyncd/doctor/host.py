@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from slurmsyncd import notify
 from slurmsyncd.control.office import office
 from slurmsyncd.control.requests import AskTotals
+from slurmsyncd.control.status import AskStatus
 from slurmsyncd.doctor.finding import Finding, Level
 from slurmsyncd.errors import SlurmsyncdError
 from slurmsyncd.store import lastrun
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from slurmsyncd.config import Config, DaemonConfig
+    from slurmsyncd.control.office import Office
 
 STATE: Final = "state"
 _ROOM_WARN, _ROOM_FAIL = 1024, 64  # MiB
@@ -28,6 +33,8 @@ _REMOTE: Final = frozenset(
 )
 _QLEN: Final = Path("/proc/sys/net/unix/max_dgram_qlen")
 _QLEN_WANTED: Final = 512
+#: For a test hint to arrive.
+_HINT_S: Final = 3.0
 
 
 def examine_host(config: Config) -> Iterator[Finding]:
@@ -153,10 +160,36 @@ def _hook(config: Config) -> Iterator[Finding]:
         )
 
 
+def _hint_arrives(address: str, desk: Office) -> Finding:
+    """Ring as a hook does, with a hint that speaks of no job, and see that it counts."""
+    before = _accepted(desk)
+    hook = (sys.executable, "-IS", notify.__file__, "--context", "test", "--socket", address)
+    subprocess.run(hook, check=False, stdin=subprocess.DEVNULL, timeout=10, env={})
+    deadline = time.monotonic() + _HINT_S
+    while _accepted(desk) <= before:
+        if time.monotonic() > deadline:
+            return Finding(
+                "hook",
+                "hint",
+                Level.FAIL,
+                "a test hint did not reach the daemon",
+                "see hook.allow_users and the daemon's log; polls find the jobs all the same",
+            )
+        time.sleep(0.05)
+    return Finding("hook", "hint", Level.OK, "a test hint reached the daemon")
+
+
+def _accepted(desk: Office) -> int:
+    live = desk.ask(AskStatus(0)).live
+    return 0 if live is None else live.hook.accepted
+
+
 def _daemon(config: Config) -> Iterator[Finding]:
     try:
         with office(config) as desk:
             running, totals = desk.running, desk.ask(AskTotals())
+            if running and config.hook.socket:
+                yield _hint_arrives(config.hook.socket, desk)
     except SlurmsyncdError as err:
         yield Finding("daemon", "running", Level.WARN, str(err), "systemctl status slurmsyncd")
         return

@@ -37,6 +37,7 @@ def test_a_sound_site_has_nothing_to_mend(site: Site, lab: Lab) -> None:
     assert shown.returncode == 0
     assert "all is well" in shown.stdout
     assert f"all 4 nodes of {lab.cluster}" in shown.stdout
+    assert "a test hint reached the daemon" in shown.stdout
     assert "\x1b" not in shown.stdout
 
 
