@@ -103,7 +103,8 @@ def _row(each: Difference) -> list[Cell]:
 def _end(report: Report, out: Terminal) -> None:
     out.say("")
     if report.repaired:
-        out.say(f"{counted(report.repaired, 'run')} repaired: written down, and sent as soon as may be")
+        when = "being sent" if report.daemon else "sent when the daemon is started"
+        out.say(f"{counted(report.repaired, 'run')} repaired: written down, and {when}")
     total = report.total()
     if report.complete:
         out.say(Styled("nothing is missing", Colour.GOOD))

@@ -85,6 +85,8 @@ def _window(args: argparse.Namespace, now: float) -> tuple[int, int]:
 
 
 def _chosen(section: str, wanted: str | None, there: Collection[str]) -> Sequence[str]:
+    if not there:
+        raise ConfigError([f"{section}: none is configured, so there is nothing to hold against Slurm"])
     if wanted is not None and wanted not in there:
         raise ConfigError([f"{section}.{wanted}: there is no such section; allowed: {', '.join(there)}"])
     return list(there) if wanted is None else [wanted]

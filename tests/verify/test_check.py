@@ -210,7 +210,7 @@ async def test_what_is_missing_is_found_named_and_repaired(config: Config) -> No
     assert repaired.complete
     assert repaired.repaired == 2
     assert repaired.total() == {Fate.DELIVERED: 1, Fate.WAITING: 2}
-    assert "2 runs repaired" in shown(repaired)
+    assert "2 runs repaired: written down, and sent when the daemon is started" in shown(repaired)
 
     again = await check(config, slurm, repair=True)
     assert (again.repaired, again.differences, again.complete) == (0, [], True)

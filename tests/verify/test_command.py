@@ -6,6 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 from slurmsyncd.verify.compare import Fate
@@ -60,7 +61,7 @@ async def test_what_was_lost_is_found_listed_and_sent(tmp_path: Path) -> None:
         assert (status, found["complete"], found["daemon_runs"]) == (1, False, False)
         assert counts(found) == {"runs": 7, "delivered": 4, "missing": 3}
         assert sorted(each["job_id"] for each in found["differences"]) == sorted(gone)
-        assert found["slurm_commands"]["sacct"] <= 40, "a week, in slices"
+        assert found["slurm_commands"]["sacct"] <= 50, "a week, in slices"
 
         status, text, _ = await at.verify()
         assert status == 1
@@ -82,6 +83,30 @@ def assert_complete(answer: tuple[int, dict[str, Any]], *, daemon_runs: bool) ->
     assert (status, found["complete"], found["daemon_runs"]) == (0, True, daemon_runs)
     assert counts(found) == {"runs": 7, "delivered": 7}
     assert found["differences"] == []
+
+
+async def test_beside_a_busy_daemon_nothing_is_missing(tmp_path: Path) -> None:
+    """
+    Jobs of all kinds come and go: at no moment is one missing or lost, though the overlap is of two seconds.
+
+    In the end each run that Slurm's books have is accounted for, once.
+    """
+    async with site(tmp_path) as at:
+        at.start()
+        await until(at.answers)
+        for _ in range(4):
+            for _ in range(10):
+                at.simulation.submit_random(time.time())
+            status, found = await at.document("--since", "1h", "--backend")
+            assert (status, found["differences"]) == (0, [])
+        at.simulation.cancel_all(time.time())
+        settled: dict[str, int] = {}
+        with anyio.fail_after(120):
+            while not settled.keys() <= {"runs", "delivered", "refused"} or not settled:
+                status, found = await at.document("--since", "1h", "--backend")
+                assert (status, found["differences"]) == (0, [])
+                settled = counts(found)
+        assert settled["runs"] == len(list(at.simulation.ledger()))
 
 
 async def test_h22_what_the_backend_lost_is_sent_again(tmp_path: Path) -> None:
@@ -125,6 +150,7 @@ async def test_the_document_has_one_shape(tmp_path: Path) -> None:
         await until(at.answers)
         (job,) = at.submit()
         await until(lambda: at.is_written(job))
+        ended_at = at.ended_at(job)
         status, found = await at.document("--since", "2h", "--cluster", "demo", "--sink", "demo")
         out, seen = await at.on_terminal("--since", "2h", "--json", "--backend")
     assert json.loads(out)["complete"]
@@ -135,7 +161,7 @@ async def test_the_document_has_one_shape(tmp_path: Path) -> None:
         *("complete", "since", "until", "repaired", "daemon_runs", "clusters", "differences"),
         *("differences_not_listed", "slurm_commands", "sink_questions"),
     }
-    assert found["until"] - found["since"] == pytest.approx(7200, abs=60)
+    assert found["until"] - found["since"] >= 7200
     (cluster,) = found["clusters"]
     assert set(cluster) == {"cluster", "checkpoint", "known_from", "never_started", "set_aside", "sinks"}
     (sink,) = cluster["sinks"]
@@ -143,7 +169,15 @@ async def test_the_document_has_one_shape(tmp_path: Path) -> None:
     numbers = {"runs", *(fate.value for fate in Fate)}
     assert [set(each) for each in sink["days"]] == [{"day", *numbers}] * len(sink["days"])
     assert set(sink["running"]) == set(sink["all"]) == numbers
-    assert time.strftime("%Y-%m-%d", time.gmtime(found["until"])) in {each["day"] for each in sink["days"]}
+    assert time.strftime("%Y-%m-%d", time.gmtime(ended_at)) in {each["day"] for each in sink["days"]}
+
+
+async def test_without_a_sink_there_is_no_proof(tmp_path: Path) -> None:
+    """Nothing to hold against Slurm is a mistake in the configuration, and never "nothing is missing"."""
+    async with site(tmp_path) as at:
+        text = at.stage.config.read_text()
+        at.stage.config.write_text(text[: text.index("[sinks.demo]")])
+        assert (await at.verify())[0] == 78
 
 
 @pytest.mark.parametrize(
