@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from slurmsyncd.config import ClusterConfig
-from slurmsyncd.delivery import Outcome
+from slurmsyncd.delivery import Outcome, Result
 from slurmsyncd.doctor.finding import Finding, Level
 from slurmsyncd.doctor.nodes import judge_nodes
 from slurmsyncd.errors import ConfigError
@@ -50,6 +50,8 @@ async def examine_sink(config: Config, sink: SinkConfig, clusters: Sequence[Seen
         clusters: What was found of Slurm; of those whose name is known, the nodes are compared.
     """
     area = f"sink {sink.name}"
+    if sink.type == "nats":
+        return (await _nats(area, config, sink),)
     try:
         rest = RestSink(sink, config.clusters, _Now())
     except ConfigError as err:
@@ -70,6 +72,25 @@ async def examine_sink(config: Config, sink: SinkConfig, clusters: Sequence[Seen
         return tuple(found)
     finally:
         await rest.aclose()
+
+
+async def _nats(area: str, config: Config, sink: SinkConfig) -> Finding:
+    """Connect, log in and look at the stream; publish nothing."""
+    from slurmsyncd.sinks.nats.sink import NatsSink  # noqa: PLC0415 - only where there is one
+
+    servers = ", ".join(sink.servers)
+    try:
+        built = NatsSink(sink, config.clusters, _Now(), backend=None)
+    except ConfigError as err:
+        return Finding(area, "settings", Level.FAIL, "; ".join(err.problems), "correct it")
+    try:
+        outcome = await built.probe()
+    finally:
+        await built.aclose()
+    if outcome.result is Result.ACCEPTED:
+        return Finding(area, "reached", Level.OK, f"{servers} takes our events ({sink.mode}, {sink.format})")
+    text = f"{outcome.reason}: {outcome.detail}" if outcome.detail else outcome.reason
+    return Finding(area, "reached", Level.FAIL, text, f"see what answers at {servers}, and docs/events.md")
 
 
 def _trouble(area: str, sink: SinkConfig, outcome: Outcome) -> Finding:
