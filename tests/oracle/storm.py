@@ -304,7 +304,7 @@ def _tell_figures(world: World, outcome: Outcome) -> None:
     if not world.met[DISK_FULL]:
         outcome.figures.append("*** NOT RUN ***: disk full (no tmpfs can be mounted here)")
     if not world.met[CLOCK_JUMPS]:
-        outcome.figures.append("*** NOT RUN ***: clock jumps (Debian's libfaketime is not installed)")
+        outcome.figures.append("*** NOT RUN ***: clock jumps (no C compiler)")
 
 
 def _tell_sizes(outcome: Outcome, sizes: Sequence[tuple[float, int, int]]) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import platform
 import resource
+import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -46,8 +47,7 @@ DISK_MIB = 64  # the reserve alone is 8
 KEPT_LINES = 200_000
 CLOCK_S = 1  # until a turn of the clock is noticed
 STARVED = 0.2  # share of the time for which the daemon waits for a processor and cannot be held to anything
-#: Debian's libfaketime: turns the daemon's clock and nobody else's, as the commands get no environment of it.
-FAKETIME = Path(f"/usr/lib/{platform.machine()}-linux-gnu/faketime/libfaketimeMT.so.1")
+STARVED = 0.2  # share of the time for which the daemon waits for a processor and cannot be held to anything
 NO_ROOM = 74  # exit status: the state on disk cannot be used
 
 _CONFIG = f"""\
@@ -124,6 +124,7 @@ class World:
         met: How often each kind of trouble really happened.
         blind: When Slurm could not be looked at, (from, to) in epoch seconds.
         unmapped: When the backend's cluster.json was wrong, likewise.
+        clock: Environment of a process whose clock can be turned; empty if none can.
         hints_lost: Share of hooks that are not called, from 0 to 1.
     """
 
@@ -146,7 +147,7 @@ class World:
             backend = BackendProcess(root, self.cluster, "-far")
             proxy = Proxy(backend.port, Random(self.dice.random()))
             self.peers.append(Peer("far", backend, proxy, replaces=True))
-        self.clock = FAKETIME.exists()
+        self.clock = _clock_of(root)
         self.daemon = Daemon(self)
 
     async def open(self) -> None:
@@ -170,9 +171,8 @@ class World:
 
     def turn_clock(self, seconds: int) -> None:
         """Set the daemon's clock off by so much; its monotonic clock goes on as it was."""
-        turned = self.root / "clock.new"
-        turned.write_text(f"{seconds:+d}")
-        turned.rename(self.root / "clock")
+        with (self.root / "clock").open("r+b", buffering=0) as file:  # mapped by the daemon: at once
+            file.write(struct.pack("q", seconds))
 
     def _make_slurm(self) -> Simulation:
         state, real = self.root / "slurm", self.root / "slurm-bin"
@@ -392,18 +392,14 @@ class BackendProcess(Process):
 
 
 def _clock_of(root: Path) -> dict[str, str]:
-    """Give the environment of a process whose clock can be turned."""
-    (root / "clock").write_text("+0")
-    return {
-        "LD_PRELOAD": str(FAKETIME),
-        "FAKETIME_TIMESTAMP_FILE": str(root / "clock"),
-        "FAKETIME_CACHE_DURATION": str(
-            CLOCK_S
-        ),  # without, each look at the clock opens the file: half a core
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "NO_FAKE_STAT": "1",
-        "FAKE_UTIME": "0",
-    }
+    """Give the environment of a process whose clock can be turned; none where nothing can be compiled."""
+    library, source = root / "clock.so", Path(__file__).with_name("clock.c")
+    (root / "clock").write_bytes(struct.pack("q", 0))
+    compiler = shutil.which("cc")
+    if compiler is None:
+        return {}
+    subprocess.run((compiler, "-shared", "-fPIC", "-O2", "-o", library, source, "-ldl"), check=True)
+    return {"LD_PRELOAD": str(library), "CLOCK_FILE": str(root / "clock")}
 
 
 def _size(pid: int) -> tuple[int, int]:
@@ -471,7 +467,7 @@ class Daemon(Process):
         self.ready = anyio.Event()
         self.asked_to_end = False
         argv = (sys.executable, "-m", "slurmsyncd", "run", "--config", str(self.config))
-        super().__init__(argv, _clock_of(world.root) if world.clock else {})
+        super().__init__(argv, world.clock)
 
     def configure(self, level: str = "info", *, poll_s: float = POLL_S) -> None:
         """Write the configuration; the proxy has to listen already."""
