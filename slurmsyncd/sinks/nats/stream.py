@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _API = "$JS.API.STREAM"
 _NS = 1_000_000_000
 _NOT_FOUND = 10059
+_NOT_NOW = 503
 _KEPT_S = 7 * 86400
 _ROOM = 16384  # bytes of a start without its script, on some nodes
 _REPLICAS = 3
@@ -132,6 +133,8 @@ def wanted(config: SinkConfig, subjects: Sequence[str]) -> dict[str, Any]:
 
 async def _find(link: Link, subject: str) -> str:
     reply = await _call(link, "NAMES", {"subject": subject})
+    if reply.error is not None:
+        raise _none(subject, reply.error)
     if not reply.streams:
         raise down(
             "no_stream", f"none takes {subject}; make one, or set stream and manage_stream", alarm=True
@@ -141,6 +144,8 @@ async def _find(link: Link, subject: str) -> str:
 
 def _none(name: str, fault: Fault | None) -> Exception:
     said = printable(fault.description) if fault else "an answer without a configuration"
+    if fault is not None and fault.code == _NOT_NOW:
+        return down("jetstream_unavailable", f"{name}: {said}")  # no leader yet: it passes by itself
     return down("no_stream", f"{name}: {said}; make it, or set manage_stream = true", alarm=True)
 
 
