@@ -218,7 +218,7 @@ async def _end(world: World, outcome: Outcome) -> None:
             sight_s=SIGHT_S,
             cluster=world.cluster,
             replaces=peer.replaces,
-            victims=world.daemon.victims[peer.name] if peer.replaces else (),
+            races=peer.races,
         )
         outcome.accounts[peer.name] = settle(evidence)
         _tell_account(world, peer, outcome)
@@ -257,7 +257,7 @@ def _tell_account(world: World, peer: Peer, outcome: Outcome) -> None:
     outcome.figures += [
         f"{peer.name}: runs {account.owed}: delivered {account.delivered}, found {counts | more}",
         f"{peer.name}: refused by rule {account.refused}, replaced by later runs {account.replaced}",
-        f"{peer.name}: closed wrongly by the backend itself (R1), and said so: {account.victims}",
+        f"{peer.name}: closed wrongly by the backend itself (R1): {account.victims}",
         f"{peer.name}: {account.incomplete} of the delivered without what nobody saw",
         f"{peer.name}: reached the backend: {dict(verdict.kinds(peer.proxy.passed))}",
     ]

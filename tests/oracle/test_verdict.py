@@ -64,6 +64,7 @@ def evidence(*rows: Row, **changes: Any) -> Evidence:
 
 BARE = [{"hostname": "n5"}]
 MARKED = {"resourcesIncomplete": "accelerators,hwthreads"}
+RACED = [sent("start", 1001.0), replace(sent("stop", 1061.0, stopTime=1060), status=422)]
 EVEN: dict[str, Evidence] = {
     "as it was": evidence(row()),
     "refused as a repeat": evidence(row(), owed=[RUN, AGAIN], refused={(7, 1100): REPEAT}),
@@ -73,7 +74,7 @@ EVEN: dict[str, Evidence] = {
         passed=[sent("start", 1101.0, startTime=1100), sent("stop", 1111.0, startTime=1100, stopTime=1110)],
         replaces=True,
     ),
-    "closed by the backend's own race, and said so": evidence(row(duration=3), victims={7}),
+    "closed by the backend's own race": evidence(row(duration=3), passed=RACED, races=True),
     "never seen": evidence(row(resources=BARE, meta_data=MARKED, num_acc=0), blind=[(1000, 1055)]),
 }
 UNEVEN: dict[str, tuple[str, Callable[[], Evidence]]] = {
@@ -87,7 +88,12 @@ UNEVEN: dict[str, tuple[str, Callable[[], Evidence]]] = {
     "gave way to an earlier run": ("lost", lambda: evidence(row(), owed=[RUN, AGAIN], replaces=True)),
     "closed by a race, with other threads": (
         "wrong",
-        lambda: evidence(row(duration=3, num_hwthreads=5), victims={7}),
+        lambda: evidence(row(duration=3, num_hwthreads=5), passed=RACED, races=True),
+    ),
+    "closed by a race that cannot be": ("wrong", lambda: evidence(row(duration=3), passed=RACED)),
+    "closed by no race, though one may be": (
+        "wrong",
+        lambda: evidence(row(duration=3), races=True),
     ),
     "twice": ("doubled", lambda: evidence(row(), row())),
     "from nowhere": ("invented", lambda: evidence(row(), row(job_id=8))),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from slurmsyncd.sim.ledger import Obligation
     from tests.oracle.proxy import Passed
@@ -44,8 +44,8 @@ class Evidence:
         sight_s: A run that could be looked at for so long without a break has been seen.
         clusters: cluster.json.
         replaces: A later run of a job takes the place of the one before.
-        victims: Job ids of runs of which the daemon said that the backend had stopped them otherwise: where
-            stops are not held back, the backend's own race (R1) may close another run than the one meant.
+        races: Stops are not held back, so that the backend's own race (R1) may close another run than the one
+            that is meant, which then refuses its own stop.
     """
 
     owed: Sequence[Obligation]
@@ -57,7 +57,7 @@ class Evidence:
     sight_s: float
     cluster: Mapping[str, Any]
     replaces: bool = False
-    victims: Collection[int] = ()
+    races: bool = False
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class Account:
 
     Attributes:
         replaced: Runs that gave way to a later one of their job.
-        victims: Runs that the backend closed wrongly by itself, and the daemon said so.
+        victims: Runs that the backend closed wrongly by itself.
         incomplete: Runs without some of their cores or GPUs, which nobody could have seen.
         findings: Kind → runs: lost, doubled, invented, wrong, unseen (incomplete, but it could have been
             seen), early (stopped while it ran), order (a stop before its start).
@@ -136,7 +136,7 @@ def _compare(run: Obligation, row: Row, evidence: Evidence, account: Account) ->
         found["counts"] = marks, row["num_hwthreads"], row["num_acc"]
         wanted["counts"] = set(), *(sum(map(len, _of(owed, part))) for part in _PARTS.values())
     different = {name: (found[name], wanted[name]) for name in found if found[name] != wanted[name]}
-    if key[0] in evidence.victims and different.keys() <= {"job_state", "duration"}:
+    if different.keys() <= {"job_state", "duration"} and _lost_a_race(key, evidence):
         account.victims += bool(different)
     elif different:
         account.find("wrong", key, f"(found, wanted): {different}")
@@ -145,6 +145,12 @@ def _compare(run: Obligation, row: Row, evidence: Evidence, account: Account) ->
     account.incomplete += bool(short)
     if short and not excused and (seen_s := longest_sight_s(run, evidence.blind)) >= evidence.sight_s:
         account.find("unseen", key, f"{short} missing, though it could be seen for {seen_s:.1f} s")
+
+
+def _lost_a_race(key: Key, evidence: Evidence) -> bool:
+    """Say whether the backend refused this run's stop as of one that has ended, and never took it."""
+    answers = {one.status for one in evidence.passed if one.step == "stop" and _key(one) == key}
+    return evidence.races and 422 in answers and 200 not in answers
 
 
 def _was_unmapped(key: Key, evidence: Evidence) -> bool:

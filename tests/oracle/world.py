@@ -107,12 +107,19 @@ _COUNTING = '#!/bin/sh\necho >>{calls}/{command}\nexec {real}/{command} "$@"\n'
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A backend, and the proxy before it; ``replaces``: by its sink's policy later runs replace earlier ones."""
+    """
+    A backend, and the proxy before it.
+
+    Attributes:
+        replaces: By its sink's policy, later runs replace earlier ones.
+        races: Stops are not held back.
+    """
 
     name: str
     backend: BackendProcess
     proxy: Proxy
     replaces: bool = False
+    races: bool = False
 
 
 class World:
@@ -146,7 +153,7 @@ class World:
         if far:
             backend = BackendProcess(root, self.cluster, "-far")
             proxy = Proxy(backend.port, Random(self.dice.random()))
-            self.peers.append(Peer("far", backend, proxy, replaces=True))
+            self.peers.append(Peer("far", backend, proxy, replaces=True, races=True))
         self.clock = _clock_of(root)
         self.daemon = Daemon(self)
 
@@ -443,7 +450,6 @@ class Daemon(Process):
         statuses: Of the last lives that ended.
         exits: Exit status → how often it ended so by itself, without a signal of ours.
         refused: Runs that it says a backend refused: sink → (job id, start) → reason.
-        victims: Job ids of runs that a sink, by its word, had stopped otherwise before: sink → ids.
         sizes: Of the process that runs: (seconds since ready, resident KiB, open descriptors).
         no_room: How often it has complained of a full disk.
         keep: Whether to start it again.
@@ -457,7 +463,6 @@ class Daemon(Process):
         self.statuses: deque[int] = deque(maxlen=10)
         self.exits: Counter[int] = Counter()
         self.refused: dict[str, dict[tuple[int, int], str]] = {peer.name: {} for peer in world.peers}
-        self.victims: dict[str, set[int]] = {peer.name: set() for peer in world.peers}
         self.last_words: list[tuple[float, int, list[str]]] = []
         self.bad: list[str] = []
         self.sizes: list[tuple[float, int, int]] = []
@@ -531,8 +536,6 @@ class Daemon(Process):
             self.ready.set()
         if event.get("event") == "dead_letter":
             self.refused[event["sink"]][event["job"], event["start_at"]] = event["reason"]
-        if event.get("event") == "stopped_otherwise":
-            self.victims[event["sink"]].add(event["job"])
 
     async def _measure(self) -> None:
         await self.ready.wait()
