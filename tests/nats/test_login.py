@@ -10,6 +10,7 @@ import anyio
 import nkeys  # type: ignore[import-untyped]
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
+from structlog.testing import capture_logs
 
 from slurmsyncd.delivery import Outcome, Result
 from slurmsyncd.errors import ConfigError
@@ -140,6 +141,25 @@ async def test_a_file_that_holds_something_else_is_named(
         assert key in outcome.detail
         (tmp_path / "secret").unlink()
         assert "cannot be read" in (await one.deliver(entry())).detail
+
+
+@pytest.mark.parametrize("key", ["nats_token_file", "creds_file"])
+async def test_a_secret_that_others_can_read_is_warned_of_once(
+    server: NatsServer, tmp_path: Path, key: str
+) -> None:
+    """With each connection it is read again, and said no more."""
+    user, account = nkey.new_key(nkeys.PREFIX_BYTE_USER), nkey.new_key(nkeys.PREFIX_BYTE_ACCOUNT)
+    text = nkey.creds(nkey.jwt(nkey.public(user), account, "x", {}), user) if key == "creds_file" else CANARY
+    path = tmp_path / "secret"
+    secret(path, text)
+    path.chmod(0o644)
+    with capture_logs() as logs:
+        async with sink(server.url, **{key: str(path)}) as one:
+            for _ in range(2):
+                await one.deliver(entry())
+                await one.aclose()
+    (warning,) = (line for line in logs if line["event"] == "secret_file")
+    assert "chmod 600" in warning["detail"]
 
 
 @pytest.fixture

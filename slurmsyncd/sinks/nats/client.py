@@ -22,7 +22,7 @@ from nats.aio.client import Client
 from slurmsyncd import __version__
 from slurmsyncd.delivery import Outcome, Result
 from slurmsyncd.errors import ConfigError
-from slurmsyncd.sinks.nats.login import login
+from slurmsyncd.sinks.nats.login import Login
 from slurmsyncd.sinks.text import printable
 from slurmsyncd.sinks.tls import tls_context
 
@@ -267,6 +267,7 @@ class Connector:
         self._config = config
         self._greet = greet
         self._tls = _context(config)
+        self._login = Login(config)
         self._link: Link | None = None
         self._lock = anyio.Lock()
         self._tried = 0
@@ -315,7 +316,7 @@ class Connector:
         config = self._config
         link = Link(config.name, min(config.timeout, _ANSWER_S))
         try:
-            secrets = login(config)
+            secrets = self._login.read()
             if config.cert_file:
                 self._tls = _context(config)
         except ConfigError as err:

@@ -8,11 +8,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.host.secretfile import SIZE_LIMIT, read_secret
 
 if TYPE_CHECKING:
     from slurmsyncd.config import SinkConfig
+
+log = structlog.get_logger(__name__)
 
 # nats-py never comes back from a file without these marks.
 _CREDS = re.compile(
@@ -22,47 +26,77 @@ _CREDS = re.compile(
 _SEED = re.compile(r"SU[A-Z2-7]{56}", re.ASCII)
 
 
-def login(config: SinkConfig) -> dict[str, Any]:
+class Login:
     """
-    Give what nats-py wants to log in with; empty where the configuration names nothing.
+    A sink's way to log in.
 
-    Raises:
-        ConfigError: A file cannot be used.
+    Args:
+        config: The sink's.
     """
-    where = f"sinks.{config.name}"
-    if config.password_file:
-        password = read_secret(config.password_file, key=f"{where}.password_file").value
-        return {"user": config.user, "password": password}
-    if config.nats_token_file:
-        return {"token": read_secret(config.nats_token_file, key=f"{where}.nats_token_file").value}
-    if config.nkey_seed_file:
-        _want_nkeys(f"{where}.nkey_seed_file")
-        seed = read_secret(config.nkey_seed_file, key=f"{where}.nkey_seed_file").value
+
+    def __init__(self, config: SinkConfig) -> None:
+        self._config = config
+        self._said: set[str] = set()
+
+    def read(self) -> dict[str, Any]:
+        """
+        Give what nats-py wants to log in with; empty where the configuration names nothing.
+
+        Raises:
+            ConfigError: A file cannot be used.
+        """
+        config = self._config
+        if config.password_file:
+            return {"user": config.user, "password": self._secret("password_file")}
+        if config.nats_token_file:
+            return {"token": self._secret("nats_token_file")}
+        if config.nkey_seed_file:
+            return {"nkeys_seed_str": self._seed()}
+        if config.creds_file:
+            return {"user_credentials": UserString(self._creds())}
+        return {}
+
+    def _secret(self, key: str) -> str:
+        found = read_secret(getattr(self._config, key), key=self._where(key))
+        self._warn(found.warning)
+        return found.value
+
+    def _seed(self) -> str:
+        where = self._where("nkey_seed_file")
+        _want_nkeys(where)
+        seed = self._secret("nkey_seed_file")
         if not _SEED.fullmatch(seed):
+            raise ConfigError([f"{where} = {self._config.nkey_seed_file}: is no seed of a user (SU…)"])
+        return seed
+
+    def _creds(self) -> str:
+        where, path = self._where("creds_file"), Path(self._config.creds_file)
+        _want_nkeys(where)
+        try:
+            with path.open("rb") as file:
+                text = file.read(SIZE_LIMIT).decode("ascii")
+            if path.stat().st_mode & 0o077:
+                self._warn(f"{path}: others can read or change the secret; chmod 600 it")
+        except OSError as err:
             raise ConfigError(
-                [f"{where}.nkey_seed_file = {config.nkey_seed_file}: is no seed of a user (SU…)"]
-            )
-        return {"nkeys_seed_str": seed}
-    if config.creds_file:
-        _want_nkeys(f"{where}.creds_file")
-        return {"user_credentials": UserString(_creds(config.creds_file, f"{where}.creds_file"))}
-    return {}
+                [f"{where} = {path}: cannot be read: {err.strerror}; create it, mode 600"]
+            ) from err
+        except UnicodeDecodeError:
+            text = ""
+        if not _CREDS.search(text):
+            raise ConfigError([f"{where} = {path}: holds no JWT with its seed; have nsc write it"])
+        return text
+
+    def _where(self, key: str) -> str:
+        return f"sinks.{self._config.name}.{key}"
+
+    def _warn(self, detail: str) -> None:
+        """Say each thing once, and not with each connection."""
+        if detail and detail not in self._said:
+            self._said.add(detail)
+            log.warning("secret_file", sink=self._config.name, detail=detail)
 
 
 def _want_nkeys(key: str) -> None:
     if find_spec("nkeys") is None:
         raise ConfigError([f"{key}: the package nkeys is wanted; pip install 'slurmsyncd[nkeys]'"])
-
-
-def _creds(name: str, key: str) -> str:
-    path = Path(name)
-    try:
-        with path.open("rb") as file:
-            text = file.read(SIZE_LIMIT).decode("ascii")
-    except OSError as err:
-        raise ConfigError([f"{key} = {name}: cannot be read: {err.strerror}; create it, mode 600"]) from err
-    except UnicodeDecodeError:
-        text = ""
-    if not _CREDS.search(text):
-        raise ConfigError([f"{key} = {name}: holds no JWT with its seed; have nsc write it"])
-    return text
