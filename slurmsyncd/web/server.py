@@ -53,14 +53,36 @@ async def serve(sockets: Sequence[socket.socket], handler: Handler, limits: Limi
     bounds = limits or Limits()
     slots = anyio.Semaphore(bounds.connections)
     arrived: asyncio.Queue[_Streams] = asyncio.Queue()
+    # A task that is cancelled before it begins closes nothing, and neither does one that was never begun.
+    open_: set[asyncio.StreamWriter] = set()
+
+    ended = False
+
+    def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if ended:  # asyncio had accepted it already
+            writer.transport.abort()
+        open_.add(writer)
+        arrived.put_nowait((reader, writer))
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _converse(reader, writer, handler, bounds, slots)
+        open_.discard(writer)
+
+    def abandon() -> None:
+        nonlocal ended
+        ended = True
+        for writer in open_:
+            writer.transport.abort()
+
     async with contextlib.AsyncExitStack() as stack:
+        stack.callback(abandon)
         group = await stack.enter_async_context(anyio.create_task_group())
         for sock in sockets:
             # asyncio's streams and not anyio's: cancelling anyio's UNIX streams can fail the event loop.
-            server = await asyncio.start_server(lambda *streams: arrived.put_nowait(streams), sock=sock)
+            server = await asyncio.start_server(take, sock=sock)
             stack.callback(server.close)
         while True:
-            group.start_soon(_converse, *await arrived.get(), handler, bounds, slots)
+            group.start_soon(converse, *await arrived.get())
 
 
 async def _converse(

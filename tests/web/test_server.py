@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import gzip
 import socket
 import stat
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 import h11
 import httpx
 import pytest
@@ -299,3 +301,18 @@ async def test_real_client_state_machine() -> None:
     peer.receive_data(raw)
     kinds = [type(peer.next_event()) for _ in range(3)]
     assert kinds == [h11.Response, h11.Data, h11.EndOfMessage]
+
+
+@pytest.mark.parametrize("steps", [2, 3, 4, 5])  # one step earlier asyncio itself has it, and forgets it
+async def test_a_connection_that_comes_at_the_very_end_is_closed(steps: int) -> None:
+    """However far we got with it when we were stopped: it is handed over, or not begun yet."""
+    with socket.socket() as client:
+        async with running() as port:
+            await anyio.wait_all_tasks_blocked()
+            client.connect(("127.0.0.1", port))
+            for _ in range(steps):
+                await anyio.lowlevel.checkpoint()
+        client.settimeout(30)
+        with contextlib.suppress(ConnectionResetError):
+            assert not client.recv(1)
+    gc.collect()  # what was left open would be an error now
