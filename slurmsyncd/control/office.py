@@ -153,11 +153,17 @@ def _connect(path: Path) -> _Connection | None:
 
 def _own_store(config: Config) -> SqliteStore:
     daemon = config.daemon
-    if not (daemon.state_dir / STORE).exists():
+    try:
+        (daemon.state_dir / STORE).stat()
+    except PermissionError as err:
+        raise StoreError(
+            f"{daemon.state_dir}: only root and the daemon's own user may look there; use sudo"
+        ) from err
+    except OSError as err:
         raise StoreError(
             f"no daemon runs, and none has run: there is no store in daemon.state_dir = {daemon.state_dir}; "
             "start slurmsyncd, or name its configuration with --config"
-        )
+        ) from err
     _become_owner(daemon)
     try:
         read_before = lastrun.read(daemon.lastrun_file) is not None

@@ -10,8 +10,9 @@ from slurmsyncd.control.office import office
 from slurmsyncd.control.requests import Acknowledge
 from slurmsyncd.control.status import AskStatus
 from slurmsyncd.control.verdict import judge
+from slurmsyncd.errors import SlurmsyncdError
 from slurmsyncd.operator.status_view import WINDOWS, show
-from slurmsyncd.terminal import Terminal
+from slurmsyncd.terminal import Colour, Styled, Terminal
 
 if TYPE_CHECKING:
     import argparse
@@ -40,8 +41,19 @@ def run(args: argparse.Namespace, config: Config) -> int:
             with terminal.page():
                 draw(status, verdict, terminal)
             time.sleep(args.watch if status.live else max(args.watch, STOPPED_S))
-            status, verdict = _look(config)
+            status, verdict = _look_again(config, terminal)
     return verdict.level
+
+
+def _look_again(config: Config, terminal: Terminal) -> tuple[Status, Verdict]:
+    """Look until somebody answers: whoever watches a restart wants to see its end."""
+    while True:
+        try:
+            return _look(config)
+        except SlurmsyncdError as err:
+            with terminal.page():
+                terminal.say(Styled(str(err), Colour.BAD))
+            time.sleep(STOPPED_S)
 
 
 def _look(config: Config) -> tuple[Status, Verdict]:

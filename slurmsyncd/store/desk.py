@@ -234,8 +234,8 @@ def _where(wanted: Selection) -> tuple[str, list[Any]]:
         ("coalesce(d.failing_since, d.waiting_since) < ?", wanted.since_before),
     ]
     given = [(condition, value) for condition, value in given if value is not None]
-    # The index of what is not told serves all that these commands are for.
-    conditions = [condition for condition, _ in given] + ["d.state <> 'done'"] * (wanted.state is None)
+    # Said although another state may be given: only then the index of what is not told is taken.
+    conditions = [condition for condition, _ in given] + ["d.state <> 'done'"] * (wanted.state != "done")
     if wanted.ids:  # more of them than there may be variables
         conditions.append(f"d.id IN ({','.join(map(str, wanted.ids))})")
     return " AND ".join(conditions) or "1", [value for _, value in given]

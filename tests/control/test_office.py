@@ -6,6 +6,8 @@ import http.client
 import os
 import socket
 import stat
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +21,8 @@ from tests.control.conftest import serving
 from tests.store.builders import opened
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from slurmsyncd.config import Config
 
 DEAD = Selection(state="dead")
@@ -148,3 +152,19 @@ def test_an_older_daemon_is_named(filled: Config) -> None:
 
     with serving(filled), office(filled) as desk, pytest.raises(SlurmsyncdError, match="restart it"):
         desk.ask(Unheard())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_somebody_else_is_told_to_use_sudo(config: Config, tmp_path: Path) -> None:
+    """Whether a daemon runs or not, a user who may not look gets a line and no traceback."""
+    opened(config.daemon.state_dir).close()
+    code = (
+        "import os, sys; from pathlib import Path; from slurmsyncd.config import Config, DaemonConfig;"
+        "from slurmsyncd.control.office import office; from slurmsyncd.errors import SlurmsyncdError\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534); root = Path(sys.argv[1])\n"
+        "config = Config(daemon=DaemonConfig(state_dir=root / 'state', pid_file=root / 'run' / 'pid'))\n"
+        "try:\n    office(config).__enter__()\nexcept SlurmsyncdError as err:\n    print(err)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
+    assert not done.stderr
+    assert "use sudo" in done.stdout
