@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import traceback
@@ -11,9 +10,13 @@ from typing import TYPE_CHECKING
 
 from slurmsyncd import __version__
 from slurmsyncd.errors import AlreadyRunning, ConfigError, SlurmsyncdError, SourceUnavailable, StoreError
+from slurmsyncd.manual import command as manual
+from slurmsyncd.manual.examples import add_examples
+from slurmsyncd.manual.parser import Parser
 from slurmsyncd.operator import command as operator
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Iterator, Sequence
 
     from slurmsyncd.config import Config
@@ -78,7 +81,7 @@ def _leaves(err: BaseException) -> Iterator[BaseException]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = Parser(
         prog="slurmsyncd",
         description="Pushes Slurm accounting to ClusterCockpit's cc-backend: nothing lost, nothing twice.",
         epilog="exit status: 0 done; 2 wrong usage; 70 a bug; 74 the state on disk cannot be used; "
@@ -97,6 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_fixtures(commands)
     _add_verify(commands)
     _add_backfill(commands)
+    manual.add_commands(commands, _parser)
+    add_examples(parser)
     return parser
 
 
@@ -157,7 +162,15 @@ def _check(args: argparse.Namespace) -> int:
 
 def _add_notify(commands: Commands) -> None:
     # Never reached from the console script, which takes a shorter way (see __main__).
-    commands.add_parser("notify", help="tell the daemon of a job, from a hook; exits 0 whatever happens")
+    parser = commands.add_parser(
+        "notify", help="tell the daemon of a job, from a hook; exits 0 whatever happens"
+    )
+    parser.add_argument("--socket", metavar="ADDR", help="unix:/path, tcp:host:port or tcp:[::1]:port")
+    parser.add_argument("--secret-file", metavar="FILE", help="what a tcp hint must carry")
+    parser.add_argument("--context", metavar="WORD", help="prolog, epilog or test")
+    parser.add_argument("--job-id", metavar="N", help="raw job id")
+    parser.add_argument("--cluster", metavar="NAME", help="Slurm's name of the cluster")
+    parser.add_argument("--verbose", action="store_true", help="say on stderr what became of the hint")
 
 
 def _add_backend(commands: Commands) -> None:

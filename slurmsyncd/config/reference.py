@@ -20,11 +20,12 @@ _TYPES = {bool: "true or false", int: "whole number", float: "number", str: "tex
 def settings_table() -> str:
     """Give all settings in Markdown: section, key, type, default, meaning."""
     lines = ["| section | key | type | default | meaning |", "|---|---|---|---|---|"]
-    lines += ["| " + " | ".join(row) + " |" for row in _rows()]
+    lines += ["| " + " | ".join(row) + " |" for row in rows()]
     return "\n".join(lines) + "\n"
 
 
-def _rows() -> Iterator[tuple[str, ...]]:
+def rows() -> Iterator[tuple[str, ...]]:
+    """Give each setting: section, key, type, default, meaning."""
     for name, hint in get_type_hints(sections.Config).items():
         kind: Any = hint if is_dataclass(hint) else get_args(hint)[1]
         section = name if kind is hint else f"{name}.NAME"

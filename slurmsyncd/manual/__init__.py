@@ -1,0 +1,1 @@
+"""What is made of the parsers: help with examples, manual pages, completion for shells. Pure."""
