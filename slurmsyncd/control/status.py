@@ -57,6 +57,7 @@ class SourceStatus:
     rechecks: int
     commands: dict[str, CommandCost] = field(default_factory=dict)
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyStatus:
     """
@@ -85,6 +86,9 @@ class SinkStatus:
         detail: What it said then.
         trouble_since: When that began.
         alarm: Somebody has to act (credentials, wrong URL).
+        nodes_trouble: Reason for which node states were not taken last time, if it is the sink as a whole
+            that is in trouble; None if not. While no job starts or ends, nothing else shows it.
+        nodes_detail: What it said then.
         disk_full: Results wait for room on the disk.
         pause_s: Seconds until it is tried again.
         answers: Attempts that came to a proper answer, whatever it was.
@@ -109,6 +113,8 @@ class SinkStatus:
     told: dict[str, int] = field(default_factory=dict)
     in_hand: dict[str, int] = field(default_factory=dict)
     workers: dict[str, int] = field(default_factory=dict)
+    nodes_trouble: str | None = None
+    nodes_detail: str = ""
     latency: tuple[LatencyStatus, ...] = ()
 
 

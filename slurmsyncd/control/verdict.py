@@ -88,13 +88,19 @@ def _problems(status: Status) -> Iterator[Problem]:
 def _of_sink(sink: SinkStatus, now: float) -> Iterator[Problem]:
     subject = f"sink {sink.name}"
     if sink.trouble:
-        words, remedy = _TROUBLE.get(sink.trouble, (f"does not take runs ({sink.trouble})", ""))
         since = "" if sink.trouble_since is None else f" since {moment(sink.trouble_since, now)}"
-        detail = f": {sink.detail}" if sink.detail else ""
-        remedy = remedy or "see what it says; everything waits, and nothing is lost"
-        yield Problem(subject, f"{words}{since}{detail}", remedy.format(name=sink.name))
+        yield _trouble(sink.name, sink.trouble, since, sink.detail)
+    elif sink.nodes_trouble:
+        yield _trouble(sink.name, sink.nodes_trouble, " (asked with node states)", sink.nodes_detail)
     if sink.disk_full:
         yield Problem(subject, "its answers cannot be written down: the disk is full", _ROOM)
+
+
+def _trouble(name: str, reason: str, since: str, detail: str) -> Problem:
+    words, remedy = _TROUBLE.get(reason, (f"does not take runs ({reason})", ""))
+    remedy = remedy or "see what it says; everything waits, and nothing is lost"
+    said = f": {detail}" if detail else ""
+    return Problem(f"sink {name}", f"{words}{since}{said}", remedy.format(name=name))
 
 
 #: Reason of a sink's trouble → what that is in words, and what to do.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from slurmsyncd.config import Config, SinkConfig
+    from slurmsyncd.delivery import Outcome
     from slurmsyncd.pipeline.storage import StoreThread
     from slurmsyncd.ports import Inventory, Sink, Source
     from slurmsyncd.sinks.preview import Known
@@ -44,12 +45,18 @@ class WallClock:
 
 
 class Outlet:
-    """Everything that is told of runs."""
+    """
+    Everything that is told of runs.
+
+    Attributes:
+        nodes_down: Sink → cluster → why the sink took no node states, being in trouble as a whole.
+    """
 
     def __init__(self, config: Config, store: SqliteStore, thread: StoreThread) -> None:
         self._config = config
         self._store = store
         self._thread = thread
+        self.nodes_down: dict[str, dict[str, Outcome]] = {}
         self._sinks = sinks = [
             build_sink(sink, config.clusters, WallClock()) for sink in config.sinks.values()
         ]
@@ -79,7 +86,8 @@ class Outlet:
         for delivery in self.deliveries:
             interval_s = self._config.sinks[delivery.sink.name].nodestate_interval
             if interval_s:
-                group.start_soon(report_nodes, sources, delivery.sink, interval_s)
+                down = self.nodes_down.setdefault(delivery.sink.name, {})
+                group.start_soon(report_nodes, sources, delivery.sink, interval_s, down)
 
     def ring(self) -> None:
         """Tell all that there is something new."""

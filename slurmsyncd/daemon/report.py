@@ -20,11 +20,12 @@ from slurmsyncd.control.status import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from slurmsyncd.config import Config, SinkConfig
     from slurmsyncd.daemon.intake import Intake
     from slurmsyncd.daemon.outlet import Outlet
+    from slurmsyncd.delivery import Outcome
     from slurmsyncd.pipeline.collect import Collector
     from slurmsyncd.pipeline.deliver import Delivery
     from slurmsyncd.pipeline.lag import LoopLag
@@ -57,7 +58,10 @@ def live(
         poll_s=config.daemon.poll_interval,
         waiting_for_slurm=intake.waiting_for_slurm,
         sources=tuple(source_status(collector, source) for collector, source in sources),
-        sinks=tuple(sink_status(each, config.sinks[each.sink.name]) for each in outlet.deliveries),
+        sinks=tuple(
+            sink_status(each, config.sinks[each.sink.name], outlet.nodes_down.get(each.sink.name, {}))
+            for each in outlet.deliveries
+        ),
         hook=HookStatus(
             received=hints.received,
             accepted=hints.accepted,
@@ -95,9 +99,10 @@ def source_status(collector: Collector, source: CommandSource) -> SourceStatus:
     )
 
 
-def sink_status(delivery: Delivery, config: SinkConfig) -> SinkStatus:
+def sink_status(delivery: Delivery, config: SinkConfig, nodes_down: Mapping[str, Outcome]) -> SinkStatus:
     """Tell of one sink."""
     health = delivery.health
+    down = next(iter(nodes_down.values()), None)
     return SinkStatus(
         name=delivery.sink.name,
         kind=config.type,
@@ -106,6 +111,8 @@ def sink_status(delivery: Delivery, config: SinkConfig) -> SinkStatus:
         detail=health.detail,
         trouble_since=health.trouble_since,
         alarm=health.alarm,
+        nodes_trouble=None if down is None else down.reason,
+        nodes_detail="" if down is None else down.detail,
         disk_full=health.disk_full,
         pause_s=health.pause_s,
         last_answer_at=health.last_answer_at,
@@ -131,6 +138,7 @@ def counters(intake: Intake, deliveries: Iterable[Delivery]) -> dict[str, int]:
         "stops": sum(tally.stops for tally in tallies),
         "start_told": sum(each.told.get("start", 0) for each in health),
         "stop_told": sum(each.told.get("stop", 0) for each in health),
+        "start_ms": int(1000 * sum(each.latency.of("start").sum_s for each in health)),
         "failed": sum(each.failed for each in health),
         "commands": sum(cost.calls for cost in costs),
     }

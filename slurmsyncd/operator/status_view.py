@@ -145,6 +145,8 @@ def _health(sink: SinkStatus | None) -> Cell:
         return Styled("disk full", Colour.BAD)
     if sink.trouble:
         return Styled(sink.trouble, Colour.BAD)
+    if sink.nodes_trouble:
+        return Styled(sink.nodes_trouble, Colour.BAD)
     return Styled("takes runs", Colour.GOOD) if sink.answers else Styled("nothing sent yet", Colour.DIM)
 
 

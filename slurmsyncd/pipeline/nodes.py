@@ -11,24 +11,40 @@ from slurmsyncd.delivery import Result
 from slurmsyncd.errors import SourceUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import MutableMapping, Sequence
 
+    from slurmsyncd.delivery import Outcome
     from slurmsyncd.ports import Sink, Source
 
 log = structlog.get_logger(__name__)
 
 
-async def report_nodes(sources: Sequence[Source], sink: Sink, every_s: float) -> None:
-    """Tell a sink the states of all nodes at an interval, each cluster by itself. Runs until cancelled."""
+async def report_nodes(
+    sources: Sequence[Source], sink: Sink, every_s: float, down: MutableMapping[str, Outcome] | None = None
+) -> None:
+    """
+    Tell a sink the states of all nodes at an interval, each cluster by itself. Runs until cancelled.
+
+    Args:
+        sources: The clusters.
+        sink: Whom to tell.
+        every_s: From one report to the next.
+        down: Where to keep, by cluster, that the sink as a whole is in trouble: while no job starts or
+            ends, nobody else finds out.
+    """
+    troubles = {} if down is None else down
     async with anyio.create_task_group() as group:
         for source in sources:
-            group.start_soon(_keep_reporting, source, sink, every_s, name=f"nodes-{source.cluster}")
+            name = f"nodes-{source.cluster}"
+            group.start_soon(_keep_reporting, source, sink, every_s, troubles, name=name)
 
 
-async def _keep_reporting(source: Source, sink: Sink, every_s: float) -> None:
+async def _keep_reporting(
+    source: Source, sink: Sink, every_s: float, down: MutableMapping[str, Outcome]
+) -> None:
     trouble: str | None = None
     while True:
-        before, trouble = trouble, await _report(source, sink)
+        before, trouble = trouble, await _report(source, sink, down)
         if trouble and not before:
             log.warning("node_states_not_sent", sink=sink.name, cluster=source.cluster, reason=trouble)
         elif before and not trouble:
@@ -36,13 +52,18 @@ async def _keep_reporting(source: Source, sink: Sink, every_s: float) -> None:
         await anyio.sleep(every_s)
 
 
-async def _report(source: Source, sink: Sink) -> str | None:
+async def _report(source: Source, sink: Sink, down: MutableMapping[str, Outcome]) -> str | None:
     """Give what went wrong, None if all went well."""
     try:
         nodes = await source.node_states()
     except SourceUnavailable as err:
+        down.pop(source.cluster, None)  # we do not know
         return str(err)
     outcome = await sink.report_nodes(source.cluster, nodes)
+    if outcome.result is Result.SINK_DOWN:
+        down[source.cluster] = outcome
+    else:
+        down.pop(source.cluster, None)
     if outcome.result is Result.ACCEPTED:
         return None
     return f"{outcome.reason} {outcome.detail}".strip()

@@ -134,6 +134,12 @@ def test_what_is_as_it_should_be_is_no_problem(well: Status) -> None:
             "cannot be reached",
             "sinks.cc.url",
         ),
+        (
+            status(sinks=(sink(nodes_trouble="credentials", nodes_detail="refused; into /x"),)),
+            "sink cc",
+            "credentials refused (asked with node states): refused",
+            "new token",
+        ),
         (status(sinks=(sink(trouble="something_new"),)), "sink cc", "something_new", "nothing is lost"),
         (status(sinks=(sink(disk_full=True),)), "sink cc", "disk is full", "state_dir"),
         (

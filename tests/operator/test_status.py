@@ -77,8 +77,10 @@ async def test_the_verdict_names_what_is_broken_and_the_remedy_works(tmp_path: P
             await shown(at, lambda seen: seen.status == 0)
 
             at.backend.knobs.unauthorized = True
+            idle = await shown(at, lambda seen: seen.status == 1)  # nothing has to be told of any job
+            assert idle.out.startswith("sink demo: credentials refused (asked with node states): ")
             at.submit()
-            refused = await shown(at, lambda seen: seen.status == 1)
+            refused = await shown(at, lambda seen: " since " in seen.out.splitlines()[0])
             assert refused.out.startswith("sink demo: credentials refused since ")
             assert str(at.stage.root / "token") in refused.out.splitlines()[0]
             at.backend.knobs.unauthorized = False
