@@ -21,23 +21,52 @@ def bars(points: Mapping[int, int], *, now: float, hours: int, about: str) -> st
         hours: From the left edge to the right one.
         about: What is counted, for those who cannot see it; must be our own text.
     """
-    minutes = hours * 60
-    first = int(now) // 60 * 60 - 60 * (minutes - 1)
-    # Five minutes a bar: one that is a pixel wide is not seen.
-    groups = [
-        sum(points.get(first + 60 * (at + inner), 0) for inner in range(5)) for at in range(0, minutes, 5)
-    ]
+    groups = _five_minutes(points, now, hours)
     top = _ceiling(max(groups, default=0))
     width = _WIDTH / max(1, len(groups))
     drawn = "".join(_bar(at * width, width, count / top) for at, count in enumerate(groups) if count)
-    total, most = sum(groups), max(groups, default=0)
+    words = f"{sum(groups):,} in all, at most {max(groups, default=0):,} in 5 min"
+    return _chart(drawn, f"{about}: {words}, in the last {hours} hours", hours, words)
+
+
+def _five_minutes(points: Mapping[int, int], now: float, hours: int) -> list[int]:
+    """Give sums of five minutes each: a bar that is a pixel wide is not seen."""
+    minutes = hours * 60
+    first = int(now) // 60 * 60 - 60 * (minutes - 1)
+    return [
+        sum(points.get(first + 60 * (at + inner), 0) for inner in range(5)) for at in range(0, minutes, 5)
+    ]
+
+
+def _chart(drawn: str, label: str, hours: int, words: str) -> str:
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT + 16}" role="img" preserveAspectRatio="none" '
-        f'aria-label="{about}: {total:,} in the last {hours} hours, at most {most:,} in 5 minutes">'
+        f'aria-label="{label}">'
         f'<line x1="0" x2="{_WIDTH}" y1="{_HEIGHT}" y2="{_HEIGHT}" class="axis"/>{drawn}</svg>'
-        f'<p class="scale"><span>{hours} h ago</span><span>{total:,} in all, at most {most:,} in 5 min</span>'
-        "<span>now</span></p>"
+        f'<p class="scale"><span>{hours} h ago</span><span>{words}</span><span>now</span></p>'
     )
+
+
+def averages(
+    sums: Mapping[int, int], counts: Mapping[int, int], *, now: float, hours: int, about: str
+) -> str:
+    """
+    Draw an average in seconds by five minutes.
+
+    Args:
+        sums: Minute (epoch seconds) → milliseconds of all together.
+        counts: Minute → how many they were.
+        now: Right edge (epoch seconds).
+        hours: From the left edge to the right one.
+        about: What is drawn; must be our own text.
+    """
+    total, number = _five_minutes(sums, now, hours), _five_minutes(counts, now, hours)
+    means = [ms / 1000 / count if count else 0.0 for ms, count in zip(total, number, strict=True)]
+    top = _ceiling(math.ceil(max(means, default=0.0) * 10)) / 10
+    width = _WIDTH / max(1, len(means))
+    drawn = "".join(_bar(at * width, width, mean / top) for at, mean in enumerate(means) if mean)
+    worst = f"at worst {max(means, default=0.0):,.1f} s in 5 min"
+    return _chart(drawn, f"{about}: {worst}", hours, worst)
 
 
 def _bar(left: float, width: float, part: float) -> str:

@@ -6,7 +6,7 @@ import html
 from typing import TYPE_CHECKING
 
 from slurmsyncd.control.verdict import Level
-from slurmsyncd.observe.charts import bars, in_minutes
+from slurmsyncd.observe.charts import averages, bars, in_minutes
 from slurmsyncd.terminal import age, counted, duration, moment, safe
 
 if TYPE_CHECKING:
@@ -91,6 +91,10 @@ def _charts(live: Live, now: float) -> str:
         f"<figure><figcaption>{about}</figcaption>{bars(points, now=now, hours=_HOURS, about=about)}</figure>"
         for about, points in charts
     )
+    lag = "From a start that was seen to one that is told"
+    waited, told = in_minutes(minutes, "start_ms"), in_minutes(minutes, "start_told")
+    drawn += f"<figure><figcaption>{lag}</figcaption>"
+    drawn += averages(waited, told, now=now, hours=_HOURS, about=lag) + "</figure>"
     return f"<section class=charts>{drawn}</section>"
 
 

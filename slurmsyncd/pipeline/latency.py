@@ -39,6 +39,12 @@ class Latency:
     def __init__(self) -> None:
         self.histograms: dict[tuple[str, str], Histogram] = {}
 
+    def of(self, step: str) -> Histogram:
+        """Give all of one step, whatever made us look."""
+        found = [each for (of, _), each in self.histograms.items() if of == step]
+        counts = [sum(column) for column in zip(*(each.counts for each in found), strict=True)]
+        return Histogram(counts or Histogram().counts, sum(each.sum_s for each in found))
+
     def note(self, entry: Entry, now: float) -> None:
         """Count a step that was taken now (epoch seconds)."""
         if entry.seen_at is not None and entry.trigger is not None:

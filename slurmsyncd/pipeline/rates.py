@@ -21,7 +21,8 @@ class Minute:
     Attributes:
         at: Its beginning (epoch seconds).
         counts: What happened in it, by name: ``starts`` and ``stops`` that were written down, ``start_told``
-            and ``stop_told`` that sinks took, ``failed`` attempts, ``commands`` of Slurm.
+            and ``stop_told`` that sinks took, ``start_ms`` that the starts among them had waited, ``failed``
+            attempts, ``commands`` of Slurm.
     """
 
     at: int

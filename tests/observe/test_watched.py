@@ -149,8 +149,8 @@ async def test_in_a_browser(tmp_path: Path) -> None:
         await eventually(lambda: delivered(watch, "stop", 4))
         dom = await browse(tmp_path, watch.url + "/", "--dump-dom")
         assert "All is well" in dom
-        assert dom.count("<svg") == 2
-        assert dom.count("<rect") >= 2
+        assert dom.count("<svg") == 3
+        assert dom.count("<rect") >= 3
         assert "<script>" not in dom
         assert "&lt;script&gt;alert(1)" in dom
         story = await browse(tmp_path, f"{watch.url}/job?id={jobs[0]}", "--dump-dom")

@@ -28,3 +28,5 @@ def test_steps_and_triggers_are_apart() -> None:
     latency.note(Entry(id=2, sink="a", step=Step.START, start=running(key(1))), 101.5)
     assert list(latency.histograms) == [("stop", "hook")]
     assert latency.histograms["stop", "hook"].sum_s == 1.5
+    assert (latency.of("stop").sum_s, sum(latency.of("stop").counts)) == (1.5, 1)
+    assert (latency.of("start").sum_s, sum(latency.of("start").counts)) == (0, 0)
