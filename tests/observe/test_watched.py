@@ -162,6 +162,12 @@ async def test_in_a_browser(tmp_path: Path) -> None:
                 shot = f"--screenshot={directory}/status-{name}.png"
                 await browse(tmp_path, watch.url + "/", shot, f"--window-size={size}")
             dark = f"--screenshot={directory}/status-dark.png"
-            await browse(tmp_path, watch.url + "/", dark, "--window-size=1200,1500", "--force-dark-mode")
+            await browse(
+                tmp_path,
+                watch.url + "/",
+                dark,
+                "--window-size=1200,900",
+                "--blink-settings=preferredColorScheme=0",
+            )
             shot = f"--screenshot={directory}/status-job.png"
             await browse(tmp_path, f"{watch.url}/job?id={jobs[0]}", shot, "--window-size=900,700")
