@@ -102,8 +102,9 @@ async def site(server: NatsServer, path: Path) -> AsyncIterator[Site]:
             try:
                 yield Site(stage, backend, simulation, daemon)
             finally:
-                assert await stop_daemon(daemon) == 0
+                status = await stop_daemon(daemon)
                 group.cancel_scope.cancel()
+                assert status == 0, stage.log.read_text()[-4000:]
 
 
 async def test_every_run_reaches_everybody_by_nats_only(server: NatsServer, tmp_path: Path) -> None:
