@@ -59,6 +59,11 @@ class Site:
         """Give when a job ended, 0 if it did not."""
         return max((run.end_at or 0 for run in self.simulation.ledger() if run.job_id == job_id), default=0)
 
+    def over(self, *job_ids: int) -> bool:
+        """Say whether jobs have ended, and the second in which they did is over: a proof from now on has them."""
+        ended = [self.ended_at(job_id) for job_id in job_ids]
+        return all(ended) and int(time.time()) > max(ended)
+
     def states(self, *job_ids: int) -> list[list[str]]:
         """Give, for each job, the states of its committed rows."""
         rows = [row for row in self.backend.rows() if not row["cached"]]

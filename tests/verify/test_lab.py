@@ -73,6 +73,7 @@ def test_what_the_daemon_passed_by_is_found_and_sent(lab: Lab, site: Site) -> No
     assert daemon.stop() == 0
     late = [lab.sbatch("-n1", "-J", "ev\x1bil"), lab.sbatch("-n1", script="exit 1")]
     ended = max(int(row["End"]) for job_id in late for row in lab.wait_accounted(job_id))
+    until(lambda: int(time.time()) > ended, "the next second", timeout_s=60)
     assert verify(daemon, since)[:2] == (0, {"runs": 8, "delivered": 6, "unread": 2})
     until(lambda: time.time() > ended + OVERLAP_S + 1, "time to pass", timeout_s=60)
     put_forward(daemon)
