@@ -82,7 +82,7 @@ class Site:
     async def stop(self) -> None:
         """Stop it, if it runs."""
         daemon, self._daemon = self._daemon, None
-        assert daemon is None or await stop_daemon(daemon) == 0
+        assert daemon is None or await stop_daemon(daemon) == 0, self.stage.log.read_text()[-2000:]
 
     def store(self, statement: str, *values: object) -> list[Any]:
         """Meddle with what is written down, while the daemon is stopped."""
