@@ -62,12 +62,17 @@ class Proxy:
         self._upstream_port = upstream_port
         self._dice = dice
         self._server: asyncio.Server | None = None
+        self._hold: socket.socket | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def listen(self) -> None:
         """Accept connections, from the second time on at the same port."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=2**20)
-        self.port = self._server.sockets[0].getsockname()[1]
+        if self._hold is None:
+            self._hold = _bound()
+            self.port = self._hold.getsockname()[1]
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", self.port, limit=2**20, reuse_port=True
+        )
 
     async def refuse(self) -> None:
         """Close all connections and refuse new ones."""
@@ -76,6 +81,13 @@ class Proxy:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def aclose(self) -> None:
+        """Refuse for good, and give the port back."""
+        if self._server is not None:
+            await self.refuse()
+        if self._hold is not None:
+            self._hold.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -171,6 +183,14 @@ class Proxy:
                 body = json.loads(rest.partition(b"\r\n\r\n")[2])
                 status = int(answer.split(b" ", 2)[1]) if answer else None
                 self.passed.append(Passed(began, step, body, status))
+
+
+def _bound() -> socket.socket:
+    """Bind a port without listening, so that nobody else is given it while connections are refused."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind(("127.0.0.1", 0))
+    return sock
 
 
 async def _requests(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:

@@ -169,7 +169,7 @@ class World:
         with anyio.CancelScope(shield=True):
             for peer in self.peers:
                 await peer.backend.aclose()
-                await peer.proxy.refuse()
+                await peer.proxy.aclose()
 
     @property
     def far(self) -> Peer:
