@@ -100,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_fixtures(commands)
     _add_verify(commands)
     _add_backfill(commands)
+    _add_relay(commands)
     manual.add_commands(commands, _parser)
     add_examples(parser)
     return parser
@@ -205,6 +206,17 @@ def _add_backfill(commands: Commands) -> None:
     from slurmsyncd.backfill import command  # noqa: PLC0415 - the daemon shall not load it
 
     parser = commands.add_parser("backfill", help="have old runs of accounting told, behind the live ones")
+    _add_config_options(parser)
+    command.add_arguments(parser)
+    parser.set_defaults(run=lambda args: command.run(args, read))
+
+
+def _add_relay(commands: Commands) -> None:
+    from slurmsyncd.relay import command  # noqa: PLC0415 - the daemon shall not load it
+
+    parser = commands.add_parser(
+        "relay", help="deliver the events of a JetStream stream to a REST backend, until SIGTERM"
+    )
     _add_config_options(parser)
     command.add_arguments(parser)
     parser.set_defaults(run=lambda args: command.run(args, read))

@@ -57,7 +57,29 @@ class Source(Protocol):
         """
 
 
-class Store(Protocol):
+class Queue(Protocol):
+    """What a delivery drains: the store's part for one sink at a time."""
+
+    def due(
+        self,
+        sink: str,
+        step: Step,
+        now: float,
+        limit: int,
+        in_flight: Iterable[int] = (),
+        *,
+        newest_first: bool = False,
+    ) -> Sequence[Entry]:
+        """Give the steps of one kind that the sink may be told now, oldest due first, not in flight."""
+
+    def next_due_at(self, sink: str, step: Step, in_flight: Iterable[int] = ()) -> float | None:
+        """Give when the sink's next entry of that kind not in flight is due, None if nothing waits."""
+
+    def settle(self, verdicts: Sequence[tuple[Entry, Verdict]], now: float) -> None:
+        """Carry out verdicts, as a group in one transaction."""
+
+
+class Store(Queue, Protocol):
     """
     What is written down. Synchronous; called through one worker thread, never from two at once.
 
@@ -83,24 +105,6 @@ class Store(Protocol):
         Returns:
             How many events were new; a repeated event changes nothing.
         """
-
-    def due(
-        self,
-        sink: str,
-        step: Step,
-        now: float,
-        limit: int,
-        in_flight: Iterable[int] = (),
-        *,
-        newest_first: bool = False,
-    ) -> Sequence[Entry]:
-        """Give the steps of one kind that the sink may be told now, oldest due first, not in flight."""
-
-    def next_due_at(self, sink: str, step: Step, in_flight: Iterable[int] = ()) -> float | None:
-        """Give when the sink's next entry of that kind not in flight is due, None if nothing waits."""
-
-    def settle(self, verdicts: Sequence[tuple[Entry, Verdict]], now: float) -> None:
-        """Carry out verdicts, as a group in one transaction."""
 
     def told(self, sink: str, keys: Iterable[RunKey]) -> Mapping[RunKey, Told]:
         """Give how far a sink is with each of these runs; one it was never to be told of is missing."""

@@ -120,6 +120,12 @@ examples:
 examples:
   slurmsyncd backfill --from 90d --dry-run
   slurmsyncd backfill --from 2026-01-01 --to 2026-01-31 --rate 600""",
+    "relay": """\
+exit status: 0 stopped by a signal; 75 another one runs; 78 the configuration is wrong
+
+examples:
+  slurmsyncd relay --config /etc/slurmsyncd/relay.toml
+  slurmsyncd relay --from events --to backend --pid-file /run/slurmsyncd/relay2.pid""",
     "man": """\
 examples:
   slurmsyncd man | man -l -

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from slurmsyncd.delivery import DeliveryPolicy, Outcome, Verdict
     from slurmsyncd.model import Entry, Step
     from slurmsyncd.pipeline.storage import StoreThread
-    from slurmsyncd.ports import Clock, Sink, Store
+    from slurmsyncd.ports import Clock, Queue, Sink
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +45,7 @@ class Delivery:
     def __init__(
         self,
         sink: Sink,
-        store: Store,
+        store: Queue,
         thread: StoreThread,
         policy: DeliveryPolicy,
         clock: Clock,

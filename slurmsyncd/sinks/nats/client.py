@@ -165,6 +165,37 @@ class Link:
             return await self._client.request(subject, payload, timeout=self._timeout_s, headers=headers)
         raise AssertionError  # pragma: no cover - _bounded raises where the block was left early
 
+    async def listen(self, hear: Callable[[Msg], Awaitable[None]], subject: str = "") -> str:
+        """
+        Hear what comes on a subject from now on; without any, on an inbox of our own and below it.
+
+        Returns:
+            The subject, or the inbox.
+
+        Raises:
+            Trouble: The connection is lost.
+        """
+        inbox = subject or self._client.new_inbox()
+        try:
+            await self._client.subscribe(subject or f"{inbox}.*", cb=hear)
+        except (nats.errors.Error, OSError) as err:
+            self._lost = True
+            raise down("connection_lost", self._error or str(err)) from err
+        return inbox
+
+    async def tell(self, subject: str, payload: bytes, reply: str = "") -> None:
+        """
+        Publish what is repeated, or asked for again, if it gets lost on its way.
+
+        Raises:
+            Trouble: The connection is lost.
+        """
+        try:
+            await self._client.publish(subject, payload, reply)
+        except (nats.errors.Error, OSError) as err:
+            self._lost = True
+            raise down("connection_lost", self._error or str(err)) from err
+
     async def _written(self) -> None:
         """Wait until nats-py has written all that it holds: its pings overtake what still waits for that."""
         for wait_s in itertools.chain((0.0,) * 8, itertools.repeat(0.001)):

@@ -1,0 +1,272 @@
+"""A durable consumer of the stream, by one connection after the other: pulls, heartbeats, answers."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+import msgspec
+import nats.errors
+import structlog
+
+from slurmsyncd.config.nats_rules import CLUSTER
+from slurmsyncd.delivery import DeliveryPolicy, backoff
+from slurmsyncd.errors import StoreError
+from slurmsyncd.pipeline.bell import Bell
+from slurmsyncd.relay.decode import message_of
+from slurmsyncd.relay.hand import Answer, Kind
+from slurmsyncd.sinks.nats.client import Connector, Trouble, down
+from slurmsyncd.sinks.nats.publish import Fault  # noqa: TC001 - msgspec looks it up at run time
+from slurmsyncd.sinks.nats.stream import examine, subjects_of
+from slurmsyncd.sinks.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from nats.aio.msg import Msg
+
+    from slurmsyncd.config import SinkConfig
+    from slurmsyncd.delivery import Outcome
+    from slurmsyncd.relay.decode import Message
+    from slurmsyncd.relay.letters import Letters
+    from slurmsyncd.sinks.nats.client import Link
+
+log = structlog.get_logger(__name__)
+
+#: Without a word of us for so long, the stream gives a message to another relay.
+ACK_WAIT_S = 60.0
+#: Messages that all relays together may hold or have put off.
+MAX_ACK_PENDING = 100_000
+#: Messages of one pull, and how long it stays open.
+BATCH, EXPIRES_S = 64, 5.0
+#: Between two tries with a full file of dead letters.
+FULL_S = 300.0
+
+_API = "$JS.API.CONSUMER"
+_NS = 10**9
+_MARGIN_S = 2.0
+_NOT_FOUND = 10014
+_BACKOFF = DeliveryPolicy(backoff_s=0.5, backoff_max_s=15.0)
+# No messages, or none within the time: the usual ends of a pull.
+_USUAL = ("404", "408")
+
+
+class _Config(msgspec.Struct):
+    ack_policy: str = ""
+    ack_wait: int = 0
+    deliver_subject: str = ""
+    filter_subject: str = ""
+
+
+class _Reply(msgspec.Struct):
+    config: _Config | None = None
+    error: Fault | None = None
+
+
+_decoder = msgspec.json.Decoder(_Reply)
+
+
+class Consumer:
+    """
+    The stream's side of a relay.
+
+    Args:
+        config: The section of the NATS sink that fills the stream.
+        durable: Name of the consumer, which all relays share; it is made if it is missing.
+        letters: Takes what is dead before the stream is told so.
+        take: Takes a message.
+        room: How many more may come.
+        held: What we hold, for the heartbeats.
+    """
+
+    def __init__(
+        self,
+        config: SinkConfig,
+        durable: str,
+        letters: Letters,
+        *,
+        take: Callable[[Message], None],
+        room: Callable[[], int],
+        held: Callable[[], Sequence[Message]],
+    ) -> None:
+        self._config = config
+        self._durable = durable
+        self._letters = letters
+        self._take = take
+        self._room = room
+        self._held = held
+        self._connector = Connector(config, self._greet)
+        self._link: Link | None = None
+        self._stream = ""
+        self._ack_wait_s = ACK_WAIT_S
+        self._pulls = 0
+        self._left = 0
+        self._ended = anyio.Event()
+        self._status = ""
+        self._answers: list[Answer] = []
+        self._to_answer = Bell()
+        self._wake = Bell()
+        self._trouble = ""
+
+    def answer(self, answer: Answer) -> None:
+        """Have the stream told of a message. If that gets lost, the message comes again."""
+        self._answers.append(answer)
+        self._to_answer.ring()
+        self._wake.ring()
+
+    async def run(self) -> None:
+        """Pull for ever; whatever the servers do."""
+        failures = 0
+        while True:
+            try:
+                self._link = await self._connector.link()
+                self._note(None)
+                failures = 0
+                await self._session(self._link)
+            except Trouble as err:
+                self._note(err.outcome)
+                failures += 1
+            await anyio.sleep(backoff(failures, _BACKOFF, dice=random.random()))  # noqa: S311
+
+    async def answer_forever(self) -> None:
+        """Tell the stream what became of messages."""
+        while True:
+            await self._to_answer.wait(60.0)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Tell the stream all that is to be told."""
+        while self._answers:
+            answer = self._answers.pop(0)
+            reply = answer.message.reply
+            match answer.kind:
+                case Kind.SETTLED:
+                    await self._tell(reply, b"+ACK")
+                case Kind.LATER:
+                    await self._tell(reply, _later(answer.delay_s))
+                case Kind.DEAD:
+                    await self._tell(reply, await self._bury(answer))
+
+    async def beat(self) -> None:
+        """Say of all that we hold that we are at it, for ever."""
+        while True:
+            await anyio.sleep(self._ack_wait_s / 3)
+            for message in self._held():
+                await self._tell(message.reply, b"+WPI")
+
+    async def aclose(self) -> None:
+        """Let go of the connection."""
+        await self._connector.aclose()
+
+    async def _session(self, link: Link) -> None:
+        """Pull while the connection lasts."""
+        inbox = await link.listen(self._hear)
+        while link.alive:
+            room = min(self._room(), BATCH)
+            if room > 0:
+                await self._pull(link, inbox, room)
+            else:
+                await self._wake.wait(1.0)
+
+    async def _pull(self, link: Link, inbox: str, count: int) -> None:
+        """Ask for messages, and wait until they have come or the stream says that there are none."""
+        self._pulls += 1
+        self._left, self._ended, self._status = count, anyio.Event(), ""
+        wanted = {"batch": count, "expires": int(EXPIRES_S * _NS)}
+        subject = f"{_API}.MSG.NEXT.{self._stream}.{self._durable}"
+        await link.tell(subject, msgspec.json.encode(wanted), f"{inbox}.{self._pulls}")
+        with anyio.move_on_after(EXPIRES_S + _MARGIN_S):
+            await self._ended.wait()
+        if self._status and not self._status.startswith(_USUAL):
+            # The consumer is gone, or moves: the next connection sees to it.
+            await self._connector.aclose()
+            raise down("no_pull", f"{self._durable}: {self._status}")
+
+    async def _hear(self, msg: Msg) -> None:
+        """Take a message, or the word that a pull has ended."""
+        message = message_of(msg.subject, msg.reply, msg.data)
+        if message is not None:
+            self._take(message)
+            self._left -= 1
+            if self._left <= 0:
+                self._ended.set()
+        elif msg.headers and msg.subject.endswith(f".{self._pulls}"):
+            words = (msg.headers.get("Status", ""), msg.headers.get("Description", ""))
+            self._status = printable(" ".join(words).strip(), 100)
+            self._ended.set()
+
+    async def _bury(self, dead: Answer) -> bytes:
+        message = dead.message
+        try:
+            await anyio.to_thread.run_sync(self._letters.write, dead)
+        except StoreError as err:
+            log.error("dead_letter_not_written", seq=message.seq, reason=str(err))  # noqa: TRY400 - one line
+            return _later(FULL_S)
+        names = {"stream": self._stream, "seq": message.seq, "subject": printable(message.subject, 200)}
+        log.warning("dead_letter", **names, reason=dead.reason, detail=printable(dead.detail, 400))
+        return b"+TERM"
+
+    async def _tell(self, reply: str, word: bytes) -> None:
+        if self._link is None or not self._link.alive:
+            return
+        try:
+            await self._link.tell(reply, word)
+        except Trouble as err:
+            self._note(err.outcome)
+
+    async def _greet(self, link: Link) -> None:
+        """See that stream and consumer are there."""
+        config = self._config
+        self._stream = (await examine(link, config, subjects_of(config, ()))).name
+        name = f"{self._stream}.{self._durable}"
+        found = await _call(link, f"INFO.{name}")
+        if found.error is not None and found.error.err_code == _NOT_FOUND:
+            found = await _call(link, f"DURABLE.CREATE.{name}", self._wanted())
+        if found.error is not None or found.config is None:
+            said = printable(found.error.description) if found.error else "an answer without a configuration"
+            raise down("no_consumer", f"{name}: {said}", alarm=True)
+        if found.config.ack_policy != "explicit" or found.config.deliver_subject:
+            detail = f"{name} is no pull consumer with explicit acknowledgements; choose another --consumer"
+            raise down("wrong_consumer", detail, alarm=True)
+        self._ack_wait_s = max(1.0, found.config.ack_wait / _NS)
+
+    def _wanted(self) -> dict[str, object]:
+        return {
+            "stream_name": self._stream,
+            "config": {
+                "durable_name": self._durable,
+                "ack_policy": "explicit",
+                "ack_wait": int(ACK_WAIT_S * _NS),
+                "deliver_policy": "all",
+                "replay_policy": "instant",
+                "max_deliver": -1,
+                "max_ack_pending": MAX_ACK_PENDING,
+                "filter_subject": self._config.job_subject.replace(CLUSTER, "*"),
+            },
+        }
+
+    def _note(self, outcome: Outcome | None) -> None:
+        """Say when the stream goes away, and when it comes back; not each time in between."""
+        reason = "" if outcome is None else outcome.reason
+        if outcome is not None and reason != self._trouble:
+            level = log.error if outcome.alarm else log.warning
+            level("stream_unavailable", source=self._config.name, reason=reason, detail=outcome.detail)
+        elif outcome is None and self._trouble:
+            log.info("stream_available_again", source=self._config.name)
+        self._trouble = reason
+
+
+def _later(delay_s: float) -> bytes:
+    return b"-NAK " + msgspec.json.encode({"delay": int(delay_s * _NS)})
+
+
+async def _call(link: Link, what: str, body: dict[str, object] | None = None) -> _Reply:
+    try:
+        answer = await link.ask(f"{_API}.{what}", msgspec.json.encode(body) if body else b"")
+        return _decoder.decode(answer.data)
+    except nats.errors.NoRespondersError as err:
+        raise down("no_jetstream", "nobody answers for JetStream", alarm=True) from err
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:
+        raise down("no_jetstream", f"its answer is not understood: {err}", alarm=True) from err

@@ -1,0 +1,82 @@
+"""From a message of the stream to what a sink is told. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from slurmsyncd.model import Entry, JobState, Started, Step
+from slurmsyncd.sinks.nats.event import read_event
+
+if TYPE_CHECKING:
+    from slurmsyncd.model import Event, Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """
+    One message of the stream, as it was given to us.
+
+    Attributes:
+        seq: Its place in the stream: its identity, however often it is given.
+        given: How often it was, this time included; to whomever.
+        stored_at: When the stream took it (epoch seconds).
+        reply: Where the stream listens for what becomes of it.
+    """
+
+    seq: int
+    given: int
+    stored_at: float
+    reply: str
+    subject: str
+    body: bytes
+
+
+_ACK = "$JS.ACK."
+# $JS.ACK.<stream>.<consumer>.<given>.<stream seq>.<consumer seq>.<ns>.<pending>; newer servers put
+# domain and account in front, and may put a token behind.
+_FIELDS, _LONG_FIELDS = 9, 11
+
+
+def message_of(subject: str, reply: str, body: bytes) -> Message | None:
+    """Give a message that the stream gave us; None if it is none of a stream's."""
+    words = reply.split(".")
+    if not reply.startswith(_ACK) or len(words) not in (_FIELDS, _LONG_FIELDS, _LONG_FIELDS + 1):
+        return None
+    given, seq, _, stored_ns, *_ = words[4:] if len(words) == _FIELDS else words[6:]
+    if not (given.isdecimal() and seq.isdecimal() and stored_ns.isdecimal()):
+        return None
+    return Message(
+        seq=int(seq),
+        given=int(given),
+        stored_at=int(stored_ns) / 1e9,
+        reply=reply,
+        subject=subject,
+        body=body,
+    )
+
+
+def entry_of(message: Message, sink: str) -> Entry:
+    """
+    Give what a sink is to be told.
+
+    Raises:
+        BadEvent: It is no event, or one of a version that we do not know.
+    """
+    event = read_event(message.body)
+    starts = isinstance(event, Started)
+    return Entry(
+        id=message.seq,
+        sink=sink,
+        step=Step.START if starts else Step.STOP,
+        start=event.job if starts else _began(event),
+        stop=None if starts else event.job,
+        attempts=message.given - 1,
+        seen_at=message.stored_at,
+        trigger=event.trigger,
+    )
+
+
+def _began(event: Event) -> Job:
+    """Give the run as it was before it ended."""
+    return replace(event.job, state=JobState.RUNNING, end_at=None, exit_code="")

@@ -1,0 +1,172 @@
+"""
+The messages that we hold: the queue that the delivery drains, and what the stream is told of each.
+
+A message is held while it is tried, and while its next attempt is near. Everything else goes back to the
+stream, with the delay that it wants: there it survives us, and takes no room here.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from slurmsyncd.delivery import Dead, Done, Park, Retry, Rewind
+from slurmsyncd.model import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from slurmsyncd.delivery import Verdict
+    from slurmsyncd.model import Entry
+    from slurmsyncd.relay.decode import Message
+
+#: Messages and bytes that are held at most.
+MOST, MOST_BYTES = 256, 32 * 2**20
+#: Attempts that are nearer than this wait here.
+NEAR_S = 5.0
+#: Shortest time for which a message goes back.
+LEAST_S = 1.0
+
+
+class Kind(enum.Enum):
+    """What the stream is told of a message."""
+
+    SETTLED = "settled"
+    LATER = "later"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """
+    What becomes of a message.
+
+    Attributes:
+        delay_s: LATER: when somebody shall have it again.
+        reason: DEAD: why nobody will.
+    """
+
+    message: Message
+    kind: Kind
+    delay_s: float = 0.0
+    reason: str = ""
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class _Held:
+    message: Message
+    entry: Entry
+    due_at: float
+
+
+class Hand:
+    """
+    What we hold, by its place in the stream; see ``ports.Queue``.
+
+    Args:
+        answer: Takes what the stream is to be told.
+    """
+
+    def __init__(self, answer: Callable[[Answer], None]) -> None:
+        self._answer = answer
+        self._held: dict[int, _Held] = {}
+        self._bytes = 0
+
+    @property
+    def room(self) -> int:
+        """How many more messages may be taken."""
+        return MOST - len(self._held) if self._bytes < MOST_BYTES else 0
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def take(self, message: Message, entry: Entry) -> None:
+        """Hold a message. One that we hold already was given to us again: its new reply counts."""
+        held = self._held.get(message.seq)
+        if held is not None:
+            held.message = message
+            return
+        self._held[message.seq] = _Held(message, entry, 0.0)
+        self._bytes += len(message.body)
+
+    def messages(self) -> list[Message]:
+        """Give all that is held."""
+        return [held.message for held in self._held.values()]
+
+    def let_go(self, keep: int = 0) -> None:
+        """Give messages back to the stream for others, but for ``keep``; what is under way is done again."""
+        for held in list(self._held.values())[keep:]:
+            self._leave(held, Kind.LATER, delay_s=LEAST_S)
+
+    def due(
+        self,
+        sink: str,  # noqa: ARG002 - there is but one
+        step: Step,
+        now: float,
+        limit: int,
+        in_flight: Iterable[int] = (),
+        *,
+        newest_first: bool = False,
+    ) -> Sequence[Entry]:
+        """Give what may be told now."""
+        flying = set(in_flight)
+        found = [
+            held
+            for seq, held in self._held.items()
+            if held.entry.step is step and held.due_at <= now and seq not in flying
+        ]
+        found.sort(key=lambda held: held.entry.id, reverse=newest_first)
+        return [held.entry for held in found[:limit]]
+
+    def next_due_at(
+        self,
+        sink: str,  # noqa: ARG002 - there is but one
+        step: Step,
+        in_flight: Iterable[int] = (),
+    ) -> float | None:
+        """Give when the next one is due."""
+        flying = set(in_flight)
+        waiting = (
+            held.due_at for seq, held in self._held.items() if held.entry.step is step and seq not in flying
+        )
+        return min(waiting, default=None)
+
+    def settle(self, verdicts: Sequence[tuple[Entry, Verdict]], now: float) -> None:
+        """Carry out verdicts. One on what we no longer hold changes nothing: somebody tries it again."""
+        for entry, verdict in verdicts:
+            if (held := self._held.get(entry.id)) is not None:
+                self._carry_out(held, verdict, now)
+
+    def _carry_out(self, held: _Held, verdict: Verdict, now: float) -> None:
+        match verdict:
+            case Done(next_at=next_at) if held.entry.step is Step.START and held.entry.stop is not None:
+                # The start that a stop brought along: now the stop's turn comes.
+                self._move(held, Step.STOP, next_at, now)
+            case Done():
+                self._leave(held, Kind.SETTLED)
+            case Retry(at, charged=False):
+                held.due_at = at  # the backend's trouble: others have it no better
+            case Retry(at):
+                self._move(held, held.entry.step, at, now)
+            case Park(at):
+                self._leave(held, Kind.LATER, delay_s=max(LEAST_S, at - now))
+            case Rewind(at):
+                self._move(held, Step.START, at, now)
+            case Dead(reason, detail):
+                self._leave(held, Kind.DEAD, reason=reason, detail=detail)
+
+    def _move(self, held: _Held, step: Step, at: float, now: float) -> None:
+        if at - now > NEAR_S:
+            self._leave(held, Kind.LATER, delay_s=at - now)
+            return
+        held.entry = replace(held.entry, step=step, attempts=held.entry.attempts + 1)
+        held.due_at = at
+
+    def _leave(
+        self, held: _Held, kind: Kind, *, delay_s: float = 0.0, reason: str = "", detail: str = ""
+    ) -> None:
+        del self._held[held.message.seq]
+        self._bytes -= len(held.message.body)
+        self._answer(Answer(held.message, kind, delay_s, reason, detail))

@@ -1,0 +1,171 @@
+"""One relay: what the stream gives, delivered by the daemon's own rules."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import anyio
+import anyio.lowlevel
+import structlog
+
+from slurmsyncd import __version__
+from slurmsyncd.delivery import DeliveryPolicy
+from slurmsyncd.host.sdnotify import Manager
+from slurmsyncd.model import Step
+from slurmsyncd.pipeline.deliver import Delivery
+from slurmsyncd.pipeline.storage import StoreThread
+from slurmsyncd.relay.consumer import Consumer
+from slurmsyncd.relay.decode import entry_of
+from slurmsyncd.relay.hand import Answer, Hand, Kind
+from slurmsyncd.relay.letters import Letters
+from slurmsyncd.relay.order import OrderedSink
+from slurmsyncd.sinks.nats.event import BadEvent
+from slurmsyncd.sinks.rest import RestSink
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from slurmsyncd.config import Config, SinkConfig
+    from slurmsyncd.relay.decode import Message
+
+log = structlog.get_logger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: What an exchange under way gets after SIGTERM.
+STOP_S = 25.0
+#: Between two looks at whether the backend is away for longer.
+LOOK_S = 10.0
+#: The stream counts every attempt of every relay, an outage's, too: nothing is parked for their number.
+_NEVER = 10**9
+
+
+class WallClock:
+    """Time of day."""
+
+    def now(self) -> float:
+        """Give epoch seconds."""
+        return time.time()
+
+
+class _Here(StoreThread):
+    """Calls what is in memory where we are."""
+
+    async def __call__(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        await anyio.lowlevel.checkpoint()
+        return call(*args, **kwargs)
+
+
+class Relay:
+    """
+    From one stream to one backend.
+
+    Args:
+        config: The whole configuration.
+        source: The section of the NATS sink that fills the stream.
+        target: The section of the backend.
+        durable: Name of the consumer.
+        letters: File of the dead letters.
+
+    Raises:
+        ConfigError: A file that it names cannot be used.
+    """
+
+    def __init__(
+        self, config: Config, source: SinkConfig, target: SinkConfig, durable: str, letters: Path
+    ) -> None:
+        self._target = target
+        self._stopping = False
+        self.hand = Hand(self._answer)
+        self.consumer = Consumer(
+            source,
+            durable,
+            Letters(letters),
+            take=self._take,
+            room=self._room,
+            held=self.hand.messages,
+        )
+        clock = WallClock()
+        sink = OrderedSink(RestSink(target, config.clusters, clock), config.clusters)
+        workers = {Step.START: target.start_workers, Step.STOP: target.stop_workers}
+        self.delivery = Delivery(sink, self.hand, _Here(), policy(target), clock, workers=workers)
+
+    async def run(self, signals: AsyncIterator[signal.Signals]) -> None:
+        """Relay until a signal; then finish what is under way, and give the rest back."""
+        async with anyio.create_task_group() as sending:
+            sending.start_soon(self.delivery.run)
+            sending.start_soon(self.consumer.answer_forever)
+            async with anyio.create_task_group() as taking:
+                for part in (self.consumer.run, self.consumer.beat, self._watch):
+                    taking.start_soon(part)
+                log.info("ready", version=__version__, sink=self._target.name)
+                Manager().ready()
+                log.info("stopping", signal=await anext(aiter(signals)))
+                taking.cancel_scope.cancel()
+            await self._finish(signals)
+            sending.cancel_scope.cancel()
+        self.hand.let_go()
+        await self.consumer.flush()
+        await self.consumer.aclose()
+        await self.delivery.sink.aclose()
+
+    async def _finish(self, signals: AsyncIterator[signal.Signals]) -> None:
+        """Let exchanges under way end; a second signal or the deadline ends them."""
+        self._stopping = True
+        self.delivery.stop()
+
+        async def hurry() -> None:
+            await anext(aiter(signals))
+            group.cancel_scope.cancel()
+
+        with anyio.move_on_after(STOP_S):
+            async with anyio.create_task_group() as group:
+                group.start_soon(hurry)
+                await self.delivery.finished.wait()
+                group.cancel_scope.cancel()
+
+    def _take(self, message: Message) -> None:
+        if self._stopping:
+            self._answer(Answer(message, Kind.LATER, 0.0))
+            return
+        try:
+            entry = entry_of(message, self._target.name)
+        except BadEvent as err:
+            self._answer(Answer(message, Kind.DEAD, reason="not_understood", detail=str(err)))
+            return
+        self.hand.take(message, entry)
+        self.delivery.ring()
+
+    def _room(self) -> int:
+        # One is enough to try a backend that is away; another relay may reach it.
+        return 1 - len(self.hand) if self.delivery.health.trouble else self.hand.room
+
+    def _answer(self, answer: Answer) -> None:
+        self.consumer.answer(answer)
+
+    async def _watch(self) -> None:
+        """Let others have what we hold if the backend stays away from us."""
+        before: Any = None
+        while True:
+            await anyio.sleep(LOOK_S)
+            since = self.delivery.health.trouble_since
+            if since is not None and since == before:
+                self.hand.let_go(keep=1)
+            before = since
+
+
+def policy(target: SinkConfig) -> DeliveryPolicy:
+    """Give how patient a relay is with a backend."""
+    return DeliveryPolicy(
+        backoff_s=target.backoff,
+        backoff_max_s=target.backoff_max,
+        park_s=target.park_interval,
+        park_after=_NEVER,
+        stop_hold_s=target.stop_hold,
+        not_yet_s=max(1.0, min(DeliveryPolicy().not_yet_s, target.stop_hold)),
+        rewinds=_NEVER,
+    )

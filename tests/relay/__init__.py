@@ -1,0 +1,1 @@
+"""Relays on a real nats-server, in front of the embedded backend."""
