@@ -134,7 +134,7 @@ async def scene() -> AsyncIterator[Scene]:
             world.close()
             with anyio.CancelScope(shield=True):
                 await world.backend.aclose()
-                await world.proxy.refuse()
+                await world.proxy.aclose()
 
 
 def submit(world: World) -> int:
