@@ -42,7 +42,7 @@ async def quiet_world() -> AsyncIterator[World]:
             world.close()
             with anyio.CancelScope(shield=True):
                 await world.backend.aclose()
-                await world.proxy.refuse()
+                await world.proxy.aclose()
 
 
 @asynccontextmanager
