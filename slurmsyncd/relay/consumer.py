@@ -157,7 +157,11 @@ class Consumer:
                 await self._tell(message.reply, b"+WPI")
 
     async def aclose(self) -> None:
-        """Let go of the connection."""
+        """Take what is on its way to us, answer all, and let go of the connection."""
+        if self._link is not None and self._link.alive:
+            await self._link.hush()
+            await self.flush()
+            await self._link.hush()
         await self._connector.aclose()
 
     async def _session(self, link: Link) -> None:

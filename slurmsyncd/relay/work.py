@@ -109,7 +109,6 @@ class Relay:
             await self._finish(signals)
             sending.cancel_scope.cancel()
         self.hand.let_go()
-        await self.consumer.flush()
         await self.consumer.aclose()
         await self.delivery.sink.aclose()
 

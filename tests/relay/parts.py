@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
+from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.errors import NotFoundError
 
 from slurmsyncd.backend.clusters import make_cluster
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from slurmsyncd.model import Job
 
+DURABLE = "relay-backend"
 CONFIG = """
 [daemon]
 state_dir = "{root}/state"
@@ -55,7 +57,7 @@ class Relay:
 
     def __init__(self, root: Path, backend: Backend, servers: Sequence[str], more: str = "") -> None:
         self.root = root
-        root.mkdir()
+        root.mkdir(parents=True)
         for name in ("state", "run"):
             (root / name).mkdir(mode=0o700)
         self.config = root / "config.toml"
@@ -93,6 +95,11 @@ class Relay:
         self._process = None
         return status
 
+    def run_another(self) -> int:
+        """Run the same once more, and give its exit status."""
+        command = [sys.executable, "-m", "slurmsyncd", "relay", "--config", str(self.config)]
+        return subprocess.run(command, check=False, capture_output=True, timeout=60).returncode
+
     @property
     def log(self) -> str:
         return (self.root / "log").read_text()
@@ -124,10 +131,10 @@ def relay(
 
 
 @asynccontextmanager
-async def backend() -> AsyncIterator[Backend]:
+async def backend(**changes: Any) -> AsyncIterator[Backend]:
     """Run a backend that commits often and notes what it is asked."""
     clusters = [make_cluster("demo", "cn[001-100]")]
-    config = BackendConfig(clusters=clusters, commit_interval=0.5, test_api=True)
+    config = BackendConfig(clusters=clusters, commit_interval=0.5, test_api=True, **changes)
     async with Backend.open(config) as running:
         yield running
 
@@ -176,7 +183,19 @@ def assert_once_and_in_order(at: Backend, jobs: Iterable[Job]) -> None:
     assert sorted(taken["stop_job"]) == ids
 
 
-async def unsettled(url: str, durable: str = "relay-backend") -> int:
+async def make_consumer(servers: Sequence[str], ack_wait_s: float = 2.0) -> None:
+    """Make stream and consumer as an operator may; what a killed relay had in hand comes back soon."""
+    async with sink_of(servers) as made:
+        while (await made.probe()).result is not Result.ACCEPTED:  # noqa: ASYNC110 - as above
+            await anyio.sleep(0.1)
+    config = ConsumerConfig(
+        durable_name=DURABLE, ack_policy=AckPolicy.EXPLICIT, ack_wait=ack_wait_s, max_ack_pending=10_000
+    )
+    async with client(servers[0]) as other:
+        await other.jetstream().add_consumer(STREAM, config)
+
+
+async def unsettled(url: str, durable: str = DURABLE) -> int:
     """Give how many messages the consumer has not settled; they are settled after the backend has them."""
     async with client(url) as other:
         try:

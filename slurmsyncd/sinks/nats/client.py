@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
 
     from slurmsyncd.config import SinkConfig
 
@@ -96,6 +97,7 @@ class Link:
         self._denied: dict[str, str] = {}
         self._error = ""
         self._lost = False
+        self._heard: list[Subscription] = []
 
     @property
     def alive(self) -> bool:
@@ -177,7 +179,7 @@ class Link:
         """
         inbox = subject or self._client.new_inbox()
         try:
-            await self._client.subscribe(subject or f"{inbox}.*", cb=hear)
+            self._heard.append(await self._client.subscribe(subject or f"{inbox}.*", cb=hear))
         except (nats.errors.Error, OSError) as err:
             self._lost = True
             raise down("connection_lost", self._error or str(err)) from err
@@ -195,6 +197,13 @@ class Link:
         except (nats.errors.Error, OSError) as err:
             self._lost = True
             raise down("connection_lost", self._error or str(err)) from err
+
+    async def hush(self) -> None:
+        """Hear no more but what is on its way, and wait for that; what was told is then on its way, too."""
+        with anyio.move_on_after(_CLOSE_S), contextlib.suppress(nats.errors.Error, OSError):
+            while self._heard:
+                await self._heard.pop().drain()  # type: ignore[no-untyped-call]
+            await self._client.flush()
 
     async def _written(self) -> None:
         """Wait until nats-py has written all that it holds: its pings overtake what still waits for that."""
