@@ -46,6 +46,7 @@ def add_commands(commands: Commands, add_config_options: Declare, read: Read) ->
     _add_status(add)
     _add_job(add)
     _add_deadletters(commands, add_config_options, read)
+    _add_events(add)
 
 
 def _runner(module: str, read: Read) -> Run:
@@ -128,6 +129,36 @@ def _job(text: str) -> str:
 
 
 _JOB_ID = re.compile(r"[0-9]{1,18}([_+][0-9]{1,10})?", re.ASCII)
+
+_EVENTS = """\
+Node states are not shown. What a terminal would act on is escaped; --json has every field of an event.
+
+exit status: 130 after Ctrl-C; 78 no sink of the configuration publishes events
+
+examples:
+  slurmsyncd events
+  slurmsyncd events --since 1d --user ada
+  slurmsyncd events --json | jq -r 'select(.kind == "stop") | .run.state'
+"""
+
+
+def _add_events(add: Callable[[str, str, str, str], argparse.ArgumentParser]) -> None:
+    parser = add(
+        "events",
+        "starts and stops on NATS, as they come",
+        'Prints the events that a sink of type = "nats" publishes, one line each, until Ctrl-C.',
+        _EVENTS,
+    )
+    parser.add_argument("--json", action="store_true", help="one line of JSON each, for scripts")
+    parser.add_argument(
+        "--since", type=_age, metavar="AGE", help="begin so far back, e.g. 1h, 7d; wants a JetStream sink"
+    )
+    parser.add_argument("--cluster", metavar="NAME", help="only this cluster's")
+    parser.add_argument("--user", metavar="NAME", help="only this user's")
+    parser.add_argument(
+        "--from", dest="source", metavar="SINK", help="the sink whose events (default: first)"
+    )
+
 
 _DEADLETTERS = """\
 What a sink will never take (dead), takes only after somebody has changed something there (parked), or was
