@@ -11,8 +11,9 @@ FUZZ_S ?= 600
 FUZZ_ARGS ?=
 MUTANTS ?=
 
-# Programs of Debian's that some tests need besides the real Slurm, which its own fixture installs.
-TOOLS := procps strace systemd chromium nats-server
+# Programs of Debian's that some tests need besides the real Slurm, which its own fixture installs. promtool is
+# used where it is: its package, prometheus, takes 96 MB.
+TOOLS := procps strace systemd chromium nats-server groff-base zsh
 
 # Without byte code each start of Python compiles everything again.
 unexport PYTHONDONTWRITEBYTECODE

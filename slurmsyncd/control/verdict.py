@@ -103,10 +103,12 @@ def _trouble(name: str, reason: str, since: str, detail: str) -> Problem:
     return Problem(f"sink {name}", f"{words}{since}{said}", remedy.format(name=name))
 
 
+#: systemd copies a credential when the service starts, and never again.
+_READ_AGAIN = "only a systemd credential needs a restart"
 #: Reason of a sink's trouble → what that is in words, and what to do.
 _TROUBLE = {
-    "credentials": ("credentials refused", "have a new token made, and put it there; no restart is needed"),
-    "token": ("its token cannot be read", "correct the file; no restart is needed"),
+    "credentials": ("credentials refused", f"have a new token made, and put it there; {_READ_AGAIN}"),
+    "token": ("its token cannot be read", f"correct the file; {_READ_AGAIN}"),
     "unreachable": ("cannot be reached", "start it, or correct sinks.{name}.url; everything waits for it"),
     "connect_timeout": ("does not answer", "start it, or look for a firewall in between"),
     "tls": ("its certificate is not believed", "renew it there, or name its CA in sinks.{name}.ca_file"),
@@ -116,7 +118,7 @@ _TROUBLE = {
         "says nothing usable of its clusters",
         "see GET /api/clusters/ there; the token needs the role api",
     ),
-    "credentials_file": ("its credentials cannot be read", "correct the file; no restart is needed"),
+    "credentials_file": ("its credentials cannot be read", f"correct the file; {_READ_AGAIN}"),
     "connection_lost": ("has broken off", "see its log; everything waits for it"),
     "not_permitted": ("does not permit us to publish", "grant that on the subjects of sinks.{name} there"),
     "no_jetstream": ("has no JetStream", 'turn it on there, or set sinks.{name}.mode = "core"'),
