@@ -9,13 +9,13 @@ from slurmsyncd.manual.tree import Command, commands, help_of, takes_file, takes
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 #: Both: walk the words before the one at hand, past the values of options; `where` is the command so far.
 _KINDS: Final = """\
-# What follows an option of a command: sets kind to file, words (and words), any, or nothing.
+# What follows an option of a command: sets kind to file, choice (and choices), any, or nothing.
 _slurmsyncd_kind() {{
-    kind='' words=''
+    kind='' choices=''
     case "$1 $2" in
 {kinds}
     esac
@@ -34,7 +34,7 @@ _BASH: Final = """\
 
 {kinds}
 _slurmsyncd() {{
-    local where='' kind words i before cur=${{COMP_WORDS[COMP_CWORD]}} prev=${{COMP_WORDS[COMP_CWORD-1]}}
+    local where='' kind choices i before cur=${{COMP_WORDS[COMP_CWORD]}} prev=${{COMP_WORDS[COMP_CWORD-1]}}
     COMPREPLY=()
     if [[ $cur == '=' ]]; then cur=''; elif [[ $prev == '=' ]]; then prev=${{COMP_WORDS[COMP_CWORD-2]}}; fi
     for ((i = 1; i < COMP_CWORD; i++)); do
@@ -46,17 +46,17 @@ _slurmsyncd() {{
     done
     _slurmsyncd_kind "$where" "$prev"
     if [[ -z $kind ]]; then
-        kind=words
+        kind=choice
         case "$where" in
 {offers}
         esac
         if [[ $kind == either ]]; then
-            if [[ $cur == -* ]]; then kind=words; else kind=file; fi
+            if [[ $cur == -* ]]; then kind=choice; else kind=file; fi
         fi
     fi
     case $kind in
         file) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
-        words) mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur") ;;
+        choice) mapfile -t COMPREPLY < <(compgen -W "$choices" -- "$cur") ;;
     esac
 }}
 complete -F _slurmsyncd slurmsyncd
@@ -67,10 +67,9 @@ _ZSH: Final = """\
 
 {kinds}
 _slurmsyncd() {{
-    local where='' kind words_ i
-    local -a said line
+    local where='' kind choices i
+    local -a said flags line
     line=("${{words[@]}}")
-    local words
     for ((i = 2; i < CURRENT; i++)); do
         _slurmsyncd_kind "$where" "${{line[i-1]}}"
         if [[ -z $kind ]] && _slurmsyncd_is_command "$where" "${{line[i]}}"; then
@@ -80,14 +79,18 @@ _slurmsyncd() {{
     _slurmsyncd_kind "$where" "${{line[CURRENT-1]}}"
     case $kind in
         file) _files; return ;;
-        words) compadd -- ${{=words}}; return ;;
+        choice) compadd -- ${{=choices}}; return ;;
         any) return ;;
     esac
     case "$where" in
 {offers}
     esac
-    _describe -o slurmsyncd said
-    [[ $kind == either && ${{line[CURRENT]}} != -* ]] && _files
+    if [[ ${{line[CURRENT]}} == -* ]]; then
+        _describe -o option flags
+    else
+        (( $#said )) && _describe command said
+        [[ $kind == either ]] && _files
+    fi
 }}
 if [[ $funcstack[1] == _slurmsyncd ]]; then _slurmsyncd "$@"; else compdef _slurmsyncd slurmsyncd; fi
 """
@@ -119,7 +122,7 @@ def _kind_lines(command: Command) -> Iterator[str]:
 
 def _kind(action: argparse.Action) -> str:
     if action.choices is not None:
-        return f"kind=words words={shlex.quote(' '.join(map(str, action.choices)))}"
+        return f"kind=choice choices={shlex.quote(' '.join(map(str, action.choices)))}"
     return "kind=file" if takes_file(action) else "kind=any"
 
 
@@ -135,21 +138,29 @@ def _either(command: Command) -> str:
 
 
 def _bash_offer(command: Command) -> str:
-    return f"words={shlex.quote(' '.join(word for word, _ in _words(command)))}"
+    words = (word for word, _ in (*_commands(command), *_flags(command)))
+    return f"choices={shlex.quote(' '.join(words))}"
 
 
 def _zsh_offer(command: Command) -> str:
-    said = (f"{word}:{about}".rstrip(":") for word, about in _words(command))
-    return f"said=({' '.join(map(shlex.quote, said))})"
+    return f"said=({_described(_commands(command))}) flags=({_described(_flags(command))})"
 
 
-def _words(command: Command) -> Iterator[tuple[str, str]]:
-    """Give all that may stand behind a command, and what it is."""
+def _described(words: Iterable[tuple[str, str]]) -> str:
+    return " ".join(shlex.quote(f"{word}:{about}".rstrip(":")) for word, about in words)
+
+
+def _commands(command: Command) -> Iterator[tuple[str, str]]:
+    """Give the words that may stand behind a command, and what each is."""
     for below in command.below:
         yield below.path[-1], below.about
     for action in command.operands:
         for choice in action.choices or ():
             yield str(choice), ""
+
+
+def _flags(command: Command) -> Iterator[tuple[str, str]]:
+    """Give its options, and what each is."""
     for action in command.options:
         for name in action.option_strings:
             yield name, help_of(command, action)
