@@ -275,7 +275,7 @@ class Collector:
                 cluster=self.cluster,
                 skipped_from=cursor,
                 skipped_to=floor,
-                remedy="raise daemon.max_span and restart to read further back",
+                remedy=f"slurmsyncd backfill --from {cursor} --to {floor}",
             )
         self._limited = True
 

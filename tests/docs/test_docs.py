@@ -35,7 +35,7 @@ def _blocks(page: Path, kind: str) -> Iterator[str]:
 def _typed() -> Iterator[tuple[str, str]]:
     """Give each slurmsyncd command of a block that shows what to type, with its page."""
     for page in PAGES:
-        for block in _blocks(page, "console"):
+        for block in (*_blocks(page, "console"), *_blocks(page, "sh")):
             for line in block.splitlines():
                 if _BEFORE.match(line):
                     yield page.name, _BEFORE.sub("", line)

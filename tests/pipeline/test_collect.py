@@ -275,7 +275,7 @@ class TestTheWindow:
         ]
 
     async def test_z5_a_checkpoint_years_back_is_bounded_and_said_once(self, stage: Stage) -> None:
-        """With the span that is left out."""
+        """With the span that is left out, and the command that fills it."""
         stage.store.set_cursor(CLUSTER, stage.slurm.now - 1000 * DAY)
         stage.slurm.accounting_up = False
         with capture_logs() as lines:
@@ -283,6 +283,7 @@ class TestTheWindow:
             await stage.collector.look()
         (line,) = [line for line in lines if line["event"] == "look_back_limited"]
         assert line["skipped_to"] == stage.slurm.now - SPAN
+        assert line["remedy"] == f"slurmsyncd backfill --from {line['skipped_from']} --to {line['skipped_to']}"
         assert stage.slurm.looks[0][0] == stage.slurm.now - SPAN
 
     async def test_z6_windows_overlap(self, stage: Stage) -> None:
