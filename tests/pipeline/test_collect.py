@@ -283,7 +283,9 @@ class TestTheWindow:
             await stage.collector.look()
         (line,) = [line for line in lines if line["event"] == "look_back_limited"]
         assert line["skipped_to"] == stage.slurm.now - SPAN
-        assert line["remedy"] == f"slurmsyncd backfill --from {line['skipped_from']} --to {line['skipped_to']}"
+        assert (
+            line["remedy"] == f"slurmsyncd backfill --from {line['skipped_from']} --to {line['skipped_to']}"
+        )
         assert stage.slurm.looks[0][0] == stage.slurm.now - SPAN
 
     async def test_z6_windows_overlap(self, stage: Stage) -> None:
