@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from slurmsyncd.config.nats_rules import CLUSTER
 from slurmsyncd.model import Entry, JobState, Started, Step
-from slurmsyncd.sinks.nats.event import read_event
+from slurmsyncd.sinks.nats.event import BadEvent, read_event
 
 if TYPE_CHECKING:
     from slurmsyncd.model import Event, Job
@@ -56,14 +57,21 @@ def message_of(subject: str, reply: str, body: bytes) -> Message | None:
     )
 
 
-def entry_of(message: Message, sink: str) -> Entry:
+def entry_of(message: Message, sink: str, job_subject: str) -> Entry:
     """
     Give what a sink is to be told.
 
+    Args:
+        message: As it came.
+        sink: Its name.
+        job_subject: Template of the subject. Who may publish for one cluster shall not speak for another.
+
     Raises:
-        BadEvent: It is no event, or one of a version that we do not know.
+        BadEvent: It is no event, one of a version that we do not know, or one of another cluster.
     """
     event = read_event(message.body)
+    if message.subject != job_subject.replace(CLUSTER, event.job.key.cluster):
+        raise BadEvent(f"of cluster {event.job.key.cluster}, on the subject of another")
     starts = isinstance(event, Started)
     return Entry(
         id=message.seq,

@@ -79,6 +79,7 @@ class Relay:
         self, config: Config, source: SinkConfig, target: SinkConfig, durable: str, letters: Path
     ) -> None:
         self._target = target
+        self._job_subject = source.job_subject
         self._stopping = False
         self.hand = Hand(self._answer)
         self.consumer = Consumer(
@@ -132,7 +133,7 @@ class Relay:
             self._answer(Answer(message, Kind.LATER, 0.0))
             return
         try:
-            entry = entry_of(message, self._target.name)
+            entry = entry_of(message, self._target.name, self._job_subject)
         except BadEvent as err:
             self._answer(Answer(message, Kind.DEAD, reason="not_understood", detail=str(err)))
             return

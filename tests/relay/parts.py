@@ -18,7 +18,7 @@ from slurmsyncd.backend.clusters import make_cluster
 from slurmsyncd.backend.server import Backend, BackendConfig
 from slurmsyncd.delivery import Result
 from slurmsyncd.model import Entry, Step
-from tests.nats.parts import STREAM, client, over, runs, sink
+from tests.nats.parts import STREAM, client, over, sink
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -210,6 +210,3 @@ async def all_settled(url: str) -> None:
     with anyio.fail_after(90):
         while await unsettled(url):  # noqa: ASYNC110 - the condition is in the server
             await anyio.sleep(0.2)
-
-
-__all__ = ["runs"]

@@ -13,7 +13,7 @@ import nats.errors
 import nats.js.errors
 import pytest
 
-from tests.nats.parts import STREAM, client, key_of, stored
+from tests.nats.parts import STREAM, client, key_of, runs, stored
 from tests.nats.server import JETSTREAM, NatsServer
 from tests.relay.parts import (
     all_settled,
@@ -23,7 +23,6 @@ from tests.relay.parts import (
     make_consumer,
     publish,
     relay,
-    runs,
 )
 
 if TYPE_CHECKING:

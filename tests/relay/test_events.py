@@ -15,8 +15,8 @@ import anyio.to_thread
 import pytest
 
 from slurmsyncd.model import Step
-from tests.nats.parts import SUBJECT, client
-from tests.relay.parts import CONFIG, publish, runs
+from tests.nats.parts import SUBJECT, client, runs
+from tests.relay.parts import CONFIG, publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,8 @@ import anyio
 import pytest
 
 from slurmsyncd.model import Step
-from tests.nats.parts import SUBJECT, client, stored, until
+from slurmsyncd.sinks.nats.event import job_event
+from tests.nats.parts import SUBJECT, client, runs, stored, until
 from tests.relay.parts import (
     all_settled,
     assert_once_and_in_order,
@@ -19,7 +20,6 @@ from tests.relay.parts import (
     make_consumer,
     publish,
     relay,
-    runs,
     unsettled,
 )
 
@@ -103,14 +103,17 @@ async def test_what_is_not_understood_or_never_taken_becomes_a_dead_letter(
             async with client(server.url) as other:
                 for body in (b"\xff{", b'{"version":2,"kind":"start"}'):
                     await other.jetstream().publish(SUBJECT, body)
+                forged = job_event(Step.START, good, None, "other", 0)
+                await other.jetstream().publish(SUBJECT, forged)
             await publish([server.url], [good])
-            await until(lambda: len(only.dead) == 4)
+            await until(lambda: len(only.dead) == 5)
             await until(lambda: ended(at) == {good.key.job_id})
             await all_settled(server.url)
-            assert only.log.count('"dead_letter"') >= 4
+            assert only.log.count('"dead_letter"') >= 5
         assert {row["job_id"] for row in at.rows()} == {good.key.job_id}
     letters = {letter["seq"]: letter for letter in only.dead}
-    assert [letters[seq]["reason"] for seq in (3, 4)] == ["not_understood"] * 2
+    assert [letters[seq]["reason"] for seq in (3, 4, 5)] == ["not_understood"] * 3
+    assert "of cluster other" in letters[5]["detail"]
     assert letters[3]["body"] == "\\xff{"
     assert [json.loads(letters[seq]["body"])["kind"] for seq in (1, 2)] == ["start", "stop"]
     assert letters[1]["reason"] == letters[2]["reason"] != "not_understood"
