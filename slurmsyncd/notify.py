@@ -13,6 +13,10 @@ fails, so nothing here waits for the daemon and no error gets out: a lost hint c
     --cluster NAME      Slurm's name of the cluster
     --verbose           say on stderr what became of the hint
 
+For example:
+    slurmsyncd notify --context test --verbose
+    slurmsyncd notify --socket tcp:192.0.2.10:6820 --secret-file /etc/slurmsyncd/hook.secret --verbose
+
 What an option does not give is taken from the environment (SLURMSYNCD_HOOK_SOCKET,
 SLURMSYNCD_HOOK_SECRET_FILE, Slurm's SLURM_*), then from the options in /etc/slurmsyncd/hook.conf (one line,
 if there is one), then from the default.

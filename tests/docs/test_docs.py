@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -161,3 +163,14 @@ def test_help_is_printed(path: tuple[str, ...], capsys: pytest.CaptureFixture[st
 
     assert stopped.value.code == 0
     assert "examples:" in capsys.readouterr().out
+
+
+def test_the_hooks_own_help_has_examples() -> None:
+    """notify answers before any parser is loaded; its examples have options that it takes."""
+    command = [sys.executable, "-m", "slurmsyncd", "notify", "--help"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    examples = said.partition("For example:")[2].split("\n\n")[0].strip().splitlines()
+
+    assert examples
+    for example in examples:
+        assert _parser().parse_args(_words(example.strip()))
