@@ -87,20 +87,32 @@ def _isolate() -> None:
 
 
 def _spawn(argv: list[str], env: dict[str, str], output: str) -> int:
-    """Start a process in a session of its own; its output is appended to a file."""
+    """
+    Start a process in a session of its own; its output is appended to a file.
+
+    Numbers of processes come again, and of the thousands that end here one may have had this number: how that
+    one ended is forgotten before the new one's end can be noted.
+    """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    return os.posix_spawnp(
-        argv[0],
-        argv,
-        env,
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, output, flags, 0o644),
-            (os.POSIX_SPAWN_DUP2, 1, 2),
-        ],
-        setsid=True,
-        setsigdef=[signal.SIGINT, signal.SIGHUP, signal.SIGPIPE],
-    )
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    try:
+        pid = os.posix_spawnp(
+            argv[0],
+            argv,
+            env,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, output, flags, 0o644),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+            setsigmask=[],
+            setsigdef=[signal.SIGINT, signal.SIGHUP, signal.SIGPIPE],
+        )
+        _ended.pop(pid, None)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+    return pid
 
 
 def _signal(pid: int, number: int) -> bool:
