@@ -80,6 +80,8 @@ class Intake:
                 )
                 for subject, queue in self._queues.items():
                     await client.subscribe(subject, cb=_into(queue))
+                while client.pending_data_size:  # nats-py's flush overtakes what is still to be written
+                    await asyncio.sleep(0)
                 await client.flush()
         except (TimeoutError, OSError, nats.errors.Error) as err:
             log.warning("nats_unavailable", detail=str(err), hint="no job is taken until a restart")

@@ -88,6 +88,8 @@ async def listener(url: str, subject: str = "slurm.>", **options: Any) -> AsyncI
 
     async with client(url, **options) as other:
         await other.subscribe(subject, cb=hear)
+        # The ping of a flush overtakes a subscription that nats-py has not written yet.
+        await until(lambda: not other.pending_data_size)
         await other.flush()
         yield heard
 

@@ -203,6 +203,7 @@ class Link:
         with anyio.move_on_after(_CLOSE_S), contextlib.suppress(nats.errors.Error, OSError):
             while self._heard:
                 await self._heard.pop().drain()  # type: ignore[no-untyped-call]
+            await self._written()
             await self._client.flush()
 
     async def _written(self) -> None:
