@@ -102,7 +102,9 @@ def _account(reporter: pytest.TerminalReporter, marker: str, name: str) -> Itera
     counts: dict[str, int] = {}
     for outcome in OUTCOMES:
         for report in reporter.stats.get(outcome, ()):
-            if marker in getattr(report, "keywords", ()) and getattr(report, "when", "call") in _phases(outcome):
+            if marker in getattr(report, "keywords", ()) and getattr(report, "when", "call") in _phases(
+                outcome
+            ):
                 result = _reason(report, outcome)
                 counts[result] = counts.get(result, 0) + 1
     ran = counts.pop("", 0)
