@@ -80,7 +80,8 @@ class Intake:
                 )
                 for subject, queue in self._queues.items():
                     await client.subscribe(subject, cb=_into(queue))
-                while client.pending_data_size:  # nats-py's flush overtakes what is still to be written
+                # nats-py's flush overtakes what is still to be written.
+                while client.pending_data_size:  # noqa: ASYNC110 - the buffer is another's
                     await asyncio.sleep(0)
                 await client.flush()
         except (TimeoutError, OSError, nats.errors.Error) as err:
