@@ -121,7 +121,8 @@ def _submit(watched: Watched) -> None:
     watched.submit("cancelled while it waited", "--hold")
     watched.submit("cancelled before its time", "--begin=now+1hour")
     # The first of the jobs with GPUs has to have them before others ask for the rest.
-    noted = f"until [ -e {watched.noted} ]; do sleep 0.2; done"
+    # One that starts after that still lasts long enough for its facts to be seen.
+    noted = f"until [ -e {watched.noted} ]; do sleep 0.2; done; sleep 5"
     two = watched.submit("two nodes with GPUs", "-N2", "-n8", "-wn[2-3]", "--gres=gpu:2", script=noted)
     lab.wait(two, "RUNNING")
     watched.submit("a GPU of a shared node", "-wn2", "-c4", "--gres=gpu:1", script=noted)
