@@ -10,6 +10,7 @@ SOAK_ARGS ?=
 FUZZ_S ?= 600
 FUZZ_ARGS ?=
 MUTANTS ?=
+BENCH_ARGS ?=
 
 # Programs of Debian's that some tests need besides the real Slurm, which its own fixture installs. promtool is
 # used where it is: its package, prometheus, takes 96 MB.
@@ -33,7 +34,7 @@ DEV_GROUP := import importlib, sys; \
 	print(*toml.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-matrix soak fuzz mutants lint clean
+.PHONY: help venv demo test test-matrix soak fuzz mutants bench lint clean
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -58,6 +59,9 @@ fuzz: $(DEV) ## Feed the readers ever new damage for ten minutes; FUZZ_S=60 FUZZ
 
 mutants: $(DEV) ## Break one invariant at a time, and see that the tests notice; MUTANTS='no_stop_hold'
 	@$(BIN)/python -m tests.mutants $(MUTANTS)
+
+bench: $(DEV) ## Measure what it costs, and write docs/performance.md; BENCH_ARGS='--only hook --quick'
+	@$(BIN)/python -m tests.bench $(BENCH_ARGS)
 
 lint: $(DEV) ## Run the checks alone: ruff, mypy, import-linter
 	@$(BIN)/pytest -q tests/test_checks.py

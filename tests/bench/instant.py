@@ -1,0 +1,89 @@
+"""
+`python -m tests.bench.instant`: a backend that answers at once, so that it is never what limits us.
+
+Prints its port; ends when its standard input does. `GET /count` gives how many starts and stops it took.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+_TOPOLOGY = json.dumps(
+    [
+        {
+            "name": "sim",
+            "metricConfig": [],
+            "subClusters": [
+                {
+                    "name": "all",
+                    "nodes": "*",
+                    "socketsPerNode": 2,
+                    "coresPerSocket": 8,
+                    "threadsPerCore": 2,
+                    "topology": {"node": list(range(32)), "core": [[core, core + 16] for core in range(16)]},
+                }
+            ],
+        }
+    ]
+).encode()
+_COUNTS = {"start": 0, "stop": 0}
+
+
+def _answer(status: str, body: bytes) -> bytes:
+    return (
+        f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        + body
+    )
+
+
+_START = _answer("201 Created", b'{"msg":"success"}')
+_STOP = _answer("200 OK", b'{"id":1}')
+_CLUSTERS = _answer("200 OK", _TOPOLOGY)
+_EMPTY = _answer("200 OK", b"{}")
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self) -> None:
+        self._data = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._data += data
+        while (end := self._data.find(b"\r\n\r\n")) >= 0:
+            head = self._data[:end].lower()
+            at = head.find(b"content-length:")
+            length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+            if len(self._data) < end + 4 + length:
+                return
+            self._data = self._data[end + 4 + length :]
+            self._transport.write(_reply(head))
+
+
+def _reply(head: bytes) -> bytes:
+    path = head.split(b" ", 2)[1]
+    if path == b"/api/jobs/start_job/":
+        _COUNTS["start"] += 1
+        return _START
+    if path == b"/api/jobs/stop_job/":
+        _COUNTS["stop"] += 1
+        return _STOP
+    if path == b"/count":
+        return _answer("200 OK", json.dumps(_COUNTS).encode())
+    return _CLUSTERS if path == b"/api/clusters/" else _EMPTY
+
+
+async def _serve() -> None:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(_Connection, "127.0.0.1", 0)
+    sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
+    sys.stdout.flush()
+    await loop.run_in_executor(None, sys.stdin.read)
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve())
