@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 _LOADED = """\
 import sys
@@ -12,6 +13,20 @@ sys.argv = ["slurmsyncd", "run", "--config", "/does/not/exist"]
 status = main()
 import slurmsyncd.daemon
 print(status, *sorted({name.partition(".")[0] for name, module in sys.modules.items() if module}))
+"""
+_STORED = """\
+import sys
+from pathlib import Path
+from tests.store.builders import T0, key, opened, plan, started, stopped, tell_all
+store = opened(Path(sys.argv[1]))
+for first in range(0, 6000, 50):
+    for event in started, stopped:
+        store.record(plan(*(event(key(number)) for number in range(first, first + 50))), T0)
+    tell_all(store, T0 + 1)
+    if first in (500, 5950):
+        fields = Path("/proc/self/smaps_rollup").read_text().split()
+        print(fields[fields.index("Anonymous:") + 1])
+store.close()
 """
 #: Optional parts of libraries, and what only the other commands and sinks need.
 UNWANTED = {"click", "rich", "pygments", "trio", "nats", "jwt", "cryptography", "multiprocessing", "unittest"}
@@ -25,3 +40,13 @@ def test_p13_the_daemon_loads_nothing_that_it_does_not_use() -> None:
     assert status == "78"  # it came as far as to read its configuration
     assert {"httpx", "structlog", "asyncio"} <= set(loaded)
     assert not UNWANTED.intersection(loaded)
+
+
+def test_t11_the_store_takes_no_more_memory_the_more_runs_it_has_seen(tmp_path: Path) -> None:
+    """What SQLite keeps of pages is bounded below its own 2 MiB, which each run would fill by one KB more."""
+    command = [sys.executable, "-c", _STORED, str(tmp_path / "state")]
+    checkout = Path(__file__).parents[1]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=checkout)
+
+    early, late = map(int, done.stdout.split())  # KiB
+    assert late - early < 512
