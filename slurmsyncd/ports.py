@@ -92,11 +92,11 @@ class Store(Queue, Protocol):
     def set_cursor(self, cluster: str, at: int) -> None:
         """Put the position elsewhere, backwards too: the operator wants accounting read again."""
 
-    def known(self, cluster: str, job_ids: Iterable[int] = ()) -> Mapping[RunKey, Phase]:
-        """Give all runs of the cluster that have not stopped, and every known run of ``job_ids``."""
+    def differing(self, cluster: str, running: Iterable[tuple[int, int]]) -> frozenset[int]:
+        """Give the job ids of which the open runs are not what runs: (job id, start in epoch seconds)."""
 
-    def ends(self, cluster: str, job_ids: Iterable[int]) -> Mapping[RunKey, int]:
-        """Give when the known runs of ``job_ids`` that have stopped ended (epoch seconds)."""
+    def ends(self, cluster: str, job_ids: Iterable[int]) -> Mapping[RunKey, int | None]:
+        """Give when each known run of ``job_ids`` ended (epoch seconds), None while it is open."""
 
     def record(self, plan: Plan, now: float) -> int:
         """
@@ -111,6 +111,9 @@ class Store(Queue, Protocol):
 
     def acknowledged(self, sink: str, cluster: str, before: float) -> frozenset[RunKey]:
         """Give the open runs whose start the sink took before (epoch seconds), and has nothing more to do."""
+
+    def settled(self, sink: str, cluster: str, since: float, before: float) -> frozenset[RunKey]:
+        """Give the runs whose stop was settled within that time, but for those sent anew too often."""
 
     def repair(self, sink: str, wanted: Sequence[Repair], now: float) -> Sequence[Repair]:
         """

@@ -21,6 +21,7 @@ class Knobs:
         refuse_job_ids: H6: starts of these ids answer 400.
         nats_mode: H8: start and stop are not mounted.
         nats_late: So many messages from NATS are taken up late, so that others overtake them.
+        nats_lost: So many messages of jobs from NATS never reach it.
         bad_gateways: H9: so many requests answer 502 with HTML, without effect.
         locked: H10: so many starts and stops answer 500 ``database is locked``, without effect.
         delay_s: H12: every answer below /api takes so long.
@@ -38,6 +39,7 @@ class Knobs:
     refuse_job_ids: list[int] = field(default_factory=list)
     nats_mode: bool = False
     nats_late: int = 0
+    nats_lost: int = 0
     bad_gateways: int = 0
     locked: int = 0
     delay_s: float = 0.0

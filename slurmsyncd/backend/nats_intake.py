@@ -93,6 +93,8 @@ class Intake:
     async def _work(self, queue: asyncio.Queue[bytes]) -> None:
         while True:
             payload = await queue.get()
+            if queue is self._jobs and self._core.knobs.take("nats_lost"):
+                continue
             if self._core.knobs.take("nats_late"):
                 await asyncio.sleep(_LATE_S)
             try:

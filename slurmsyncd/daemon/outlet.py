@@ -34,6 +34,8 @@ log = structlog.get_logger(__name__)
 
 #: What an exchange under way gets after SIGTERM; systemd is told of it.
 STOP_S = 25.0
+#: How far back a restarted daemon looks up what was published: that proves nothing of the backend.
+LOOK_UP_S = 86400.0
 
 
 class WallClock:
@@ -133,7 +135,11 @@ class Outlet:
             await delivery.sink.aclose()
 
     def _auditor(self, sink: Inventory, delivery: Delivery, config: SinkConfig) -> Auditor:
-        policy = AuditPolicy(interval_s=config.audit_interval, grace_s=config.audit_grace)
+        policy = AuditPolicy(
+            interval_s=config.audit_interval,
+            grace_s=config.audit_grace,
+            settled_s=LOOK_UP_S if config.type == "nats" else 0.0,
+        )
         return Auditor(sink, self._store, self._thread, policy, WallClock(), repaired=delivery.ring)
 
     def _delivery(self, sink: Sink, config: SinkConfig) -> Delivery:

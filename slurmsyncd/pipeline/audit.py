@@ -46,10 +46,13 @@ class AuditPolicy:
     Attributes:
         interval_s: From the end of one audit to the next.
         grace_s: For so long what has just been started may be missing there.
+        settled_s: How far back runs whose stop was settled are looked up, too: where a settled step
+            proves nothing (NATS). Each is, once; 0: none.
     """
 
     interval_s: float
     grace_s: float
+    settled_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -94,6 +97,7 @@ class Auditor:
         self._clock = clock
         self._repaired = repaired
         self._reported: frozenset[RunKey] = frozenset()  # of which nothing is written down
+        self._looked_up: dict[str, float] = {}  # cluster → what was settled before has been
 
     async def run(self, sources: Sequence[Source], has_looked: Callable[[str], bool]) -> NoReturn:
         """
@@ -120,8 +124,10 @@ class Auditor:
             reported=self._reported,
         )
         try:
-            trouble = await audit.collect(self._policy.grace_s)
+            trouble = await audit.collect(self._policy.grace_s, self._settled_from(source.cluster))
             await self._carry_out(source.cluster, audit)
+            if not trouble:
+                self._looked_up[source.cluster] = audit.began_at - self._policy.grace_s
         except DiskFull as err:
             trouble = str(err)
         self.tally.audits += 1
@@ -129,6 +135,12 @@ class Auditor:
         self.tally.last_audit_at = self._clock.now()
         self._note_trouble(source.cluster, trouble)
         return not trouble
+
+    def _settled_from(self, cluster: str) -> float | None:
+        """Give since when settled runs have not been looked up, None if they never are."""
+        if not self._policy.settled_s:
+            return None
+        return max(self._looked_up.get(cluster, 0.0), self._clock.now() - self._policy.settled_s)
 
     async def _carry_out(self, cluster: str, audit: _Audit) -> None:
         repairs = audit.judge(self._policy.grace_s)
@@ -179,6 +191,7 @@ class _Audit:
         reported: Strangers that an earlier audit reported; Slurm is not asked about them again.
 
     Attributes:
+        began_at: When (epoch seconds).
         reported: Those of them that are still there.
     """
 
@@ -198,22 +211,28 @@ class _Audit:
         self._store = store
         self._thread = thread
         self._source = source
-        self._began_at = began_at
+        self.began_at = began_at
         self._missing: set[RunKey] = set()
         self._doubtful: dict[RunKey, tuple[Presence, Told | None]] = {}
         self._rows: dict[int, list[Job]] = {}  # of accounting, by job id; missing: not known
         self._elsewhere: dict[int, list[int]] = {}
 
-    async def collect(self, grace_s: float) -> str | None:
+    async def collect(self, grace_s: float, settled_from: float | None = None) -> str | None:
         """
-        Find out all that has to be known; for ``grace_s`` see AuditPolicy.
+        Find out all that has to be known.
+
+        Args:
+            grace_s: See AuditPolicy.
+            settled_from: Look up also what was settled since (epoch seconds); None: nothing of that.
 
         Returns:
             What did not answer, None if everything did. What is known all the same can be judged.
         """
         cluster, name = self._source.cluster, self._inventory.name
-        before = self._began_at - grace_s
+        before = self.began_at - grace_s
         self._missing = set(await self._thread(self._store.acknowledged, name, cluster, before))
+        if settled_from is not None:
+            self._missing |= await self._thread(self._store.settled, name, cluster, settled_from, before)
         outcome = await self._inventory.running(cluster, self._read_page)
         trouble = None if outcome.result is Result.ACCEPTED else _said(outcome)
         if trouble is None:
@@ -227,7 +246,7 @@ class _Audit:
             seen = Evidence(
                 key=key,
                 there=there,
-                asked_at=self._began_at,
+                asked_at=self.began_at,
                 told=told,
                 accounting=self._rows.get(key.job_id),
                 elsewhere=self._elsewhere.get(key.job_id, ()),
@@ -248,7 +267,7 @@ class _Audit:
             if len(self._doubtful) >= DOUBTFUL:
                 break
             at = told.get(key)
-            seen = Evidence(key=key, there=there, asked_at=self._began_at, told=at)
+            seen = Evidence(key=key, there=there, asked_at=self.began_at, told=at)
             if wants_slurm(there, at) or judge(seen, grace_s=0.0) is not None:
                 self._doubtful[key] = there, at
 

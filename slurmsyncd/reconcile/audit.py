@@ -82,6 +82,8 @@ def _finding(seen: Evidence, told: Told, grace_s: float) -> Finding | None:
             return Finding.REFUSED_YET_THERE
         case Presence.ABSENT if _is_open(told) and _acked_before(told, seen.asked_at - grace_s):
             return Finding.START_LOST
+        case Presence.ABSENT if _is_over(told) and told.since < seen.asked_at - grace_s:
+            return Finding.RUN_LOST
         case Presence.ENDED if _is_open(told) and _runs(seen):
             return Finding.CLOSED_WRONGLY
     return None
@@ -89,6 +91,10 @@ def _finding(seen: Evidence, told: Told, grace_s: float) -> Finding | None:
 
 def _is_open(told: Told) -> bool:
     return told.state == "idle"
+
+
+def _is_over(told: Told) -> bool:
+    return told.state == "done" and told.step is Step.STOP
 
 
 def _acked_before(told: Told, at: float) -> bool:

@@ -27,6 +27,14 @@ _ACKNOWLEDGED = """
     SELECT r.job_id, r.start_at FROM delivery d JOIN run r ON r.id = d.run_id
     WHERE d.sink = ? AND d.state = 'idle' AND r.cluster = ? AND d.acked_at < ?
 """
+# A backend that refuses a run (a requeue within a day) without a word seems to lose it each time.
+_SENT_ANEW = 3
+_SETTLED = """
+    SELECT r.job_id, r.start_at FROM delivery d JOIN run r ON r.id = d.run_id
+    WHERE d.sink = ? AND d.step = 'stop' AND d.state = 'done' AND r.cluster = ?
+      AND d.waiting_since >= ? AND d.waiting_since < ?
+      AND length(d.history) - length(replace(d.history, '"run_lost"', '')) < ? * length('"run_lost"')
+"""
 _FIND = """
     SELECT d.id FROM run r JOIN delivery d ON d.run_id = r.id
     WHERE r.job_id = ? AND r.start_at = ? AND r.cluster = ? AND d.sink = ?
@@ -57,6 +65,12 @@ def told(database: Database, sink: str, keys: Iterable[RunKey]) -> dict[RunKey, 
 def acknowledged(database: Database, sink: str, cluster: str, before: float) -> frozenset[RunKey]:
     """Give the open runs that the sink should have, their start having been taken before."""
     rows = database.rows(_ACKNOWLEDGED, (sink, cluster, before))
+    return frozenset(RunKey(cluster, job_id, start_at) for job_id, start_at in rows)
+
+
+def settled(database: Database, sink: str, cluster: str, since: float, before: float) -> frozenset[RunKey]:
+    """Give the runs whose stop was settled within that time, but for those sent anew too often."""
+    rows = database.rows(_SETTLED, (sink, cluster, since, before, _SENT_ANEW))
     return frozenset(RunKey(cluster, job_id, start_at) for job_id, start_at in rows)
 
 

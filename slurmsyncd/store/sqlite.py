@@ -57,8 +57,18 @@ class SqliteStore:
             self._db.rows("SELECT cluster, count(*) FROM run WHERE phase = 'started' GROUP BY cluster")
         )
 
-    def ends(self, cluster: str, job_ids: Iterable[int]) -> dict[RunKey, int]:
-        """Give when the known runs of ``job_ids`` that have stopped ended (epoch seconds)."""
+    def differing(self, cluster: str, running: Iterable[tuple[int, int]]) -> frozenset[int]:
+        """
+        Give the job ids of which the open runs are not what runs: of which something has to be judged.
+
+        Args:
+            cluster: Slurm's name.
+            running: Job id and start (epoch seconds) of each.
+        """
+        return intake.differing(self._db, cluster, running)
+
+    def ends(self, cluster: str, job_ids: Iterable[int]) -> dict[RunKey, int | None]:
+        """Give when each known run of ``job_ids`` ended (epoch seconds), None while it is open."""
         return intake.ends(self._db, cluster, job_ids)
 
     def record(self, plan: Plan, now: float) -> int:
@@ -126,6 +136,10 @@ class SqliteStore:
     def acknowledged(self, sink: str, cluster: str, before: float) -> frozenset[RunKey]:
         """Give the open runs whose start the sink took before (epoch seconds), and has nothing more to do."""
         return repairs.acknowledged(self._db, sink, cluster, before)
+
+    def settled(self, sink: str, cluster: str, since: float, before: float) -> frozenset[RunKey]:
+        """Give the runs whose stop was settled within that time, but for those sent anew too often."""
+        return repairs.settled(self._db, sink, cluster, since, before)
 
     def repair(self, sink: str, wanted: Sequence[Repair], now: float) -> tuple[Repair, ...]:
         """

@@ -93,6 +93,34 @@ async def test_a_commit_that_takes_longer_than_the_grace_does_no_harm(world: Wor
     assert world.there() == {(1, START): RUNNING}
 
 
+async def test_n2_a_run_that_was_settled_and_never_arrived_is_told_anew(world: World) -> None:
+    """Where a settled step proves nothing: looked up once, sent whole; three times at most if it never comes."""
+    world.auditor = world.audits(world.sink, settled_s=86400.0)
+    there, lost = job(1), job(2, START + 500)
+    world.begin(there, lost)
+    await world.deliver()
+    world.end(there, lost)
+    await world.deliver()
+    world.remove(2)
+    assert await world.audit(after_s=GRACE_S - 1) == {}  # absence within the grace proves nothing
+    assert await world.audit() == {"run_lost": 1}
+    await world.deliver()
+    assert world.there() == {(1, START): COMPLETED, (2, START + 500): COMPLETED}
+    asked = len(world.asked("/api/jobs/"))
+    assert await world.audit() == {}
+    assert len(world.asked("/api/jobs/")) == asked + 2  # the list, and the run that was sent anew
+    assert await world.audit() == {}
+    assert len(world.asked("/api/jobs/")) == asked + 3
+    for left in (1, 1, 0):
+        world.remove(2)
+        world.auditor = world.audits(world.sink, settled_s=86400.0)  # restarted
+        assert sum((await world.audit()).values()) == left
+        await world.deliver()
+    world.remove(1)
+    world.auditor = world.audits(world.sink, settled_s=86400.0)
+    assert await world.audit(after_s=90_000.0) == {}  # too long ago
+
+
 async def test_h23_h24_the_commit_race_is_undone_and_its_victim_reported(world: World) -> None:
     """The stop that was acknowledged and lost is sent again; the run it closed instead is reported once."""
     ours, victim = job(1), job(2)

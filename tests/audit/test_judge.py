@@ -74,6 +74,7 @@ def evidence() -> st.SearchStrategy[Evidence]:
 FOUND_AT = {
     Finding.STOP_LOST: (Step.STOP, "done"),
     Finding.START_LOST: (Step.STOP, "idle"),
+    Finding.RUN_LOST: (Step.STOP, "done"),
     Finding.REFUSED_YET_THERE: (Step.START, "dead"),
 }
 
@@ -92,7 +93,13 @@ CASES = [
     (Presence.ABSENT, told(ago_s=GRACE_S - 1), [], None),
     (Presence.ABSENT, told(reason=NOT_SENT), [], None),
     (Presence.ABSENT, told(state="ready"), [], None),  # its stop is on the way, and will say so
-    (Presence.ABSENT, told(state="done"), [], None),  # over: not of the running runs
+    (
+        Presence.ABSENT,
+        told(state="done"),
+        [],
+        Finding.RUN_LOST,
+    ),  # only looked up where publishing proves nothing
+    (Presence.ABSENT, told(state="done", ago_s=GRACE_S - 1), [], None),
     (Presence.ABSENT, told(Step.START, "dead", reason="repeat_of_earlier_run"), [], None),
     (Presence.ABSENT, None, [], None),
     (Presence.ENDED, told(), [row(JobState.RUNNING)], Finding.CLOSED_WRONGLY),
@@ -150,6 +157,9 @@ def test_what_is_told_lately_is_never_doubted(case: Evidence, grace_s: float) ->
         assert case.told is not None
         assert case.told.acked_at is not None
         assert case.told.acked_at < NOW - grace_s
+    if found is not None and found.finding is Finding.RUN_LOST:
+        assert case.told is not None
+        assert case.told.since < NOW - grace_s
 
 
 @given(evidence())
@@ -170,8 +180,11 @@ def test_a_finding_agrees_with_what_the_sink_shows(case: Evidence) -> None:
     """Nothing is started that is there, and nothing stopped or reported that is not."""
     found = judge(case, grace_s=GRACE_S)
     if found is not None:
-        wanted = {Finding.START_LOST: Presence.ABSENT, Finding.CLOSED_WRONGLY: Presence.ENDED}
-        assert case.there is wanted.get(found.finding, Presence.RUNNING)
+        if found.finding in (Finding.START_LOST, Finding.RUN_LOST):
+            assert case.there is Presence.ABSENT
+        else:
+            closed = found.finding is Finding.CLOSED_WRONGLY
+            assert case.there is (Presence.ENDED if closed else Presence.RUNNING)
 
 
 @given(evidence())

@@ -121,8 +121,8 @@ class World:
         self.rings = 0
         self.auditor = self.audits(sink)
 
-    def audits(self, inventory: Inventory) -> Auditor:
-        policy = AuditPolicy(interval_s=3600.0, grace_s=GRACE_S)
+    def audits(self, inventory: Inventory, *, settled_s: float = 0.0) -> Auditor:
+        policy = AuditPolicy(interval_s=3600.0, grace_s=GRACE_S, settled_s=settled_s)
         return Auditor(inventory, self.store, self.thread, policy, self.clock, repaired=self._ring)
 
     def _ring(self) -> None:

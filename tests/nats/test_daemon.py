@@ -140,6 +140,22 @@ async def test_every_run_reaches_everybody_by_nats_only(server: NatsServer, tmp_
     assert "Traceback" not in log
 
 
+async def test_n2_a_short_run_that_got_lost_by_nats_is_found_and_told_anew(
+    server: NatsServer, tmp_path: Path
+) -> None:
+    """It began and ended between two looks, its only message was lost, and nothing runs that could be missed."""
+    async with site(server, tmp_path) as at:
+        running = at.submit(1, LONG_S)
+        await until(lambda: at.shown("running") == running)
+        at.backend.knobs.nats_lost = 1
+        short = at.submit(1, 1.0)
+        await until(lambda: not at.backend.knobs.nats_lost)
+        assert at.shown("completed") == set()
+        await until(lambda: at.shown("completed") == short)
+        assert at.shown("running") == running
+    assert '"run_lost"' in at.stage.log.read_text()
+
+
 async def all_stored(server: NatsServer, count: int) -> list[tuple[int, str]]:
     """Wait until the stream holds so many events, and give them."""
     events: list[tuple[int, str]] = []
