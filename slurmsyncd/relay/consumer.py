@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from slurmsyncd.config import SinkConfig
     from slurmsyncd.delivery import Outcome
     from slurmsyncd.relay.decode import Message
+    from slurmsyncd.relay.hand import Room
     from slurmsyncd.relay.letters import Letters
     from slurmsyncd.sinks.nats.client import Link
 
@@ -49,12 +50,17 @@ _NS = 10**9
 _MARGIN_S = 2.0
 _NOT_FOUND = 10014
 _BACKOFF = DeliveryPolicy(backoff_s=0.5, backoff_max_s=15.0)
+# The next message is larger than the room that is left.
+_TOO_LARGE = "409 Message Size Exceeds MaxBytes"
 # No messages, or none within the time: the usual ends of a pull.
-_USUAL = ("404", "408")
+_USUAL = ("404", "408", _TOO_LARGE)
 
 
 class _Config(msgspec.Struct):
+    """A consumer, as far as it concerns us; -1 or 0 for no limit."""
+
     ack_policy: str = ""
+    max_deliver: int = -1
     ack_wait: int = 0
     deliver_subject: str = ""
     filter_subject: str = ""
@@ -77,7 +83,7 @@ class Consumer:
         durable: Name of the consumer, which all relays share; it is made if it is missing.
         letters: Takes what is dead before the stream is told so.
         take: Takes a message.
-        room: How many more may come.
+        room: How much more may come.
         held: What we hold, for the heartbeats.
     """
 
@@ -88,7 +94,7 @@ class Consumer:
         letters: Letters,
         *,
         take: Callable[[Message], None],
-        room: Callable[[], int],
+        room: Callable[[], Room],
         held: Callable[[], Sequence[Message]],
     ) -> None:
         self._config = config
@@ -168,17 +174,21 @@ class Consumer:
         """Pull while the connection lasts."""
         inbox = await link.listen(self._hear)
         while link.alive:
-            room = min(self._room(), BATCH)
-            if room > 0:
+            room = self._room()
+            if room.messages > 0:
                 await self._pull(link, inbox, room)
             else:
                 await self._wake.wait(1.0)
 
-    async def _pull(self, link: Link, inbox: str, count: int) -> None:
+    async def _pull(self, link: Link, inbox: str, room: Room) -> None:
         """Ask for messages, and wait until they have come or the stream says that there are none."""
+        # One that has no room is taken alone: it would stand before all others for ever.
+        wanted = {"batch": min(room.messages, BATCH), "max_bytes": room.bytes}
+        if self._status == _TOO_LARGE:
+            wanted = {"batch": 1}
+        wanted["expires"] = int(EXPIRES_S * _NS)
         self._pulls += 1
-        self._left, self._ended, self._status = count, anyio.Event(), ""
-        wanted = {"batch": count, "expires": int(EXPIRES_S * _NS)}
+        self._left, self._ended, self._status = wanted["batch"], anyio.Event(), ""
         subject = f"{_API}.MSG.NEXT.{self._stream}.{self._durable}"
         await link.tell(subject, msgspec.json.encode(wanted), f"{inbox}.{self._pulls}")
         with anyio.move_on_after(EXPIRES_S + _MARGIN_S):
@@ -234,6 +244,10 @@ class Consumer:
         if found.config.ack_policy != "explicit" or found.config.deliver_subject:
             detail = f"{name} is no pull consumer with explicit acknowledgements; choose another --consumer"
             raise down("wrong_consumer", detail, alarm=True)
+        if found.config.max_deliver > 0:
+            # A stop that is held back, or an outage, uses them up.
+            detail = f"{name} gives a message up after {found.config.max_deliver} deliveries"
+            raise down("wrong_consumer", f"{detail}; make it anew with max_deliver = -1", alarm=True)
         self._ack_wait_s = max(1.0, found.config.ack_wait / _NS)
 
     def _wanted(self) -> dict[str, object]:

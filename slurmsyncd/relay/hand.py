@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from slurmsyncd.model import Entry
     from slurmsyncd.relay.decode import Message
 
-#: Messages and bytes that are held at most.
-MOST, MOST_BYTES = 256, 32 * 2**20
+#: Messages and bytes that are held at most. A wide run takes up to twenty times its bytes when it is read.
+MOST, MOST_BYTES = 256, 4 * 2**20
 #: Attempts that are nearer than this wait here.
 NEAR_S = 5.0
 #: Shortest time for which a message goes back.
@@ -54,6 +54,14 @@ class Answer:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much more may be taken."""
+
+    messages: int
+    bytes: int
+
+
 @dataclass(slots=True)
 class _Held:
     message: Message
@@ -75,9 +83,10 @@ class Hand:
         self._bytes = 0
 
     @property
-    def room(self) -> int:
-        """How many more messages may be taken."""
-        return MOST - len(self._held) if self._bytes < MOST_BYTES else 0
+    def room(self) -> Room:
+        """How much more may be taken."""
+        left = MOST_BYTES - self._bytes
+        return Room(MOST - len(self._held) if left > 0 else 0, max(0, left))
 
     def __len__(self) -> int:
         return len(self._held)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import anyio
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from slurmsyncd.config import Config, SinkConfig
     from slurmsyncd.relay.decode import Message
+    from slurmsyncd.relay.hand import Room
 
 log = structlog.get_logger(__name__)
 
@@ -140,9 +142,10 @@ class Relay:
         self.hand.take(message, entry)
         self.delivery.ring()
 
-    def _room(self) -> int:
+    def _room(self) -> Room:
+        room = self.hand.room
         # One is enough to try a backend that is away; another relay may reach it.
-        return 1 - len(self.hand) if self.delivery.health.trouble else self.hand.room
+        return replace(room, messages=1 - len(self.hand)) if self.delivery.health.trouble else room
 
     def _answer(self, answer: Answer) -> None:
         self.consumer.answer(answer)

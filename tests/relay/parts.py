@@ -80,6 +80,11 @@ class Relay:
                 env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
             )
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """Kill it as the OOM killer would."""
         if self._process is not None:

@@ -12,7 +12,7 @@ from slurmsyncd.errors import ConfigError, StoreError
 from slurmsyncd.model import Entry, Step
 from slurmsyncd.relay.command import choose
 from slurmsyncd.relay.decode import Message, message_of
-from slurmsyncd.relay.hand import MOST, Answer, Hand, Kind
+from slurmsyncd.relay.hand import MOST, Answer, Hand, Kind, Room
 from slurmsyncd.relay.letters import Letters
 from tests.sinks.parts import entry, job
 
@@ -95,11 +95,11 @@ def test_what_is_held_is_bounded_in_number_and_bytes() -> None:
     for seq in range(MOST):
         hand.take(message(seq), entry())
         hand.take(message(seq), entry())
-    assert (len(hand), hand.room) == (MOST, 0)
+    assert (len(hand), hand.room.messages) == (MOST, 0)
     hand.let_go(keep=1)
-    assert (len(hand), len(answers), hand.room) == (1, MOST - 1, MOST - 1)
+    assert (len(hand), len(answers), hand.room.messages) == (1, MOST - 1, MOST - 1)
     hand.take(message(MOST, b"x" * 2**26), entry())
-    assert hand.room == 0
+    assert hand.room == Room(0, 0)
 
 
 def test_a_full_file_of_dead_letters_takes_no_more(tmp_path: Path) -> None:

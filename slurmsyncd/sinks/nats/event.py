@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 JOB_START, JOB_STOP, NODES = "slurmsyncd.job.start", "slurmsyncd.job.stop", "slurmsyncd.nodes"
 
 _TEXT = 4096  # bytes of a text that users write
+_BEYOND = 2**40  # no job id and no time of Slurm's
 # Never filled in from the start: they say how it stood then.
 _OF_THE_END = frozenset({"key", "state", "end_at", "exit_code", "script"})
 
@@ -173,7 +174,8 @@ def read_event(body: bytes) -> Event:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:
         raise BadEvent(str(err)) from err
     job = _job(event.run)
-    if not TOKEN.fullmatch(job.key.cluster) or job.key.job_id < 1 or job.key.start_at < 1:
+    key = job.key
+    if not (TOKEN.fullmatch(key.cluster) and 0 < key.job_id < _BEYOND and 0 < key.start_at < _BEYOND):
         raise BadEvent("no identity of a run")
     if event.kind == "start":
         return Started(job, Trigger.POLL)
