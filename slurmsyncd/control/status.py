@@ -149,6 +149,7 @@ class Live:
         poll_s: From one look to the next.
         waiting_for_slurm: Why not even the cluster's name is known yet, None if it is.
         minutes: The last hours by the minute, oldest first; minutes in which nothing happened are left out.
+        stopping: It was told to stop, and finishes what is under way.
     """
 
     version: str
@@ -164,6 +165,7 @@ class Live:
     hook: HookStatus
     loop_lag: LagStatus
     minutes: tuple[Minute, ...] = ()
+    stopping: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,8 +66,19 @@ def judge(status: Status) -> Verdict:
     return Verdict(Level.DEGRADED if problems else Level.WELL, problems)
 
 
+def headline(verdict: Verdict) -> str:
+    """Say it in one line: the gravest problem, and how many more there are."""
+    if not verdict.problems:
+        return "all is well" if verdict.level is Level.WELL else "does not run"
+    first, more = verdict.problems[0], len(verdict.problems) - 1
+    also = f"; and {counted(more, 'more problem')}: slurmsyncd status" if more else ""
+    return f"{first.subject}: {first.text}; do: {first.remedy}{also}"
+
+
 def _problems(status: Status) -> Iterator[Problem]:
     now, live, totals = status.now, status.live, status.totals
+    if live is not None and live.stopping:
+        yield Problem("daemon", "is stopping: it finishes what is under way", "nothing; ask again soon")
     sinks = () if live is None else live.sinks
     for sink in sinks:
         yield from _of_sink(sink, now)

@@ -16,10 +16,11 @@ from slurmsyncd.control.previews import AskPreviews, RunPreviews, previews
 from slurmsyncd.control.requests import AskStories, AskTotals
 from slurmsyncd.control.server import LIMITS, control_handler, web_sockets
 from slurmsyncd.control.status import AskStatus, Status
+from slurmsyncd.control.verdict import headline, judge
 from slurmsyncd.daemon import report
 from slurmsyncd.daemon.intake import Intake
 from slurmsyncd.daemon.outlet import STOP_S, Outlet
-from slurmsyncd.errors import ConfigError, DiskFull
+from slurmsyncd.errors import ConfigError, DiskFull, StoreError
 from slurmsyncd.pipeline.lag import LoopLag
 from slurmsyncd.pipeline.rates import Rates
 from slurmsyncd.pipeline.storage import StoreThread
@@ -89,6 +90,7 @@ class Loops:
         self._config = config
         self._manager = manager
         self._rates = rates or Rates()
+        self._stopping = False
         self.in_thread = StoreThread()
         daemon = config.daemon
         read_before = lastrun.read(daemon.lastrun_file) is not None
@@ -123,17 +125,22 @@ class Loops:
             The configuration to go on with, None to stop.
         """
         signalled = anyio.Event()
-        async with anyio.create_task_group() as sending:
-            self.outlet.start(sending)
-            async with anyio.create_task_group() as taking_in:
-                self._start_intake(taking_in, sockets)
-                sinks, managed = sorted(self._config.sinks), bool(self._manager)
-                log.info("ready", version=__version__, sinks=sinks, systemd=managed)
-                self._manager.ready()
-                following = await _next_config(signals, reread)
-                taking_in.cancel_scope.cancel()
-            self._manager.stopping(STOP_S + 5.0, "finishing what is under way")
-            await self.outlet.finish(sending, signals, signalled)
+        async with anyio.create_task_group() as answering:
+            # To the end: who asks a daemon that is stopping would else wait for one that never answers.
+            answering.start_soon(self._answer, sockets.control, name="control")
+            async with anyio.create_task_group() as sending:
+                self.outlet.start(sending)
+                async with anyio.create_task_group() as taking_in:
+                    self._start_intake(taking_in, sockets)
+                    sinks, managed = sorted(self._config.sinks), bool(self._manager)
+                    log.info("ready", version=__version__, sinks=sinks, systemd=managed)
+                    self._manager.ready()
+                    following = await _next_config(signals, reread)
+                    taking_in.cancel_scope.cancel()
+                self._stopping = following is None
+                self._manager.stopping(STOP_S + 5.0, "finishing what is under way")
+                await self.outlet.finish(sending, signals, signalled)
+            answering.cancel_scope.cancel()
         await self.outlet.aclose()
         return None if signalled.is_set() else following
 
@@ -142,7 +149,6 @@ class Loops:
             self.outlet.start_reports(beside, self.intake.sources, self.intake.has_looked)
 
         group.start_soon(listen, self._gate, sockets.hints, name="hints")
-        group.start_soon(self._answer, sockets.control, name="control")
         if self._web:
             # Only where it is wanted; and before READY, so that an upgrade finds all of it in memory.
             from slurmsyncd.observe.routes import routes  # noqa: PLC0415
@@ -154,6 +160,8 @@ class Loops:
         group.start_soon(self._keep_counting, name="rates")
         group.start_soon(self._keep_house, name="housekeeping")
         group.start_soon(self._ping, name="watchdog")
+        if self._manager:
+            group.start_soon(self._say_status, name="status")
 
     async def _answer(self, sockets: Sequence[socket.socket]) -> None:
         # Serving closes what it is given; the next round after a reload needs them again.
@@ -176,6 +184,7 @@ class Loops:
             hints=self._gate.counts(),
             lag=self.lag,
             minutes=self._rates.last(request.minutes, now),
+            stopping=self._stopping,
         )
         return Status(now=now, totals=totals, live=live)
 
@@ -213,17 +222,14 @@ class Loops:
         """Ping the watchdog from the loop itself, so that a stall of the loop is noticed."""
         while True:
             self._manager.alive()
-            self._manager.status(self._status())
             await anyio.sleep(self._manager.watchdog_s or STATUS_S)
 
-    def _status(self) -> str:
-        collectors = self.intake.collectors
-        looks = [each.tally.unavailable or "ok" for each in collectors]
-        sinks = [f"{each.sink.name} {each.health.trouble or 'ok'}" for each in self.outlet.deliveries]
-        starts = sum(each.tally.starts for each in collectors)
-        stops = sum(each.tally.stops for each in collectors)
-        slurm = ", ".join(looks) or "not asked yet"
-        return f"Slurm {slurm}; {', '.join(sinks)}; {starts} starts, {stops} stops written down"
+    async def _say_status(self) -> None:
+        """Have `systemctl status` show what `slurmsyncd status` says first."""
+        while True:
+            with suppress(StoreError):  # who has to write there says it
+                self._manager.status(headline(judge(await self.tell_status(AskStatus(0)))))
+            await anyio.sleep(STATUS_S)
 
 
 async def _next_config(signals: AsyncIterator[signal.Signals], reread: Callable[[], Config]) -> Config | None:

@@ -45,6 +45,7 @@ def live(
     hints: HintCounts,
     lag: LoopLag,
     minutes: tuple[Minute, ...],
+    stopping: bool,
 ) -> Live:
     """Put together what only we know."""
     sources = zip(intake.collectors, intake.sources, strict=True)
@@ -70,6 +71,7 @@ def live(
         ),
         loop_lag=LagStatus(recent_s=lag.recent_s, max_s=lag.max_s, stalls=lag.stalls, stalling=lag.stalling),
         minutes=minutes,
+        stopping=stopping,
     )
 
 
