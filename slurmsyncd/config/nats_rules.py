@@ -37,7 +37,9 @@ _NATS = (
     "stream",
     "manage_stream",
 )
-_LOGINS = ("password_file", "nats_token_file", "creds_file", "nkey_seed_file")
+#: Settings that name the file of a secret, as ``token_file`` does; whoever errs may write the secret there.
+SECRETS = ("password_file", "nats_token_file", "creds_file", "nkey_seed_file")
+_UNSHOWN = (*SECRETS, "token_file", "url")
 _CHOICES = {"mode": ("core", "jetstream"), "format": ("json", "cc")}
 
 
@@ -86,7 +88,9 @@ def _unused(path: str, sink: SinkConfig, keys: tuple[str, ...], wants: str) -> I
     defaults = {spec.name: spec.default for spec in fields(sink)}
     for key in keys:
         if getattr(sink, key) != defaults[key]:
-            yield f"{shown(f'{path}.{key}', getattr(sink, key))}: goes with {wants} only; remove it"
+            where = f"{path}.{key}"
+            where = where if key in _UNSHOWN else shown(where, getattr(sink, key))
+            yield f"{where}: goes with {wants} only; remove it"
 
 
 def _servers(path: str, sink: SinkConfig) -> Iterator[str]:
@@ -136,7 +140,7 @@ def _subjects(path: str, sink: SinkConfig) -> Iterator[str]:
 
 
 def _login(path: str, sink: SinkConfig) -> Iterator[str]:
-    given = [key for key in _LOGINS if getattr(sink, key)]
+    given = [key for key in SECRETS if getattr(sink, key)]
     if len(given) > 1:
         yield f"{path}.{given[1]}: one way to log in is wanted, and {given[0]} is set"
     if bool(sink.user) != bool(sink.password_file):

@@ -154,6 +154,8 @@ def _sink(sink: SinkConfig) -> Iterator[str]:
         yield f"{path}.backoff_max = {sink.backoff_max}: at least {path}.backoff is wanted"
     if sink.type == "nats":
         yield from nats_rules.check(path, sink)
+        for key in nats_rules.SECRETS:
+            yield from _secret_file(f"{path}.{key}", getattr(sink, key))
     elif sink.type != "rest":
         yield f"{path}.type = {sink.type!r}: rest or nats is wanted"
     else:

@@ -48,6 +48,20 @@ def read_secret(name: str, *, key: str, minimum: int = 1, environ: Mapping[str, 
     Raises:
         ConfigError: There is none, or it is no single word of visible ASCII.
     """
+    text, path, warning = read_private(name, key=key, environ=environ)
+    return Secret(_single_word(text, f"{key} = {path}", minimum), path, warning)
+
+
+def read_private(name: str, *, key: str, environ: Mapping[str, str] = os.environ) -> tuple[bytes, Path, str]:
+    """
+    Read a file that nobody else should read; the arguments are those of ``read_secret``.
+
+    Returns:
+        What it holds, at most one byte more than ``SIZE_LIMIT``; where it is; and as ``Secret.warning``.
+
+    Raises:
+        ConfigError: There is none.
+    """
     path = Path(name) if "/" in name else _credential(name, key, environ)
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -61,8 +75,7 @@ def read_secret(name: str, *, key: str, minimum: int = 1, environ: Mapping[str, 
         text = os.read(file, SIZE_LIMIT + 1)
     finally:
         os.close(file)
-    value = _single_word(text, f"{key} = {path}", minimum)
-    return Secret(value, path, _exposure(path, found) if "/" in name else "")
+    return text, path, _exposure(path, found) if "/" in name else ""
 
 
 def _credential(name: str, key: str, environ: Mapping[str, str]) -> Path:

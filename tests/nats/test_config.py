@@ -65,6 +65,9 @@ def test_what_is_right_is_taken(more: dict[str, Any]) -> None:
         ({"creds_file": "a", "nkey_seed_file": "b"}, "one way to log in is wanted"),
         ({"cert_file": "/a"}, "sinks.x.key_file = ''"),
         ({"servers": ["nats://a.example.org"], "nats_token_file": "t"}, "sends the secret in the clear"),
+        ({"user": "x", "password_file": "p/q"}, "sinks.x.password_file: an absolute path"),
+        ({"creds_file": "etc/nats.creds"}, "sinks.x.creds_file: an absolute path"),
+        ({"nats_token_file": "eyJhbGciOi.x"}, "sinks.x.nats_token_file: this is a token"),
         ({"node_subject": "slurm.{cluster}.job"}, "another than job_subject is wanted"),
         ({"timeout": 0}, "sinks.x.timeout"),
     ],
@@ -74,6 +77,16 @@ def test_what_is_wrong_is_named(more: dict[str, Any], wrong: str) -> None:
     found = problems({**NATS, **more})
     assert any(wrong in line for line in found), found
     assert CANARY not in "".join(found)
+
+
+@pytest.mark.parametrize(
+    "key", ["password_file", "nats_token_file", "nkey_seed_file", "creds_file", "token_file", "url"]
+)
+@pytest.mark.parametrize("section", [NATS, REST, {**NATS, "format": "cc", "url": "https://cc.example.org"}])
+def test_x8_a_secret_where_its_file_belongs_is_not_shown(section: dict[str, Any], key: str) -> None:
+    """Neither in a sink that has no use for the setting nor in one that has."""
+    for secret in (f"/+{CANARY}", f"{CANARY}/+=", f"eyJhbGciOi.{CANARY}"):
+        assert CANARY not in "".join(problems({**section, key: secret}))
 
 
 @pytest.mark.parametrize(
@@ -102,5 +115,5 @@ def test_a_rest_sink_has_no_use_for_natss_settings(key: str) -> None:
         key, "x"
     )
     (line,) = problems({**REST, key: value})
-    assert line.startswith(f"sinks.x.{key} = ")
+    assert line.startswith(f"sinks.x.{key}")
     assert 'goes with type = "nats" only' in line

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections import UserString
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from slurmsyncd.errors import ConfigError
-from slurmsyncd.host.secretfile import SIZE_LIMIT, read_secret
+from slurmsyncd.host.secretfile import read_private, read_secret
 
 if TYPE_CHECKING:
     from slurmsyncd.config import SinkConfig
@@ -66,21 +65,16 @@ class Login:
         _want_nkeys(where)
         seed = self._secret("nkey_seed_file")
         if not _SEED.fullmatch(seed):
-            raise ConfigError([f"{where} = {self._config.nkey_seed_file}: is no seed of a user (SU…)"])
+            raise ConfigError([f"{where}: the file holds no seed of a user (SU…)"])
         return seed
 
     def _creds(self) -> str:
-        where, path = self._where("creds_file"), Path(self._config.creds_file)
+        where = self._where("creds_file")
         _want_nkeys(where)
+        content, path, warning = read_private(self._config.creds_file, key=where)
+        self._warn(warning)
         try:
-            with path.open("rb") as file:
-                text = file.read(SIZE_LIMIT).decode("ascii")
-            if path.stat().st_mode & 0o077:
-                self._warn(f"{path}: others can read or change the secret; chmod 600 it")
-        except OSError as err:
-            raise ConfigError(
-                [f"{where} = {path}: cannot be read: {err.strerror}; create it, mode 600"]
-            ) from err
+            text = content.decode("ascii")
         except UnicodeDecodeError:
             text = ""
         if not _CREDS.search(text):
