@@ -17,7 +17,8 @@ from slurmsyncd.errors import StoreError
 from slurmsyncd.pipeline.bell import Bell
 from slurmsyncd.relay.decode import message_of
 from slurmsyncd.relay.hand import Answer, Kind
-from slurmsyncd.sinks.nats.client import Connector, Trouble, down
+from slurmsyncd.sinks.nats.connector import Connector
+from slurmsyncd.sinks.nats.link import Trouble, down
 from slurmsyncd.sinks.nats.publish import Fault  # noqa: TC001 - msgspec looks it up at run time
 from slurmsyncd.sinks.nats.stream import examine, subjects_of
 from slurmsyncd.sinks.text import printable
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from slurmsyncd.relay.decode import Message
     from slurmsyncd.relay.hand import Room
     from slurmsyncd.relay.letters import Letters
-    from slurmsyncd.sinks.nats.client import Link
+    from slurmsyncd.sinks.nats.link import Link
 
 log = structlog.get_logger(__name__)
 

@@ -21,8 +21,8 @@ from slurmsyncd.control.server import REQUESTS
 from slurmsyncd.errors import ConfigError, DecodeError, HintError, SourceUnavailable
 from slurmsyncd.model import Gres, Job, JobState, NodeAllocation, RunKey, Started, Step, Stopped
 from slurmsyncd.sinks.answers import Answer, LookUp, Request, Sent, classify, retry_after_s
-from slurmsyncd.sinks.nats.client import Trouble
 from slurmsyncd.sinks.nats.event import BadEvent, job_event, read_event
+from slurmsyncd.sinks.nats.link import Trouble
 from slurmsyncd.sinks.nats.publish import _judged
 from slurmsyncd.sinks.token import token_expires_at
 from slurmsyncd.sinks.topology import Topology, Unknown, parse_topology

@@ -9,11 +9,11 @@ import msgspec
 import nats.errors
 
 from slurmsyncd.delivery import Outcome, Result
-from slurmsyncd.sinks.nats.client import Trouble, down
+from slurmsyncd.sinks.nats.link import Trouble, down
 from slurmsyncd.sinks.text import printable
 
 if TYPE_CHECKING:
-    from slurmsyncd.sinks.nats.client import Link
+    from slurmsyncd.sinks.nats.link import Link
     from slurmsyncd.sinks.nats.messages import Message
 
 # While a stream changes its leader nobody answers for a moment.

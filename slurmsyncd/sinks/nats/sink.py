@@ -10,7 +10,8 @@ import structlog
 from slurmsyncd.delivery import Outcome, Result
 from slurmsyncd.model import Step
 from slurmsyncd.sinks.dialect import V1_5
-from slurmsyncd.sinks.nats.client import Connector, Link, Trouble
+from slurmsyncd.sinks.nats.connector import Connector
+from slurmsyncd.sinks.nats.link import Link, Trouble
 from slurmsyncd.sinks.nats.messages import Form, Message, job_json, job_lines, nodes_message
 from slurmsyncd.sinks.nats.publish import publish_core, publish_stream
 from slurmsyncd.sinks.nats.stream import StreamConfig, examine, subjects_of, warnings
