@@ -158,7 +158,10 @@ def _files(path: Path | None, problems: list[str]) -> list[Path]:
 def _parse(file: Path, problems: list[str]) -> dict[str, Any]:
     try:
         if not file.exists():
-            problems.append(f"{file}: no such file; write one, or name it with --config")
+            problems.append(
+                f"{file}: no such file; write one, or name it with --config "
+                "(`slurmsyncd config init FILE` writes an example)"
+            )
         elif not file.is_file():
             problems.append(f"{file}: no file; a file is wanted")
         else:
@@ -194,13 +197,21 @@ def _merge(
         origins[here] = origin
 
 
+def _near_setting(keys: list[str]) -> str:
+    """Name the settings of that section which the last word may mean, or the sections."""
+    section = _kind(keys[:-1])
+    if not is_dataclass(section):
+        return _nearest(keys[0], (field.name for field in fields(Config)))
+    return _nearest(keys[-1], (field.name for field in fields(section)))
+
+
 def _put(
     tree: dict[str, Any], keys: list[str], text: str, origin: str, problems: list[str]
 ) -> tuple[str, ...]:
     """Set one value; gives its path as the files spell it, empty if there is no such setting."""
     hint = _hint(keys)
     if hint is None:
-        problems.append(f"{origin}: no such setting; see the table of settings in README.md")
+        problems.append(f"{origin}: no such setting{_near_setting(keys)}")
         return ()
     path: list[str] = []
     for key in keys[:-1]:
@@ -220,6 +231,12 @@ def _spelled(tree: Mapping[str, Any], key: str) -> str:
 
 def _hint(keys: list[str]) -> Any:
     """Give the type of a setting by its path, None if there is none."""
+    hint = _kind(keys)
+    return None if is_dataclass(hint) else hint
+
+
+def _kind(keys: list[str]) -> Any:
+    """Give the type of a setting or of a section by its path, None if there is none."""
     hint: Any = Config
     for key in keys:
         if get_origin(hint) is dict:
@@ -228,4 +245,4 @@ def _hint(keys: list[str]) -> Any:
             hint = get_type_hints(hint).get(key)
         else:
             return None
-    return None if is_dataclass(hint) else hint
+    return hint

@@ -95,6 +95,8 @@ class Intake:
         """Pass a hint to its cluster; one of a cluster that is not ours is said once and dropped."""
         if (wakeup := self._wakeups.get(hint.cluster)) is not None:
             wakeup.ring(hint)
+        elif not hint.cluster:
+            return  # a test of the way here, which is counted, and speaks of nothing
         elif self._wakeups and hint.cluster not in self._strangers and len(self._strangers) < STRANGERS:
             self._strangers.add(hint.cluster)
             log.warning("hint_of_other_cluster", cluster=hint.cluster, ours=sorted(self._wakeups))

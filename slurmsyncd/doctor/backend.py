@@ -103,16 +103,9 @@ def _reached(area: str, sink: SinkConfig, said: Survey) -> Iterator[Finding]:
     yield Finding(
         area, "reached", Level.OK, f"{sink.url} takes our token; it speaks as cc-backend {said.dialect.name}"
     )
-    yield from _token(area, sink, said)
-    if said.clock_s is not None and abs(said.clock_s) > _CLOCKS_APART_S:
-        way = "ahead of" if said.clock_s > 0 else "behind"
-        yield Finding(
-            area,
-            "clock",
-            Level.WARN,
-            f"this host's clock is {abs(said.clock_s):.0f} s {way} the backend's",
-            "have both hosts keep time (chrony, systemd-timesyncd)",
-        )
+    yield _token(area, sink, said)
+    if said.clock_s is not None:
+        yield _clock(area, said.clock_s)
     if said.topology.set_aside:
         odd = ", ".join(said.topology.set_aside[:3])
         yield Finding(
@@ -124,13 +117,25 @@ def _reached(area: str, sink: SinkConfig, said: Survey) -> Iterator[Finding]:
         )
 
 
-def _token(area: str, sink: SinkConfig, said: Survey) -> Iterator[Finding]:
+def _clock(area: str, ahead_s: float) -> Finding:
+    if abs(ahead_s) <= _CLOCKS_APART_S:
+        return Finding(area, "clock", Level.OK, "this host's clock and the backend's agree")
+    way = "ahead of" if ahead_s > 0 else "behind"
+    return Finding(
+        area,
+        "clock",
+        Level.WARN,
+        f"this host's clock is {abs(ahead_s):.0f} s {way} the backend's",
+        "have both hosts keep time (chrony, systemd-timesyncd)",
+    )
+
+
+def _token(area: str, sink: SinkConfig, said: Survey) -> Finding:
     at, now = said.token_expires_at, time.time()
-    if at is not None and at - now < _EXPIRY_WARN_S:
-        yield Finding(
-            area,
-            "token",
-            Level.WARN,
-            f"the token expires at {moment(at)}, in {duration(at - now)}",
-            f"have a new one made, and put it into {sink.token_file}; it is read again by itself",
-        )
+    if at is None:
+        return Finding(area, "token", Level.OK, "the token names no end")
+    text = f"the token expires at {moment(at)}, in {duration(at - now)}"
+    if at - now >= _EXPIRY_WARN_S:
+        return Finding(area, "token", Level.OK, text)
+    remedy = f"have a new one made, and put it into {sink.token_file}; it is read again by itself"
+    return Finding(area, "token", Level.WARN, text, remedy)

@@ -18,6 +18,7 @@ from slurmsyncd.control.status import AskStatus
 from slurmsyncd.doctor.finding import Finding, Level
 from slurmsyncd.errors import SlurmsyncdError
 from slurmsyncd.store import lastrun
+from slurmsyncd.store.opening import STORE
 from slurmsyncd.terminal import counted, duration
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ _REMOTE: Final = frozenset(
 )
 _QLEN: Final = Path("/proc/sys/net/unix/max_dgram_qlen")
 _QLEN_WANTED: Final = 512
+_SEE: Final = "systemctl status slurmsyncd"
 #: For a test hint to arrive.
 _HINT_S: Final = 3.0
 
@@ -191,7 +193,9 @@ def _daemon(config: Config) -> Iterator[Finding]:
             if running and config.hook.socket:
                 yield _hint_arrives(config.hook.socket, desk)
     except SlurmsyncdError as err:
-        yield Finding("daemon", "running", Level.WARN, str(err), "systemctl status slurmsyncd")
+        new = not (config.daemon.state_dir / STORE).exists()
+        remedy = "systemctl enable --now slurmsyncd.socket slurmsyncd.service" if new else _SEE
+        yield Finding("daemon", "running", Level.WARN, str(err), remedy)
         return
     if running:
         yield Finding(

@@ -64,7 +64,7 @@ async def examine(config: Config, cluster: ClusterConfig | None) -> Seen:
     missing = tuple(_missing(config))
     if missing:
         return Seen(missing)
-    findings: list[Finding] = []
+    findings = [_found(config)]
     try:
         findings.append(judge_release((await commands.run("sacct", "--version", probe=True)).text))
         settings = parse_settings((await commands.run("scontrol", "show", "config")).text)
@@ -86,9 +86,18 @@ async def examine(config: Config, cluster: ClusterConfig | None) -> Seen:
     return Seen(tuple(findings), settings.get("ClusterName"), nodes)
 
 
+def _path(config: Config, name: str) -> Path:
+    return Path(config.slurm.bin_dir) / name if config.slurm.bin_dir else Path(shutil.which(name) or "")
+
+
+def _found(config: Config) -> Finding:
+    paths = ", ".join(str(_path(config, name)) for name in _COMMANDS)
+    return Finding(AREA, "commands", Level.OK, f"Slurm's commands are {paths}")
+
+
 def _missing(config: Config) -> Iterator[Finding]:
     for name in _COMMANDS:
-        path = Path(config.slurm.bin_dir) / name if config.slurm.bin_dir else Path(shutil.which(name) or "")
+        path = _path(config, name)
         if not (path.is_file() and os.access(path, os.X_OK)):
             where = f"slurm.bin_dir = {config.slurm.bin_dir}" if config.slurm.bin_dir else "PATH"
             yield Finding(
@@ -187,13 +196,15 @@ def _program(name: str, path: Path, slurm_user: str) -> Finding:
             f"{name} = {path}: {err.strerror} on this host",
             "jobs fail to start if slurmctld's host lacks it too: put it there, or unset it",
         )
-    if not stat.S_ISREG(found.st_mode) or not _may_run(found, slurm_user):
+    # Whoever may not pass one of its directories may not run it either.
+    closed = [each for each in reversed(path.parents) if not _may_run(each.stat(), slurm_user)]
+    if not stat.S_ISREG(found.st_mode) or closed or not _may_run(found, slurm_user):
         return Finding(
             "hook",
             name,
             Level.FAIL,
             f"{name} = {path} cannot be run by SlurmUser = {slurm_user}: jobs may fail to start",
-            f"chmod 0755 {path}",
+            f"chmod a+x {closed[0]}" if closed else f"chmod 0755 {path}",
         )
     return Finding("hook", name, Level.OK, f"{name} = {path} can be run by slurmctld")
 
@@ -205,6 +216,8 @@ def _may_run(found: os.stat_result, slurm_user: str) -> bool:
         user = pwd.getpwnam(slurm_user.partition("(")[0])
     except KeyError:
         return False
-    return (found.st_uid == user.pw_uid and bool(found.st_mode & stat.S_IXUSR)) or (
-        found.st_gid == user.pw_gid and bool(found.st_mode & stat.S_IXGRP)
+    return (
+        user.pw_uid == 0
+        or (found.st_uid == user.pw_uid and bool(found.st_mode & stat.S_IXUSR))
+        or (found.st_gid == user.pw_gid and bool(found.st_mode & stat.S_IXGRP))
     )

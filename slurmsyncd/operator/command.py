@@ -86,7 +86,7 @@ def _add_status(add: Callable[[str, str, str, str], argparse.ArgumentParser]) ->
         type=_interval,
         const=WATCH_S,
         metavar="SECONDS",
-        help="show it again and again (every %(const)s s)",
+        help="show it again and again (every %(const)g s)",
     )
     parser.add_argument(
         "--acknowledge",
