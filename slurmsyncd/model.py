@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Union
+from typing import TYPE_CHECKING, Union
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 
 class JobState(str, enum.Enum):
@@ -213,7 +216,7 @@ class Observation:
 
     cluster: str
     looked_at: int
-    listed: tuple[Listed, ...] | None = None
+    listed: Collection[Listed] | None = None
     finished: tuple[Job, ...] = ()
     through: int | None = None
     never_started: int = 0

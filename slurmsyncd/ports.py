@@ -13,7 +13,6 @@ if TYPE_CHECKING:
         Entry,
         NodeState,
         Observation,
-        Phase,
         Plan,
         Questions,
         RunKey,

@@ -100,10 +100,7 @@ class Mend(Request[int]):
 
 
 def _known(store: SqliteStore, cluster: str, job_ids: Iterable[int]) -> Known:
-    wanted = frozenset(job_ids)
-    keys = [key for key in store.known(cluster, wanted) if key.job_id in wanted]
-    ends = store.ends(cluster, wanted)
-    return {key: ends.get(key) for key in keys}
+    return store.ends(cluster, job_ids)
 
 
 def _is_new(job: Job, known: Runs) -> bool:

@@ -10,7 +10,7 @@ import structlog
 
 from slurmsyncd import reconcile
 from slurmsyncd.errors import DiskFull, SourceUnavailable
-from slurmsyncd.model import Answers, Hint, Observation, Phase, Plan, Started, Trigger
+from slurmsyncd.model import Answers, Hint, Observation, Plan, Started, Trigger
 from slurmsyncd.pipeline.rechecks import Rechecks
 from slurmsyncd.pipeline.vanishing import Vanishing
 
@@ -193,7 +193,10 @@ class Collector:
         left: frozenset[Item] = open_  # unless we come through
         trouble = seen.trouble
         try:
-            ids = reconcile.job_ids(seen, hints, recheck)
+            differing = await self._differing(seen)
+            # In the thread, like the comparison: for 100,000 jobs each takes a tenth of a second.
+            seen = await self._thread(reconcile.narrowed, seen, differing, hints, recheck)
+            ids = reconcile.job_ids(seen, hints, recheck) | differing
             known = await self._known(ids)
             asked = reconcile.questions(seen, known, hints, recheck, moved=self._moved, caught_up=caught_up)
             if not asked.job_ids <= ids:  # what is gone from the listing; answers speak of all its runs
@@ -225,11 +228,15 @@ class Collector:
         await self._recorded(plan)
         return plan, answers.trouble
 
+    async def _differing(self, seen: Observation) -> frozenset[int]:
+        """Give the ids of what may have changed: of all that runs, no more than that is held in memory."""
+        moved = frozenset(key.job_id for key in self._moved)
+        if seen.listed is None:
+            return moved
+        return moved | await self._thread(self._store.differing, self.cluster, reconcile.running(seen))
+
     async def _known(self, job_ids: frozenset[int]) -> Known:
-        phases = await self._thread(self._store.known, self.cluster, job_ids)
-        stopped = {key.job_id for key, phase in phases.items() if phase is Phase.STOPPED}
-        ends = await self._thread(self._store.ends, self.cluster, stopped) if stopped else {}
-        return {key: ends.get(key) for key in phases}
+        return await self._thread(self._store.ends, self.cluster, job_ids)
 
     def _keep_moved(self, plan: Plan, known: Known) -> None:
         still_open = {key for key, end_at in known.items() if end_at is None}

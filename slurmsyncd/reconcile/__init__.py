@@ -15,7 +15,7 @@ judging.py    the events that the answers lead to
 vanishing.py  open runs that Slurm has forgotten
 """
 
-from slurmsyncd.reconcile.asking import job_ids, portions, questions
+from slurmsyncd.reconcile.asking import job_ids, narrowed, portions, questions, running
 from slurmsyncd.reconcile.judging import is_over, merge, plan, unsettled
 from slurmsyncd.reconcile.runs import MOVE_LIMIT_S, Known
 from slurmsyncd.reconcile.vanishing import vanished
@@ -26,9 +26,11 @@ __all__ = [
     "is_over",
     "job_ids",
     "merge",
+    "narrowed",
     "plan",
     "portions",
     "questions",
+    "running",
     "unsettled",
     "vanished",
 ]

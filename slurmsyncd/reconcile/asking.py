@@ -10,13 +10,42 @@ from slurmsyncd.model import JobState, Observation, Questions, RunKey
 from slurmsyncd.reconcile.runs import Runs, sighting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from slurmsyncd.model import Hint, Job, Listed
     from slurmsyncd.reconcile.runs import Known
 
 #: Seconds that a controller may remember a finished job (MinJobAge is 300 by default).
 REMEMBERED_S = 900
+_RUNNING = (JobState.RUNNING, JobState.SUSPENDED)
+
+
+def running(seen: Observation) -> Iterator[tuple[int, int]]:
+    """Give job id and start (epoch seconds) of what the controller lists as running."""
+    return (
+        (item.job_id, item.start_at)
+        for item in seen.listed or ()
+        if item.start_at is not None and item.state in _RUNNING
+    )
+
+
+def narrowed(
+    seen: Observation, differing: Collection[int], hints: Iterable[Hint], recheck: Iterable[int]
+) -> Observation:
+    """
+    Give a look without what runs as it is known to, and nothing else speaks of: nothing follows from that.
+
+    Args:
+        seen: One look.
+        differing: Ids of which the open runs are not what the controller lists as ``running``.
+        hints: As for ``questions``.
+        recheck: Likewise.
+    """
+    if seen.listed is None:
+        return seen
+    ids = {*differing, *recheck, *(hint.job_id for hint in hints), *(job.key.job_id for job in seen.finished)}
+    left = tuple(item for item in seen.listed if item.state not in _RUNNING or item.job_id in ids)
+    return replace(seen, listed=left)
 
 
 def job_ids(seen: Observation, hints: Iterable[Hint], recheck: Iterable[int]) -> frozenset[int]:
@@ -40,7 +69,8 @@ def questions(
 
     Args:
         seen: One look; without a listing if only hints are to be answered.
-        known: All open runs of the cluster, and all known runs of ``job_ids(...)``.
+        known: All open runs of the cluster but those of which nothing is to be judged (``narrowed``), and all
+            known runs of ``job_ids(...)``.
         hints: What the hooks said since.
         recheck: What an earlier plan left open.
         moved: What earlier plans found of starts that moved: as listed now → as announced.
@@ -100,7 +130,7 @@ def _gone(seen: Observation, known: Known, moved: Mapping[RunKey, RunKey]) -> se
         return set()
     found = {job.key for job in seen.finished}
     for item in _started(seen):
-        if item.state in (JobState.RUNNING, JobState.SUSPENDED):
+        if item.state in _RUNNING:
             found.add(moved.get(_key(seen, item), _key(seen, item)))
     return {key.job_id for key, end_at in known.items() if end_at is None and key not in found}
 

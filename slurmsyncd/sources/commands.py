@@ -118,7 +118,7 @@ class CommandSource:
         return Observation(
             cluster=self._cluster,
             looked_at=now,
-            listed=tuple(listed.listed) if isinstance(listed, Listing) else None,
+            listed=listed.listed if isinstance(listed, Listing) else None,
             finished=newest(found.jobs),
             through=through if isinstance(ended, Runs) else None,
             never_started=self._count(ended),

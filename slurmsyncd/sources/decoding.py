@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from anyio.lowlevel import checkpoint
 
 from slurmsyncd.errors import DecodeError
-from slurmsyncd.model import Job, Listed, NodeState, RunKey
+from slurmsyncd.model import Job, NodeState, RunKey
 from slurmsyncd.slurm.hostlist import expand_hostlist
 from slurmsyncd.slurm.jobs import Detail, read_detail, read_job_id
 from slurmsyncd.slurm.nodes import read_node
 from slurmsyncd.slurm.rows import Rows
 from slurmsyncd.slurm.sacct import NoRun, Size, begin_with, may_be_resized, read_run
 from slurmsyncd.slurm.squeue import WIDTH, read_listed
+from slurmsyncd.sources.lines import Lines
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -40,7 +41,7 @@ class Listing:
         held: Host list → active jobs that hold these nodes.
     """
 
-    listed: list[Listed] = field(default_factory=list)
+    listed: Lines = field(default_factory=Lines)
     held: Counter[str] = field(default_factory=Counter)
     set_aside: int = 0
 

@@ -18,7 +18,7 @@ from slurmsyncd.errors import AlreadyRunning, DiskFull, SlurmsyncdError, StoreEr
 from slurmsyncd.store.space import exhausted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from slurmsyncd.store.space import Reserve
@@ -58,6 +58,13 @@ class Database:
         """Give all rows of a question."""
         try:
             return self._con.execute(sql, values).fetchall()
+        except sqlite3.Error as err:
+            raise translated(err, self.path) from err
+
+    def each(self, sql: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        """Give the rows of a question one by one, to be taken before anything else is asked."""
+        try:
+            yield from self._con.execute(sql, values)
         except sqlite3.Error as err:
             raise translated(err, self.path) from err
 

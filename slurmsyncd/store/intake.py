@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _OPEN = "SELECT job_id, start_at FROM run WHERE cluster = ? AND phase = 'started'"
 _RUNS = "SELECT start_at, phase FROM run WHERE job_id = ? AND cluster = ?"
-_ENDS = "SELECT start_at, end_at FROM run WHERE job_id = ? AND cluster = ? AND phase = 'stopped'"
+_ENDS = "SELECT start_at, end_at FROM run WHERE job_id = ? AND cluster = ?"
 _ONE = "SELECT id, phase FROM run WHERE job_id = ? AND start_at = ? AND cluster = ?"
 _NEW_RUN = """
     INSERT INTO run (cluster, job_id, start_at, phase) VALUES (?, ?, ?, 'started') ON CONFLICT DO NOTHING
@@ -51,8 +51,23 @@ def known(database: Database, cluster: str, job_ids: Iterable[int]) -> dict[RunK
     return found
 
 
-def ends(database: Database, cluster: str, job_ids: Iterable[int]) -> dict[RunKey, int]:
-    """Give when the known runs of ``job_ids`` that have stopped ended."""
+def differing(database: Database, cluster: str, running: Iterable[tuple[int, int]]) -> frozenset[int]:
+    """Give the job ids of which the open runs are not what runs: one run, under the start that is known."""
+    unmatched: dict[int, int] = {}
+    found = set()
+    for job_id, start_at in running:
+        if unmatched.setdefault(job_id, start_at) != start_at:
+            found.add(job_id)
+    for job_id, start_at in database.each(_OPEN, (cluster,)):
+        if unmatched.get(job_id) == start_at:
+            del unmatched[job_id]
+        else:
+            found.add(job_id)
+    return frozenset(found | unmatched.keys())
+
+
+def ends(database: Database, cluster: str, job_ids: Iterable[int]) -> dict[RunKey, int | None]:
+    """Give when each known run of ``job_ids`` ended, None while it is open."""
     return {
         RunKey(cluster, job_id, start_at): end_at
         for job_id in set(job_ids)

@@ -116,7 +116,7 @@ class Observer:
         store.close()
 
     def _is_behind(self, store: Store, lab: Lab) -> bool:
-        return bool(store.known(lab.cluster)) or not self.told
+        return bool(store.differing(lab.cluster, ())) or not self.told
 
     def _drain(self, store: Store) -> None:
         now = time.time()

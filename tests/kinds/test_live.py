@@ -30,7 +30,8 @@ pytestmark = pytest.mark.anyio
 async def test_an_empty_cluster_is_no_outage(scene: Scene) -> None:
     """Before the first job: an empty listing, nothing finished, and no trouble."""
     seen = scene.empty
-    assert (seen.listed, seen.finished, seen.trouble) == ((), (), ())
+    assert seen.listed is not None
+    assert (len(seen.listed), seen.finished, seen.trouble) == (0, (), ())
     assert seen.through is not None
 
 

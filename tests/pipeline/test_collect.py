@@ -615,7 +615,7 @@ class TestTheLoop:
         await stage.look()
         assert stage.phases() == ["stopped", "started"]
         ends = stage.store.ends(CLUSTER, [1])
-        assert list(ends.values()) == [first.end_at]
+        assert sorted(ends.values(), key=str) == [first.end_at, None]
 
     async def test_a_run_that_stopped_long_ago_is_not_told_again_with_its_successor(
         self, stage: Stage

@@ -20,7 +20,8 @@ def test_the_store_is_what_the_ports_promise(store: SqliteStore) -> None:
     """The rest of the daemon can use it as ``ports.Store`` (checked by mypy), and it starts out empty."""
     port: Store = store
     assert port.cursor("alpha") is None
-    assert port.known("alpha") == {}
+    assert port.ends("alpha", [1]) == {}
+    assert port.differing("alpha", ()) == frozenset()
     assert port.due("rest", Step.START, T0, 10) == []
     assert port.next_due_at("rest", Step.START) is None
 
@@ -33,6 +34,19 @@ def test_recorded_runs_are_known_until_they_stop(store: SqliteStore) -> None:
     assert store.known("alpha") == {one: Phase.STARTED}
     assert store.known("alpha", [2, 3]) == {one: Phase.STARTED, two: Phase.STOPPED, again: Phase.STOPPED}
     assert store.known("beta") == {other: Phase.STARTED}
+
+
+def test_what_runs_as_it_is_known_to_does_not_differ(store: SqliteStore) -> None:
+    """What differs: gone, new, under another start, twice at once, and open though it runs again."""
+    same, gone, moved, twice, again, over = (key(number) for number in range(1, 7))
+    before = key(5, T0 - 100)
+    open_ = map(started, (same, gone, moved, twice, before, again, over, key(8, cluster="beta")))
+    store.record(plan(*open_, stopped(over)), T0)
+    running = [(1, T0), (3, T0 + 9), (4, T0), (4, T0 + 9), (5, T0), (6, T0), (7, T0), (8, T0)]
+    assert store.differing("alpha", running) == {2, 3, 4, 5, 6, 7, 8}
+    assert store.differing("alpha", [(1, T0)]) == {2, 3, 4, 5}
+    ends = {same: None, before: None, again: None, over: T0 + 60}
+    assert store.ends("alpha", [1, 5, 6, 7]) == ends
 
 
 def test_record_counts_what_is_new(store: SqliteStore) -> None:
