@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 from nats.js.api import AckPolicy, ConsumerConfig
@@ -52,10 +52,19 @@ timeout = 10
 """
 
 
+class Known(Protocol):
+    """A backend that a relay is to tell."""
+
+    @property
+    def url(self) -> str: ...
+
+    def token(self) -> str: ...
+
+
 class Relay:
     """One relay as a process; it ends with the test, however that ends."""
 
-    def __init__(self, root: Path, backend: Backend, servers: Sequence[str], more: str = "") -> None:
+    def __init__(self, root: Path, backend: Known, servers: Sequence[str], more: str = "") -> None:
         self.root = root
         root.mkdir(parents=True)
         for name in ("state", "run"):
@@ -117,9 +126,7 @@ class Relay:
 
 
 @contextmanager
-def relay(
-    root: Path, backend: Backend, *servers: str, count: int = 1, more: str = ""
-) -> Iterator[list[Relay]]:
+def relay(root: Path, backend: Known, *servers: str, count: int = 1, more: str = "") -> Iterator[list[Relay]]:
     """Run relays while the block runs; their logs are shown if it fails."""
     made = [Relay(root / f"relay{n}", backend, servers, more) for n in range(count)]
     try:
