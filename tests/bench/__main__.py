@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slurmsyncd.logs import configure_logs
 from tests.bench.page import page, summary
 from tests.bench.rows import GROUPS, Circumstances, Figure, Results
 
@@ -28,6 +29,7 @@ PAGE, STORED = DOCS / "performance.md", DOCS / "performance.json"
 def main() -> int:
     """Measure the groups that were asked for; the page is written after each of them."""
     args = _parser().parse_args()
+    configure_logs("info", "json")  # as the daemon has it: lines that are not written cost little
     results, done = load(), []
     for group in args.only or GROUPS:
         for found in _measure(group, quick=args.quick):

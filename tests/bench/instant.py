@@ -11,22 +11,27 @@ import json
 import sys
 
 _TOPOLOGY = json.dumps(
-    [
-        {
-            "name": "sim",
-            "metricConfig": [],
-            "subClusters": [
-                {
-                    "name": "all",
-                    "nodes": "*",
-                    "socketsPerNode": 2,
-                    "coresPerSocket": 8,
-                    "threadsPerCore": 2,
-                    "topology": {"node": list(range(32)), "core": [[core, core + 16] for core in range(16)]},
-                }
-            ],
-        }
-    ]
+    {
+        "clusters": [
+            {
+                "name": "sim",
+                "metricConfig": [],
+                "subClusters": [
+                    {
+                        "name": "all",
+                        "nodes": "*",
+                        "socketsPerNode": 2,
+                        "coresPerSocket": 8,
+                        "threadsPerCore": 2,
+                        "topology": {
+                            "node": list(range(32)),
+                            "core": [[core, core + 16] for core in range(16)],
+                        },
+                    }
+                ],
+            }
+        ]
+    }
 ).encode()
 _COUNTS = {"start": 0, "stop": 0}
 
@@ -39,9 +44,8 @@ def _answer(status: str, body: bytes) -> bytes:
 
 
 _START = _answer("201 Created", b'{"msg":"success"}')
-_STOP = _answer("200 OK", b'{"id":1}')
 _CLUSTERS = _answer("200 OK", _TOPOLOGY)
-_EMPTY = _answer("200 OK", b"{}")
+_EMPTY = _answer("200 OK", b"")
 
 
 class _Connection(asyncio.Protocol):
@@ -60,18 +64,19 @@ class _Connection(asyncio.Protocol):
             length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
             if len(self._data) < end + 4 + length:
                 return
+            body = self._data[end + 4 : end + 4 + length]
             self._data = self._data[end + 4 + length :]
-            self._transport.write(_reply(head))
+            self._transport.write(_reply(head, body))
 
 
-def _reply(head: bytes) -> bytes:
+def _reply(head: bytes, body: bytes) -> bytes:
     path = head.split(b" ", 2)[1]
     if path == b"/api/jobs/start_job/":
         _COUNTS["start"] += 1
         return _START
     if path == b"/api/jobs/stop_job/":
         _COUNTS["stop"] += 1
-        return _STOP
+        return _answer("200 OK", body)  # it names the job, as the real one's does
     if path == b"/count":
         return _answer("200 OK", json.dumps(_COUNTS).encode())
     return _CLUSTERS if path == b"/api/clusters/" else _EMPTY

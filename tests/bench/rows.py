@@ -133,9 +133,123 @@ ROWS: tuple[Row, ...] = (
         what="Slurm commands in a cycle with 1,000 new jobs, node states included",
         limit=6,
     ),
+    Row(
+        key="parallel-lost",
+        group="parallel",
+        what="1,000 hooks at 16 in parallel against the daemon: lost",
+        limit=0,
+    ),
+    Row(
+        key="parallel-worst",
+        group="parallel",
+        what="1,000 hooks at 16 in parallel: the slowest one, beyond the slowest start of a bare interpreter",
+        limit=100,
+        unit="ms",
+    ),
+    Row(
+        key="rss-10k",
+        group="footprint",
+        what="RSS with REST, NATS, metrics and page on, 10,000 active jobs",
+        limit=45,
+        unit="MB",
+    ),
+    Row(
+        key="rss-slope",
+        group="footprint",
+        what="its growth over the last fifty of a hundred cycles",
+        limit=0.1,
+        unit="MB",
+    ),
+    Row(key="rss-100k", group="footprint", what="RSS, 100,000 active jobs", limit=60, unit="MB"),
+    Row(
+        key="idle-cpu",
+        group="footprint",
+        what="CPU of our own with 10,000 active jobs of which nothing changes, a cycle a minute",
+        limit=0.3,
+        unit="% of a core",
+    ),
+    Row(
+        key="catchup-time",
+        group="catchup",
+        what="catching up after a day's outage: 100,000 finished runs read, planned and stored",
+        limit=30,
+        unit="s",
+    ),
+    Row(key="catchup-rss", group="catchup", what="peak RSS meanwhile", limit=100, unit="MB"),
+    Row(
+        key="throughput",
+        group="throughput",
+        what="delivery to a backend that answers at once, settling included, against plain httpx with four workers",
+        limit=90,
+        unit="%",
+        at_least=True,
+    ),
+    Row(
+        key="throughput-backend",
+        group="throughput",
+        what="starts delivered a second, against what cc-backend takes over four connections",
+        limit=1600,
+        unit="/s",
+        at_least=True,
+    ),
+    Row(
+        key="cpu-per-run",
+        group="perrun",
+        what="CPU for one delivered run (start and stop), our process and its commands together",
+        limit=2,
+        unit="ms",
+    ),
+    Row(
+        key="startup",
+        group="startup",
+        what="start to READY with 100,000 known runs and 100,000 queued entries",
+        limit=2,
+        unit="s",
+    ),
+    Row(
+        key="stall-text",
+        group="stall",
+        what="longest loop stall while 100 MB of Slurm's output are read",
+        limit=50,
+        unit="ms",
+    ),
 )
 
-TABLES: tuple[Table, ...] = ()
+TABLES: tuple[Table, ...] = (
+    Table(
+        key="footprint-sizes",
+        group="footprint",
+        what="Cost against the number of active jobs, everything on, nothing changing",
+        columns=(
+            "active jobs",
+            "RSS, MB",
+            "growth over the last half of the cycles, MB",
+            "peak since the start, MB",
+            "our CPU in a cycle, ms",
+            "CPU of the (simulated) Slurm commands in a cycle, ms",
+            "of a core, with a cycle a minute",
+        ),
+    ),
+    Table(
+        key="catchup-sizes",
+        group="catchup",
+        what="Catching up, against the number of runs that ended in a day",
+        columns=(
+            "runs",
+            "seconds",
+            "our CPU, s",
+            "CPU of the (simulated) Slurm commands, s",
+            "peak RSS, MB",
+            "store, MB",
+        ),
+    ),
+    Table(
+        key="startup-sizes",
+        group="startup",
+        what="Start to READY, against the number of stored runs, half of them queued",
+        columns=("runs", "store, MB", "seconds"),
+    ),
+)
 
 _ALL: tuple[Row | Table, ...] = (*ROWS, *TABLES)
 GROUPS: Mapping[str, tuple[str, ...]] = {

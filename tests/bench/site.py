@@ -16,12 +16,12 @@ import httpx
 from tests.bench.cluster import CLUSTER, Cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 PROGRAM = (sys.executable, "-m", "slurmsyncd")
 #: Beyond this nothing is waited for.
-PATIENCE_S = 1800.0
+PATIENCE_S = 600.0
 
 
 class Backend:
@@ -46,7 +46,7 @@ class Backend:
 class Daemon:
     """`slurmsyncd run`, from READY=1 on."""
 
-    def __init__(self, root: Path, config: Path) -> None:
+    def __init__(self, root: Path, config: Path, around: Sequence[str] = ()) -> None:
         self._config = config
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
             address = root / "notify"
@@ -56,7 +56,7 @@ class Daemon:
             began = time.perf_counter()
             with (root / "log").open("ab") as log:
                 self._process = subprocess.Popen(
-                    (*PROGRAM, "run", "--config", str(config)),
+                    (*around, *PROGRAM, "run", "--config", str(config)),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -94,11 +94,13 @@ class Site:
         self._token.write_text("a.b.c\n")
 
     @contextmanager
-    def daemon(self, settings: Mapping[str, Mapping[str, Any]] | None = None) -> Iterator[Daemon]:
-        """Have the daemon run; settings by section."""
+    def daemon(
+        self, settings: Mapping[str, Mapping[str, Any]] | None = None, around: Sequence[str] = ()
+    ) -> Iterator[Daemon]:
+        """Have the daemon run; settings by section, and a command that starts it."""
         config = self.root / "config.toml"
         config.write_text(_toml(self._sections(settings or {})))
-        daemon = Daemon(self.root, config)
+        daemon = Daemon(self.root, config, around)
         try:
             yield daemon
         finally:

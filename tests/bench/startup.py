@@ -1,0 +1,93 @@
+"""From the start of the process to READY=1, with much in the store."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from slurmsyncd.model import Job, JobState, NodeAllocation, Plan, RunKey, Sharing, Started, Trigger
+from slurmsyncd.store import open_store
+from tests.bench.cluster import CLUSTER
+from tests.bench.processes import interleaved
+from tests.bench.rows import Figure, Lines
+from tests.bench.site import site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from slurmsyncd.store import SqliteStore
+    from tests.bench.site import Site
+
+_PORTION = 5000
+_TELL = "UPDATE delivery SET step = 'stop', state = 'idle', due_at = NULL, acked_at = 1 WHERE run_id <= ?"
+
+
+def measure(root: Path, *, quick: bool) -> Iterator[Figure | Lines]:
+    """Take the sizes in turn: half of the runs are known and told, half are queued."""
+    lines = []
+    floor = interleaved({"bare": (sys.executable, "-c", "pass")}, {}, 10)["bare"].wall_s
+    for runs in (1000, 10_000) if quick else (1000, 10_000, 100_000, 1_000_000):
+        folder = root / str(runs)
+        folder.mkdir()
+        with site(folder) as here:
+            _fill(folder / "state", runs)
+            size_mb = (folder / "state" / "store.sqlite").stat().st_size / 1e6
+            times = [_ready_s(here) for _ in range(3 if runs > 100_000 else 5)]
+        lines.append((f"{runs:,}", f"{size_mb:.0f}", f"{statistics.median(times):.2f}"))
+    yield Lines("startup-sizes", tuple(lines))
+    if not quick:
+        folder = root / "budget"
+        folder.mkdir()
+        with site(folder) as here:
+            _fill(folder / "state", 200_000)
+            times = [_ready_s(here) for _ in range(5)]
+        note = f"median of {len(times)}: {min(times):.2f} … {max(times):.2f} s"
+        yield Figure(
+            "startup", statistics.median(times), floor=f"`python3 -c pass`: {floor:.3f} s", note=note
+        )
+
+
+def _ready_s(here: Site) -> float:
+    with here.daemon({"sinks.cc": {"url": "http://127.0.0.1:1"}}) as daemon:
+        return daemon.ready_s
+
+
+def _fill(directory: Path, runs: int) -> None:
+    """Write runs down; the first half is told, the second is queued."""
+    opened = open_store(directory, ("cc",))
+    now = time.time()
+    for first in range(1, runs + 1, _PORTION):
+        events = tuple(started(job_id, int(now)) for job_id in range(first, min(first + _PORTION, runs + 1)))
+        opened.store.record(Plan(cluster=CLUSTER, events=events, cursor=int(now)), now)
+    _tell(opened.store, runs // 2)
+    opened.store.close()
+    lastrun = directory / "lastrun"
+    lastrun.touch()
+    os.utime(lastrun, (now, now))
+
+
+def _tell(store: SqliteStore, through: int) -> None:
+    store._db.let_out(lambda con: con.execute(_TELL, (through,)))
+
+
+def started(job_id: int, now: int) -> Started:
+    cores = tuple((socket, core) for socket in range(2) for core in range(8))
+    job = Job(
+        key=RunKey(CLUSTER, job_id, now - 600),
+        state=JobState.RUNNING,
+        user="alice",
+        account="physics",
+        partition="batch",
+        name=f"job-{job_id}",
+        submit_at=now - 700,
+        sharing=Sharing.MULTI_USER,
+        num_nodes=1,
+        num_cpus=32,
+        nodes=("n1",),
+        allocation=(NodeAllocation("n1", cores=cores, cpus=32, memory_mib=32000),),
+    )
+    return Started(job, Trigger.POLL)
