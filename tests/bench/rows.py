@@ -213,6 +213,29 @@ ROWS: tuple[Row, ...] = (
         limit=50,
         unit="ms",
     ),
+    Row(
+        key="latency-p50",
+        group="lab",
+        what="hook to record accepted by the backend on a real Slurm, without `query_delay`, p50",
+        limit=0.3,
+        unit="s",
+    ),
+    Row(key="latency-p99", group="lab", what="the same, p99", limit=1, unit="s"),
+    Row(
+        key="cpu-per-run-lab",
+        group="lab",
+        what="CPU for one delivered run on a real Slurm, our process and its commands together",
+        limit=2,
+        unit="ms",
+    ),
+    Row(
+        key="script",
+        group="lab",
+        what="CPU to tell of 60 new jobs on a real Slurm, against a script that forks two scontrol for each "
+        "and posts one after the other",
+        limit=1,
+        unit="times",
+    ),
 )
 
 TABLES: tuple[Table, ...] = (
