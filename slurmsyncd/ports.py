@@ -108,10 +108,10 @@ class Store(Queue, Protocol):
     def told(self, sink: str, keys: Iterable[RunKey]) -> Mapping[RunKey, Told]:
         """Give how far a sink is with each of these runs; one it was never to be told of is missing."""
 
-    def acknowledged(self, sink: str, cluster: str, before: float) -> frozenset[RunKey]:
+    def acknowledged(self, sink: str, cluster: str, before: float) -> set[RunKey]:
         """Give the open runs whose start the sink took before (epoch seconds), and has nothing more to do."""
 
-    def settled(self, sink: str, cluster: str, since: float, before: float) -> frozenset[RunKey]:
+    def settled(self, sink: str, cluster: str, since: float, before: float) -> set[RunKey]:
         """Give the runs whose stop was settled within that time, but for those sent anew too often."""
 
     def repair(self, sink: str, wanted: Sequence[Repair], now: float) -> Sequence[Repair]:

@@ -230,7 +230,7 @@ class _Audit:
         """
         cluster, name = self._source.cluster, self._inventory.name
         before = self.began_at - grace_s
-        self._missing = set(await self._thread(self._store.acknowledged, name, cluster, before))
+        self._missing = await self._thread(self._store.acknowledged, name, cluster, before)
         if settled_from is not None:
             self._missing |= await self._thread(self._store.settled, name, cluster, settled_from, before)
         outcome = await self._inventory.running(cluster, self._read_page)

@@ -27,8 +27,8 @@ log = structlog.get_logger(__name__)
 
 #: Seconds between two lines about catching up.
 PROGRESS_S = 10.0
-#: Runs that just began and are asked for, judged and recorded together: a record is some 3 KB in memory.
-PORTION = 1000
+#: Runs that just began and are asked for, judged and recorded together: a record is some 5 KB in memory.
+PORTION = 500
 
 
 class Ringing(Protocol):
@@ -193,14 +193,7 @@ class Collector:
         left: frozenset[Item] = open_  # unless we come through
         trouble = seen.trouble
         try:
-            differing = await self._differing(seen)
-            # In the thread, like the comparison: for 100,000 jobs each takes a tenth of a second.
-            seen = await self._thread(reconcile.narrowed, seen, differing, hints, recheck)
-            ids = reconcile.job_ids(seen, hints, recheck) | differing
-            known = await self._known(ids)
-            asked = reconcile.questions(seen, known, hints, recheck, moved=self._moved, caught_up=caught_up)
-            if not asked.job_ids <= ids:  # what is gone from the listing; answers speak of all its runs
-                known = await self._known(ids | asked.job_ids)
+            seen, known, asked = await self._questions(seen, hints, recheck, caught_up=caught_up)
             for part, questions in reconcile.portions(asked, seen, hints, PORTION):
                 plan, more = await self._write_down(part, questions, known, now=now, trigger=trigger)
                 trouble += more
@@ -211,10 +204,25 @@ class Collector:
                     known = {key: end_at for key, end_at in known.items() if key.job_id in later}
                 else:
                     left |= plan.recheck
+                del plan  # not to be held beside the next
         finally:
             self._rechecks.settle(open_, left, time.monotonic())
             self.tally.rechecks = len(self._rechecks)
         return trouble
+
+    async def _questions(
+        self, seen: Observation, hints: frozenset[Hint], recheck: frozenset[int], *, caught_up: bool
+    ) -> tuple[Observation, Known, Questions]:
+        """Give what of a look is to be judged, what is known of that, and what is to be asked first."""
+        differing = await self._differing(seen)
+        # In the thread, like the comparison: for 100,000 jobs each takes a tenth of a second.
+        seen = await self._thread(reconcile.narrowed, seen, differing, hints, recheck)
+        ids = reconcile.job_ids(seen, hints, recheck) | differing
+        known = await self._known(ids)
+        asked = reconcile.questions(seen, known, hints, recheck, moved=self._moved, caught_up=caught_up)
+        if not asked.job_ids <= ids:  # what is gone from the listing; answers speak of all its runs
+            known = await self._known(ids | asked.job_ids)
+        return seen, known, asked
 
     async def _write_down(
         self, seen: Observation, asked: Questions, known: Known, *, now: int, trigger: Trigger

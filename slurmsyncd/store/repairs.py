@@ -62,16 +62,16 @@ def told(database: Database, sink: str, keys: Iterable[RunKey]) -> dict[RunKey, 
     return found
 
 
-def acknowledged(database: Database, sink: str, cluster: str, before: float) -> frozenset[RunKey]:
+def acknowledged(database: Database, sink: str, cluster: str, before: float) -> set[RunKey]:
     """Give the open runs that the sink should have, their start having been taken before."""
-    rows = database.rows(_ACKNOWLEDGED, (sink, cluster, before))
-    return frozenset(RunKey(cluster, job_id, start_at) for job_id, start_at in rows)
+    rows = database.each(_ACKNOWLEDGED, (sink, cluster, before))
+    return {RunKey(cluster, job_id, start_at) for job_id, start_at in rows}
 
 
-def settled(database: Database, sink: str, cluster: str, since: float, before: float) -> frozenset[RunKey]:
+def settled(database: Database, sink: str, cluster: str, since: float, before: float) -> set[RunKey]:
     """Give the runs whose stop was settled within that time, but for those sent anew too often."""
-    rows = database.rows(_SETTLED, (sink, cluster, since, before, _SENT_ANEW))
-    return frozenset(RunKey(cluster, job_id, start_at) for job_id, start_at in rows)
+    rows = database.each(_SETTLED, (sink, cluster, since, before, _SENT_ANEW))
+    return {RunKey(cluster, job_id, start_at) for job_id, start_at in rows}
 
 
 def repair(con: sqlite3.Connection, sink: str, wanted: Repair, now: float) -> bool:

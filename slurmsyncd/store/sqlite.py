@@ -133,11 +133,11 @@ class SqliteStore:
         """Give how far a sink is with each of these runs; one it was never to be told of is missing."""
         return repairs.told(self._db, sink, keys)
 
-    def acknowledged(self, sink: str, cluster: str, before: float) -> frozenset[RunKey]:
+    def acknowledged(self, sink: str, cluster: str, before: float) -> set[RunKey]:
         """Give the open runs whose start the sink took before (epoch seconds), and has nothing more to do."""
         return repairs.acknowledged(self._db, sink, cluster, before)
 
-    def settled(self, sink: str, cluster: str, since: float, before: float) -> frozenset[RunKey]:
+    def settled(self, sink: str, cluster: str, since: float, before: float) -> set[RunKey]:
         """Give the runs whose stop was settled within that time, but for those sent anew too often."""
         return repairs.settled(self._db, sink, cluster, since, before)
 
