@@ -225,6 +225,47 @@ def test_a_certificate_that_cannot_be_used_stops_the_start(tmp_path: Path) -> No
         sink_on("tls://127.0.0.1:1", cert_file="/nonexistent", key_file="/nonexistent")
 
 
+@pytest.mark.parametrize("key", ["password_file", "nats_token_file", "creds_file"])
+@pytest.mark.parametrize("when", ["CONNECT", "PUB"])
+async def test_x8_a_server_that_says_what_it_was_told_has_no_secret_logged(
+    tmp_path: Path, key: str, when: str
+) -> None:
+    """Refused at once or later: the reason is said, and the secret is not in it, in whatever letters."""
+    user, account = nkey.new_key(nkeys.PREFIX_BYTE_USER), nkey.new_key(nkeys.PREFIX_BYTE_ACCOUNT)
+    claims = nkey.jwt(nkey.public(user), account, "x", {})
+    text = nkey.creds(claims, user) if key == "creds_file" else f'{CANARY}/"'
+    whole: list[bytes] = []
+
+    async def echo(stream: SocketStream) -> None:
+        ended = contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
+        async with stream:
+            with ended:
+                await talk(stream)
+
+    async def talk(stream: SocketStream) -> None:
+        await stream.send(b'INFO {"server_id":"x","max_payload":1048576,"headers":true,"nonce":"abc"}\r\n')
+        said = b""
+        while f"{when} ".encode() not in said or not said.endswith(b"\r\n"):
+            said += (heard := await stream.receive())
+            if when == "PUB" and b"PUB " not in said:
+                await stream.send(b"PONG\r\n" * heard.count(b"PING\r\n"))
+        whole.append(said)
+        line = said.splitlines()[0].replace(b"'", b"")
+        await stream.send(b"-ERR 'Authorization Violation: " + line + b"'\r\n")
+        await stream.receive()
+
+    login: dict[str, Any] = {key: secret(tmp_path / "secret", text), "timeout": 1.0}
+    login |= {"user": "sync"} if key == "password_file" else {}
+    with capture_logs() as logs:
+        async with peer(echo) as port, sink(f"nats://127.0.0.1:{port}", **login) as one:
+            outcome = await one.deliver(entry())
+    assert outcome.result is Result.SINK_DOWN
+    hidden = claims if key == "creds_file" else CANARY
+    assert hidden.encode() in whole[0]
+    for piece in (hidden, hidden[len(hidden) // 2 :]):
+        assert piece.lower() not in f"{outcome} {logs}".lower()
+
+
 ODD = (
     b"INFO []\r\n",
     b'INFO {"max_payload":"x","version":7,"connect_urls":3}\r\nPONG\r\n',

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from tests.oracle.proxy import Proxy
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
 TOKEN_HEADER = b"x-auth-token:"
 
@@ -67,6 +68,23 @@ class Echo(Proxy):
         writer.write(ECHOES[self.fault](request, _token(request)))
         await writer.drain()
         raise EOFError  # much of it leaves a connection that is of no use
+
+
+@asynccontextmanager
+async def nats_echo() -> AsyncIterator[int]:
+    """Play a NATS server that refuses everybody with the very words that he logged in with; gives its port."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, EOFError):
+            writer.write(b'INFO {"server_id":"x","max_payload":1048576,"headers":true,"nonce":"abc"}\r\n')
+            said = (await reader.readline()).strip().replace(b"'", b"")
+            writer.write(b"-ERR 'Authorization Violation: " + said + b"'\r\n")
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1")
+    async with server:
+        yield server.sockets[0].getsockname()[1]
 
 
 def _token(request: bytes) -> bytes:

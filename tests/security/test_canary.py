@@ -1,4 +1,4 @@
-"""The canary secret: token and hook secret are looked for everywhere after a life full of errors."""
+"""The canary secret: each secret that we have is looked for everywhere after a life full of errors."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 import httpx
+import nkeys  # type: ignore[import-untyped]
 import pytest
 
 from slurmsyncd import cli, notify
@@ -28,8 +29,9 @@ from slurmsyncd.errors import ConfigError
 from slurmsyncd.sim import COMMANDS, faults
 from slurmsyncd.sim.workload import Submission, request
 from tests.lab.configuration import free_ports
+from tests.nats import nkey
 from tests.oracle.world import World, until
-from tests.security.echo import ECHOES, Echo
+from tests.security.echo import ECHOES, Echo, nats_echo
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -38,6 +40,7 @@ pytestmark = pytest.mark.anyio
 
 PATIENCE_S = 90.0
 SECRET = "Canary/Secret+of.the_hook=0123456789"
+PASSWORD = "Canary+Password/of_nats-987654321"
 #: A shorter piece of a secret is no find.
 PIECE = 12
 
@@ -60,6 +63,28 @@ job_script = true
 socket = "unix:{root}/run/hook.sock"
 listen = ["tcp:127.0.0.1:{port}"]
 secret_file = "{root}/hook.secret"
+
+[sinks.events]
+type = "nats"
+servers = ["nats://127.0.0.1:{nats}"]
+user = "sync"
+password_file = "{root}/nats.password"
+
+[sinks.other]
+type = "nats"
+servers = ["nats://127.0.0.1:{nats}"]
+nats_token_file = "{root}/nats.token"
+
+[sinks.seed]
+type = "nats"
+servers = ["nats://127.0.0.1:{nats}"]
+nkey_seed_file = "{root}/nats.seed"
+
+[sinks.creds]
+type = "nats"
+servers = ["nats://127.0.0.1:{nats}"]
+creds_file = "{root}/nats.creds"
+
 """
 
 
@@ -70,17 +95,28 @@ class Scene:
         self.world = World(root, seed=8, release="24.11")
         self.world.proxy = Echo(self.world.backend.port, self.world.dice)
         self.port = free_ports().slurmdbd
+        self.nats_port = 0
         self.secret_file = root / "hook.secret"
         self.token_file = root / "token"
         self.token = self.world.backend.token
         self.dump = root / "children"
         self.printed: list[str] = []
         write_secret(self.secret_file, SECRET)
+        user, account = nkey.new_key(nkeys.PREFIX_BYTE_USER), nkey.new_key(nkeys.PREFIX_BYTE_ACCOUNT)
+        other = nkey.new_key(nkeys.PREFIX_BYTE_USER)
+        jwt = nkey.jwt(nkey.public(user), account, "canary", {})
+        self.nats = {"password": PASSWORD, "token": PASSWORD[::-1], "seed": nkey.seed(other)}
+        self.nats_files = [root / f"nats.{name}" for name in (*self.nats, "creds")]
+        for path, text in zip(self.nats_files, (*self.nats.values(), nkey.creds(jwt, user)), strict=True):
+            write_secret(path, text)
         for command in COMMANDS:
             script = root / "bin" / command
             script.write_text(_NOSY.format(dump=self.dump, real=root / "slurm-bin" / command))
         # The head of a token is that of all tokens; what follows is nobody else's.
         self.pieces = pieces(self.token.partition(".")[2]) | pieces(SECRET)
+        for text in (*self.nats.values(), jwt.partition(".")[2], nkey.seed(user)):
+            # What a NATS server says reaches us in small letters.
+            self.pieces |= pieces(text) | pieces(text.lower())
 
     def configure(self) -> str:
         """Write the configuration; gives its text."""
@@ -89,7 +125,7 @@ class Scene:
         world.daemon.configure(level="debug", poll_s=1.0)
         text = world.daemon.config.read_text().replace("backoff_max = 2.0", "backoff_max = 0.3")
         text = text.replace("nodestate_interval = 2", "nodestate_interval = 0.5")
-        extra = _EXTRA.format(root=world.root, port=self.port)
+        extra = _EXTRA.format(root=world.root, port=self.port, nats=self.nats_port)
         text = re.sub(r"\[slurm\].*(?=\[sinks\.cc\])", lambda _: extra, text, flags=re.DOTALL)
         world.daemon.config.write_text(text)
         return text
@@ -122,8 +158,8 @@ async def scene() -> AsyncIterator[Scene]:
         try:
             await world.backend.start()
             await world.proxy.listen()
-            here.configure()
-            async with anyio.create_task_group() as group:
+            async with nats_echo() as here.nats_port, anyio.create_task_group() as group:
+                here.configure()
                 group.start_soon(world.live, 0.0)
                 group.start_soon(world.daemon.run)
                 await world.daemon.ready.wait()
@@ -214,6 +250,10 @@ def misplacements(here: Scene, good: str) -> Iterator[str]:
         yield good.replace(url[0], f'url = "https://user:{here_it_is}@backend.example.org"')
         yield good.replace(url[0], f'url = "https://backend.example.org/?token={here_it_is}"')
         yield good.replace(url[0], f'url = "{here_it_is}"')
+    for key in ("password_file", "nats_token_file", "nkey_seed_file", "creds_file"):
+        yield re.sub(f'{key} = ".*"', f'{key} = "{PASSWORD}"', good)
+        yield good.replace(token_file, f'{token_file}\n{key} = "{PASSWORD}"')
+    yield good.replace(f"nats://127.0.0.1:{here.nats_port}", f"nats://sync:{PASSWORD}@127.0.0.1:4222")
 
 
 async def wrong_configurations(here: Scene) -> None:
@@ -279,7 +319,7 @@ def of_the_process(pid: int) -> Iterator[tuple[str, bytes]]:
 def of_the_files(here: Scene) -> Iterator[tuple[str, bytes]]:
     """Give every file of the daemon's, its log and its store's bodies among them, but those of the secrets."""
     root = here.world.root
-    theirs = (here.token_file, here.secret_file)
+    theirs = (here.token_file, here.secret_file, *here.nats_files)
     for path in root.rglob("*"):
         if path.is_file() and path not in theirs and root / "backend" not in path.parents:
             yield str(path.relative_to(root)), path.read_bytes().strip(b"\0")
@@ -317,12 +357,18 @@ async def test_x8_i8_the_canary_is_nowhere_but_in_its_file_and_the_header() -> N
 
         children = here.dump.read_bytes()
         assert all(f"/bin/{command} ".encode() in children for command in ("squeue", "sacct", "scontrol"))
-        for opened in (here.token_file, here.secret_file, here.world.disk.path / "state" / "store"):
+        for opened in (
+            here.token_file,
+            here.secret_file,
+            *here.nats_files,
+            here.world.disk.path / "state" / "store",
+        ):
             assert os.fsencode(opened) not in children, "a child has a descriptor of ours"
         seen.extend(of_the_files(here))
         seen.extend(("printed", text.encode()) for text in here.printed)
         seen.extend(("log", line.encode()) for line in daemon.lines)
         assert here.finds(here.token_file.read_bytes()), "what is looked for can be found"
-        assert here.finds(here.secret_file.read_bytes())
+        assert all(here.finds(path.read_bytes()) for path in (here.secret_file, *here.nats_files))
+        assert daemon.events["sink_unavailable"] > len(here.nats_files), "no NATS server said them"
         shown = {(where, data) for where, data in seen if here.finds(data)}
         assert not shown, "\n".join(f"{where}: {data[:1000]!r}" for where, data in shown)

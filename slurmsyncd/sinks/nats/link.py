@@ -21,6 +21,7 @@ from nats.aio.client import Client
 
 from slurmsyncd import __version__
 from slurmsyncd.delivery import Outcome, Result
+from slurmsyncd.sinks.nats.login import hiding
 from slurmsyncd.sinks.text import printable
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class Link:
         self._asking: list[tuple[str, anyio.CancelScope]] = []
         self._denied: dict[str, str] = {}
         self._error = ""
+        self._secrets = hiding({})
         self._lost = False
         self._heard: list[Subscription] = []
 
@@ -113,6 +115,7 @@ class Link:
             Trouble: It cannot be done now.
         """
         self._client.tls_wanted = tls_wanted
+        self._secrets = hiding(secrets)
         try:
             with anyio.move_on_after(_CONNECT_S) as self._connecting:
                 await self._client.connect(
@@ -129,7 +132,7 @@ class Link:
                 )
         except Exception as err:  # whatever nats-py makes of what a hostile server says
             await self.close()
-            raise _not_connected(server, err, self._error) from err
+            raise _not_connected(server, err, self._words(err) or self._error) from err
         if not self.alive or type(self._client.max_payload) is not int:
             await self.close()
             raise _not_connected(server, None, self._error)
@@ -176,7 +179,7 @@ class Link:
             self._heard.append(await self._client.subscribe(subject or f"{inbox}.*", cb=hear))
         except (nats.errors.Error, OSError) as err:
             self._lost = True
-            raise down("connection_lost", self._error or str(err)) from err
+            raise down("connection_lost", self._error or self._words(err)) from err
         return inbox
 
     async def tell(self, subject: str, payload: bytes, reply: str = "") -> None:
@@ -190,7 +193,7 @@ class Link:
             await self._client.publish(subject, payload, reply)
         except (nats.errors.Error, OSError) as err:
             self._lost = True
-            raise down("connection_lost", self._error or str(err)) from err
+            raise down("connection_lost", self._error or self._words(err)) from err
 
     async def hush(self) -> None:
         """Hear no more but what is on its way, and wait for that; what was told is then on its way, too."""
@@ -234,7 +237,7 @@ class Link:
             raise self._timed_out(deniable=deniable) from err
         except (nats.errors.Error, OSError) as err:
             self._lost = True
-            raise down("connection_lost", self._error or str(err)) from err
+            raise down("connection_lost", self._error or self._words(err)) from err
         # A round trip on a link that somebody else gave up meanwhile proves nothing.
         if done and (deniable or not self._lost):
             return
@@ -259,11 +262,11 @@ class Link:
                 raise down("not_permitted", f"{detail}; let this user publish there", alarm=True)
 
     async def _on_error(self, err: Exception) -> None:
-        self._error = _words(err)
+        self._error = self._words(err)
         if self._connecting is not None:
             self._connecting.cancel()
             return
-        if found := _DENIED.search(self._error.lower()):
+        if found := _DENIED.search(str(err).lower()):
             kind, subject = found.groups()
             # Without the subscription to our inbox no answer ever comes.
             denied = subject if kind == "publish" else ""
@@ -277,8 +280,13 @@ class Link:
             log.warning("nats_error", sink=self._sink, detail=self._error)
 
     async def _on_close(self) -> None:
-        self._error = self._error or _words(self._client.last_error)
+        self._error = self._error or self._words(self._client.last_error)
         self._lose()
+
+    def _words(self, err: BaseException | None) -> str:
+        """Say an error in words: in one line, without nats-py's prefix and without our secrets."""
+        text = (str(err).removeprefix("nats: ") or type(err).__name__) if err else ""
+        return printable(self._secrets.sub("[secret]", text), 300)
 
     def _lose(self) -> None:
         self._lost = True
@@ -286,13 +294,8 @@ class Link:
             scope.cancel()
 
 
-def _words(err: BaseException | None) -> str:
-    """Say an error in words, in one line and without nats-py's prefix."""
-    return printable(str(err).removeprefix("nats: ") or type(err).__name__, 300) if err else ""
-
-
 def _not_connected(server: str, err: BaseException | None, said: str) -> Trouble:
-    text = _words(err) or said or "no connection in time"
+    text = said or "no connection in time"
     if isinstance(err, ssl.SSLCertVerificationError):
         return down("tls", f"{server}: certificate: {err.verify_message}", alarm=True)
     if isinstance(err, ssl.SSLError):

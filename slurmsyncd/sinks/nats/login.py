@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import UserString
 from importlib.util import find_spec
@@ -13,6 +14,8 @@ from slurmsyncd.errors import ConfigError
 from slurmsyncd.host.secretfile import read_private, read_secret
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from slurmsyncd.config import SinkConfig
 
 log = structlog.get_logger(__name__)
@@ -89,6 +92,16 @@ class Login:
         if detail and detail not in self._said:
             self._said.add(detail)
             log.warning("secret_file", sink=self._config.name, detail=detail)
+
+
+def hiding(secrets: Mapping[str, Any]) -> re.Pattern[str]:
+    """Give what finds the secrets of ``Login.read`` in a server's words: it may say what it was told."""
+    told = [str(value) for key, value in secrets.items() if key != "user"]
+    lines = {line for text in told for line in text.splitlines() if line}
+    forms = lines | {json.dumps(line)[1:-1] for line in lines}
+    # nats-py gives a server's words in small letters.
+    longest_first = sorted(map(re.escape, forms), key=len, reverse=True)
+    return re.compile("|".join(longest_first) or r"(?!)", re.IGNORECASE)
 
 
 def _want_nkeys(key: str) -> None:
