@@ -164,7 +164,7 @@ def _own_store(config: Config) -> SqliteStore:
             f"no daemon runs, and none has run: there is no store in daemon.state_dir = {daemon.state_dir}; "
             "start slurmsyncd, or name its configuration with --config"
         ) from err
-    become_owner(daemon)
+    _become_owner(daemon)
     try:
         read_before = lastrun.read(daemon.lastrun_file) is not None
         return open_store(daemon.state_dir, tuple(config.sinks), expected=read_before).store
@@ -175,7 +175,7 @@ def _own_store(config: Config) -> SqliteStore:
         ) from err
 
 
-def become_owner(daemon: DaemonConfig) -> None:
+def _become_owner(daemon: DaemonConfig) -> None:
     """Leave root for the owner of the state: what we write must stay readable for the daemon."""
     owner = daemon.state_dir.stat()
     if os.geteuid() == 0 and owner.st_uid != 0:

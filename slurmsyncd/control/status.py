@@ -57,6 +57,11 @@ class SourceStatus:
     rechecks: int
     commands: dict[str, CommandCost] = field(default_factory=dict)
 
+    @property
+    def no_room(self) -> bool:
+        """It did answer, and there is no room to write that down; ``DiskFull`` asks for it in these words."""
+        return "make room" in (self.unavailable or "")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyStatus:

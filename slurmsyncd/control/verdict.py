@@ -154,7 +154,9 @@ def _of_slurm(live: Live, now: float) -> Iterator[Problem]:
                 "" if source.unavailable_since is None else f" since {moment(source.unavailable_since, now)}"
             )
             how = "answers only in part" if source.partly else "does not answer"
-            yield Problem(subject, f"{how}{since}: {source.unavailable}", _ASK_SLURM)
+            how = "is not written down" if source.no_room else how
+            remedy = _ROOM if source.no_room else _ASK_SLURM
+            yield Problem(subject, f"{how}{since}: {source.unavailable}", remedy)
         elif late_s := _late_s(source, live, now):
             yield Problem(
                 subject,

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from slurmsyncd.control.office import become_owner
 from slurmsyncd.doctor.backend import examine_sink
 from slurmsyncd.doctor.finding import Finding, Level, worst
 from slurmsyncd.doctor.host import examine_host
@@ -59,20 +57,9 @@ def diagnose(args: argparse.Namespace, read: Callable[[argparse.Namespace], Conf
             Finding("configuration", "sound", Level.FAIL, problem, "see slurmsyncd.toml(5)")
             for problem in err.problems
         )
-    _take_the_daemons_place(config)
     sinks = ", ".join(config.sinks) or "none"
     first = Finding("configuration", "sound", Level.OK, f"the configuration is sound; sinks: {sinks}")
     return (first, *anyio.run(_walk, config))
-
-
-def _take_the_daemons_place(config: Config) -> None:
-    """
-    As root, look as the daemon's user: root may read and see what the daemon may not.
-
-    Only root may read where systemd has credentials from, so whoever names that place stays root.
-    """
-    if config.daemon.state_dir.is_dir() and "CREDENTIALS_DIRECTORY" not in os.environ:
-        become_owner(config.daemon)
 
 
 async def _walk(config: Config) -> tuple[Finding, ...]:
@@ -83,6 +70,7 @@ async def _walk(config: Config) -> tuple[Finding, ...]:
         found.append(Finding("configuration", "sinks", Level.FAIL, "no sink is configured", remedy))
     for sink in config.sinks.values():
         found += await examine_sink(config, sink, clusters)
+    # Last: where no daemon runs, looking into its store may cost us root's rights.
     found += examine_host(config)
     return tuple(found)
 

@@ -7,6 +7,7 @@ import pwd
 import shutil
 import stat
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -80,7 +81,7 @@ async def examine(config: Config, cluster: ClusterConfig | None) -> Seen:
     findings.append(_name(settings, cluster))
     gpus = any(node.gpus for node in nodes)
     findings += judge_settings(settings, poll_s=config.daemon.poll_interval, gpus=gpus, now=now)
-    findings += [await _accounting(commands), await _permission(commands, settings)]
+    findings += [await _accounting(commands), await _permission(commands, settings, _daemons_user(config))]
     findings += [each async for each in _runaways(commands)]
     findings += _hooks(settings)
     return Seen(tuple(findings), settings.get("ClusterName"), nodes)
@@ -139,9 +140,16 @@ async def _accounting(commands: SlurmCommands) -> Finding:
     return Finding(AREA, "slurmdbd", Level.OK, "slurmdbd answers")
 
 
-async def _permission(commands: SlurmCommands, settings: SlurmSettings) -> Finding:
-    """Say whether this user sees other users' jobs."""
-    me = pwd.getpwuid(os.geteuid()).pw_name
+def _daemons_user(config: Config) -> str:
+    """Give who looks at Slurm: us, but where root asks the owner of the state."""
+    uid = os.geteuid()
+    with suppress(OSError):
+        uid = uid or config.daemon.state_dir.stat().st_uid
+    return pwd.getpwuid(uid).pw_name
+
+
+async def _permission(commands: SlurmCommands, settings: SlurmSettings, me: str) -> Finding:
+    """Say whether the daemon's user sees other users' jobs."""
     slurm_user = settings.get("SlurmUser").partition("(")[0]
     if me in {"root", slurm_user}:
         return Finding(AREA, "permission", Level.OK, f"{me} sees everybody's jobs")

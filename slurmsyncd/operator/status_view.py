@@ -104,6 +104,8 @@ def _notable(source: SourceStatus) -> Iterator[str]:
 def _look(source: SourceStatus | None, status: Status) -> Cell:
     if source is None:
         return Styled("not asked", Colour.DIM)
+    if source.no_room:
+        return Styled("disk full", Colour.BAD)
     if source.unavailable:
         return Styled("in part" if source.partly else "no answer", Colour.BAD)
     if source.behind:
@@ -222,5 +224,5 @@ def _show_load(live: Live, terminal: Terminal) -> None:
         if cost.calls
     ]
     if rows:
-        _head(terminal, "Asked of Slurm since the start")
+        _head(terminal, "Asked of Slurm since the start, or the last reload")
         terminal.table(rows, ("cluster", "command", "calls", "failed", "took on average"))
