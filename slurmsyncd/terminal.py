@@ -70,15 +70,22 @@ class Terminal:
         self.colours = self.interactive and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
         self.columns = max(_LEAST_COLUMNS, shutil.get_terminal_size().columns) if self.interactive else None
 
-    def say(self, *parts: Cell, indent: int = 0) -> None:
-        """Print one line; on a terminal that is too narrow it goes on below, in the first part's colour."""
+    def say(self, *parts: Cell, indent: int = 0, hang: int = 2) -> None:
+        """
+        Print one line; on a terminal that is too narrow it goes on below, in the first part's colour.
+
+        Args:
+            parts: What it says.
+            indent: Blanks before it.
+            hang: More blanks before what goes on below.
+        """
         cells = [_cell(part) for part in parts]
         if self.columns is None or indent + sum(width(cell.text) for cell in cells) <= self.columns:
             self._put(" " * indent + "".join(map(self._painted, cells)))
             return
         text = "".join(cell.text for cell in cells)
-        for number, line in enumerate(_wrapped(text, self.columns - indent - 2)):
-            hanging = " " * (indent + 2 * bool(number))
+        for number, line in enumerate(_wrapped(text, self.columns - indent - hang)):
+            hanging = " " * (indent + hang * bool(number))
             self._put(hanging + self._painted(Styled(line, cells[0].colour)))
 
     def table(self, rows: Iterable[Sequence[Cell]], headings: Sequence[str] = (), *, indent: int = 2) -> None:

@@ -86,7 +86,7 @@ def _show(found: tuple[Finding, ...], terminal: Terminal) -> None:
 def _show_area(found: list[Finding], terminal: Terminal) -> None:
     for each in found:
         mark = Styled(f"{each.level.value:<7} ", _COLOURS[each.level])
-        terminal.say(mark, each.said, indent=2)
+        terminal.say(mark, each.said, indent=2, hang=8)
         if each.remedy:
             terminal.say(Styled("→ ", Colour.DIM), each.remedy, indent=10)
 
