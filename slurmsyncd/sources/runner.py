@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 import resource
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 _STDERR_LIMIT: Final = 4096
 _REAP_S: Final = 5.0
+#: Bytes for which there has to be room when a command has ended; what was free a moment ago may be used.
+_ROOM: Final = 65536
 _DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -133,7 +136,7 @@ async def run(
 
     Raises:
         CommandFailed: It exited non-zero, was killed, or met a limit.
-        SourceUnavailable: It could not be started.
+        SourceUnavailable: It could not be started, or there is no room for what it prints.
     """
     with _spool(directory) as out, _spool(directory) as err:
         process = await _start(argv, env, out, err)
@@ -147,6 +150,7 @@ async def run(
             await _end_group(process)
         stderr = printable(os.pread(err.fileno(), _STDERR_LIMIT, 0), _STDERR_LIMIT)
         size = os.fstat(out.fileno()).st_size
+        _require_room(out.fileno(), size, directory)
         reason = _failure(process.returncode, in_time, size, timeout_s, output_limit)
         if reason:
             code = process.returncode if in_time and size < output_limit else None
@@ -160,7 +164,27 @@ def _spool(directory: Path | None) -> IO[bytes]:
     try:
         return tempfile.TemporaryFile(dir=directory, buffering=0)
     except OSError as err:
-        raise SourceUnavailable(f"no place for a command's output: {err.strerror} ({directory})") from err
+        raise SourceUnavailable(_no_room(err, directory)) from err
+
+
+def _require_room(file: int, size: int, directory: Path | None) -> None:
+    """
+    See that there is room for more than what was printed, and give that back.
+
+    Slurm's commands exit with 0 though they could not write all that they had to say: on a full disk an
+    answer that lacks its end would be taken for whole.
+    """
+    try:
+        os.posix_fallocate(file, size, _ROOM)
+    except OSError as err:
+        if err.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise SourceUnavailable(_no_room(err, directory)) from err
+    os.ftruncate(file, size)
+
+
+def _no_room(err: OSError, directory: Path | None) -> str:
+    advice = ": make room" if err.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    return f"no place for a command's output in {directory or tempfile.gettempdir()}: {err.strerror}{advice}"
 
 
 async def _start(argv: Sequence[str], env: Mapping[str, str], out: IO[bytes], err: IO[bytes]) -> Process:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.sources.runner import CommandFailed, Output, Tally, minimal_environment, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.anyio
 
@@ -36,6 +37,20 @@ async def call(
     return await run(
         argv, timeout_s=timeout_s, output_limit=limit, env=minimal_environment(), directory=directory
     )
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of which only the last 64 KiB are free."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=0755", "tmpfs", str(disk)]
+    done = subprocess.run(mount, capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip(f"needs the right to mount: {done.stderr.decode().strip()}")
+    (disk / "filler").write_bytes(b"x" * (MIB - 65536))
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -231,3 +246,12 @@ async def test_what_is_asked_is_counted() -> None:
     assert tally.commands["squeue"].calls == 2
     assert tally.commands["squeue"].failures == 1
     assert tally.commands["squeue"].seconds >= 0
+
+
+async def test_d1_an_answer_for_which_there_was_no_room_is_none(tmp_path: Path, full_disk: Path) -> None:
+    """D1: Slurm's commands exit with 0 when the disk is full, and their answer lacks its end."""
+    squeue = script(tmp_path, "head -c 200000 /dev/zero 2>&-; exit 0")
+    with pytest.raises(SourceUnavailable, match=f"output in {full_disk}: No space left on device: make room"):
+        await call(squeue, directory=full_disk)
+    (full_disk / "filler").unlink()
+    assert len((await call(squeue, directory=full_disk)).data) == 200_000
