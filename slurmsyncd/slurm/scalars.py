@@ -26,7 +26,8 @@ _UNSET: Final = frozenset({0xFFFE, 0xFFFF, 0xFFFFFFFE, 0xFFFFFFFF, 2**64 - 2, 2*
 _LIMIT: Final = 2**63
 """What is stored and sent has 64 bits and a sign."""
 
-_UNSET_TIMES: Final = _UNSET - {0xFFFE, 0xFFFF}
+_UNSET_WIDE: Final = _UNSET - {0xFFFE, 0xFFFF}
+"""Of ids and instants: 65534 and 65535 are ids of jobs like any others."""
 
 
 class Number(Struct):
@@ -40,9 +41,13 @@ class Number(Struct):
 Scalar = int | float | str | Number | None
 
 
-def parse_number(value: Scalar) -> int | None:
+def parse_number(value: Scalar, *, unset: frozenset[int] = _UNSET) -> int | None:
     """
     Read a number that may be plain, text, an object or unset.
+
+    Args:
+        value: As Slurm gave it.
+        unset: Numbers that stand for none.
 
     Returns:
         None for null, unset, infinite, Slurm's NO_VAL, text that is no number, and what no 64 bits hold.
@@ -59,7 +64,7 @@ def parse_number(value: Scalar) -> int | None:
     if value is None or (isinstance(value, float) and not value.is_integer()):
         return None
     number = int(value)
-    return number if number not in _UNSET and -_LIMIT <= number < _LIMIT else None
+    return number if number not in unset and -_LIMIT <= number < _LIMIT else None
 
 
 def parse_count(value: Scalar) -> int:
@@ -74,7 +79,7 @@ def parse_id(value: Scalar, what: str) -> int:
     Raises:
         DecodeError: It is missing, zero, or no number of 32 bits.
     """
-    number = parse_number(value)
+    number = parse_number(value, unset=_UNSET_WIDE)
     if number is None or not 0 < number < 2**32:
         raise DecodeError(f"{what} is no id: {printable(value)}")
     return number
@@ -91,7 +96,7 @@ def parse_time(value: Scalar) -> int | None:
         value = value.number if value.set and not value.infinite else None
     if isinstance(value, str):
         value = int(value) if _DIGITS.fullmatch(value) else None
-    if value is None or not 0 < value < 2**62 or int(value) in _UNSET_TIMES:
+    if value is None or not 0 < value < 2**62 or int(value) in _UNSET_WIDE:
         return None
     return int(value)
 

@@ -110,6 +110,12 @@ def test_s14_what_is_no_id_is_refused(value: object) -> None:
         parse_id(value, "job_id")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("value", [65534, "65535", Number(number=65534)])
+def test_s14_an_id_of_32_bits_may_look_like_an_unset_number_of_16(value: object) -> None:
+    """Jobs 65534 and 65535 are jobs like any others."""
+    assert parse_id(value, "job_id") in {65534, 65535}  # type: ignore[arg-type]
+
+
 def test_tres() -> None:
     """Memory comes in MiB whatever unit Slurm chose, the rest as plain numbers."""
     text = "cpu=8,mem=8000M,node=2,billing=8,gres/gpu=4,gres/gpu:a100=4"
