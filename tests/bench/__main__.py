@@ -27,19 +27,18 @@ PAGE, STORED = DOCS / "performance.md", DOCS / "performance.json"
 
 
 def main() -> int:
-    """Measure the groups that were asked for; the page is written after each of them."""
+    """Measure the groups that were asked for; the page is written after each row."""
     args = _parser().parse_args()
     configure_logs("info", "json")  # as the daemon has it: lines that are not written cost little
-    results, done = load(), []
     for group in args.only or GROUPS:
         for found in _measure(group, quick=args.quick):
+            results = load()  # each time anew: another run may be at other groups
             _keep(results, found, quick=args.quick)
-            done.append(found.key)
             sys.stdout.write(summary(results, [found.key]))
             sys.stdout.flush()
-        if not args.dry:
-            STORED.write_text(json.dumps(asdict(results), indent=1, ensure_ascii=False) + "\n")
-            PAGE.write_text(page(results))
+            if not args.dry:
+                STORED.write_text(json.dumps(asdict(results), indent=1, ensure_ascii=False) + "\n")
+                PAGE.write_text(page(results))
     return 0
 
 

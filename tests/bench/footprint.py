@@ -114,7 +114,7 @@ def _modules_mb() -> float:
 
 def _footprint(root: Path, jobs: int, cycles: int) -> Footprint:
     with site(root) as here, _everything(root) as settings:
-        here.slurm.start_jobs(1, jobs)
+        here.slurm.start_jobs(100_000, jobs)
         here.slurm.keep_listing()
         with here.daemon({**settings, "daemon": {"poll_interval": 0.5}}) as daemon:
             until(lambda: _told(daemon, jobs))
