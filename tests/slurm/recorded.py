@@ -91,7 +91,7 @@ def runs_in(directory: Path) -> dict[str, list[Job]]:
 
 def listed_in(directory: Path) -> list[Listed]:
     """Jobs of the controller's listing, if it was recorded; none of its rows may be set aside."""
-    found = []
+    found: list[Listed] = []
     for path in directory.glob("*.squeue-listing"):
         token = (directory / "token.txt").read_text().strip()
         listing = anyio.run(decode_listing, path.read_bytes(), token, 2**31, Notices())

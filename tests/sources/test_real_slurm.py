@@ -143,7 +143,7 @@ async def test_a_requeued_job_is_two_runs(lab: Lab, source: CommandSource) -> No
 
 async def listed(source: CommandSource) -> tuple[Listed, ...]:
     now = int(time.time())
-    return (await source.look(now - 1, now)).listed or ()
+    return tuple((await source.look(now - 1, now)).listed or ())
 
 
 async def test_s1_s2_what_is_down_is_unavailable(lab: Lab, source: CommandSource) -> None:
