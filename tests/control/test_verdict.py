@@ -9,7 +9,7 @@ import pytest
 
 from slurmsyncd.control.requests import SinkTotals, Totals
 from slurmsyncd.control.status import HookStatus, LagStatus, Live, SinkStatus, SourceStatus, Status
-from slurmsyncd.control.verdict import BEHIND_S, NEWS_S, Level, judge
+from slurmsyncd.control.verdict import BEHIND_S, NEWS_S, Level, headline, judge
 
 NOW = 1_700_000_000.0
 DAY_S = 86400.0
@@ -181,6 +181,13 @@ def test_what_is_as_it_should_be_is_no_problem(well: Status) -> None:
             "--acknowledge",
         ),
         (
+            status(sources=(source(unavailable="/state: no room on the disk: make room"),)),
+            "cluster alpha",
+            "is not written down: /state",
+            "make room in daemon.state_dir",
+        ),
+        (status(stopping=True), "daemon", "is stopping", "ask again"),
+        (
             status(loop_lag=LagStatus(recent_s=3.2, max_s=3.2, stalls=1, stalling=True)),
             "daemon",
             "3.2 s",
@@ -217,3 +224,12 @@ def test_without_a_daemon_the_store_is_judged_all_the_same() -> None:
 def test_levels_are_the_exit_statuses() -> None:
     """As the help says."""
     assert [int(level) for level in Level] == [0, 1, 3]
+
+
+def test_the_headline_names_the_gravest_and_counts_the_rest() -> None:
+    """One line for systemd: nothing more is there to be said of a daemon that is well."""
+    assert headline(judge(status())) == "all is well"
+    down = status(sinks=(sink(trouble="unreachable"),), totals=dead(NOW - 60))
+    said = headline(judge(down))
+    assert said.startswith("sink cc: cannot be reached; do: start it")
+    assert said.endswith("; and 1 more problem: slurmsyncd status")
