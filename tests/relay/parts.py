@@ -122,7 +122,8 @@ class Relay:
     def dead(self) -> list[dict[str, Any]]:
         """Give its dead letters."""
         path = self.root / "state" / "relay-dead.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]  # the last one is being written
 
 
 @contextmanager
