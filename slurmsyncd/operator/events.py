@@ -95,7 +95,7 @@ class _Reader:
                 try:
                     await self._follow(await connector.link())
                 except Trouble as err:
-                    self._complain(f"{err.outcome.reason}: {err.outcome.detail}")
+                    self._complain(f"{err.outcome.reason}: {err.outcome.detail}; trying again")
                 await anyio.sleep(_AGAIN_S)
         finally:
             await connector.aclose()
