@@ -76,7 +76,7 @@ def _flow(
         backend = site.backend()
         daemon = site.daemon(
             backend,
-            daemon__poll_interval=3600,
+            daemon__poll_interval=60,
             daemon__query_delay=query_delay,
             daemon__max_span=SPAN_S,
             daemon__overlap=10,
@@ -92,7 +92,7 @@ def _flow(
         before = cpu_s(pid)
         with lab.hooks(prolog=script, epilog=script):
             lab.sbatch(f"--array=1-{jobs}%{at_once}", "-n1", script="sleep 1")
-            until(lambda: len(_accepted(backend, "stop")) == jobs, f"{jobs} stops", timeout_s=600, every_s=1)
+            until(lambda: len(_accepted(backend, "stop")) >= jobs, f"{jobs} stops", timeout_s=600, every_s=1)
         rung, accepted = _rung(noted), _accepted(backend, "start")
         own, commands = (late - early for early, late in zip(before, cpu_s(pid), strict=True))
     return sorted(accepted[job_id] - at for job_id, at in rung.items()), (own, commands)

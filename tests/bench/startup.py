@@ -28,27 +28,27 @@ _TELL = "UPDATE delivery SET step = 'stop', state = 'idle', due_at = NULL, acked
 
 def measure(root: Path, *, quick: bool) -> Iterator[Figure | Lines]:
     """Take the sizes in turn: half of the runs are known and told, half are queued."""
-    lines = []
     floor = interleaved({"bare": (sys.executable, "-c", "pass")}, {}, 10)["bare"].wall_s
-    for runs in (1000, 10_000) if quick else (1000, 10_000, 100_000, 1_000_000):
-        folder = root / str(runs)
-        folder.mkdir()
-        with site(folder) as here:
-            _fill(folder / "state", runs)
-            size_mb = (folder / "state" / "store.sqlite").stat().st_size / 1e6
-            times = [_ready_s(here) for _ in range(3 if runs > 100_000 else 5)]
-        lines.append((f"{runs:,}", f"{size_mb:.0f}", f"{statistics.median(times):.2f}"))
-    yield Lines("startup-sizes", tuple(lines))
     if not quick:
-        folder = root / "budget"
-        folder.mkdir()
-        with site(folder) as here:
-            _fill(folder / "state", 200_000)
-            times = [_ready_s(here) for _ in range(5)]
+        _, times = _starts(root / "budget", 200_000, 5)
         note = f"median of {len(times)}: {min(times):.2f} … {max(times):.2f} s"
         yield Figure(
             "startup", statistics.median(times), floor=f"`python3 -c pass`: {floor:.3f} s", note=note
         )
+    lines = []
+    for runs in (1000, 10_000) if quick else (1000, 10_000, 100_000, 1_000_000):
+        size_mb, times = _starts(root / str(runs), runs, 3)
+        lines.append((f"{runs:,}", f"{size_mb:.0f}", f"{statistics.median(times):.2f}"))
+    yield Lines("startup-sizes", tuple(lines))
+
+
+def _starts(folder: Path, runs: int, often: int) -> tuple[float, list[float]]:
+    """Give the size of a store with so many runs in MB, and the seconds of some starts on it."""
+    folder.mkdir()
+    with site(folder) as here:
+        _fill(folder / "state", runs)
+        size_mb = (folder / "state" / "store.sqlite").stat().st_size / 1e6
+        return size_mb, [_ready_s(here) for _ in range(often)]
 
 
 def _ready_s(here: Site) -> float:
