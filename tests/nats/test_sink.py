@@ -14,6 +14,7 @@ from slurmsyncd.model import NodeState, RunKey, Step
 from slurmsyncd.sinks.build import build_sink
 from slurmsyncd.sinks.nats import sink as module
 from slurmsyncd.sinks.nats.sink import NatsSink
+from slurmsyncd.sinks.preview import Known, preview
 from tests.nats.parts import listener, over, sink, until
 from tests.nats.test_line import read
 from tests.sinks.parts import START, FixedClock, entry, job, token_file
@@ -120,3 +121,20 @@ async def test_memory_of_whole_runs_is_bounded(server: NatsServer, monkeypatch: 
             (await told.deliver(replace(entry(Step.STOP, run), stop=over(run)))).reason for run in runs
         ]
     assert reasons == ["published"] * 2 + ["sent_with_start"] * 3
+
+
+@pytest.mark.parametrize("more", [{}, CC])
+async def test_what_an_operator_is_shown_of_a_run_is_what_is_published(
+    server: NatsServer, more: dict[str, Any]
+) -> None:
+    """The preview of ``slurmsyncd job`` and of a dead letter: subject and body, byte for byte, in both formats."""
+    run = job(script="#!/bin/sh\nsrun ./ü\n")
+    settings = {"type": "nats", "servers": [server.url], **more}
+    config = load_config({"sinks": {"nats": settings}})
+    shown = preview(run, over(run), config.sinks["nats"], config.clusters, Known())
+    async with listener(server.url, ">") as heard, sink(server.url, **more) as told:
+        await told.deliver(entry(run=run))
+        await told.deliver(replace(entry(Step.STOP, run), stop=over(run)))
+        await until(lambda: len(heard) == 2)
+    sent = [(message.subject, message.data.decode()) for message in heard]
+    assert [(step.where, step.body) for step in shown.steps] == sent
