@@ -46,14 +46,14 @@ class Cluster:
         bin_dir: Its commands.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, shape: str = "24.11") -> None:
         self.bin_dir = root / "bin"
         self.bin_dir.mkdir()
         self._state, self._real = root / "slurm", root / "real"
         self._calls, self._kept = root / "calls", root / "listing"
         self._calls.touch()
         Simulation(self._state, cluster=CLUSTER, nodes=workload.nodes(NODES)).close()
-        install(self._real, self._state, "24.11")
+        install(self._real, self._state, shape)
         for command in COMMANDS:
             script = self.bin_dir / command
             script.write_text(

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SIZE, QUICK = 100_000_000, 10_000_000
 ROUNDS = 3
+#: Of a job in the JSON of 22.05, as the simulation prints it.
+JOB_BYTES = 2500
 
 
 @dataclass(slots=True)
@@ -41,30 +43,50 @@ class Ticker:
 
 
 def measure(root: Path, *, quick: bool) -> Iterator[Figure]:
-    """Have squeue print a listing of that size, and read it a few times."""
+    """Have squeue print so much, as a listing and as the JSON of 22.05, which is always whole; read it a few times."""
     size = QUICK if quick else SIZE
-    slurm = Cluster(root)
-    slurm.start_jobs(1, 1)
-    _write_listing(root / "listing", size)
-    rounds = [anyio.run(_read, slurm, root) for _ in range(ROUNDS)]
-    rounds.sort(key=lambda ticker: max(ticker.walls))
-    middle, idle = rounds[ROUNDS // 2], anyio.run(_idle)
-    yield Figure(
-        "stall-text",
-        max(middle.walls) * 1e3,
-        floor=f"a loop with nothing to do, for 5 s: {max(idle.walls) * 1e3:.1f} ms",
-        note=f"{size / 1e6:.0f} MB as text; longest turn by its CPU {max(middle.cpus) * 1e3:.1f} ms; "
-        f"median of {ROUNDS} readings",
+    idle = f"a loop with nothing to do, for 5 s: {max(anyio.run(_idle).walls) * 1e3:.1f} ms"
+    folders = {name: root / name for name in ("text", "json")}
+    for folder in folders.values():
+        folder.mkdir()
+    text = Cluster(folders["text"])
+    text.start_jobs(1, 1)
+    _write_listing(folders["text"] / "listing", size)
+    yield _figure(
+        "stall-text", _rounds(text, folders["text"], frozenset()), idle, f"{size / 1e6:.0f} MB of text"
     )
+    json = Cluster(folders["json"], "22.05")
+    jobs = size // JOB_BYTES
+    json.start_jobs(100_000, jobs)
+    asked = frozenset(range(100_000, 100_000 + jobs))
+    note = f"{jobs:,} jobs, some {size / 1e6:.0f} MB of JSON"
+    yield _figure("stall-json", _rounds(json, folders["json"], asked), idle, note)
 
 
-async def _read(slurm: Cluster, directory: Path) -> Ticker:
+def _rounds(slurm: Cluster, directory: Path, asked: frozenset[int]) -> Ticker:
+    """Give the middle one of some readings."""
+    rounds = [anyio.run(_read, slurm, directory, asked) for _ in range(ROUNDS)]
+    return sorted(rounds, key=lambda ticker: max(ticker.walls))[ROUNDS // 2]
+
+
+def _figure(key: str, found: Ticker, idle: str, note: str) -> Figure:
+    cpu = f"longest turn by its CPU {max(found.cpus) * 1e3:.1f} ms; median of {ROUNDS} readings"
+    return Figure(key, max(found.walls) * 1e3, floor=idle, note=f"{note}; {cpu}")
+
+
+async def _read(slurm: Cluster, directory: Path, asked: frozenset[int]) -> Ticker:
+    """Read the listing, or the details of what is asked for."""
     config = SlurmConfig(bin_dir=str(slurm.bin_dir))
     source = CommandSource(CLUSTER, config, directory=directory)
     ticker = Ticker()
     async with anyio.create_task_group() as group:
         group.start_soon(ticker.run)
-        await source._list(int(time.time()))
+        if asked:
+            found = await source._details(asked)
+            if len(found.jobs) != len(asked):
+                raise RuntimeError(f"{len(found.jobs)} of {len(asked)} jobs")
+        else:
+            await source._list(int(time.time()))
         group.cancel_scope.cancel()
     return ticker
 
