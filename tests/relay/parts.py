@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -174,6 +175,14 @@ def sink_of(servers: Sequence[str]) -> Any:
 def ended(at: Backend) -> set[int]:
     """Give the jobs that the backend has as completed."""
     return {row["job_id"] for row in at.rows() if row["job_state"] == "completed"}
+
+
+def tally(at: Backend, jobs: Sequence[Job]) -> str:
+    """Give the figures of a test that kills: runs that are missing or there twice, and repeats that changed nothing."""
+    found = [row["job_id"] for row in at.rows()]
+    said = Counter(request["status"] for request in at.requests if request["path"].endswith("_job/"))
+    lost, doubled = len(jobs) - len(ended(at)), len(found) - len(set(found))
+    return f"{len(jobs)} runs: {lost} lost, {doubled} doubled; the backend's answers: {dict(said)}"
 
 
 def assert_once_and_in_order(at: Backend, jobs: Iterable[Job]) -> None:

@@ -23,6 +23,7 @@ from tests.relay.parts import (
     make_consumer,
     publish,
     relay,
+    tally,
 )
 
 if TYPE_CHECKING:
@@ -76,7 +77,9 @@ async def is_whole(url: str) -> bool:
     return False
 
 
-async def test_n2_a_node_at_a_time_is_killed_under_load(nats_package: None, tmp_path: Path) -> None:
+async def test_n2_a_node_at_a_time_is_killed_under_load(
+    nats_package: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Publisher and relays go on with the others: nothing is lost or doubled in stream and backend."""
     jobs, each = runs(120), 40
     async with backend() as at:
@@ -98,5 +101,8 @@ async def test_n2_a_node_at_a_time_is_killed_under_load(nats_package: None, tmp_
                         await anyio.sleep(0.1)
                 await all_settled(urls[0])
                 events = [key_of(event) for event in await stored(urls[0])]
+        with capsys.disabled():
+            kept = f"{len(events)} events in the stream, {len(events) - len(set(events))} of them doubled"
+            print(f"\nN2 three nodes, each killed once, two relays, {kept}, {tally(at, jobs)}")  # noqa: T201
         assert_once_and_in_order(at, jobs)
     assert sorted(events) == sorted((run.key.job_id, kind) for run in jobs for kind in ("start", "stop"))
