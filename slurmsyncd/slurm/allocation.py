@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 
 from slurmsyncd.errors import DecodeError
 from slurmsyncd.model import NodeAllocation
-from slurmsyncd.slurm.scalars import Scalar, parse_number, printable
+from slurmsyncd.slurm.scalars import Scalar, parse_number, parse_short, printable
 
 _INDEX_LIMIT: Final = 65536
 
@@ -87,7 +87,7 @@ def read_allocation(record: Raw | bytes) -> Allocation | None:
     nodes = tuple(_allocation(node) for node in _nodes(found))
     if len({node.host for node in nodes}) != len(nodes):
         raise DecodeError("job_resources: a node twice")
-    return Allocation(nodes, whole, parse_number(found.threads_per_core)) if nodes else None
+    return Allocation(nodes, whole, parse_short(found.threads_per_core)) if nodes else None
 
 
 def _nodes(found: _Resources) -> Iterable[_Node]:

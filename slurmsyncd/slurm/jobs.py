@@ -22,6 +22,7 @@ from slurmsyncd.slurm.scalars import (
     parse_id,
     parse_number,
     parse_sharing,
+    parse_short,
     parse_state,
     parse_time,
     parse_time_limit,
@@ -215,7 +216,7 @@ def _gres(detail: Any, count: int, flaws: list[str]) -> list[tuple[Gres, ...]]:
 
 def _numbers(raw: _Record, nodes: tuple[str, ...], allocation: Allocation | None) -> dict[str, Any]:
     array, het = parse_number(raw.array_job_id) or None, parse_number(raw.het_job_id) or None
-    threads = parse_number(raw.threads_per_core) or (allocation.threads_per_core if allocation else None)
+    threads = parse_short(raw.threads_per_core) or (allocation.threads_per_core if allocation else None)
     return {
         "submit_at": parse_time(raw.submit_time),
         "time_limit_s": parse_time_limit(raw.time_limit),
@@ -227,7 +228,7 @@ def _numbers(raw: _Record, nodes: tuple[str, ...], allocation: Allocation | None
         "array_task_id": parse_number(raw.array_task_id) if array else None,
         "het_job_id": het,
         "het_offset": parse_number(raw.het_job_offset) if het else None,
-        "restarts": parse_number(raw.restart_cnt),
+        "restarts": parse_short(raw.restart_cnt),
     }
 
 

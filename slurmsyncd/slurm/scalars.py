@@ -21,13 +21,11 @@ _DIGITS: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
 _TRES_COUNT: Final = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,9})?)([KMGTPE]?)[A-Za-z]?", re.ASCII)
 _SCALE: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
 
-# NO_VAL and INFINITE of 16, 32 and 64 bits: Slurm's ways to say "not set" within a number.
-_UNSET: Final = frozenset({0xFFFE, 0xFFFF, 0xFFFFFFFE, 0xFFFFFFFF, 2**64 - 2, 2**64 - 1})
+# NO_VAL and INFINITE of 32 and 64 bits, and of 16: Slurm's ways to say "not set" within a number.
+_UNSET: Final = frozenset({0xFFFFFFFE, 0xFFFFFFFF, 2**64 - 2, 2**64 - 1})
+_UNSET_SHORT: Final = frozenset({0xFFFE, 0xFFFF})
 _LIMIT: Final = 2**63
 """What is stored and sent has 64 bits and a sign."""
-
-_UNSET_WIDE: Final = _UNSET - {0xFFFE, 0xFFFF}
-"""Of ids and instants: 65534 and 65535 are ids of jobs like any others."""
 
 
 class Number(Struct):
@@ -41,13 +39,9 @@ class Number(Struct):
 Scalar = int | float | str | Number | None
 
 
-def parse_number(value: Scalar, *, unset: frozenset[int] = _UNSET) -> int | None:
+def parse_number(value: Scalar) -> int | None:
     """
-    Read a number that may be plain, text, an object or unset.
-
-    Args:
-        value: As Slurm gave it.
-        unset: Numbers that stand for none.
+    Read a number that may be plain, text, an object or unset; in Slurm it has 32 or 64 bits.
 
     Returns:
         None for null, unset, infinite, Slurm's NO_VAL, text that is no number, and what no 64 bits hold.
@@ -64,7 +58,13 @@ def parse_number(value: Scalar, *, unset: frozenset[int] = _UNSET) -> int | None
     if value is None or (isinstance(value, float) and not value.is_integer()):
         return None
     number = int(value)
-    return number if number not in unset and -_LIMIT <= number < _LIMIT else None
+    return number if number not in _UNSET and -_LIMIT <= number < _LIMIT else None
+
+
+def parse_short(value: Scalar) -> int | None:
+    """Read a number that has 16 bits in Slurm: 65534 and 65535, a job's id elsewhere, are none here."""
+    number = parse_number(value)
+    return None if number in _UNSET_SHORT else number
 
 
 def parse_count(value: Scalar) -> int:
@@ -79,7 +79,7 @@ def parse_id(value: Scalar, what: str) -> int:
     Raises:
         DecodeError: It is missing, zero, or no number of 32 bits.
     """
-    number = parse_number(value, unset=_UNSET_WIDE)
+    number = parse_number(value)
     if number is None or not 0 < number < 2**32:
         raise DecodeError(f"{what} is no id: {printable(value)}")
     return number
@@ -96,7 +96,7 @@ def parse_time(value: Scalar) -> int | None:
         value = value.number if value.set and not value.infinite else None
     if isinstance(value, str):
         value = int(value) if _DIGITS.fullmatch(value) else None
-    if value is None or not 0 < value < 2**62 or int(value) in _UNSET_WIDE:
+    if value is None or not 0 < value < 2**62 or int(value) in _UNSET:
         return None
     return int(value)
 

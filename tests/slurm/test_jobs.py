@@ -315,6 +315,7 @@ def test_an_id_is_seen_without_reading_the_record(record: dict[str, Any]) -> Non
     found = read_job_id(msgspec.Raw(json.dumps(record).encode()))
     assert found is None or isinstance(found, int)
     assert read_job_id(msgspec.Raw(b'{"job_id": {"set": true, "number": 7}, "name": "caf\xe9"}')) == 7
+    assert read_job_id(msgspec.Raw(b'{"job_id": 65534}')) == 65534
     assert read_job_id(msgspec.Raw(b'{"job_id": [')) is None
 
 

@@ -12,6 +12,7 @@ from slurmsyncd.slurm.scalars import (
     parse_id,
     parse_number,
     parse_sharing,
+    parse_short,
     parse_state,
     parse_time,
     parse_time_limit,
@@ -111,9 +112,14 @@ def test_s14_what_is_no_id_is_refused(value: object) -> None:
 
 
 @pytest.mark.parametrize("value", [65534, "65535", Number(number=65534)])
-def test_s14_an_id_of_32_bits_may_look_like_an_unset_number_of_16(value: object) -> None:
-    """Jobs 65534 and 65535 are jobs like any others."""
-    assert parse_id(value, "job_id") in {65534, 65535}  # type: ignore[arg-type]
+def test_s14_a_number_of_32_bits_may_look_like_an_unset_one_of_16(value: int | str | Number) -> None:
+    """Jobs 65534 and 65535 are jobs like any others, and so are tasks and minutes; threads are not so many."""
+    number = parse_number(value)
+    assert number in {65534, 65535}
+    assert parse_id(value, "job_id") == number
+    assert parse_time_limit(value) == number * 60
+    assert parse_short(value) is None
+    assert parse_short(2) == 2
 
 
 def test_tres() -> None:
