@@ -136,8 +136,8 @@ class Loops:
                     log.info("ready", version=__version__, sinks=sinks, systemd=managed)
                     self._manager.ready()
                     following = await _next_config(signals, reread)
+                    self._stopping = following is None
                     taking_in.cancel_scope.cancel()
-                self._stopping = following is None
                 self._manager.stopping(STOP_S + 5.0, "finishing what is under way")
                 await self.outlet.finish(sending, signals, signalled)
             answering.cancel_scope.cancel()
