@@ -60,7 +60,6 @@ class _Record(Struct):
     tres_alloc_str: Any = None
     shared: Any = None
     exclusive: Any = None
-    exit_code: Any = None
     batch_flag: Any = None
     step_id: Any = None
     user_name: Any = None
@@ -142,7 +141,6 @@ def read_detail(record: Raw, cluster: str, *, now: int) -> Detail | None:
         tres=_lenient(parse_tres, cap(raw.tres_alloc_str, 65537), (), flaws),
         **_numbers(raw, nodes, allocation),
         **_texts(raw),
-        exit_code=_exit_code(raw.exit_code) if state.final else "",
     )
     return Detail(job, raw.batch_flag is True or raw.batch_flag == 1, tuple(flaws))
 
@@ -256,21 +254,3 @@ def _texts(raw: _Record) -> dict[str, Any]:
         "work_dir": cap(raw.current_working_directory, TEXT_LIMIT),
         "submit_line": cap(raw.submit_line, TEXT_LIMIT),
     }
-
-
-def _exit_code(value: Any) -> str:
-    """Give ``code:signal``; 22.05 has the raw wait status, later releases an object."""
-    if isinstance(value, dict):
-        signal = value.get("signal")
-        signal = signal if isinstance(signal, dict) else {}
-        number = _unwrap(signal.get("id", signal.get("signal_id")))
-        return f"{_unwrap(value.get('return_code'))}:{number}"
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 65536:
-        return f"{value >> 8}:{value & 127}"
-    return ""
-
-
-def _unwrap(value: Any) -> int:
-    if isinstance(value, dict):
-        value = value.get("number") if value.get("set") else 0
-    return parse_count(value) if isinstance(value, (int, float, str)) else 0

@@ -59,7 +59,6 @@ OPTIONAL = {
     "tres_alloc_str": "tres",
     "current_working_directory": "work_dir",
     "step_id": "sluid",
-    "exit_code": "exit_code",
 }
 
 anything = st.recursive(
