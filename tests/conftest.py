@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 #: Marker → what the tests that carry it need.
 REAL_PARTS = {"real_slurm": "real Slurm", "browser": "headless Chromium", "real_nats": "real nats-server"}
 OUTCOMES = ("passed", "failed", "error", "skipped", "deselected")
+
+
+def pytest_configure() -> None:
+    """Have Ctrl-C work in the programs that tests start, though a shell in the background has us ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

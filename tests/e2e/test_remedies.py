@@ -43,21 +43,21 @@ def problems(daemon: Daemon) -> list[dict[str, Any]]:
     return found
 
 
+def _with(daemon: Daemon, words: tuple[str, ...]) -> dict[str, Any] | None:
+    fits = (each for each in problems(daemon) if all(word in each["text"] for word in words))
+    return next(fits, None)
+
+
 def named(daemon: Daemon, *words: str) -> dict[str, Any]:
     """Wait until the status names a problem in these words, and give it."""
-
-    def there() -> dict[str, Any] | None:
-        fits = (each for each in problems(daemon) if all(word in each["text"] for word in words))
-        return next(fits, None)
-
-    found = until(there, f"a problem with {words}", timeout_s=90)
+    found = until(lambda: _with(daemon, words), f"a problem with {words}", timeout_s=90)
     assert found
     return found
 
 
-def well(daemon: Daemon) -> None:
-    """Wait until the status says that all is well."""
-    until(lambda: not problems(daemon), "a daemon that is well", timeout_s=90)
+def mended(daemon: Daemon, *words: str) -> None:
+    """Wait until it does so no more; runs of other tests may have problems of their own."""
+    until(lambda: _with(daemon, words) is None, f"an end of the problem with {words}", timeout_s=90)
 
 
 def do(lab: Lab, command: str) -> None:
@@ -76,7 +76,7 @@ def test_h9_a_new_token_is_put_where_they_say(site: Site, lab: Lab) -> None:
     assert f"put a token that it takes into {daemon.token}" in named(daemon, "credentials refused")["text"]
     assert "token_file" in check(daemon)[1]["reached"][0]["remedy"]
     daemon.token.write_text(backend.token)
-    well(daemon)
+    mended(daemon, "credentials refused")
     assert "reached" not in check(daemon)[1]
     until(lambda: backend.jobs_of(job), "the job that waited", timeout_s=60)
 
@@ -89,7 +89,7 @@ def test_a_node_is_added_to_the_backend(site: Site, lab: Lab) -> None:
     backend.ask("PUT", "/-/clusters", clusters)
     daemon = site.daemon(backend)
     job = lab.sbatch("-wn2", script="exit 0")
-    refused = named(daemon, "refuses 1 run", "no_subcluster")
+    refused = named(daemon, "refuses", "no_subcluster")
     assert "deadletters list" in refused["remedy"]
     found = check(daemon)[1]["nodes"][0]
     assert "n2" in found["said"]
@@ -97,9 +97,9 @@ def test_a_node_is_added_to_the_backend(site: Site, lab: Lab) -> None:
     assert "no_subcluster" in _parked(daemon)
     backend.ask("PUT", "/-/clusters", [machine(lab.cluster)])
     assert run_program("deadletters", "retry", "--config", str(daemon.config), "--all").returncode == 0
-    well(daemon)
+    mended(daemon, "no_subcluster")
     assert "nodes" not in check(daemon)[1]
-    assert backend.jobs_of(job)
+    until(lambda: backend.jobs_of(job), "the job that was refused", timeout_s=60)
 
 
 def _parked(daemon: Daemon) -> str:
@@ -130,7 +130,7 @@ def test_s1_slurmdbd_is_started_again(site: Site, lab: Lab) -> None:
         assert "slurmdbd" in check(daemon)[1]["slurmdbd"][0]["remedy"]
     finally:
         lab.slurmdbd.start()
-    well(daemon)
+    mended(daemon, "answers only in part")
     assert "slurmdbd" not in check(daemon)[1]
 
 
@@ -164,7 +164,7 @@ def test_d1_room_is_made_on_a_full_disk(site: Site, lab: Lab, small_disk: Path) 
     found = _room(lab, daemon)
     assert (found["level"], "make room" in found["remedy"]) == ("fail", True)
     assert beside(lab, f"rm {filler}").returncode == 0
-    well(daemon)
+    mended(daemon, "make room")
     assert _room(lab, daemon)["level"] == "warn"
     until(lambda: backend.jobs_of(job), "the job of the full disk", timeout_s=60)
 
@@ -196,7 +196,7 @@ def test_the_section_is_called_as_they_say(site: Site, lab: Lab) -> None:
     assert right == f"clusters.{lab.cluster}"
     daemon.config.write_text(daemon.config.read_text().replace("clusters.elsewhere", right))
     daemon.signal(1)
-    well(daemon)
+    mended(daemon, lab.cluster)
     assert "cluster" not in check(daemon)[1]
 
 
