@@ -21,7 +21,7 @@ from nats.aio.client import Client
 
 from slurmsyncd import __version__
 from slurmsyncd.delivery import Outcome, Result
-from slurmsyncd.sinks.nats.login import hiding
+from slurmsyncd.sinks.nats.login import hide
 from slurmsyncd.sinks.text import printable
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Link:
         self._asking: list[tuple[str, anyio.CancelScope]] = []
         self._denied: dict[str, str] = {}
         self._error = ""
-        self._secrets = hiding({})
+        self._secrets: dict[str, Any] = {}
         self._lost = False
         self._heard: list[Subscription] = []
 
@@ -115,7 +115,7 @@ class Link:
             Trouble: It cannot be done now.
         """
         self._client.tls_wanted = tls_wanted
-        self._secrets = hiding(secrets)
+        self._secrets = secrets
         try:
             with anyio.move_on_after(_CONNECT_S) as self._connecting:
                 await self._client.connect(
@@ -286,7 +286,7 @@ class Link:
     def _words(self, err: BaseException | None) -> str:
         """Say an error in words: in one line, without nats-py's prefix and without our secrets."""
         text = (str(err).removeprefix("nats: ") or type(err).__name__) if err else ""
-        return printable(self._secrets.sub("[secret]", text), 300)
+        return printable(hide(text, self._secrets), 300)
 
     def _lose(self) -> None:
         self._lost = True
