@@ -12,9 +12,9 @@ FUZZ_ARGS ?=
 MUTANTS ?=
 BENCH_ARGS ?=
 
-# Programs of Debian's that some tests need besides the real Slurm, which its own fixture installs. promtool is
-# used where it is: its package, prometheus, takes 96 MB.
-TOOLS := procps strace systemd chromium nats-server groff-base zsh
+# Programs of Debian's that some tests need besides the real Slurm, which its own fixture installs; prometheus
+# for promtool.
+TOOLS := procps strace systemd chromium nats-server groff-base zsh prometheus
 
 # Without byte code each start of Python compiles everything again.
 unexport PYTHONDONTWRITEBYTECODE
