@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from slurmsyncd.config import ClusterConfig
 from slurmsyncd.delivery import Outcome, Result
-from slurmsyncd.doctor.finding import Finding, Level
+from slurmsyncd.doctor.finding import Finding, Level, clocks
 from slurmsyncd.doctor.nodes import judge_nodes
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.sinks.rest import RestSink
@@ -105,7 +105,7 @@ def _reached(area: str, sink: SinkConfig, said: Survey) -> Iterator[Finding]:
     )
     yield _token(area, sink, said)
     if said.clock_s is not None:
-        yield _clock(area, said.clock_s)
+        yield clocks(area, "the backend", said.clock_s, _CLOCKS_APART_S)
     if said.topology.set_aside:
         odd = ", ".join(said.topology.set_aside[:3])
         yield Finding(
@@ -115,19 +115,6 @@ def _reached(area: str, sink: SinkConfig, said: Survey) -> Iterator[Finding]:
             f"not understood: {odd}",
             "look at these in the backend's cluster.json",
         )
-
-
-def _clock(area: str, ahead_s: float) -> Finding:
-    if abs(ahead_s) <= _CLOCKS_APART_S:
-        return Finding(area, "clock", Level.OK, "this host's clock and the backend's agree")
-    way = "ahead of" if ahead_s > 0 else "behind"
-    return Finding(
-        area,
-        "clock",
-        Level.WARN,
-        f"this host's clock is {abs(ahead_s):.0f} s {way} the backend's",
-        "have both hosts keep time (chrony, systemd-timesyncd)",
-    )
 
 
 def _token(area: str, sink: SinkConfig, said: Survey) -> Finding:

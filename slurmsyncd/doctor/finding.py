@@ -35,6 +35,23 @@ class Finding:
     remedy: str = ""
 
 
+def clocks(area: str, whose: str, ahead_s: float, at_most_s: float) -> Finding:
+    """
+    Compare this host's clock with another's.
+
+    Args:
+        area: See Finding.
+        whose: The other, in words.
+        ahead_s: Seconds that ours is ahead of it.
+        at_most_s: They may be apart by so many.
+    """
+    if abs(ahead_s) <= at_most_s:
+        return Finding(area, "clock", Level.OK, f"this host's clock and {whose}'s agree")
+    way = "ahead of" if ahead_s > 0 else "behind"
+    said = f"this host's clock is {abs(ahead_s):.0f} s {way} {whose}'s"
+    return Finding(area, "clock", Level.WARN, said, "have both hosts keep time (chrony, systemd-timesyncd)")
+
+
 def worst(findings: tuple[Finding, ...]) -> Level:
     """Give the worst level of all; OK if there are none."""
     order = (Level.FAIL, Level.WARN)

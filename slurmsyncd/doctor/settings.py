@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from slurmsyncd.doctor.finding import Finding, Level
+from slurmsyncd.doctor.finding import Finding, Level, clocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -138,17 +138,7 @@ def _tracked(settings: SlurmSettings) -> Finding:
 def _clock(settings: SlurmSettings, now: float) -> Finding:
     if settings.told_at is None:
         return Finding(AREA, "clock", Level.NOTE, "slurmctld does not tell its time")
-    apart = now - settings.told_at
-    if abs(apart) <= _CLOCKS_APART_S:
-        return Finding(AREA, "clock", Level.OK, "this host's clock and slurmctld's agree")
-    way = "ahead of" if apart > 0 else "behind"
-    return Finding(
-        AREA,
-        "clock",
-        Level.WARN,
-        f"this host's clock is {abs(apart):.0f} s {way} slurmctld's",
-        "have both hosts keep time (chrony, systemd-timesyncd)",
-    )
+    return clocks(AREA, "slurmctld", now - settings.told_at, _CLOCKS_APART_S)
 
 
 def hides_jobs(settings: SlurmSettings) -> bool:
