@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from slurmsyncd.store.database import Database
 
 _OPEN = "SELECT job_id, start_at FROM run WHERE cluster = ? AND phase = 'started'"
-_RUNS = "SELECT start_at, phase FROM run WHERE job_id = ? AND cluster = ?"
 _ENDS = "SELECT start_at, end_at FROM run WHERE job_id = ? AND cluster = ?"
 _ONE = "SELECT id, phase FROM run WHERE job_id = ? AND start_at = ? AND cluster = ?"
 _NEW_RUN = """
@@ -40,15 +39,6 @@ def cursor(database: Database, cluster: str) -> int | None:
     """Give the position in a cluster's accounting."""
     rows = database.rows("SELECT at FROM cursor WHERE cluster = ?", (cluster,))
     return rows[0][0] if rows else None
-
-
-def known(database: Database, cluster: str, job_ids: Iterable[int]) -> dict[RunKey, Phase]:
-    """Give the open runs of a cluster, and every known run of ``job_ids``."""
-    found = {RunKey(cluster, *row): Phase.STARTED for row in database.rows(_OPEN, (cluster,))}
-    for job_id in set(job_ids):
-        for start_at, phase in database.rows(_RUNS, (job_id, cluster)):
-            found[RunKey(cluster, job_id, start_at)] = Phase(phase)
-    return found
 
 
 def differing(database: Database, cluster: str, running: Iterable[tuple[int, int]]) -> frozenset[int]:

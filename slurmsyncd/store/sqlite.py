@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from slurmsyncd.delivery import Repair, Told, Verdict
-    from slurmsyncd.model import Entry, Phase, Plan, RunKey, Step
+    from slurmsyncd.model import Entry, Plan, RunKey, Step
     from slurmsyncd.store.database import Database
     from slurmsyncd.store.desk import Counts, Delivery, Group, Selection, Story
 
@@ -46,10 +46,6 @@ class SqliteStore:
     def set_cursor(self, cluster: str, at: int) -> None:
         """Put the position where it is wanted, also back: the way to look at a span again."""
         self._db.take_in(lambda con: con.execute("REPLACE INTO cursor VALUES (?, ?)", (cluster, at)))
-
-    def known(self, cluster: str, job_ids: Iterable[int] = ()) -> dict[RunKey, Phase]:
-        """Give all runs of the cluster that have not stopped, and every known run of ``job_ids``."""
-        return intake.known(self._db, cluster, job_ids)
 
     def open_runs(self) -> dict[str, int]:
         """Give how many runs of each cluster, configured or not, have started and not stopped."""

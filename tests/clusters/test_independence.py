@@ -22,6 +22,7 @@ from slurmsyncd.store import lastrun
 from slurmsyncd.triggers.wakeup import Wakeup
 from tests.fakes import ACCEPTED, NOW, FakeClock, FakeSink
 from tests.pipeline.conftest import until
+from tests.store.builders import known
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -74,7 +75,7 @@ class Collecting:
             group.cancel_scope.cancel()
 
     def runs(self, cluster: str) -> dict[int, Phase]:
-        return {key.job_id: phase for key, phase in self.store.known(cluster, range(1, 9)).items()}
+        return {key.job_id: phase for key, phase in known(self.store, cluster, range(1, 9)).items()}
 
 
 async def test_i5_j5_a_frozen_cluster_holds_up_no_other(modern: Pair, store: SqliteStore) -> None:

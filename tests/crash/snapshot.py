@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from slurmsyncd.model import Step
 from slurmsyncd.store import lastrun
 from tests.crash.script import LASTRUN, SCRIPTS, SINK, Life, opened, prepare
-from tests.store.builders import CLUSTER, T0
+from tests.store.builders import CLUSTER, T0, known
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +48,7 @@ def look(directory: Path) -> Snapshot:
             recovered=now.recovered is not None,
             cursor=cursor,
             position=min((at for at in (cursor, checkpoint) if at is not None), default=None),
-            known=store.known(CLUSTER, range(10)),
+            known=known(store, CLUSTER, range(10)),
             due=tuple(entry for step in Step for entry in store.due(SINK, step, LATER, 100)),
             stories=tuple(story for job_id in range(10) for story in store.runs_of(job_id)),
         )

@@ -15,6 +15,7 @@ from slurmsyncd.model import Hint, JobState, Phase, Plan
 from slurmsyncd.pipeline.collect import Collector, CollectPolicy
 from tests.fakes import CLUSTER, FakeClock, FakeSlurm, FakeSource
 from tests.pipeline.conftest import CountingThread, until
+from tests.store.builders import known
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +63,7 @@ class Stage:
             await self.collector.catch_up()
 
     def runs(self) -> dict[RunKey, Phase]:
-        return self.store.known(CLUSTER, range(10_000))
+        return known(self.store, CLUSTER, range(10_000))
 
     def phases(self) -> list[str]:
         return [phase.value for _, phase in sorted(self.runs().items())]

@@ -12,6 +12,7 @@ from slurmsyncd.model import (
     Job,
     JobState,
     NodeAllocation,
+    Phase,
     Plan,
     RunKey,
     Started,
@@ -22,7 +23,7 @@ from slurmsyncd.model import (
 from slurmsyncd.store import SqliteStore, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 CLUSTER = "alpha"
@@ -53,6 +54,17 @@ def stopped(run: RunKey, end_at: int | None = None) -> Stopped:
 
 def plan(*events: Event, cursor: int | None = None, cluster: str = CLUSTER) -> Plan:
     return Plan(cluster=cluster, events=events, cursor=cursor)
+
+
+def known(store: SqliteStore, cluster: str, job_ids: Iterable[int] = ()) -> dict[RunKey, Phase]:
+    """Give all open runs of a cluster, and every known run of ``job_ids``."""
+    wanted = set(job_ids)
+    ends = store.ends(cluster, wanted | store.differing(cluster, ()))
+    return {
+        run: Phase.STARTED if end_at is None else Phase.STOPPED
+        for run, end_at in ends.items()
+        if end_at is None or run.job_id in wanted
+    }
 
 
 def opened(directory: Path, *sinks: str) -> SqliteStore:

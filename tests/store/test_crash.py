@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from slurmsyncd.delivery import Done
 from slurmsyncd.model import Phase, Step
 from slurmsyncd.store import open_store
-from tests.store.builders import CLUSTER, T0, key, opened, plan, started, stopped
+from tests.store.builders import CLUSTER, T0, key, known, opened, plan, started, stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,9 +42,9 @@ def check(directory: Path, said: list[str]) -> int:
     cursor = store.cursor(CLUSTER) or 0
     # I1: all runs of every plan up to the cursor, and none behind it.
     everything = {key(plan_ * 10 + each) for plan_ in range(1, cursor + 1) for each in range(RUNS)}
-    known = store.known(CLUSTER, [run.job_id for run in everything])
-    assert known.keys() == everything
-    assert {run for run, phase in known.items() if phase is Phase.STOPPED} == {
+    found = known(store, CLUSTER, [run.job_id for run in everything])
+    assert found.keys() == everything
+    assert {run for run, phase in found.items() if phase is Phase.STOPPED} == {
         run for run in everything if run.job_id % 10 == RUNS - 1
     }
     assert cursor >= max((int(line.split()[1]) for line in said if line.startswith("recorded")), default=0)

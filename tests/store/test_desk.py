@@ -9,6 +9,7 @@ from tests.store.builders import (
     T0,
     ended,
     key,
+    known,
     opened,
     plan,
     running,
@@ -111,7 +112,7 @@ def test_i6_j9_prune_forgets_only_what_is_settled_and_old(directory: Path) -> No
     store.record(plan(started(fresh), stopped(fresh)), T0 + 1100)
     tell_all(store, T0 + 1100)
     assert [store.prune(T0 + 1200, keep_s=600, limit=3) for _ in range(3)] == [3, 2, 0]
-    assert store.known("alpha", range(10)) == {
+    assert known(store, "alpha", range(10)) == {
         still_running: Phase.STARTED,
         told_to_one: Phase.STOPPED,
         fresh: Phase.STOPPED,
@@ -127,7 +128,7 @@ def test_i2_prune_never_forgets_what_waits_or_is_dead(store: SqliteStore) -> Non
     assert store.prune(T0 + 10**9, keep_s=0) == 0
     store.drop([first.id, second.id, third.id])
     assert store.prune(T0 + 10**9, keep_s=0) == 3
-    assert store.known("alpha", range(3)) == {}
+    assert known(store, "alpha", range(3)) == {}
 
 
 def test_a_run_is_kept_while_its_record_is_young_though_it_ended_long_ago(store: SqliteStore) -> None:

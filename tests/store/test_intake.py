@@ -6,7 +6,7 @@ import pytest
 
 from slurmsyncd.errors import StoreError
 from slurmsyncd.model import Phase, Step
-from tests.store.builders import T0, key, opened, plan, running, started, starts, stopped, tell_all
+from tests.store.builders import T0, key, known, opened, plan, running, started, starts, stopped, tell_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,9 +31,9 @@ def test_recorded_runs_are_known_until_they_stop(store: SqliteStore) -> None:
     one, two, again, other = key(1), key(2), key(2, T0 - 500), key(2, cluster="beta")
     ended_runs = (started(again), stopped(again), started(two), stopped(two))
     store.record(plan(started(one), *ended_runs, started(other)), T0)
-    assert store.known("alpha") == {one: Phase.STARTED}
-    assert store.known("alpha", [2, 3]) == {one: Phase.STARTED, two: Phase.STOPPED, again: Phase.STOPPED}
-    assert store.known("beta") == {other: Phase.STARTED}
+    assert known(store, "alpha") == {one: Phase.STARTED}
+    assert known(store, "alpha", [2, 3]) == {one: Phase.STARTED, two: Phase.STOPPED, again: Phase.STOPPED}
+    assert known(store, "beta") == {other: Phase.STARTED}
 
 
 def test_what_runs_as_it_is_known_to_does_not_differ(store: SqliteStore) -> None:
@@ -67,7 +67,7 @@ def test_i3_a_repeated_event_leaves_the_frozen_body_alone(store: SqliteStore) ->
 def test_j1_j3_requeued_job_is_another_run(store: SqliteStore) -> None:
     """The same id with another start is a run of its own, with a delivery of its own."""
     store.record(plan(started(key(1, T0)), stopped(key(1, T0)), started(key(1, T0 + 100))), T0)
-    assert store.known("alpha") == {key(1, T0 + 100): Phase.STARTED}
+    assert known(store, "alpha") == {key(1, T0 + 100): Phase.STARTED}
     assert {entry.start.key.start_at for entry in starts(store, T0)} == {T0, T0 + 100}
 
 
@@ -86,7 +86,7 @@ def test_i1_a_plan_that_cannot_be_recorded_leaves_nothing_behind(store: SqliteSt
     """A stop of a run that never started is a bug: neither the other events nor the cursor are taken."""
     with pytest.raises(StoreError, match="never started"):
         store.record(plan(started(key(1)), stopped(key(2)), cursor=900), T0)
-    assert store.known("alpha") == {}
+    assert known(store, "alpha") == {}
     assert store.cursor("alpha") is None
     assert starts(store, T0) == []
 
@@ -98,7 +98,7 @@ def test_everything_is_there_after_closing_and_opening(directory: Path) -> None:
     before = starts(first, T0)
     first.close()
     second = opened(directory)
-    assert second.known("alpha", [2]) == {key(1): Phase.STARTED, key(2): Phase.STOPPED}
+    assert known(second, "alpha", [2]) == {key(1): Phase.STARTED, key(2): Phase.STOPPED}
     assert second.cursor("alpha") == 7
     assert starts(second, T0) == before
     second.close()

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 
 from slurmsyncd.delivery import Dead, Done, Park, Retry, Rewind, Verdict
 from slurmsyncd.model import Entry, Event, Job, Phase, RunKey, Step
-from tests.store.builders import CLUSTER, T0, key, opened, plan, started, stopped
+from tests.store.builders import CLUSTER, T0, key, known, opened, plan, started, stopped
 
 if TYPE_CHECKING:
     from slurmsyncd.store import SqliteStore
@@ -241,7 +241,7 @@ class StoreMachine(RuleBasedStateMachine):
         phases = {
             run: Phase.STARTED if seen.stop is None else Phase.STOPPED for run, seen in self.model.items()
         }
-        assert self.store.known(CLUSTER, range(10)) == phases
+        assert known(self.store, CLUSTER, range(10)) == phases
 
     @invariant()
     def i2_nothing_leaves_but_by_success_or_operator(self) -> None:

@@ -15,7 +15,7 @@ import pytest
 from slurmsyncd.errors import AlreadyRunning, StoreError
 from slurmsyncd.model import Phase
 from slurmsyncd.store import open_store
-from tests.store.builders import T0, key, opened, plan, started, starts, stopped
+from tests.store.builders import T0, key, known, opened, plan, started, starts, stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,7 @@ def test_a_killed_daemons_store_opens_whole(left: Path) -> None:
     """D5, P5: nothing is recovered, nothing is lost, no lock is left."""
     now = reopened(left)
     assert (now.recovered, now.set_aside) == (None, None)
-    assert (len(now.store.known("alpha")), now.store.cursor("alpha")) == (201, 9)
+    assert (len(known(now.store, "alpha")), now.store.cursor("alpha")) == (201, 9)
     now.store.close()
 
 
@@ -127,12 +127,12 @@ def test_d6_d7_t6_a_damaged_store_is_set_aside_and_said(
     if not keep_log:  # else SQLite may have merged the log into the file
         assert now.set_aside.stat().st_size == size
     store = now.store
-    assert (store.known("alpha"), store.cursor("alpha")) == ({}, None)
+    assert (known(store, "alpha"), store.cursor("alpha")) == ({}, None)
     store.record(plan(started(key(1)), cursor=3), T0)
     store.close()
     after = reopened(left)
     assert (after.recovered, after.set_aside) == (None, None)
-    assert after.store.known("alpha") == {key(1): Phase.STARTED}
+    assert known(after.store, "alpha") == {key(1): Phase.STARTED}
     incident = after.store.incident()
     assert incident is not None
     assert incident[1] == now.recovered
@@ -196,7 +196,7 @@ def test_d9_without_its_log_an_older_state_is_sound_and_shows_in_the_cursor(left
     """What only the log had is gone without an error: the cursor is as old as the rest, so it is read again."""
     (left / "store.sqlite-wal").unlink()
     now = reopened(left)
-    assert (now.store.cursor("alpha"), len(now.store.known("alpha"))) == (5, 200)
+    assert (now.store.cursor("alpha"), len(known(now.store, "alpha"))) == (5, 200)
     now.store.close()
 
 
@@ -210,7 +210,7 @@ def test_d9_a_store_that_lost_its_first_log_is_no_new_one(directory: Path) -> No
     (crashed / "store.sqlite-wal").unlink()
     for _ in range(2):  # said again until something was read
         now = reopened(crashed, expected=True)
-        assert (now.recovered, now.store.known("alpha")) == ("older", {})
+        assert (now.recovered, known(now.store, "alpha")) == ("older", {})
         now.store.close()
 
 
@@ -220,7 +220,7 @@ def test_t6_i1_a_cut_log_loses_whole_transactions_only(left: Path, share: float)
     log = left / "store.sqlite-wal"
     os.truncate(log, int(log.stat().st_size * share))
     now = reopened(left)
-    assert (now.store.cursor("alpha"), len(now.store.known("alpha"))) in {(5, 200), (9, 201)}
+    assert (now.store.cursor("alpha"), len(known(now.store, "alpha"))) in {(5, 200), (9, 201)}
     now.store.close()
 
 

@@ -13,7 +13,7 @@ import pytest
 from slurmsyncd.delivery import Dead, Done
 from slurmsyncd.errors import DiskFull, StoreError
 from slurmsyncd.store import SqliteStore, open_store
-from tests.store.builders import T0, key, plan, settle, started, starts, stopped, stops, tell_starts
+from tests.store.builders import T0, key, known, plan, settle, started, starts, stopped, stops, tell_starts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,13 +72,13 @@ def test_d1_i1_a_full_disk_refuses_the_whole_plan(small_disk: Path) -> None:
     taken = take_in_until_full(store)
     assert taken > 0
     assert store.cursor("alpha") == taken
-    assert len(store.known("alpha")) == taken * 100
+    assert len(known(store, "alpha")) == taken * 100
     with pytest.raises(DiskFull, match="make room"):
         store.record(plan(*(started(key(10**6 + n), "y" * 9000) for n in range(500)), cursor=10**7), T0)
     assert (small_disk / "state" / "store.reserve").stat().st_size == RESERVE
     store.close()
     store = opened(small_disk)
-    assert (store.cursor("alpha"), len(store.known("alpha"))) == (taken, taken * 100)
+    assert (store.cursor("alpha"), len(known(store, "alpha"))) == (taken, taken * 100)
     tell_starts(store)
     assert store.counts("rest").states == {"idle": taken * 100}
     fill_later.unlink()

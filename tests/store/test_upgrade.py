@@ -16,6 +16,7 @@ from tests.store.builders import (
     T0,
     ended,
     key,
+    known,
     opened,
     plan,
     running,
@@ -51,7 +52,7 @@ def test_t12_schema_1_opens_and_drains(directory: Path) -> None:
     store = now.store
     assert (now.recovered, store.cursor("alpha")) == (None, T0 + 60)
     over = [2, 3, 6]
-    assert store.known("alpha", over) == {
+    assert known(store, "alpha", over) == {
         key(n): Phase.STOPPED if n in over else Phase.STARTED for n in range(1, 7)
     }
     assert store.counts("rest").states == {"ready": 3, "parked": 1, "dead": 1}
