@@ -23,6 +23,15 @@ NOISE = 1000
 MANY, BYTES = 2000, 550
 
 
+def _running(store: SqliteStore, thread: CountingThread, count: int) -> Stage:
+    """Give a stage where so many jobs run that no hook told of."""
+    stage = Stage(store, thread)
+    for job_id in range(1, count + 1):
+        stage.slurm.start(job_id)
+    stage.slurm.hints.clear()
+    return stage
+
+
 async def _cycles(stage: Stage, count: int) -> tuple[Counter[str], int]:
     """Look so often; give our objects by type, and the blocks of Python's allocator."""
     for _ in range(count):
@@ -42,10 +51,7 @@ async def test_t11_i6_looks_at_which_nothing_changes_leave_nothing_behind(
     store: SqliteStore, thread: CountingThread
 ) -> None:
     """Fifty more looks at a hundred jobs: not one more object of ours, and nothing of each job."""
-    stage = Stage(store, thread)
-    for job_id in range(1, JOBS + 1):
-        stage.slurm.start(job_id)
-    stage.slurm.hints.clear()
+    stage = _running(store, thread, JOBS)
 
     objects, blocks = await _cycles(stage, 50)
     later_objects, later_blocks = await _cycles(stage, 50)
@@ -59,10 +65,7 @@ async def test_t11_a_look_at_which_nothing_changes_holds_little_of_each_job(
     store: SqliteStore, thread: CountingThread
 ) -> None:
     """What runs as it is known to is compared row by row; no more of it is kept than the listing's line."""
-    stage = Stage(store, thread)
-    for job_id in range(1, MANY + 1):
-        stage.slurm.start(job_id)
-    stage.slurm.hints.clear()
+    stage = _running(store, thread, MANY)
     await _cycles(stage, 2)
 
     tracemalloc.start()
