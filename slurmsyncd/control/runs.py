@@ -12,10 +12,9 @@ from slurmsyncd.model import Job, Plan, Started, Stopped, Trigger
 from slurmsyncd.reconcile.runs import Runs, sighting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from slurmsyncd.model import Event
-    from slurmsyncd.reconcile import Known
     from slurmsyncd.store.sqlite import SqliteStore
 
 
@@ -45,7 +44,7 @@ class AskWritten(Request[WrittenDown]):
 
     def run(self, store: SqliteStore) -> WrittenDown:
         """Tell."""
-        runs = _known(store, self.cluster, self.job_ids)
+        runs = store.ends(self.cluster, self.job_ids)
         told = {sink: store.told(sink, runs) for sink in self.sinks}
         return WrittenDown(
             cursor=store.cursor(self.cluster),
@@ -78,7 +77,7 @@ class Record(Request[int]):
 
     def run(self, store: SqliteStore) -> int:
         """Write them down."""
-        known = Runs(_known(store, self.cluster, {job.key.job_id for job in self.jobs}))
+        known = Runs(store.ends(self.cluster, {job.key.job_id for job in self.jobs}))
         jobs = [job for job in self.jobs if job.key.cluster == self.cluster and _is_new(job, known)]
         events = tuple(event for job in jobs for event in _events(job))
         store.record(Plan(cluster=self.cluster, events=events), time.time())
@@ -97,10 +96,6 @@ class Mend(Request[int]):
     def run(self, store: SqliteStore) -> int:
         """Carry it out."""
         return len(store.repair(self.sink, self.repairs, time.time()))
-
-
-def _known(store: SqliteStore, cluster: str, job_ids: Iterable[int]) -> Known:
-    return store.ends(cluster, job_ids)
 
 
 def _is_new(job: Job, known: Runs) -> bool:

@@ -50,8 +50,10 @@ LATEST = 20
 PRUNED = 1000
 #: Between two looks at the counters, for the rates of the last minutes.
 COUNT_S = 10.0
-#: Between two lines for `systemctl status`.
-STATUS_S = 10.0
+#: Between two signs of life where systemd asks for none.
+PING_S = 10.0
+#: Between two lines for `systemctl status`: counting 100,000 waiting entries takes 50 ms.
+STATUS_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +224,7 @@ class Loops:
         """Ping the watchdog from the loop itself, so that a stall of the loop is noticed."""
         while True:
             self._manager.alive()
-            await anyio.sleep(self._manager.watchdog_s or STATUS_S)
+            await anyio.sleep(self._manager.watchdog_s or PING_S)
 
     async def _say_status(self) -> None:
         """Have `systemctl status` show what `slurmsyncd status` says first."""
