@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -80,13 +81,23 @@ class Daemon:
         self._process.wait()
 
 
-class Site:
-    """Everything, below a directory."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A Slurm that the daemon asks: where its commands are, what they need, and its name of the cluster."""
 
-    def __init__(self, root: Path) -> None:
+    bin_dir: Path
+    cluster: str
+    slurm_conf: str = ""
+
+
+class Site:
+    """Everything, below a directory; a Slurm of its own is simulated."""
+
+    def __init__(self, root: Path, asked: Asked | None = None) -> None:
         root.chmod(0o755)
         self.root = root
         self.slurm = Cluster(root)
+        self._asked = asked or Asked(self.slurm.bin_dir, CLUSTER)
         self.backend = Backend()
         self.socket = root / "run" / "hook.sock"
         self._token = root / "token"
@@ -118,8 +129,8 @@ class Site:
                 "lastrun_file": str(state / "lastrun"),
                 "pid_file": str(self.root / "run" / "pid"),
             },
-            "slurm": {"bin_dir": str(self.slurm.bin_dir)},
-            f"clusters.{CLUSTER}": {},
+            "slurm": {"bin_dir": str(self._asked.bin_dir)},
+            f"clusters.{self._asked.cluster}": {"slurm_conf": self._asked.slurm_conf},
             "hook": {"socket": f"unix:{self.socket}"},
             "sinks.cc": {"url": self.backend.url, "token_file": str(self._token), "audit_interval": 0},
         }
@@ -129,9 +140,9 @@ class Site:
 
 
 @contextmanager
-def site(root: Path) -> Iterator[Site]:
-    """Have a site for as long as the block lasts."""
-    found = Site(root)
+def site(root: Path, asked: Asked | None = None) -> Iterator[Site]:
+    """Have a site for as long as the block lasts; beside another Slurm, if that is to be asked."""
+    found = Site(root, asked)
     try:
         yield found
     finally:
