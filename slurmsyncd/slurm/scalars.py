@@ -46,15 +46,15 @@ def parse_number(value: Scalar) -> int | None:
     Returns:
         None for null, unset, infinite, Slurm's NO_VAL, text that is no number, and what no 64 bits hold.
     """
-    if isinstance(value, Number):
-        if value.infinite or not value.set:
-            return None
-        value = value.number
     if isinstance(value, str):
         text = value.strip()
         if not _DIGITS.fullmatch(text):
             return None
         value = int(text)
+    elif isinstance(value, Number):
+        if value.infinite or not value.set:
+            return None
+        value = value.number
     if value is None or (isinstance(value, float) and not value.is_integer()):
         return None
     number = int(value)
@@ -92,10 +92,10 @@ def parse_time(value: Scalar) -> int | None:
     Returns:
         None for what never was: ``None``, ``Unknown``, ``N/A``, 0, 4294967294 (S23).
     """
-    if isinstance(value, Number):
-        value = value.number if value.set and not value.infinite else None
     if isinstance(value, str):
         value = int(value) if _DIGITS.fullmatch(value) else None
+    elif isinstance(value, Number):
+        value = value.number if value.set and not value.infinite else None
     if value is None or not 0 < value < 2**62 or int(value) in _UNSET:
         return None
     return int(value)

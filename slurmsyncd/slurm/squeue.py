@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from slurmsyncd.model import JobState, Listed
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 WIDTH: Final = 5
 """Columns of the listing."""
+
+# Of 10,000 rows most have the same few words.
+_state = lru_cache(64)(parse_state)
 
 
 def listing_format(token: str) -> str:
@@ -35,8 +39,8 @@ def read_listed(row: Sequence[str], *, now: int) -> tuple[Listed, str]:
         DecodeError: The id is none.
     """
     job_id, word, start, end, nodes = row
-    state = parse_state(word)
-    if is_waiting(state, parse_time(end), now):
+    state = _state(word)
+    if state is not JobState.RUNNING and is_waiting(state, parse_time(end), now):
         return Listed(parse_id(job_id, "job id"), JobState.PENDING, None), ""
     if state.final and not nodes:
         start = ""  # cancelled while it waited: squeue then prints the time of that as its start

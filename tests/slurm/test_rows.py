@@ -103,3 +103,12 @@ def test_nothing_else_can_happen(pieces: list[bytes]) -> None:
     """Any bytes give rows of the right width that start with a number, or none."""
     found, _ = read(b"".join(pieces), 3)
     assert all(len(row) == 3 and row[0][:1].isdecimal() for row in found)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["\n" * 9, "é\n7", "x" * 997]), st.integers(0, 99)), max_size=99))
+def test_rows_are_the_same_however_many_bytes_are_split_at_once(repeated: list[tuple[str, int]]) -> None:
+    """No field is lost or forged where one portion of a long text ends and the next begins."""
+    rows = [(str(number + 1), word, "") for word, number in repeated for _ in range(number)]
+    found, state = read(text_of(rows), 3)
+    assert found == rows
+    assert (state.set_aside, state.truncated) == (0, False)
