@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from typing import TYPE_CHECKING
@@ -11,14 +12,17 @@ import structlog
 
 from slurmsyncd.delivery import Dead, Park, Result, Retry, backoff, judge
 from slurmsyncd.errors import DiskFull
+from slurmsyncd.model import Entry
 from slurmsyncd.pipeline.bell import Bell
 from slurmsyncd.pipeline.health import SinkHealth, asked_wait_s
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from anyio.abc import ObjectReceiveStream
+
     from slurmsyncd.delivery import DeliveryPolicy, Outcome, Verdict
-    from slurmsyncd.model import Entry, Step
+    from slurmsyncd.model import Step
     from slurmsyncd.pipeline.storage import StoreThread
     from slurmsyncd.ports import Clock, Queue, Sink
 
@@ -28,6 +32,9 @@ log = structlog.get_logger(__name__)
 IDLE_S = 30.0
 #: Shortest: what is due at once and yet not given is no reason to spin.
 LEAST_S = 0.05
+#: Results that come in so soon after one another are written down together: a transaction, and the looks into
+#: the queue that follow it, cost more than an exchange.
+GATHER_S = 0.01
 #: Between two attempts to write results down on a full disk.
 DISK_FULL_S = 5.0
 
@@ -107,12 +114,14 @@ class Delivery:
             self.finished.set()
 
     async def _drain(self, step: Step, until_idle: bool) -> None:
-        limit = anyio.CapacityLimiter(self._workers[step])
-        async with anyio.create_task_group() as attempts:
+        hand_out, take = anyio.create_memory_object_stream[Entry](math.inf)
+        async with take, anyio.create_task_group() as workers, hand_out:
+            for _ in range(self._workers[step]):
+                workers.start_soon(self._work, take)
             while not self._stopping:
                 for entry in await self._fetch(step):
                     self._in_flight[step].add(entry.id)
-                    attempts.start_soon(self._attempt, entry, limit)
+                    hand_out.send_nowait(entry)
                 if until_idle and self._has_come_to_rest(step):
                     self.stop()
                 else:
@@ -167,14 +176,16 @@ class Delivery:
         due_at = await self._thread(self._store.next_due_at, self.sink.name, step, flying)
         return IDLE_S if due_at is None else min(IDLE_S, max(LEAST_S, due_at - self._clock.now()))
 
-    async def _attempt(self, entry: Entry, limit: anyio.CapacityLimiter) -> None:
-        """Make one attempt, unless meanwhile we are stopping or the sink is paused."""
-        async with limit:
+    async def _work(self, take: ObjectReceiveStream[Entry]) -> None:
+        async for entry in take:
             if self._stopping or self.health.pause_s:
                 self._release(entry)
-                return
-            began = time.monotonic()
-            outcome = await self.sink.deliver(entry)
+            else:
+                await self._attempt(entry)
+
+    async def _attempt(self, entry: Entry) -> None:
+        began = time.monotonic()
+        outcome = await self.sink.deliver(entry)
         self._note(entry, outcome, time.monotonic() - began)
         if outcome.result is Result.SINK_DOWN:
             self._release(entry)  # the sink's trouble is charged to no entry
@@ -201,6 +212,7 @@ class Delivery:
     async def _settle_forever(self) -> None:
         while not self._drained.is_set():
             await self._to_settle.wait(IDLE_S)
+            await anyio.sleep(GATHER_S)
             await self._settle()
             if self.health.disk_full:
                 # The lanes run dry meanwhile: what is in flight stays so.

@@ -45,7 +45,7 @@ class Facts:
         self._dialect = dialect
         self._topology: Topology | None = None
         self._read_at = -math.inf
-        self._lock = anyio.Lock()
+        self._lock = anyio.Lock(fast_acquire=True)
 
     async def dialect(self, cluster: str) -> Dialect | Outcome:
         """

@@ -13,6 +13,8 @@ def clean(text: str, limit: int) -> str:
 
     Control characters become U+FFFD; what is not valid Unicode becomes a question mark.
     """
+    if len(text) <= limit and text.isascii() and text.isprintable():
+        return text  # nearly every text there is, and it is asked of twenty in each record
     shown = text[:limit].translate(_CONTROLS)
     return shown.encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -61,6 +62,7 @@ class _Claims(msgspec.Struct):
     exp: float | None = None
 
 
+@lru_cache(maxsize=8)
 def token_expires_at(token: str) -> float | None:
     """Read when a JWT expires (epoch seconds); None if it does not say. Nothing is verified."""
     parts = token.split(".")
