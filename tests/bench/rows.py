@@ -269,6 +269,26 @@ ROWS: tuple[Row, ...] = (
         because="the first pass over a document (`list[Raw]`) is one call of msgspec",
     ),
     Row(
+        key="queued-commands",
+        group="queued",
+        what="Slurm commands in an idle cycle, 2,000 jobs in the memory of a real slurmctld, node states included",
+        limit=3,
+    ),
+    Row(
+        key="queued-own",
+        group="queued",
+        what="CPU of our own in such a cycle, against that of its Slurm commands",
+        limit=1,
+        unit="times",
+    ),
+    Row(
+        key="queued-slurmctld",
+        group="queued",
+        what="slurmctld's CPU for such a cycle, against that for one `squeue --json`",
+        limit=1,
+        unit="times",
+    ),
+    Row(
         key="latency-p50",
         group="lab",
         what="hook to record accepted by the backend on a real Slurm, without `query_delay`, p50",
