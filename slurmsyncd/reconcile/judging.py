@@ -216,7 +216,7 @@ class _Judge:
     def _stop(self, row: Job, key: RunKey) -> Stopped:
         self._runs.note(key, row.end_at)
         self._runs.note(row.key, row.end_at)
-        return Stopped(replace(row, key=key), self._trigger)
+        return Stopped(row if row.key == key else replace(row, key=key), self._trigger)
 
 
 def _by_start(job: Job) -> tuple[int, int]:

@@ -19,6 +19,7 @@ _TEXT_LIMIT: Final = 4 * 1024 * 1024
 _NAME_LIMIT: Final = 255
 _WIDTH_LIMIT: Final = 9
 
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,255}", re.ASCII)
 _ELEMENT: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9,-]+\])+", re.ASCII)
 _PART: Final = re.compile(r"\[([0-9,-]+)\]|([A-Za-z0-9._-]+)", re.ASCII)
 _RANGE: Final = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", re.ASCII)
@@ -38,6 +39,8 @@ def expand_hostlist(text: str, limit: int = HOST_LIMIT) -> tuple[str, ...]:
     Raises:
         DecodeError: It is no host list, or names more than ``limit`` hosts.
     """
+    if _HOST.fullmatch(text) and limit:
+        return (text,)
     if len(text) > _TEXT_LIMIT:
         raise DecodeError(f"host list of {len(text)} characters")
     if not text:

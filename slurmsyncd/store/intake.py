@@ -88,7 +88,8 @@ def _start(con: sqlite3.Connection, event: Started, sinks: Sequence[str], now: f
     con.execute(
         "INSERT INTO started VALUES (?, ?, ?, ?, ?)", (run_id, now, event.trigger.value, *encode(event.job))
     )
-    con.executemany(_NEW_DELIVERY, [(run_id, sink, now, now) for sink in sinks])
+    for sink in sinks:
+        con.execute(_NEW_DELIVERY, (run_id, sink, now, now))
     return 1
 
 
