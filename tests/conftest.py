@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.lab import BOOKWORM, Lab
 
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 #: Marker → what the tests that carry it need.
 REAL_PARTS = {"real_slurm": "real Slurm", "browser": "headless Chromium", "real_nats": "real nats-server"}
 OUTCOMES = ("passed", "failed", "error", "skipped", "deselected")
+
+
+# How long an example takes says more of the machine than of us.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def pytest_configure() -> None:

@@ -32,7 +32,7 @@ from slurmsyncd.sinks.scope import left_out, section
 from slurmsyncd.sinks.text import printable
 from slurmsyncd.sinks.tls import tls_context
 from slurmsyncd.sinks.token import TokenFile, token_expires_at
-from slurmsyncd.sinks.transport import CALLERS, Broken, Call, Transport
+from slurmsyncd.sinks.transport import Broken, Call, Transport
 from slurmsyncd.sinks.wire import (
     Refusal,
     WireOptions,
@@ -116,13 +116,7 @@ class RestSink:
             )
             raise ConfigError([problem]) from err
 
-        # Stops and questions do not share a client with starts: few callers each, and stops that wait
-        # for the backend's archive leave starts alone.
-        def lane(callers: int) -> Transport:
-            return Transport(config.url, context, config.timeout, clock.now, callers)
-
-        self._calm = lane(config.stop_workers + CALLERS)
-        self._starts = [lane(CALLERS) for _ in range(-(-max(config.start_workers, 1) // CALLERS))]
+        self._transport = Transport(config.url, context, config.timeout, clock.now)
 
     @property
     def name(self) -> str:
@@ -220,8 +214,7 @@ class RestSink:
 
     async def aclose(self) -> None:
         """Let go of connections."""
-        for transport in (self._calm, *self._starts):
-            await transport.aclose()
+        await self._transport.aclose()
 
     def _reading(self, cluster: str) -> Reading:
         return Reading(self._ask, cluster, self._backend_name(cluster))
@@ -259,8 +252,7 @@ class RestSink:
             return _refused(body)
         self._say(entry, body)
         sent = Sent(Request.START, job_id=entry.start.key.job_id)
-        lane = self._starts[entry.id % len(self._starts)]
-        outcome, _ = await self._ask(sent, Call("POST", "/api/jobs/start_job/", body.content), lane)
+        outcome, _ = await self._ask(sent, Call("POST", "/api/jobs/start_job/", body.content))
         return outcome
 
     async def _look_up(self, entry: Entry, dbid: int, cluster: str) -> Outcome:
@@ -306,15 +298,13 @@ class RestSink:
             log.warning("stopped_otherwise", **self._names(entry), sent=state, detail=outcome.detail)
         return outcome
 
-    async def _ask(
-        self, sent: Sent, call: Call, lane: Transport | None = None
-    ) -> tuple[Outcome | LookUp, Answer | None]:
+    async def _ask(self, sent: Sent, call: Call) -> tuple[Outcome | LookUp, Answer | None]:
         """Make one exchange and judge it."""
         try:
             token = self._read_token()
         except ConfigError as err:
             return failure_outcome(Failure.TOKEN, str(err)), None
-        result = await (lane or self._calm).exchange(call, token)
+        result = await self._transport.exchange(call, token)
         if isinstance(result, Broken):
             return failure_outcome(result.failure, f"{self._config.url}: {result.detail}"), None
         outcome = classify(sent, result)

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 #: Bytes of an answer that are read, unless a call asks for more.
 ANSWER_LIMIT = 16384
-#: Callers of one client: with more, httpx's pool costs more than it gives.
-CALLERS = 4
 
 _CONNECT_S = 10.0
 # Before 1.5.3 the backend closes an idle connection after 20 s; ours go first.
@@ -63,7 +61,7 @@ class Broken:
 
 class Transport:
     """
-    A few connections to one backend, for as many callers.
+    As many connections to one backend as there are callers at a time.
 
     Each is an httpx transport of its own. A client over all of them spends a third of an exchange on its
     pool, on merging addresses and headers and on cookies (measured), and a cookie jar is memory that the
@@ -74,40 +72,31 @@ class Transport:
         context: Shared by all connections: making one takes 17 ms.
         timeout_s: For one whole exchange.
         now: Epoch seconds, for dates in ``Retry-After``.
-        callers: How many there are; one more would wait, within its deadline, for a connection.
     """
 
-    def __init__(
-        self,
-        url: str,
-        context: ssl.SSLContext,
-        timeout_s: float,
-        now: Callable[[], float],
-        callers: int = CALLERS,
-    ) -> None:
+    def __init__(self, url: str, context: ssl.SSLContext, timeout_s: float, now: Callable[[], float]) -> None:
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
         self._now = now
-        self._connections = [_Connection(context, min(_CONNECT_S, timeout_s / 2)) for _ in range(callers)]
-        self._idle = self._connections[:]
-        self._callers = anyio.Semaphore(callers, fast_acquire=True)
+        self._context = context
+        self._idle: list[_Connection] = []
 
     async def exchange(self, call: Call, token: str) -> Answer | Broken:
         """Send a request and read its answer, within the deadline."""
         try:
             with anyio.fail_after(self._timeout_s):
-                async with self._callers:
-                    return await self._exchange(call, token)
+                return await self._exchange(call, token)
         except TimeoutError:
             return Broken(Failure.TIMEOUT, f"no whole answer within {self._timeout_s:g} s")
 
     async def aclose(self) -> None:
-        """Close all connections."""
-        for connection in self._connections:
+        """Close all connections; nothing may be under way."""
+        for connection in self._idle:
             await connection.aclose()
 
     async def _exchange(self, call: Call, token: str) -> Answer | Broken:
-        connection = self._idle.pop()  # the one that was used last: the others may expire
+        # The one that was used last: the others may expire.
+        connection = self._idle.pop() if self._idle else self._connection()
         try:
             response, body = await connection.send(self._url + call.path, call, token)
         except (httpx.TransportError, httpx.InvalidURL) as err:
@@ -124,6 +113,9 @@ class Transport:
             location=headers.get("Location", "").replace(token, "[token]"),
             said_at=date_at(headers.get("Date")),
         )
+
+    def _connection(self) -> _Connection:
+        return _Connection(self._context, min(_CONNECT_S, self._timeout_s / 2))
 
 
 class _Connection:
