@@ -112,11 +112,11 @@ MUTANTS = (
     Mutant(
         "settle_before_answer",
         "pipeline/deliver.py",
-        "            outcome = await self.sink.deliver(entry)\n",
-        "            from slurmsyncd.delivery import Done\n\n"
-        "            now = self._clock.now()\n"
-        "            await self._thread(self._store.settle, [(entry, Done(now, now, 'ok'))], now)\n"
-        "            outcome = await self.sink.deliver(entry)\n",
+        "        outcome = await self.sink.deliver(entry)\n",
+        "        from slurmsyncd.delivery import Done\n\n"
+        "        now = self._clock.now()\n"
+        "        await self._thread(self._store.settle, [(entry, Done(now, now, 'ok'))], now)\n"
+        "        outcome = await self.sink.deliver(entry)\n",
         ("pipeline/test_deliver.py::test_h8_a_run_that_always_fails_is_parked_while_others_succeed",),
     ),
     Mutant(
@@ -209,14 +209,18 @@ MUTANTS = (
     Mutant(
         "redirects_followed",
         "sinks/transport.py",
-        "follow_redirects=False",
-        "follow_redirects=True",
+        "        response = await self._http.handle_async_request(request)\n",
+        "        response = await self._http.handle_async_request(request)\n"
+        "        if response.has_redirect_location:\n"
+        "            await response.aclose()\n"
+        "            request.url = request.url.join(response.headers['Location'])\n"
+        "            response = await self._http.handle_async_request(request)\n",
         ("sinks/test_rest.py::test_h14_a_redirect_is_not_followed",),
     ),
     Mutant(
         "body_unbounded",
         "sinks/transport.py",
-        "            if len(body) > limit:\n                break\n",
+        "                if len(body) > limit:\n                    break\n",
         "",
         ("sinks/test_rest.py::test_h16_a_bomb_is_not_read",),
     ),
@@ -230,8 +234,8 @@ MUTANTS = (
     Mutant(
         "token_quoted",
         "sinks/transport.py",
-        'bytes(body[:limit]).replace(token.encode(), b"[token]")',
-        "bytes(body[:limit])",
+        'bytes(body[: call.limit]).replace(token.encode(), b"[token]")',
+        "bytes(body[: call.limit])",
         ("sinks/test_rest.py::test_x8_the_token_is_in_no_log_error_or_repr",),
     ),
     Mutant(
