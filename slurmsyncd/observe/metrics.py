@@ -8,66 +8,44 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    SummaryMetricFamily,
-)
-from prometheus_client.registry import Collector
-
+from slurmsyncd.observe.families import Family, exposition
 from slurmsyncd.pipeline.latency import BOUNDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from prometheus_client.core import Metric
-
     from slurmsyncd.control.requests import Totals
     from slurmsyncd.control.status import LatencyStatus, Live, SinkStatus, SourceStatus, Status
 
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX: Final = "slurmsyncd_"
 
 
 def metrics(status: Status) -> bytes:
     """Give all metrics in Prometheus's text format."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Snapshot(status))
-    text: bytes = generate_latest(registry)
-    return text
+    return exposition(_families(status))
 
 
-class _Snapshot(Collector):
-    """One status, as Prometheus's library wants it."""
-
-    def __init__(self, status: Status) -> None:
-        self._status = status
-
-    def collect(self) -> Iterable[Metric]:
-        """Give each metric once."""
-        live = self._status.live
-        if live is not None:
-            yield from _process(live)
-            yield from _sources(live.sources)
-            yield from _hook(live)
-            yield from _sinks(live.sinks)
-        yield from _written(self._status.totals, self._status.now)
+def _families(status: Status) -> Iterator[Family]:
+    live = status.live
+    if live is not None:
+        yield from _process(live)
+        yield from _sources(live.sources)
+        yield from _hook(live)
+        yield from _sinks(live.sinks)
+    yield from _written(status.totals, status.now)
 
 
-def _gauge(name: str, about: str, *labels: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(_PREFIX + name, about, labels=labels)
+def _gauge(name: str, about: str, *labels: str) -> Family:
+    return Family("gauge", _PREFIX + name, about, labels)
 
 
-def _counter(name: str, about: str, *labels: str) -> CounterMetricFamily:
-    return CounterMetricFamily(_PREFIX + name, about, labels=labels)
+def _counter(name: str, about: str, *labels: str) -> Family:
+    return Family("counter", f"{_PREFIX}{name}_total", about, labels)
 
 
-def _process(live: Live) -> Iterator[Metric]:
-    build = InfoMetricFamily(_PREFIX + "build", "Release of the running daemon")
-    build.add_metric([], {"version": live.version})
+def _process(live: Live) -> Iterator[Family]:
+    build = _gauge("build_info", "Release of the running daemon", "version")
+    build.add([live.version], 1)
     yield build
     lag = live.loop_lag
     for name, about, value in (
@@ -77,30 +55,30 @@ def _process(live: Live) -> Iterator[Metric]:
         ("loop_lag_seconds", "How late the event loop was at worst in the last minute or two", lag.recent_s),
     ):
         family = _gauge(name, about)
-        family.add_metric([], value)
+        family.add([], value)
         yield family
     for name, about, value in (
         ("cpu_seconds", "Processor time of the process, without Slurm's commands", live.cpu_s),
         ("loop_stalls", "How often the event loop was a second late or more", lag.stalls),
     ):
         counter = _counter(name, about)
-        counter.add_metric([], value)
+        counter.add([], value)
         yield counter
 
 
-def _sources(sources: Iterable[SourceStatus]) -> Iterator[Metric]:
+def _sources(sources: Iterable[SourceStatus]) -> Iterator[Family]:
     for name, about, value in _SOURCE_GAUGES:
         yield _each(_gauge(name, about, "cluster"), sources, value)
     for name, about, value in _SOURCE_COUNTERS:
         yield _each(_counter(name, about, "cluster"), sources, value)
-    costs = SummaryMetricFamily(
-        _PREFIX + "slurm_command_seconds", "Slurm's commands that we ran", labels=("cluster", "command")
+    costs = Family(
+        "summary", _PREFIX + "slurm_command_seconds", "Slurm's commands that we ran", ("cluster", "command")
     )
     failures = _counter("slurm_command_failures", "Those of them that failed", "cluster", "command")
     for source in sources:
         for command, cost in source.commands.items():
-            costs.add_metric([source.cluster, command], count_value=cost.calls, sum_value=cost.seconds)
-            failures.add_metric([source.cluster, command], cost.failures)
+            costs.add_sum([source.cluster, command], cost.calls, cost.seconds)
+            failures.add([source.cluster, command], cost.failures)
     yield costs
     yield failures
 
@@ -123,14 +101,14 @@ _SOURCE_COUNTERS: Final[tuple[tuple[str, str, Callable[[SourceStatus], float]], 
 )
 
 
-def _hook(live: Live) -> Iterator[Metric]:
+def _hook(live: Live) -> Iterator[Family]:
     accepted = _counter("hook_hints_accepted", "Hints on the socket that count")
-    accepted.add_metric([], live.hook.accepted)
+    accepted.add([], live.hook.accepted)
     yield accepted
     yield _by_label(_counter("hook_hints_refused", "Those that do not", "reason"), live.hook.refused)
 
 
-def _sinks(sinks: Iterable[SinkStatus]) -> Iterator[Metric]:
+def _sinks(sinks: Iterable[SinkStatus]) -> Iterator[Family]:
     yield _each(
         _gauge("sink_up", "It is not paused for trouble", "sink"), sinks, lambda it: it.trouble is None
     )
@@ -143,31 +121,30 @@ def _sinks(sinks: Iterable[SinkStatus]) -> Iterator[Metric]:
     yield _each2(_counter("attempts", "Attempts by outcome", "sink", "reason"), sinks, lambda it: it.results)
     yield _each2(_counter("delivered", "Steps that it took", "sink", "step"), sinks, lambda it: it.told)
     yield _each2(_gauge("in_hand", "Steps that are under way", "sink", "step"), sinks, lambda it: it.in_hand)
-    latency = HistogramMetricFamily(
+    latency = Family(
+        "histogram",
         _PREFIX + "delivery_latency_seconds",
         "From what was seen to what the sink took; of ends with the hold after the start",
-        labels=("sink", "step", "trigger"),
+        ("sink", "step", "trigger"),
     )
     for sink in sinks:
         for each in sink.latency:
-            latency.add_metric(
-                [sink.name, each.step, each.trigger], buckets=_buckets(each), sum_value=each.sum_s
-            )
+            latency.add_buckets([sink.name, each.step, each.trigger], _buckets(each), each.sum_s)
     yield latency
 
 
-def _written(totals: Totals, now: float) -> Iterator[Metric]:
+def _written(totals: Totals, now: float) -> Iterator[Family]:
     states = _gauge("deliveries", "What a sink was not told of yet, by state", "sink", "state")
     oldest = _gauge("oldest_undelivered_seconds", "Since when the oldest of it waits", "sink")
     dead = _gauge("dead_letters", "Runs that a sink does not take, by reason", "sink", "reason")
     parked = _gauge("parked", "Runs that a sink does not take for now, by reason", "sink", "reason")
     for name, sink in totals.sinks.items():
         for state in ("ready", "parked", "idle", "dead", "dropped"):
-            states.add_metric([name, state], sink.states.get(state, 0))
-        oldest.add_metric([name], 0 if sink.waiting_since is None else max(0.0, now - sink.waiting_since))
+            states.add([name, state], sink.states.get(state, 0))
+        oldest.add([name], 0 if sink.waiting_since is None else max(0.0, now - sink.waiting_since))
         for family, state in ((dead, "dead"), (parked, "parked")):
             for reason, number in sink.reasons.get(state, {}).items():
-                family.add_metric([name, reason], number)
+                family.add([name, reason], number)
     yield from (states, oldest, dead, parked)
     yield _by_label(_gauge("open_runs", "Runs that have started and not ended", "cluster"), totals.open_runs)
     behind = {cluster: max(0.0, now - at) for cluster, at in totals.cursors.items()}
@@ -175,35 +152,35 @@ def _written(totals: Totals, now: float) -> Iterator[Metric]:
         _gauge("checkpoint_age_seconds", "How far back accounting was read up to", "cluster"), behind
     )
     incident = _gauge("incident", "Something written down was found lost, and nobody acknowledged it")
-    incident.add_metric([], totals.incident is not None)
+    incident.add([], totals.incident is not None)
     yield incident
 
 
-def _buckets(latency: LatencyStatus) -> list[tuple[str, float]]:
+def _buckets(latency: LatencyStatus) -> list[tuple[str, int]]:
     found, total = [], 0
     for bound, count in zip((*map(str, BOUNDS), "+Inf"), latency.counts, strict=True):
         total += count
-        found.append((bound, float(total)))
+        found.append((bound, total))
     return found
 
 
-def _each(family: Metric, items: Iterable[object], value: Callable[..., float]) -> Metric:
+def _each(family: Family, items: Iterable[object], value: Callable[..., float]) -> Family:
     for item in items:
         name = getattr(item, "cluster", None) or getattr(item, "name", "")
-        family.add_metric([name], float(value(item)))  # type: ignore[attr-defined]
+        family.add([str(name)], value(item))
     return family
 
 
 def _each2(
-    family: Metric, sinks: Iterable[SinkStatus], values: Callable[[SinkStatus], Mapping[str, int]]
-) -> Metric:
+    family: Family, sinks: Iterable[SinkStatus], values: Callable[[SinkStatus], Mapping[str, int]]
+) -> Family:
     for sink in sinks:
         for label, value in values(sink).items():
-            family.add_metric([sink.name, label], value)  # type: ignore[attr-defined]
+            family.add([sink.name, label], value)
     return family
 
 
-def _by_label(family: Metric, values: Mapping[str, float]) -> Metric:
+def _by_label(family: Family, values: Mapping[str, float]) -> Family:
     for label, value in values.items():
-        family.add_metric([label], value)  # type: ignore[attr-defined]
+        family.add([label], value)
     return family

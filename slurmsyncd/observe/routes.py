@@ -16,8 +16,9 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, Protocol
 
 from slurmsyncd.control.verdict import judge
+from slurmsyncd.observe.families import CONTENT_TYPE
 from slurmsyncd.observe.markup import job, overview
-from slurmsyncd.observe.metrics import CONTENT_TYPE, metrics
+from slurmsyncd.observe.metrics import metrics
 from slurmsyncd.web.messages import Response
 
 if TYPE_CHECKING:
