@@ -6,9 +6,10 @@ import os
 import statistics
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from slurmsyncd.model import Job, JobState, NodeAllocation, Plan, RunKey, Sharing, Started, Trigger
+from slurmsyncd.model import Job, JobState, NodeAllocation, Plan, RunKey, Sharing, Started, Stopped, Trigger
 from slurmsyncd.store import open_store
 from tests.bench.cluster import CLUSTER
 from tests.bench.processes import interleaved
@@ -75,6 +76,7 @@ def _tell(store: SqliteStore, through: int) -> None:
 
 
 def started(job_id: int, now: int) -> Started:
+    """Make a start that began ten minutes ago."""
     cores = tuple((socket, core) for socket in range(2) for core in range(8))
     job = Job(
         key=RunKey(CLUSTER, job_id, now - 600),
@@ -91,3 +93,9 @@ def started(job_id: int, now: int) -> Started:
         allocation=(NodeAllocation("n1", cores=cores, cpus=32, memory_mib=32000),),
     )
     return Started(job, Trigger.POLL)
+
+
+def stopped(job_id: int, now: int) -> Stopped:
+    """Make the stop of the run that ``started`` makes of the same arguments."""
+    job = started(job_id, now).job
+    return Stopped(replace(job, state=JobState.COMPLETED, end_at=now), Trigger.POLL)

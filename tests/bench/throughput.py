@@ -1,16 +1,18 @@
-"""Delivery against a backend that answers at once, beside plain httpx with as many workers; settling included."""
+"""Delivery to a backend that answers at once, beside plain httpx with as many workers; settling included."""
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 import httpx
 
-from slurmsyncd.config import SinkConfig
+from slurmsyncd.config import ClusterConfig, SinkConfig
 from slurmsyncd.delivery import DeliveryPolicy
 from slurmsyncd.model import Plan, Step
 from slurmsyncd.pipeline.deliver import Delivery
@@ -23,7 +25,7 @@ from slurmsyncd.store import open_store
 from tests.bench.cluster import CLUSTER
 from tests.bench.rows import Figure
 from tests.bench.site import Backend
-from tests.bench.startup import started
+from tests.bench.startup import started, stopped
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
 
     from slurmsyncd.model import Job
 
-WORKERS, TOKEN = 4, "a.b.c"
+WORKERS, STOP_WORKERS, TOKEN = 4, 2, "a.b.c"
+#: Seconds, and those of CPU.
+Spent: TypeAlias = tuple[float, float]
 
 
 class _Clock:
@@ -43,17 +47,20 @@ class _Clock:
 
 
 def measure(root: Path, *, quick: bool) -> Iterator[Figure]:
-    """Send the same starts in three ways, in turn, so often; compare the medians."""
-    count, rounds = (500, 3) if quick else (3000, 5)
+    """Send the same starts in three ways, in turn, so often, and the stops by ours; compare the medians."""
+    count, rounds = (500, 3) if quick else (3000, 7)
     token = root / "token"
     token.touch(0o600)
     token.write_text(TOKEN + "\n")
+    gc.freeze()  # as the daemon does
     backend = Backend()
-    found: dict[str, list[tuple[float, float]]] = {"ours": [], "plain": [], "sequential": []}
+    found: dict[str, list[Spent]] = {"ours": [], "stops": [], "plain": [], "sequential": []}
     try:
         for number in range(rounds):
             sink = SinkConfig(name="cc", url=backend.url, token_file=str(token), start_workers=WORKERS)
-            found["ours"].append(anyio.run(_ours, root / str(number), sink, count))
+            starts, stops = anyio.run(_ours, root / str(number), sink, count)
+            found["ours"].append(starts)
+            found["stops"].append(stops)
             found["plain"].append(anyio.run(_plain, backend.url, token, count))
             found["sequential"].append(_sequential(backend.url, token, count))
     finally:
@@ -63,31 +70,36 @@ def measure(root: Path, *, quick: bool) -> Iterator[Figure]:
     plain = f"httpx: {rates['plain']:,.0f}/s, {cpus['plain']:.2f} ms of CPU each"
     note = f"{rates['ours']:,.0f}/s, {cpus['ours']:.2f} ms of CPU each; {count:,} starts, median of {rounds}"
     yield Figure("throughput", 100 * rates["ours"] / rates["plain"], floor=plain, note=note)
+    one_by_one = f"one `httpx.post` after the other, as a script would do it: {rates['sequential']:,.0f}/s"
+    yield Figure("throughput-starts", rates["ours"], floor=f"{plain}; {one_by_one}", note=note)
     yield Figure(
-        "throughput-backend",
-        rates["ours"],
-        floor=f"one `httpx.post` after the other, as a script would do it: {rates['sequential']:,.0f}/s",
-        note="starts; cc-backend itself was measured at 3,000 starts/s with eight connections and 400 stops/s",
+        "throughput-stops",
+        rates["stops"],
+        floor=plain,
+        note=f"{cpus['stops']:.2f} ms of CPU each, {STOP_WORKERS} workers; {count:,} stops",
     )
 
 
-async def _ours(directory: Path, config: SinkConfig, count: int) -> tuple[float, float]:
-    """Drain a store of so many starts; give seconds, and those of CPU."""
+async def _ours(directory: Path, config: SinkConfig, count: int) -> tuple[Spent, Spent]:
+    """Drain a store of so many starts, then of their stops; give seconds, and those of CPU, of both."""
     now = int(time.time())
     with closing(open_store(directory, ("cc",)).store) as store:
-        events = tuple(started(job_id, now) for job_id in range(1, count + 1))
-        store.record(Plan(cluster=CLUSTER, events=events), now)
-        sink = RestSink(config, {}, _Clock())
-        workers = {Step.START: WORKERS, Step.STOP: 2}
-        delivery = Delivery(sink, store, StoreThread(), DeliveryPolicy(), _Clock(), workers=workers)
-        spent = await _timed(lambda: delivery.run(until_idle=True))
+        sink = RestSink(config, {CLUSTER: ClusterConfig(name=CLUSTER)}, _Clock())
+        workers = {Step.START: WORKERS, Step.STOP: STOP_WORKERS}
+        spent = []
+        for make, left in (started, {"idle": count}), (stopped, {}):
+            events = (make(job_id, now) for job_id in range(1, count + 1))
+            store.record(Plan(cluster=CLUSTER, events=tuple(events)), now)
+            policy = DeliveryPolicy(stop_hold_s=0)
+            delivery = Delivery(sink, store, StoreThread(), policy, _Clock(), workers=workers)
+            spent.append(await _timed(partial(delivery.run, until_idle=True)))
+            if store.counts("cc").states != left:
+                raise RuntimeError("not all was delivered")
         await sink.aclose()
-        if store.counts("cc").states != {"idle": count}:
-            raise RuntimeError("not all was delivered")
-    return spent
+    return spent[0], spent[1]
 
 
-async def _plain(url: str, token: Path, count: int) -> tuple[float, float]:
+async def _plain(url: str, token: Path, count: int) -> Spent:
     """Post the same bodies from as many workers that do nothing else."""
     body = await _body(url, token)
     headers = {"X-Auth-Token": TOKEN, "Content-Type": "application/json", "Accept-Encoding": "identity"}
@@ -106,7 +118,7 @@ async def _plain(url: str, token: Path, count: int) -> tuple[float, float]:
         return await _timed(all_of_them)
 
 
-def _sequential(url: str, token: Path, count: int) -> tuple[float, float]:
+def _sequential(url: str, token: Path, count: int) -> Spent:
     """Post one after the other, each by a client of its own, as a prolog's script does it."""
     body = anyio.run(_body, url, token)
     context = tls_context("")
@@ -129,7 +141,7 @@ async def _body(url: str, token: Path) -> bytes:
     return body.content
 
 
-async def _timed(work: Callable[[], Awaitable[None]]) -> tuple[float, float]:
+async def _timed(work: Callable[[], Awaitable[None]]) -> Spent:
     wall, cpu = time.perf_counter(), time.process_time()
     await work()
     return time.perf_counter() - wall, time.process_time() - cpu
