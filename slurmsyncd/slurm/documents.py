@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -12,7 +12,11 @@ from slurmsyncd.errors import DecodeError, SourceUnavailable
 from slurmsyncd.slurm.scalars import Scalar, parse_number, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from slurmsyncd.slurm.rows import Text
+
+T = TypeVar("T")
 
 
 class _Envelope(Struct):
@@ -23,27 +27,91 @@ class _Envelope(Struct):
 
 
 _ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
+_ARRAY: Final = msgspec.json.Decoder(list[Raw])
+
+PORTION: Final = 2**20
+"""Bytes decoded at once: some 2 ms."""
+
+# The beginning of a list's first record, up to its first key: all records begin like that.
+_FIRST: Final = {
+    key: re.compile(rb'"%b"\s*:\s*\[(\s*\{\s*"[^"\\]*")' % key.encode()) for key in ("jobs", "nodes")
+}
+_MARK: Final = b"0"
 
 # json-c, Slurm's writer, prints what no JSON may hold; one such number must not cost the whole document.
 _NO_NUMBER: Final = re.compile(rb"(?<=[:,\[\s])-?(?:NaN|Infinity)(?=\s*[,}\]])")
 
 
-def read_records(text: Text, key: str) -> list[Raw]:
+def read_records(text: Text, key: str, *, portion: int = PORTION) -> Iterable[Raw]:
     """
     Give the records of a document, each still undecoded, so that a bad one hurts only itself.
 
     Args:
         text: What the command printed. The records refer to it.
         key: ``jobs`` or ``nodes``.
+        portion: Bytes decoded at once. A longer document is taken apart while its records are asked for.
 
     Raises:
         SourceUnavailable: Slurm says that it failed (``errors``), or the list is empty and was never
             updated: so 24.11 and later write down a dead slurmctld, with exit code 0 (S2).
-        DecodeError: Nothing at all, no JSON, cut short, or not the document that was asked for (S7, S8).
+        DecodeError: Nothing at all, no JSON, cut short, or not the document that was asked for (S7, S8);
+            of a long one perhaps only among its records: then believe none of them.
     """
     if not len(text):
         raise DecodeError("the answer is empty")
-    envelope = _envelope(text)
+    if len(text) > portion and (split := _split(text, key, portion)):
+        return split
+    return _records(_decode(_ENVELOPE, text), text, key)
+
+
+def _split(text: Text, key: str, size: int) -> Iterable[Raw] | None:
+    """
+    Take a document apart where its records seem to meet; None where no such place is seen.
+
+    A guess is enough, since JSON has one reading only: if the document is whole with a mark in place of its
+    first records, and what is between two such places is whole records, then they are its records.
+    """
+    first = _FIRST[key].search(text[:size])
+    if not first:
+        return None
+    start, seam = first.start(1), b"}," + first[1]
+    end = len(text) - size + text[len(text) - size :].rfind(seam) + 1
+    if end <= max(start, len(text) - size):
+        return None
+    try:
+        envelope = _decode(_ENVELOPE, text[:start] + _MARK + text[end:])
+    except DecodeError:
+        return None
+    marked = getattr(envelope, key)
+    if not marked or bytes(marked[0]) != _MARK:
+        return None
+    last = _records(envelope, text, key)[1:]
+    return _portions(text, key, size, (start, end, seam), last)
+
+
+def _portions(
+    text: Text, key: str, size: int, where: tuple[int, int, bytes], last: list[Raw]
+) -> Iterator[Raw]:
+    start, end, seam = where
+    count = 0
+    while start < end:
+        stop = min(start + size, end)
+        if stop < end:
+            cut = text[start:stop].rfind(seam)
+            # Not within a record of megabytes; further on there is one, at the latest right before ``end``.
+            stop = (start + cut if cut >= 0 else text.find(seam, start)) + 1
+        try:
+            records = _decode(_ARRAY, b"[" + text[start:stop] + b"]")
+        except DecodeError:  # they did not meet there
+            last = _records(_decode(_ENVELOPE, text), text, key)[count:]
+            break
+        yield from records
+        count += len(records)
+        start = stop + 1  # behind the comma
+    yield from last
+
+
+def _records(envelope: _Envelope, text: Text, key: str) -> list[Raw]:
     if envelope.errors:
         raise SourceUnavailable(f"Slurm reports: {_reason(envelope.errors)}")
     records: list[Raw] | None = getattr(envelope, key)
@@ -54,15 +122,15 @@ def read_records(text: Text, key: str) -> list[Raw]:
     return records
 
 
-def _envelope(text: Text) -> _Envelope:
+def _decode(decoder: msgspec.json.Decoder[T], text: Text) -> T:
     try:
         try:
-            return _ENVELOPE.decode(text)  # type: ignore[arg-type]
+            return decoder.decode(text)  # type: ignore[arg-type]
         except msgspec.DecodeError:
             repaired, count = _NO_NUMBER.subn(b"null", text[:])
             if not count:
                 raise
-            return _ENVELOPE.decode(repaired)
+            return decoder.decode(repaired)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:
         raise DecodeError(f"no JSON of Slurm ({printable(err)}): {printable(text[:200])!r}") from err
 

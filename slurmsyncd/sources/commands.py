@@ -175,16 +175,19 @@ class CommandSource:
             old = (0, 0) < offers.version < (23, 2)
             # -h: no heading with the cluster's name before the JSON, which squeue and sinfo have under -M.
             command = ("sinfo", "-h") if old else ("scontrol", "show", "nodes")
-            records = await self._commands.records("nodes", *command)
+            async with self._commands.records("nodes", *command) as records:
+                return await decode_nodes(records, self._held or {}, self._commands.notices)
         except DecodeError as err:
             raise SourceUnavailable(str(err)) from err
-        return await decode_nodes(records, self._held or {}, self._commands.notices)
 
     async def _list(self, now: int) -> Listing:
         token = secrets.token_hex(8)
         output = await self._commands.run("squeue", "-h", "-a", "-t", "all", "-o", listing_format(token))
-        await self._identity.confirm()
-        listing = await decode_listing(output.data, token, now, self._commands.notices)
+        try:
+            await self._identity.confirm()
+            listing = await decode_listing(output.data, token, now, self._commands.notices)
+        finally:
+            await output.close()
         self._held = listing.held
         return listing
 
@@ -238,6 +241,8 @@ class CommandSource:
         except DecodeError:
             self._commands.doubt("sacct")
             raise
+        finally:
+            await output.close()
         if "Partition" in fields:
             found.jobs = [job for job in found.jobs if not is_partial(job, int(self._now()))]
         self._identity.met(found.rows, found.strangers)
@@ -261,15 +266,19 @@ class CommandSource:
 
     async def _shown(self, ids: frozenset[int], *which: str) -> Details:
         try:
-            records = await self._commands.records("jobs", "squeue", "-h", "-a", "-t", "all", *which)
+            return await self._read_details(ids, *which)
         except CommandFailed as err:
             if not is_forgotten(err):
                 raise
             if len(ids) == 1:
                 return Details()
             # Of several, no release we know fails for one; should it, the others still have to be asked for.
-            records = await self._commands.records("jobs", "squeue", "-h", "-a", "-t", "all")
-        return await decode_details(records, ids, self._cluster, int(self._now()), self._commands.notices)
+            return await self._read_details(ids)
+
+    async def _read_details(self, ids: frozenset[int], *which: str) -> Details:
+        now = int(self._now())
+        async with self._commands.records("jobs", "squeue", "-h", "-a", "-t", "all", *which) as records:
+            return await decode_details(records, ids, self._cluster, now, self._commands.notices)
 
     async def _with_scripts(self, details: Sequence[Detail]) -> list[Job]:
         jobs = [detail.job for detail in details]

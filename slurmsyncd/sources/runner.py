@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Final
 
 import anyio
+import anyio.to_thread
 
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.slurm.scalars import printable
@@ -29,6 +30,8 @@ _STDERR_LIMIT: Final = 4096
 _REAP_S: Final = 5.0
 #: Bytes for which there has to be room when a command has ended; what was free a moment ago may be used.
 _ROOM: Final = 65536
+#: Bytes from which on a file is closed in a thread; a smaller one goes with its last use.
+_LARGE: Final = 2**20
 _DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -64,6 +67,12 @@ class Output:
     def text(self) -> str:
         """All of standard output as text, for answers that are known to be short."""
         return self.data[:].decode("utf-8", "replace")
+
+    async def close(self) -> None:
+        """Let go of the file: the kernel needs 50 ms for 100 MB, in which the loop would stand still."""
+        if isinstance(self.data, mmap.mmap) and len(self.data) > _LARGE:
+            with contextlib.suppress(BufferError):  # somebody holds a part of it: then it goes with that
+                await anyio.to_thread.run_sync(self.data.close)
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,6 +18,8 @@ from slurmsyncd.slurm.scalars import printable
 from slurmsyncd.sources.runner import CommandFailed, Output, Tally, minimal_environment, run
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
     from msgspec import Raw
 
     from slurmsyncd.config import SlurmConfig
@@ -135,13 +138,14 @@ class SlurmCommands:
         else:
             self._offers = None
 
-    async def records(self, key: str, name: str, *arguments: str) -> list[Raw]:
+    @asynccontextmanager
+    async def records(self, key: str, name: str, *arguments: str) -> AsyncIterator[Iterable[Raw]]:
         """
-        Ask a command for JSON and give its records, undecoded.
+        Ask a command for JSON and give its records, undecoded; to be iterated within the block.
 
         Raises:
             SourceUnavailable: No answer.
-            DecodeError: No such document.
+            DecodeError: No such document; perhaps only at the end of the block.
         """
         offers = await self.offers()
         json = f"--json={offers.json}" if offers.json else "--json"
@@ -151,10 +155,12 @@ class SlurmCommands:
             self.notices.once("data_version_fails", f"{name} {json} prints nothing")
             output = await self.run(name, *arguments, "--json")
         try:
-            return read_records(output.data, key)
+            yield read_records(output.data, key)
         except DecodeError as err:
             self.doubt(name)
             raise DecodeError(f"{name} --json: {err}") from err
+        finally:
+            await output.close()
 
     async def fields(self) -> tuple[str, ...]:
         """

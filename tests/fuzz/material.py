@@ -120,7 +120,7 @@ def node_records() -> tuple[bytes, ...]:
 
 def _some(path: Path, key: str) -> list[Any]:
     """Give a few records: those of one document are much alike."""
-    found = read_records(path.read_bytes(), key)
+    found = list(read_records(path.read_bytes(), key))
     return found[:: max(1, len(found) // 4)]
 
 

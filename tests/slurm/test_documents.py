@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -42,7 +44,7 @@ def test_an_empty_list_that_was_updated_is_an_answer() -> None:
 @pytest.mark.parametrize("path", JOB_DOCUMENTS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_every_recorded_document_is_read(path: Path) -> None:
     """Each release's envelope is understood, whatever its version says."""
-    assert len(read_records(path.read_bytes(), "jobs")) == len(records_by_id(path))
+    assert len(list(read_records(path.read_bytes(), "jobs"))) == len(records_by_id(path))
 
 
 @pytest.mark.parametrize(
@@ -90,6 +92,43 @@ def test_s7_a_document_that_is_cut_is_refused_whole() -> None:
     for end in range(0, len(text), 211):
         with pytest.raises(DecodeError):
             read_records(text[:end], "jobs")
+
+
+@pytest.mark.parametrize("path", JOB_DOCUMENTS[::5], ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_recorded_documents_are_taken_apart(path: Path) -> None:
+    """Each release prints its records so that a long document need not be decoded at once."""
+    text = path.read_bytes()
+    size = max(len(text) // 3, 12_000)
+    found = read_records(text, "jobs", portion=size)
+    assert isinstance(found, list) is (len(text) <= size or len(records_by_id(path)) == 1)
+
+
+values = st.recursive(
+    st.none() | st.integers(-9, 9) | st.sampled_from(["", '},{"a"', '"jobs":[{"a":', "],", "\n}, {", "0"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
+    max_leaves=6,
+)
+parts = st.fixed_dictionaries({"a": values}, optional={"b": values})
+documents = st.builds(
+    lambda before, jobs, after, indent: json.dumps({**before, "jobs": jobs, **after}, indent=indent),
+    st.dictionaries(st.sampled_from(["meta", "errors"]), st.lists(values, max_size=2), max_size=2),
+    st.lists(parts | values, max_size=9) | st.lists(parts, min_size=3, max_size=30),
+    st.dictionaries(st.sampled_from(["nodes", "warnings", "errors"]), st.lists(parts, max_size=3)),
+    st.sampled_from([None, 0, 2]),
+)
+
+
+@given(documents.map(str.encode), st.integers(1, 200), st.none() | st.integers(0, 2000))
+def test_a_document_in_portions_is_the_same_document(text: bytes, portion: int, cut: int | None) -> None:
+    """Wherever records seem to meet: each is given once and in order, or all is refused as it would be."""
+    text = text[:cut]
+    assert _outcome(text, portion) == _outcome(text, len(text))
+
+
+def _outcome(text: bytes, portion: int) -> Any:
+    with suppress(SourceError):
+        return [bytes(record) for record in read_records(text, "jobs", portion=portion)]
+    return None
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))

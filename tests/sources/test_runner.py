@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import subprocess
@@ -83,6 +84,19 @@ async def test_output_comes_back_whole(tmp_path: Path) -> None:
     assert output.data[:] == b"a\n\xffb"
     assert output.stderr == "be warned"
     assert list(spool.iterdir()) == []
+
+
+async def test_a_large_output_is_let_go_of_by_somebody_else_than_the_loop(tmp_path: Path) -> None:
+    """Once it is closed nothing is left to be freed; what still holds a part of it is not disturbed."""
+    text = script(tmp_path, "head -c 2000000 /dev/zero")
+    for held in (False, True):
+        output = await call(text, directory=tmp_path)
+        assert isinstance(output.data, mmap.mmap)
+        part = memoryview(output.data)[:10] if held else None
+        await output.close()
+        assert output.data.closed is not held
+        assert part is None or bytes(part) == b"\0" * 10
+        del part
 
 
 async def test_empty_output_is_empty(tmp_path: Path) -> None:
