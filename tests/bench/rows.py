@@ -300,6 +300,7 @@ ROWS: tuple[Row, ...] = (
         what="hook to record accepted by the backend on a real Slurm, without `query_delay`, p50",
         limit=0.3,
         unit="s",
+        because="at 8 jobs a second questions queue behind one another: without `query_delay` one command for each hint, while Slurm, its nodes and the backend share the same cores",
     ),
     Row(
         key="latency-p99",
@@ -314,6 +315,7 @@ ROWS: tuple[Row, ...] = (
         what="CPU for one delivered run on a real Slurm, our process and its commands together",
         limit=2,
         unit="ms",
+        because="some 70 commands for 500 jobs of a second, with one look a second; the log is at debug, and the rest is as above",
     ),
     Row(
         key="script",

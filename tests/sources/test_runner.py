@@ -90,7 +90,7 @@ async def test_a_large_output_is_let_go_of_by_somebody_else_than_the_loop(tmp_pa
     """Once it is closed nothing is left to be freed; what still holds a part of it is not disturbed."""
     text = script(tmp_path, "head -c 2000000 /dev/zero")
     for held in (False, True):
-        output = await call(text, directory=tmp_path)
+        output = await call(text, limit=4 * MIB)
         assert isinstance(output.data, mmap.mmap)
         part = memoryview(output.data)[:10] if held else None
         await output.close()
