@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.bench.rows import ROWS, TABLES
+from tests.bench.rows import GROUPS, ROWS, TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -14,21 +14,25 @@ if TYPE_CHECKING:
 _HEAD = """\
 # What slurmsyncd costs
 
-Written by `make bench`; do not edit. Figures are medians, or ratios within one run, with what the machine
-itself needs for the like beside them. Absolute figures are those of the machine that they were taken on.
-`make bench BENCH_ARGS='--only GROUP'` measures one group anew and leaves the others as they are;
-`--quick` takes fewer rounds.
+Written by `make bench`; do not edit. Figures are medians, or ratios within one run. Absolute ones are those of
+the machine that they were taken on; the floor is what that machine needs for the like in the same run.
+`make bench BENCH_ARGS='--only GROUP'` measures one group anew and leaves the others as they are; `--quick` takes
+fewer rounds. How each figure came about is [below](#how-each-figure-came-about).
 
-| what | budget | reached | met | the machine's own floor | how | taken | command |
-|---|---|---|---|---|---|---|---|
+| what | budget | reached | floor |
+|---|---|---|---|
 """
+_MISSED = "\n## Budgets that are missed, and why\n\n"
+_HOW = "\n## How each figure came about\n"
 
 
 def page(results: Results) -> str:
     """Write the document."""
     lines = [_row(row, results.rows.get(row.key)) for row in ROWS]
+    missed = [_why(row) for row in ROWS if _misses(row, results)]
+    groups = [_group(group, results) for group in GROUPS]
     tables = [_table(table, results.tables.get(table.key)) for table in TABLES]
-    return _HEAD + "\n".join(lines) + "\n" + "".join(tables)
+    return "".join((_HEAD, *lines, *([_MISSED, *missed] if missed else []), *tables, _HOW, *groups))
 
 
 def summary(results: Results, keys: Iterable[str]) -> str:
@@ -46,27 +50,33 @@ def summary(results: Results, keys: Iterable[str]) -> str:
 
 def _row(row: Row, found: Mapping[str, Any] | None) -> str:
     if found is None:
-        return _cells(row.what, row.budget, "not measured yet", "", "", "", "", _command(row.group))
-    met = "yes" if row.met(found["value"]) else f"**no**: {row.because or 'not explained yet'}"
-    return _cells(
-        row.what,
-        row.budget,
-        row.figure(found["value"]),
-        met,
-        found["floor"],
-        found["note"],
-        _taken(found),
-        _command(row.group),
-    )
+        return _cells(row.what, row.budget, "not measured yet", "")
+    reached = row.figure(found["value"])
+    met = row.met(found["value"])
+    return _cells(row.what, row.budget, reached if met else f"**{reached}**: missed", found["floor"])
+
+
+def _misses(row: Row, results: Results) -> bool:
+    return row.key in results.rows and not row.met(results.rows[row.key]["value"])
+
+
+def _why(row: Row) -> str:
+    return f"- {row.what}: {row.because or 'not explained yet'}.\n"
+
+
+def _group(group: str, results: Results) -> str:
+    rows = [(row, results.rows[row.key]) for row in ROWS if row.group == group and row.key in results.rows]
+    notes = [f"- {row.what}: {found['note']} ({_taken(found)})\n" for row, found in rows]
+    return f"\n{_command(group)}\n\n{''.join(notes)}" if notes else ""
 
 
 def _table(table: Table, found: Mapping[str, Any] | None) -> str:
     head = f"\n## {table.what}\n\n{_command(table.group)}"
     if found is None:
         return f"{head}: not measured yet.\n"
-    rule = "|" + "---|" * len(table.columns)
+    rule = "|" + "---|" * len(table.columns) + "\n"
     lines = [_cells(*table.columns), rule, *(_cells(*line) for line in found["lines"])]
-    return f"{head}, {_taken(found)}\n\n" + "\n".join(lines) + "\n"
+    return f"{head}, {_taken(found)}\n\n" + "".join(lines)
 
 
 def _taken(found: Mapping[str, Any]) -> str:
@@ -79,4 +89,4 @@ def _command(group: str) -> str:
 
 
 def _cells(*texts: str) -> str:
-    return "| " + " | ".join(texts) + " |"
+    return "| " + " | ".join(texts) + " |\n"
