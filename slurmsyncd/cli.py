@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         0, or what ``slurmsyncd --help`` says of exit statuses.
     """
-    args = _parser().parse_args(arguments)
+    args = _parser(arguments[:1]).parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = args.run
     try:
         return run(args)
@@ -80,7 +80,8 @@ def _leaves(err: BaseException) -> Iterator[BaseException]:
         yield from _leaves(each)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(wanted: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Declare the commands; ``run`` alone where it is wanted: the daemon keeps what the others load."""
     parser: argparse.ArgumentParser = Parser(
         prog="slurmsyncd",
         description="Pushes Slurm accounting to ClusterCockpit's cc-backend: nothing lost, nothing twice.",
@@ -91,6 +92,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"slurmsyncd {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands)
+    if [*wanted] != ["run"]:
+        _add_others(commands)
+    add_examples(parser)
+    return parser
+
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - has no public name
+
+
+def _add_others(commands: Commands) -> None:
     _add_config(commands)
     _add_check(commands)
     operator.add_commands(commands, _add_config_options, read)
@@ -102,12 +114,6 @@ def _parser() -> argparse.ArgumentParser:
     _add_backfill(commands)
     _add_relay(commands)
     manual.add_commands(commands, _parser)
-    add_examples(parser)
-    return parser
-
-
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - has no public name
 
 
 def _add_config_options(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import ipaddress
 import re
 from importlib import resources
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from slurmsyncd.control.verdict import judge
 from slurmsyncd.observe.families import CONTENT_TYPE
-from slurmsyncd.observe.markup import job, overview
+from slurmsyncd.observe.markup import job, overview, text
 from slurmsyncd.observe.metrics import metrics
 from slurmsyncd.web.messages import Response
 
@@ -117,7 +116,7 @@ def _routes(views: Views) -> dict[str, Route]:
 
 
 def _page(title: str, body: str, job_id: str = "") -> Response:
-    parts: dict[str, Any] = {"title": html.escape(title), "id": html.escape(job_id), "body": body}
+    parts: dict[str, Any] = {"title": text(title), "id": text(job_id), "body": body}
     filled = re.sub(r"<!--(title|id|body)-->", lambda found: parts[found[1]], _TEMPLATE)
     return Response(200, filled.encode("utf-8", "backslashreplace"), _HTML)
 
