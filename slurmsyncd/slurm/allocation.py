@@ -135,5 +135,8 @@ def _index(value: int | str) -> int:
 
 
 def _allocated(status: Any) -> bool:
-    words = status if isinstance(status, list) else [status]
-    return any(isinstance(word, str) and word.upper().startswith("ALLOCATED") for word in words)
+    return any(map(_says_so, status)) if isinstance(status, list) else _says_so(status)
+
+
+def _says_so(word: Any) -> bool:
+    return isinstance(word, str) and word[:9].upper() == "ALLOCATED"
