@@ -170,10 +170,13 @@ class Collector:
         hints = frozenset(hint for hint in hints if hint.job_id)  # a test's hint speaks of no job
         self.tally.hints += len(hints)
         self._rechecks.add(hints, time.monotonic())
-        if due := self._rechecks.take(time.monotonic()):
+        due = self._rechecks.take(time.monotonic())
+        # What began, the controller shows at once; accounting takes 0.3 s for an answer in 22.05.
+        begun = frozenset(item for item in due if isinstance(item, Hint) and item.context == "prolog")
+        for part in filter(None, (begun, due - begun)):
             now = int(self._clock.now())
             seen = Observation(cluster=self.cluster, looked_at=now)
-            await self._take(seen, Trigger.HOOK, due, now=now)
+            await self._take(seen, Trigger.HOOK, part, now=now)
 
     async def _guarded(self, work: Awaitable[None]) -> None:
         try:

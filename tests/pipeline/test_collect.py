@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from slurmsyncd.errors import DiskFull, SourceUnavailable, StoreError
-from slurmsyncd.model import Hint, JobState, Phase, Plan
+from slurmsyncd.model import Hint, JobState, Phase, Plan, Started, Stopped
 from slurmsyncd.pipeline.collect import Collector, CollectPolicy
 from tests.fakes import CLUSTER, FakeClock, FakeSlurm, FakeSource
 from tests.pipeline.conftest import CountingThread, until
@@ -451,6 +451,22 @@ class TestHints:
         await stage.collector.answer([Hint(CLUSTER, 1, "epilog")])
         assert stage.phases() == ["stopped"]
         assert len(stage.slurm.looks) == looks
+
+    async def test_what_began_is_told_before_accounting_is_asked_for_what_ended(self, stage: Stage) -> None:
+        """Its answer may take long, or not come."""
+        ended = stage.slurm.start(1)
+        await stage.look()
+        stage.later(5)
+        stage.slurm.end(ended)
+        stage.slurm.start(2)
+        before = len(stage.slurm.asked), len(stage.plans)
+        await stage.collector.answer([Hint(CLUSTER, 1, "epilog"), Hint(CLUSTER, 2, "prolog")])
+        assert [(each.details, each.accounting) for each in stage.slurm.asked[before[0] :]] == [
+            ({2}, frozenset()),
+            (frozenset(), {1}),
+        ]
+        told = [event for plan in stage.plans[before[1] :] for event in plan.events]
+        assert [(type(event), event.job.key.job_id) for event in told] == [(Started, 2), (Stopped, 1)]
 
     async def test_k3_ten_thousand_hints_are_one_question(self, stage: Stage) -> None:
         """And one transaction."""
