@@ -9,7 +9,18 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from slurmsyncd.model import Job, JobState, NodeAllocation, Plan, RunKey, Sharing, Started, Stopped, Trigger
+from slurmsyncd.model import (
+    Job,
+    JobState,
+    NodeAllocation,
+    Plan,
+    RunKey,
+    Sharing,
+    Started,
+    Step,
+    Stopped,
+    Trigger,
+)
 from slurmsyncd.store import open_store
 from tests.bench.cluster import CLUSTER
 from tests.bench.processes import interleaved
@@ -17,7 +28,7 @@ from tests.bench.rows import Figure, Lines
 from tests.bench.site import site
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from slurmsyncd.store import SqliteStore
@@ -38,8 +49,10 @@ def measure(root: Path, *, quick: bool) -> Iterator[Figure | Lines]:
         )
     lines = []
     for runs in (1000, 10_000) if quick else (1000, 10_000, 100_000, 1_000_000):
-        size_mb, times = _starts(root / str(runs), runs, 3)
-        lines.append((f"{runs:,}", f"{size_mb:.0f}", f"{statistics.median(times):.2f}"))
+        folder = root / str(runs)
+        size_mb, times = _starts(folder, runs, 3)
+        asked = (f"{1e3 * each:.2f}" for each in _asked_s(folder, runs))
+        lines.append((f"{runs:,}", f"{size_mb:.0f}", f"{statistics.median(times):.2f}", *asked))
     yield Lines("startup-sizes", tuple(lines))
 
 
@@ -50,6 +63,25 @@ def _starts(folder: Path, runs: int, often: int) -> tuple[float, list[float]]:
         _fill(folder / "state", runs)
         size_mb = (folder / "state" / "store.sqlite").stat().st_size / 1e6
         return size_mb, [_ready_s(here) for _ in range(often)]
+
+
+def _asked_s(folder: Path, runs: int) -> list[float]:
+    """Give what the store needs for what status, the story of a job and the next deliveries ask of it."""
+    store = open_store(folder / "state", ("cc",)).store
+    questions = (
+        lambda: (store.counts("cc"), store.open_runs(), store.cursors()),
+        lambda: store.runs_of(runs),
+        lambda: store.due("cc", Step.START, time.time(), 100),
+    )
+    found = [statistics.median(map(_timed, [each] * 5)) for each in questions]
+    store.close()
+    return found
+
+
+def _timed(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
 
 
 def _ready_s(here: Site) -> float:
