@@ -87,13 +87,14 @@ class Cluster:
             for run, end_at in zip(_running(first, count, now), ends, strict=True)
         )
 
-    def finish_jobs(self) -> None:
-        """End all that runs, now; slurmctld has forgotten it at once."""
+    def finish_jobs(self, *, before: int = 2**32) -> None:
+        """End what runs with an id before that, now; slurmctld has forgotten it at once."""
         state, now = State(self._state), int(time.time())
         with state:
             state._db.execute(
-                "UPDATE run SET state = 'COMPLETED', end_at = ?, end_seen = ?, in_memory = 0 WHERE end_at = 0",
-                (now, now),
+                "UPDATE run SET state = 'COMPLETED', end_at = ?, end_seen = ?, in_memory = 0 "
+                "WHERE end_at = 0 AND job_id < ?",
+                (now, now, before),
             )
         state.close()
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ACTIVE, NEW = 1000, 1000
 
 
-class _Clock:
+class WallClock:
     """Time of day."""
 
     def now(self) -> float:
@@ -47,7 +47,7 @@ async def count(root: Path, active: int = ACTIVE, new: int = NEW) -> dict[str, C
     store = open_store(root / "state", ("cc",)).store
     source = CommandSource(CLUSTER, SlurmConfig(bin_dir=str(slurm.bin_dir)), directory=root)
     policy = CollectPolicy(poll_s=60.0, overlap_s=300.0, max_span_s=3600.0)
-    collector = Collector(source, store, StoreThread(), policy, _Clock(), recorded=_ignore)
+    collector = Collector(source, store, StoreThread(), policy, WallClock(), recorded=nobody)
     found = {}
     for cycle in ("first", "idle", "busy"):
         if cycle == "busy":
@@ -63,7 +63,7 @@ async def count(root: Path, active: int = ACTIVE, new: int = NEW) -> dict[str, C
     return found
 
 
-async def _ignore(_: Plan) -> None:
+async def nobody(_: Plan) -> None:
     """Nobody has to be told."""
 
 

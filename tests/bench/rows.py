@@ -357,6 +357,12 @@ TABLES: tuple[Table, ...] = (
         ),
     ),
     Table(
+        key="cycle-sizes",
+        group="cycle",
+        what="A look and what follows from it, against the number of active jobs; our CPU",
+        columns=("active jobs", "nothing changed, ms", "10 began and 10 ended, ms", "more, ms"),
+    ),
+    Table(
         key="catchup-sizes",
         group="catchup",
         what="Catching up, against the number of runs that ended in a day",
