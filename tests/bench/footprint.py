@@ -120,10 +120,12 @@ def _footprint(root: Path, jobs: int, cycles: int) -> Footprint:
             until(lambda: _told(daemon, jobs))
             _scrape(settings)
             _pass_cycles(here, 2)
-            before, half = cpu_s(daemon.pid), _pass_cycles(here, cycles // 2)
-            middle_mb = rss_mb(daemon.pid)
-            passed, after = half + _pass_cycles(here, cycles // 2), cpu_s(daemon.pid)
-            end_mb, top_mb = rss_mb(daemon.pid), peak_mb(daemon.pid)
+            before, began = cpu_s(daemon.pid), _cycles(here)
+            _pass_cycles(here, cycles // 2)
+            middle_mb = _resting_mb(daemon.pid)
+            _pass_cycles(here, cycles // 2)
+            passed, after = _cycles(here) - began, cpu_s(daemon.pid)
+            end_mb, top_mb = _resting_mb(daemon.pid), peak_mb(daemon.pid)
         idle = _idle(here, settings, 10.0 if cycles < 100 else 40.0)
     own, children = ((late - early) / passed for early, late in zip(before, after, strict=True))
     return Footprint(
@@ -151,11 +153,23 @@ def _scrape(settings: Mapping[str, Mapping[str, Any]]) -> None:
             client.get(path).raise_for_status()
 
 
-def _pass_cycles(here: Site, count: int) -> int:
-    """Let so many listings be asked for; give how many it really were."""
-    began = here.slurm.calls().count("squeue")
-    until(lambda: here.slurm.calls().count("squeue") >= began + count)
-    return here.slurm.calls().count("squeue") - began
+def _resting_mb(pid: int) -> float:
+    """Give the resident set between two cycles: while a listing is read its file is in it (1 MB of 10,000 jobs)."""
+    found = []
+    for _ in range(100):
+        found.append(rss_mb(pid))
+        time.sleep(0.05)
+    return min(found)
+
+
+def _cycles(here: Site) -> int:
+    return here.slurm.calls().count("squeue")
+
+
+def _pass_cycles(here: Site, count: int) -> None:
+    """Let so many listings be asked for."""
+    began = _cycles(here)
+    until(lambda: _cycles(here) >= began + count)
 
 
 def _idle(here: Site, settings: Mapping[str, Mapping[str, Any]], span_s: float) -> float:

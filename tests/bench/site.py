@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -18,9 +19,16 @@ from tests.bench.cluster import CLUSTER, Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
 PROGRAM = (sys.executable, "-m", "slurmsyncd")
+_UNIT = Path(__file__).parents[2] / "systemd" / "slurmsyncd.service"
+#: What the daemon's unit sets.
+ENVIRONMENT = dict(
+    word.split("=", 1)
+    for line in _UNIT.read_text().splitlines()
+    if line.startswith("Environment=")
+    for word in line.removeprefix("Environment=").split()
+)
 #: Beyond this nothing is waited for.
 PATIENCE_S = 600.0
 
@@ -61,7 +69,7 @@ class Daemon:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    env={"PATH": os.environ["PATH"], "NOTIFY_SOCKET": str(address)},
+                    env={**ENVIRONMENT, "PATH": os.environ["PATH"], "NOTIFY_SOCKET": str(address)},
                 )
             while b"READY=1" not in manager.recv(4096):
                 pass
