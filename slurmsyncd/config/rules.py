@@ -78,6 +78,8 @@ def _hook(hook: HookConfig) -> Iterator[str]:
     if hook.socket and not (re.fullmatch(r"unix:/[^\0]+", hook.socket) and fits):
         allowed = f"unix:/absolute/path is wanted, of at most {_SOCKET_PATH} bytes"
         yield f"{shown('hook.socket', hook.socket)}: {allowed}"
+    if hook.spool and not hook.spool.startswith("/"):
+        yield f"{shown('hook.spool', hook.spool)}: an absolute path is wanted"
     for address in hook.listen:
         if not _is_tcp(address):
             yield f"{shown('hook.listen', address)}: tcp:host:port or tcp:[address]:port is wanted"

@@ -84,6 +84,8 @@ class HookConfig:
     socket: str = "unix:/run/slurmsyncd/hook.sock"
     #: Further addresses, ``tcp:host:port`` or ``tcp:[::1]:port``.
     listen: tuple[str, ...] = ()
+    #: Directory where ``hooks/slurmctld-hook.sh`` leaves its hints, looked at once a second; empty: none.
+    spool: str = ""
     #: Users whose hints count besides root and the daemon's own.
     allow_users: tuple[str, ...] = ("slurm",)
     #: File with the shared secret that TCP hints must carry; TCP is refused without it.

@@ -27,6 +27,7 @@ from slurmsyncd.pipeline.storage import StoreThread
 from slurmsyncd.store import lastrun, open_store
 from slurmsyncd.triggers.hook import make_gate
 from slurmsyncd.triggers.listener import listen
+from slurmsyncd.triggers.spool import spool, watch
 from slurmsyncd.web.server import serve as web
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ class Loops:
             self.lag = LoopLag()
             self._gate = make_gate(config.hook, self.intake.hint)
             self._web = undo.enter_context(web_sockets(config.web))
+            undo.enter_context(spool(config.hook))
             self._undo = undo.pop_all()
 
     def close(self) -> None:
@@ -151,6 +153,8 @@ class Loops:
             self.outlet.start_reports(beside, self.intake.sources, self.intake.has_looked)
 
         group.start_soon(listen, self._gate, sockets.hints, name="hints")
+        if self._config.hook.spool:
+            group.start_soon(watch, self._config.hook.spool, self._gate, name="hints-spool")
         if self._web:
             # Only where it is wanted; and before READY, so that an upgrade finds all of it in memory.
             from slurmsyncd.observe.routes import routes  # noqa: PLC0415

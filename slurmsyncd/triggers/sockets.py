@@ -66,7 +66,7 @@ def open_datagram_socket(address: str, users: Sequence[str] = ()) -> socket.sock
     finally:
         os.umask(mask)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-    _let_in(path, users)
+    let_in(path, users, mode=0o660)
     return sock
 
 
@@ -94,6 +94,23 @@ def open_stream_sockets(address: str) -> list[socket.socket]:
     return sockets
 
 
+def let_in(path: Path, users: Sequence[str], *, mode: int) -> None:
+    """Give what is ours to the group of the first of the users that exists, with this mode; else leave it."""
+    slurm = next((found for user in users if (found := _user(user))), None)
+    if slurm is None or slurm.pw_uid == os.geteuid():
+        return
+    try:
+        os.chown(path, -1, slurm.pw_gid)
+        path.chmod(mode)
+    except PermissionError:
+        log.warning(
+            "hook_socket_closed_to_slurm",
+            path=str(path),
+            user=slurm.pw_name,
+            remedy="use slurmsyncd.socket, or add the daemon's user to Slurm's group",
+        )
+
+
 def _clear(path: Path) -> None:
     """Remove what a daemon before us left; nothing else."""
     try:
@@ -110,22 +127,6 @@ def _clear(path: Path) -> None:
             path.unlink()
             return
     raise AlreadyRunning(f"another program listens on {path}; stop it, or choose another {KEY}")
-
-
-def _let_in(path: Path, users: Sequence[str]) -> None:
-    slurm = next((found for user in users if (found := _user(user))), None)
-    if slurm is None or slurm.pw_uid == os.geteuid():
-        return
-    try:
-        os.chown(path, -1, slurm.pw_gid)
-        path.chmod(0o660)
-    except PermissionError:
-        log.warning(
-            "hook_socket_closed_to_slurm",
-            path=str(path),
-            user=slurm.pw_name,
-            remedy="use slurmsyncd.socket, or add the daemon's user to Slurm's group",
-        )
 
 
 def _user(name: str) -> pwd.struct_passwd | None:

@@ -30,7 +30,10 @@ ENVIRONMENT = {
 
 
 def measure(root: Path, *, quick: bool) -> Iterator[Figure]:
-    """Time both forms of the hook beside the bare interpreter that each runs on."""
+    """Time each form of the hook beside the bare interpreter that it runs on."""
+    spool = root / "spool"
+    spool.mkdir()
+    shell = str(shutil.copy(CHECKOUT / "hooks" / "slurmctld-hook.sh", root))
     script = str(shutil.copy(CHECKOUT / "hooks" / "slurmctld-hook", root))
     console = str(Path(sys.executable).with_name("slurmsyncd"))
     with _listening(root / "sock") as address:
@@ -40,12 +43,20 @@ def measure(root: Path, *, quick: bool) -> Iterator[Figure]:
                 "bare": (sys.executable, "-c", "pass"),
                 "alone": (script, "--socket", address),
                 "bare -I -S": (SYSTEM, "-I", "-S", "-c", "pass"),
+                "sh": (shell, str(spool)),
+                "bare sh": ("/bin/sh", "-c", ":"),
             },
             ENVIRONMENT,
             20 if quick else 100,
         )
     yield _figure("hook-notify", costs["notify"], costs["bare"], "`python3 -c pass`")
     yield _figure("hook-alone", costs["alone"], costs["bare -I -S"], "`python3 -I -S -c pass`")
+    yield Figure(
+        "hook-sh",
+        max(costs["sh"].wall_s, costs["sh"].cpu_s) * 1e3,
+        floor=f"`sh -c :`: {_ms(costs['bare sh'])}",
+        note=f"{_ms(costs['sh'])}; medians, run in turn",
+    )
 
 
 def _figure(key: str, ours: Cost, floor: Cost, name: str) -> Figure:

@@ -122,6 +122,13 @@ ROWS: tuple[Row, ...] = (
         unit="times",
     ),
     Row(
+        key="hook-sh",
+        group="hook",
+        what="the hook in sh, wall or CPU, whichever is worse",
+        limit=2,
+        unit="ms",
+    ),
+    Row(
         key="commands-idle",
         group="commands",
         what="Slurm commands in an idle cycle, 1,000 active jobs, node states included",

@@ -1,0 +1,179 @@
+"""The directory of hints: whatever is found there is taken away, nothing is opened, the owner is the sender."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+import structlog
+
+from slurmsyncd.config import HookConfig
+from slurmsyncd.errors import ConfigError
+from slurmsyncd.model import Hint
+from slurmsyncd.triggers.gate import Gate
+from slurmsyncd.triggers.spool import BATCH, spool, sweep, watch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="NOT RUN: needs root to act as another user")
+NAME = "context=prolog,cluster=alpha,job={},restarts=0"
+
+
+class Place:
+    """A spool directory, and what came of the files in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.hints: list[Hint] = []
+        self.gate = Gate(self.hints.append, uids=frozenset({os.geteuid()}))
+        self.hook = HookConfig(spool=str(path), allow_users=())
+
+    async def sweep(self) -> None:
+        await sweep(self.hook.spool, self.gate)
+
+
+@pytest.fixture
+def place(run_dir: Path) -> Place:
+    return Place(run_dir / "spool")
+
+
+async def test_a_name_is_a_hint_and_is_gone(place: Place) -> None:
+    """What it says is what a datagram would say."""
+    with spool(place.hook):
+        (place.path / NAME.format(27)).touch()
+        await place.sweep()
+        assert place.hints == [Hint(cluster="alpha", job_id=27, context="prolog")]
+        assert list(place.path.iterdir()) == []
+
+
+async def test_a_thousand_are_taken_at_once_and_others_get_their_turn(place: Place) -> None:
+    """One sweep takes all, in portions."""
+    with spool(place.hook):
+        for job_id in range(1, 4 * BATCH + 1):
+            (place.path / NAME.format(job_id)).touch()
+        turns = 0
+        async with anyio.create_task_group() as group:
+
+            async def count() -> None:
+                nonlocal turns
+                while True:
+                    turns += 1
+                    await anyio.lowlevel.checkpoint()
+
+            group.start_soon(count)
+            await place.sweep()
+            group.cancel_scope.cancel()
+    assert {hint.job_id for hint in place.hints} == set(range(1, 4 * BATCH + 1))
+    assert turns >= 4
+
+
+async def test_k13_what_is_found_is_never_opened_nor_followed(place: Place, tmp_path: Path) -> None:
+    """A FIFO would stop us, a link lead elsewhere: names count, and are taken away."""
+    target = tmp_path / "precious"
+    target.write_text("precious")
+    with spool(place.hook):
+        os.mkfifo(place.path / NAME.format(1))
+        (place.path / NAME.format(2)).symlink_to(target)
+        (place.path / NAME.format(3)).mkdir()
+        await place.sweep()
+        assert {hint.job_id for hint in place.hints} == {1, 2}
+        assert [each.name for each in place.path.iterdir()] == [NAME.format(3)]
+    assert target.read_text() == "precious"
+    assert place.gate.counts().refused == {"spool": 1}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"x",
+        b"\xff\n\x1b[2J",
+        b"context=prolog",
+        b"context=prolog,cluster=alpha,job=0",
+        b"context=prolog,cluster=alpha,job=27,job=28",
+        b"context=prolog,cluster=a b,job=27",
+        b"a" * 255,
+    ],
+)
+async def test_k6_a_name_that_is_no_hint_is_refused_and_gone(name: bytes, place: Place) -> None:
+    """Counted, and its bytes reach no log."""
+    with spool(place.hook), structlog.testing.capture_logs() as logs:
+        os.close(os.open(os.path.join(os.fsencode(place.path), name), os.O_CREAT | os.O_WRONLY))  # noqa: PTH118
+        await place.sweep()
+        assert list(place.path.iterdir()) == []
+    assert place.hints == []
+    assert place.gate.counts().received == 1
+    assert all(set(entry) <= {"event", "log_level", "reason", "uid"} for entry in logs)
+
+
+@as_root
+async def test_k14_the_owner_of_the_file_is_the_sender(place: Place) -> None:
+    """Another user's file is no hint."""
+    with spool(place.hook):
+        path = place.path / NAME.format(27)
+        path.touch()
+        os.chown(path, 65534, 65534)
+        await place.sweep()
+    assert place.hints == []
+    assert place.gate.counts().refused == {"uid": 1}
+
+
+@as_root
+async def test_slurms_group_may_leave_files_while_the_daemon_runs(place: Place) -> None:
+    """And may neither look nor remove those of others; afterwards it is shut, and the next daemon opens it."""
+    hook = HookConfig(spool=str(place.path), allow_users=("games",))
+    for _ in range(2):
+        with spool(hook):
+            found = place.path.stat()
+            assert stat.S_IMODE(found.st_mode) == 0o1730
+            assert place.path.group() == "games"
+        assert stat.S_IMODE(place.path.stat().st_mode) == 0o500
+
+
+async def test_what_a_killed_daemon_left_there_is_taken(place: Place) -> None:
+    """Hints survive it."""
+    with spool(place.hook):
+        (place.path / NAME.format(27)).touch()
+    with spool(place.hook):
+        await place.sweep()
+    assert [hint.job_id for hint in place.hints] == [27]
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "open to all", "in a place open to all"])
+async def test_k14_a_place_that_others_rule_is_refused(kind: str, place: Place, tmp_path: Path) -> None:
+    """The message names the setting."""
+    if kind == "file":
+        place.path.touch()
+    elif kind == "link":
+        place.path.symlink_to(tmp_path)
+    elif kind == "open to all":
+        place.path.mkdir()
+        place.path.chmod(0o777)
+    else:
+        place.path.parent.chmod(0o777)
+    with pytest.raises(ConfigError, match=r"hook\.spool = "), spool(place.hook):
+        pass
+
+
+async def test_a_directory_that_is_gone_is_said_once_and_found_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon lives on."""
+    monkeypatch.setattr("slurmsyncd.triggers.spool.SCAN_S", 0.01)
+    with structlog.testing.capture_logs() as logs:
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch, place.hook.spool, place.gate)
+            with anyio.fail_after(20):
+                while not logs:  # noqa: ASYNC110 - the daemon has no need of an event here
+                    await anyio.sleep(0.01)
+                await anyio.sleep(0.1)
+                place.path.mkdir()
+                (place.path / NAME.format(27)).touch()
+                while not place.hints:  # noqa: ASYNC110
+                    await anyio.sleep(0.01)
+            group.cancel_scope.cancel()
+    assert [entry["event"] for entry in logs] == ["hook_spool_unreadable"]
