@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
     from slurmsyncd.delivery import Outcome, Presence, Repair, Told, Verdict
     from slurmsyncd.model import (
@@ -108,11 +108,15 @@ class Store(Queue, Protocol):
     def told(self, sink: str, keys: Iterable[RunKey]) -> Mapping[RunKey, Told]:
         """Give how far a sink is with each of these runs; one it was never to be told of is missing."""
 
-    def acknowledged(self, sink: str, cluster: str, before: float) -> set[RunKey]:
-        """Give the open runs whose start the sink took before (epoch seconds), and has nothing more to do."""
+    def acknowledged(self, sink: str, cluster: str, before: float) -> Iterator[tuple[int, int]]:
+        """
+        Give the open runs whose start the sink took before (epoch seconds), and has nothing more to do.
 
-    def settled(self, sink: str, cluster: str, since: float, before: float) -> set[RunKey]:
-        """Give the runs whose stop was settled within that time, but for those sent anew too often."""
+        Start and job id of each, in order; to be taken before anything else is asked.
+        """
+
+    def settled(self, sink: str, cluster: str, since: float, before: float) -> Iterator[tuple[int, int]]:
+        """Give, likewise, runs whose stop was settled within that time, but those sent anew too often."""
 
     def repair(self, sink: str, wanted: Sequence[Repair], now: float) -> Sequence[Repair]:
         """

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
+from heapq import merge
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, NoReturn
 
 import anyio
@@ -13,6 +16,7 @@ import structlog
 from slurmsyncd.delivery import Finding, Outcome, Presence, Result
 from slurmsyncd.errors import DiskFull, SourceUnavailable
 from slurmsyncd.model import Questions
+from slurmsyncd.pipeline.expected import Expected
 from slurmsyncd.reconcile.audit import Evidence, judge, wants_slurm
 
 if TYPE_CHECKING:
@@ -35,6 +39,7 @@ DOUBTFUL = 50_000
 NAMED = 20
 #: Ids from here on no Slurm gives to a job, and sacct refuses the whole question.
 _ID_LIMIT = 0xFFFF_FFFD
+_start_at = attrgetter("start_at")
 _REPORTS = frozenset({Finding.CLOSED_WRONGLY, Finding.UNHEARD_OF})
 
 
@@ -212,7 +217,7 @@ class _Audit:
         self._thread = thread
         self._source = source
         self.began_at = began_at
-        self._missing: set[RunKey] = set()
+        self._missing: list[Expected] = []
         self._doubtful: dict[RunKey, tuple[Presence, Told | None]] = {}
         self._rows: dict[int, list[Job]] = {}  # of accounting, by job id; missing: not known
         self._elsewhere: dict[int, list[int]] = {}
@@ -230,9 +235,16 @@ class _Audit:
         """
         cluster, name = self._source.cluster, self._inventory.name
         before = self.began_at - grace_s
-        self._missing = await self._thread(self._store.acknowledged, name, cluster, before)
+        store = self._store
+        self._missing = [
+            await self._thread(lambda: Expected(cluster, store.acknowledged(name, cluster, before)))
+        ]
         if settled_from is not None:
-            self._missing |= await self._thread(self._store.settled, name, cluster, settled_from, before)
+            self._missing.append(
+                await self._thread(
+                    lambda since: Expected(cluster, store.settled(name, cluster, since, before)), settled_from
+                )
+            )
         outcome = await self._inventory.running(cluster, self._read_page)
         trouble = None if outcome.result is Result.ACCEPTED else _said(outcome)
         if trouble is None:
@@ -256,7 +268,8 @@ class _Audit:
         return repairs
 
     async def _read_page(self, keys: Sequence[RunKey]) -> None:
-        self._missing.difference_update(keys)
+        for each in self._missing:
+            each.tick_off(keys)
         self.reported.update(self._reported_before.intersection(keys))
         told = await self._told(keys)
         self._keep(((key, Presence.RUNNING) for key in keys), told)
@@ -273,11 +286,9 @@ class _Audit:
 
     async def _look_up_missing(self) -> str | None:
         """Ask for each run that is missing from a list: pages of a changing set may skip some."""
-        starts = defaultdict(list)
-        for key in self._missing:
-            starts[key.start_at].append(key)
         trouble = None
-        for start_at, keys in starts.items():
+        for start_at, runs in groupby(merge(*self._missing, key=_start_at), key=_start_at):
+            keys = list(runs)
             there = await self._inventory.presence(self._source.cluster, start_at)
             if isinstance(there, Outcome):
                 trouble = _said(there)

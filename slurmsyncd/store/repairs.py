@@ -11,7 +11,7 @@ from slurmsyncd.store import intake, outbox
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from slurmsyncd.delivery import Repair
     from slurmsyncd.model import Job
@@ -24,16 +24,18 @@ _TOLD = """
     WHERE r.job_id = ? AND r.start_at = ? AND r.cluster = ? AND d.sink = ?
 """
 _ACKNOWLEDGED = """
-    SELECT r.job_id, r.start_at FROM delivery d JOIN run r ON r.id = d.run_id
+    SELECT r.start_at, r.job_id FROM delivery d JOIN run r ON r.id = d.run_id
     WHERE d.sink = ? AND d.state = 'idle' AND r.cluster = ? AND d.acked_at < ?
+    ORDER BY r.start_at, r.job_id
 """
 # A backend that refuses a run (a requeue within a day) without a word seems to lose it each time.
 _SENT_ANEW = 3
 _SETTLED = """
-    SELECT r.job_id, r.start_at FROM delivery d JOIN run r ON r.id = d.run_id
+    SELECT r.start_at, r.job_id FROM delivery d JOIN run r ON r.id = d.run_id
     WHERE d.sink = ? AND d.step = 'stop' AND d.state = 'done' AND r.cluster = ?
       AND d.waiting_since >= ? AND d.waiting_since < ?
       AND length(d.history) - length(replace(d.history, '"run_lost"', '')) < ? * length('"run_lost"')
+    ORDER BY r.start_at, r.job_id
 """
 _FIND = """
     SELECT d.id FROM run r JOIN delivery d ON d.run_id = r.id
@@ -62,16 +64,16 @@ def told(database: Database, sink: str, keys: Iterable[RunKey]) -> dict[RunKey, 
     return found
 
 
-def acknowledged(database: Database, sink: str, cluster: str, before: float) -> set[RunKey]:
+def acknowledged(database: Database, sink: str, cluster: str, before: float) -> Iterator[tuple[int, int]]:
     """Give the open runs that the sink should have, their start having been taken before."""
-    rows = database.each(_ACKNOWLEDGED, (sink, cluster, before))
-    return {RunKey(cluster, job_id, start_at) for job_id, start_at in rows}
+    return database.each(_ACKNOWLEDGED, (sink, cluster, before))
 
 
-def settled(database: Database, sink: str, cluster: str, since: float, before: float) -> set[RunKey]:
+def settled(
+    database: Database, sink: str, cluster: str, since: float, before: float
+) -> Iterator[tuple[int, int]]:
     """Give the runs whose stop was settled within that time, but for those sent anew too often."""
-    rows = database.each(_SETTLED, (sink, cluster, since, before, _SENT_ANEW))
-    return {RunKey(cluster, job_id, start_at) for job_id, start_at in rows}
+    return database.each(_SETTLED, (sink, cluster, since, before, _SENT_ANEW))
 
 
 def repair(con: sqlite3.Connection, sink: str, wanted: Repair, now: float) -> bool:

@@ -11,7 +11,7 @@ from slurmsyncd.store.letters import LETTERS, bound
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from slurmsyncd.delivery import Repair, Told, Verdict
     from slurmsyncd.model import Entry, Plan, RunKey, Step
@@ -129,12 +129,12 @@ class SqliteStore:
         """Give how far a sink is with each of these runs; one it was never to be told of is missing."""
         return repairs.told(self._db, sink, keys)
 
-    def acknowledged(self, sink: str, cluster: str, before: float) -> set[RunKey]:
-        """Give the open runs whose start the sink took before (epoch seconds), and has nothing more to do."""
+    def acknowledged(self, sink: str, cluster: str, before: float) -> Iterator[tuple[int, int]]:
+        """Give start and job id of open runs; see ``ports.Store``."""
         return repairs.acknowledged(self._db, sink, cluster, before)
 
-    def settled(self, sink: str, cluster: str, since: float, before: float) -> set[RunKey]:
-        """Give the runs whose stop was settled within that time, but for those sent anew too often."""
+    def settled(self, sink: str, cluster: str, since: float, before: float) -> Iterator[tuple[int, int]]:
+        """Give start and job id of runs that have ended; see ``ports.Store``."""
         return repairs.settled(self._db, sink, cluster, since, before)
 
     def repair(self, sink: str, wanted: Sequence[Repair], now: float) -> tuple[Repair, ...]:
