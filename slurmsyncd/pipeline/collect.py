@@ -196,7 +196,10 @@ class Collector:
         left: frozenset[Item] = open_  # unless we come through
         trouble = seen.trouble
         try:
-            seen, known, asked = await self._questions(seen, hints, recheck, caught_up=caught_up)
+            # Judging is done in the store's thread, too: for 100,000 jobs it takes some tenths of a second.
+            seen, known, asked = await self._thread(
+                self._questions, seen, hints, recheck, caught_up=caught_up
+            )
             for part, questions in reconcile.portions(asked, seen, hints, PORTION):
                 plan, more = await self._write_down(part, questions, known, now=now, trigger=trigger)
                 trouble += more
@@ -213,41 +216,51 @@ class Collector:
             self.tally.rechecks = len(self._rechecks)
         return trouble
 
-    async def _questions(
+    def _questions(
         self, seen: Observation, hints: frozenset[Hint], recheck: frozenset[int], *, caught_up: bool
     ) -> tuple[Observation, Known, Questions]:
         """Give what of a look is to be judged, what is known of that, and what is to be asked first."""
-        differing = await self._differing(seen)
-        # In the thread, like the comparison: for 100,000 jobs each takes a tenth of a second.
-        seen = await self._thread(reconcile.narrowed, seen, differing, hints, recheck)
+        differing = self._differing(seen)
+        seen = reconcile.narrowed(seen, differing, hints, recheck)
         ids = reconcile.job_ids(seen, hints, recheck) | differing
-        known = await self._known(ids)
+        known = self._store.ends(self.cluster, ids)
         asked = reconcile.questions(seen, known, hints, recheck, moved=self._moved, caught_up=caught_up)
         if not asked.job_ids <= ids:  # what is gone from the listing; answers speak of all its runs
-            known = await self._known(ids | asked.job_ids)
+            known = self._store.ends(self.cluster, ids | asked.job_ids)
         return seen, known, asked
+
+    def _differing(self, seen: Observation) -> frozenset[int]:
+        """Give the ids of what may have changed: of all that runs, no more than that is held in memory."""
+        moved = frozenset(key.job_id for key in self._moved)
+        if seen.listed is None:
+            return moved
+        return moved | self._store.differing(self.cluster, reconcile.running(seen))
 
     async def _write_down(
         self, seen: Observation, asked: Questions, known: Known, *, now: int, trigger: Trigger
     ) -> tuple[Plan, tuple[str, ...]]:
         """Ask, judge and record; give what was recorded, and what did not answer."""
         answers = await self._source.ask(asked) if asked else Answers()
-        plan = reconcile.plan(seen, asked, answers, known, floor=self._floor(now), trigger=trigger)
-        await self._thread(self._store.record, plan, self._clock.now())
-        self._vanishing.note(reconcile.vanished(seen, asked, answers, known, now), now)
+        plan, gone = await self._thread(self._record, seen, asked, answers, known, now=now, trigger=trigger)
+        self._vanishing.note(gone, now)
         self._count(seen, answers, plan)
         await self._recorded(plan)
         return plan, answers.trouble
 
-    async def _differing(self, seen: Observation) -> frozenset[int]:
-        """Give the ids of what may have changed: of all that runs, no more than that is held in memory."""
-        moved = frozenset(key.job_id for key in self._moved)
-        if seen.listed is None:
-            return moved
-        return moved | await self._thread(self._store.differing, self.cluster, reconcile.running(seen))
-
-    async def _known(self, job_ids: frozenset[int]) -> Known:
-        return await self._thread(self._store.ends, self.cluster, job_ids)
+    def _record(
+        self,
+        seen: Observation,
+        asked: Questions,
+        answers: Answers,
+        known: Known,
+        *,
+        now: int,
+        trigger: Trigger,
+    ) -> tuple[Plan, frozenset[RunKey] | None]:
+        """Record what follows from a look; give that, and the open runs of which Slurm knows nothing."""
+        plan = reconcile.plan(seen, asked, answers, known, floor=self._floor(now), trigger=trigger)
+        self._store.record(plan, self._clock.now())
+        return plan, reconcile.vanished(seen, asked, answers, known, now)
 
     def _keep_moved(self, plan: Plan, known: Known) -> None:
         still_open = {key for key, end_at in known.items() if end_at is None}

@@ -10,7 +10,7 @@ from slurmsyncd.model import Job, JobState, Plan, RunKey, Started, Stopped
 from slurmsyncd.reconcile.runs import MOVE_LIMIT_S, Runs, is_same, sighting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from slurmsyncd.model import Answers, Event, Hint, Observation, Questions, Trigger
     from slurmsyncd.reconcile.runs import Known
@@ -48,8 +48,10 @@ def plan(
     )
 
 
-def unsettled(hints: Iterable[Hint], done: Plan, known: Known) -> frozenset[Hint]:
+def unsettled(hints: Collection[Hint], done: Plan, known: Known) -> frozenset[Hint]:
     """Give the hints that are not explained yet: slurmdbd, or the controller, may be a moment behind."""
+    if not hints:
+        return frozenset()
     runs = Runs(known)
     for event in done.events:
         runs.note(event.job.key, event.job.end_at if isinstance(event, Stopped) else None)

@@ -42,6 +42,6 @@ def read_listed(row: Sequence[str], *, now: int) -> tuple[Listed, str]:
     state = _state(word)
     if state is not JobState.RUNNING and is_waiting(state, parse_time(end), now):
         return Listed(parse_id(job_id, "job id"), JobState.PENDING, None), ""
-    if state.final and not nodes:
+    if not nodes and state.final:
         start = ""  # cancelled while it waited: squeue then prints the time of that as its start
     return Listed(parse_id(job_id, "job id"), state, parse_time(start)), nodes if state.active else ""

@@ -606,7 +606,7 @@ class TestTheLoop:
         cursor = stage.store.cursor(CLUSTER)
         stage.slurm.start(1)
         stage.later(60)
-        stage.thread.failures["record"] = [DiskFull("full")]
+        stage.thread.failures["_record"] = [DiskFull("full")]
         with pytest.raises(DiskFull):
             await stage.collector.look()
         assert (stage.phases(), stage.store.cursor(CLUSTER)) == ([], cursor)
@@ -615,7 +615,7 @@ class TestTheLoop:
 
     async def test_d4_p7_a_store_that_cannot_be_used_ends_the_loop(self, stage: Stage) -> None:
         """Exit, never guess."""
-        stage.thread.failures["record"] = [StoreError("broken")]
+        stage.thread.failures["_record"] = [StoreError("broken")]
         rings = Rings()
         with pytest.raises(StoreError):
             await stage.collector.run(rings)
