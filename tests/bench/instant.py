@@ -1,7 +1,8 @@
 """
 `python -m tests.bench.instant`: a backend that answers at once, so that it is never what limits us.
 
-Prints its port; ends when its standard input does. `GET /count` gives how many starts and stops it took.
+Prints its port; ends when its standard input does. `GET /count` gives how many starts and stops it took; with
+``--keep``, `GET /taken` gives each of them: step, job id, and when it was answered.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 
 _TOPOLOGY = json.dumps(
     {
@@ -34,6 +36,8 @@ _TOPOLOGY = json.dumps(
     }
 ).encode()
 _COUNTS = {"start": 0, "stop": 0}
+_KEEP = "--keep" in sys.argv
+_KEPT: list[tuple[str, bytes, float]] = []
 
 
 def _answer(status: str, body: bytes) -> bytes:
@@ -72,14 +76,23 @@ class _Connection(asyncio.Protocol):
 def _reply(head: bytes, body: bytes) -> bytes:
     path = head.split(b" ", 2)[1]
     if path == b"/api/jobs/start_job/":
-        _COUNTS["start"] += 1
+        _note("start", body)
         return _START
     if path == b"/api/jobs/stop_job/":
-        _COUNTS["stop"] += 1
+        _note("stop", body)
         return _answer("200 OK", body)  # it names the job, as the real one's does
+    if path == b"/taken":
+        taken = [(step, json.loads(told)["jobId"], at) for step, told, at in _KEPT]
+        return _answer("200 OK", json.dumps(taken).encode())
     if path == b"/count":
         return _answer("200 OK", json.dumps(_COUNTS).encode())
     return _CLUSTERS if path == b"/api/clusters/" else _EMPTY
+
+
+def _note(step: str, body: bytes) -> None:
+    _COUNTS[step] += 1
+    if _KEEP:
+        _KEPT.append((step, body, time.time()))
 
 
 async def _serve() -> None:

@@ -336,13 +336,13 @@ ROWS: tuple[Row, ...] = (
         what="CPU for one delivered run on a real Slurm, our process and its commands together",
         limit=2,
         unit="ms",
-        because="some 70 commands for 500 jobs of a second, with one look a second; the log is at debug, and the rest is as above",
+        because="jobs of one second are rung for twice, so that there are two questions a second for a few runs each; the rest is as above",
     ),
     Row(
         key="script",
         group="lab",
-        what="CPU to tell of 60 new jobs on a real Slurm, against a script that forks two scontrol for each "
-        "and posts one after the other",
+        what="CPU to tell of start and end of 60 jobs on a real Slurm, against a script that forks two scontrol "
+        "for each start, asks `sacct --json` for the ends, and posts one after the other",
         limit=1,
         unit="times",
     ),

@@ -34,10 +34,10 @@ PATIENCE_S = 600.0
 
 
 class Backend:
-    """The instant backend, as a process."""
+    """The instant backend, as a process; it may keep what it takes."""
 
-    def __init__(self) -> None:
-        argv = (sys.executable, "-m", "tests.bench.instant")
+    def __init__(self, *, keep: bool = False) -> None:
+        argv = (sys.executable, "-m", "tests.bench.instant", *(("--keep",) if keep else ()))
         self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._process.stdout
         self.url = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
@@ -46,6 +46,12 @@ class Backend:
         """Count the starts or stops that it took."""
         with httpx.Client(trust_env=False) as client:
             return int(client.get(f"{self.url}/count").json()[step])
+
+    def taken(self, step: str) -> dict[int, float]:
+        """Give of each job when its start or stop was answered, if that is kept."""
+        with httpx.Client(trust_env=False) as client:
+            found = client.get(f"{self.url}/taken").json()
+        return {job_id: at for each, job_id, at in found if each == step}
 
     def close(self) -> None:
         """End it."""
@@ -61,7 +67,7 @@ class Daemon:
             address = root / "notify"
             address.unlink(missing_ok=True)
             manager.bind(str(address))
-            manager.settimeout(PATIENCE_S)
+            manager.settimeout(1)
             began = time.perf_counter()
             with (root / "log").open("ab") as log:
                 self._process = subprocess.Popen(
@@ -71,8 +77,9 @@ class Daemon:
                     stderr=log,
                     env={**ENVIRONMENT, "PATH": os.environ["PATH"], "NOTIFY_SOCKET": str(address)},
                 )
-            while b"READY=1" not in manager.recv(4096):
-                pass
+            while not _is_ready(manager):
+                if self._process.poll() is not None:
+                    raise RuntimeError((root / "log").read_text()[-2000:])
             self.ready_s = time.perf_counter() - began
         self.pid = self._process.pid
 
@@ -99,14 +106,18 @@ class Asked:
 
 
 class Site:
-    """Everything, below a directory; a Slurm of its own is simulated."""
+    """
+    Everything, below a directory.
+
+    Without another Slurm to ask it has a simulated one; with one, the backend keeps what it takes.
+    """
 
     def __init__(self, root: Path, asked: Asked | None = None) -> None:
         root.chmod(0o755)
         self.root = root
         self.slurm = Cluster(root)
         self._asked = asked or Asked(self.slurm.bin_dir, CLUSTER)
-        self.backend = Backend()
+        self.backend = Backend(keep=asked is not None)
         self.socket = root / "run" / "hook.sock"
         self._token = root / "token"
         self._token.touch(0o600)
@@ -164,6 +175,13 @@ def until(there: Callable[[], object]) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError
         time.sleep(0.1)
+
+
+def _is_ready(manager: socket.socket) -> bool:
+    try:
+        return b"READY=1" in manager.recv(4096)
+    except TimeoutError:
+        return False
 
 
 def _toml(sections: Mapping[str, Mapping[str, Any]]) -> str:
