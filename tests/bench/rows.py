@@ -307,7 +307,7 @@ ROWS: tuple[Row, ...] = (
         what="hook to record accepted by the backend on a real Slurm, without `query_delay`, p50",
         limit=0.3,
         unit="s",
-        because="sacct of 22.05 takes 0.28 s for any answer (see the floor; it waits for slurmdbd, whose messages wait for delayed acknowledgements), and what begins meanwhile is asked for after it; see the next rows",
+        because="what ended is asked of sacct, which takes a quarter of a second for any answer in 22.05 (see the floor: it waits for slurmdbd, whose messages wait for delayed acknowledgements), and what begins meanwhile is asked for after it; younger releases answer at once, see the next rows",
     ),
     Row(
         key="latency-p99",
@@ -336,7 +336,7 @@ ROWS: tuple[Row, ...] = (
         what="CPU for one delivered run on a real Slurm, our process and its commands together",
         limit=2,
         unit="ms",
-        because="jobs of one second are rung for twice, so that there are two questions a second for a few runs each; the rest is as above",
+        because="Slurm's commands alone take nearly 2 ms (see the floor): jobs of one second are rung for twice, so each second has its questions; two exchanges are half of the rest",
     ),
     Row(
         key="script",
