@@ -47,6 +47,9 @@ class Source(Protocol):
             SourceUnavailable: Nothing answered.
         """
 
+    async def portion(self) -> int:
+        """Give how many jobs' details to ask for at once; asks little or nothing."""
+
     async def node_states(self) -> tuple[NodeState, ...]:
         """
         Give the state of every node.

@@ -198,12 +198,16 @@ class FakeSource:
 
     def __init__(self, slurm: FakeSlurm) -> None:
         self.slurm = slurm
+        self.at_once = 500
 
     async def look(self, since: int, until: int, *, listing: bool = True) -> Observation:
         return self.slurm.observe(since, until, listing=listing)
 
     async def ask(self, questions: Questions) -> Answers:
         return self.slurm.answer(questions)
+
+    async def portion(self) -> int:
+        return self.at_once
 
     async def node_states(self) -> tuple[NodeState, ...]:
         return ()

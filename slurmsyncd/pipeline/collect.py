@@ -27,8 +27,6 @@ log = structlog.get_logger(__name__)
 
 #: Seconds between two lines about catching up.
 PROGRESS_S = 10.0
-#: Runs that just began and are asked for, judged and recorded together: a record is some 5 KB in memory.
-PORTION = 500
 
 
 class Ringing(Protocol):
@@ -200,7 +198,8 @@ class Collector:
             seen, known, asked = await self._thread(
                 self._questions, seen, hints, recheck, caught_up=caught_up
             )
-            for part, questions in reconcile.portions(asked, seen, hints, PORTION):
+            size = await self._source.portion() if asked.details else 0
+            for part, questions in reconcile.portions(asked, seen, hints, size):
                 plan, more = await self._write_down(part, questions, known, now=now, trigger=trigger)
                 trouble += more
                 if part is seen:

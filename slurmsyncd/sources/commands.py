@@ -46,6 +46,12 @@ _ROWS: Final = 10_000
 _LEAST_SLICE_S: Final = 60.0
 _MOST_SLICE_S: Final = 6 * 3600.0  # a busy day may follow a quiet month
 
+PORTION: Final = 500
+"""Jobs whose details are asked for at once: a record is some 5 KB in our memory, and 150 KB in squeue's."""
+
+WHOLE_PORTION: Final = 5000
+"""The same where squeue's JSON has all jobs whatever it is asked for (22.05): each portion reads it whole."""
+
 _SCRIPTS: Final = 50
 """Batch scripts fetched for one set of questions; each is a command."""
 
@@ -159,6 +165,13 @@ class CommandSource:
             set_aside=sum(half.set_aside for half in (details, runs) if isinstance(half, Runs)),
             trouble=trouble,
         )
+
+    async def portion(self) -> int:
+        """Give how many jobs' details to ask for at once; asks what squeue offers, the first time."""
+        try:
+            return PORTION if (await self._commands.offers()).filters else WHOLE_PORTION
+        except SourceUnavailable:
+            return PORTION  # they will not be had either
 
     async def node_states(self) -> tuple[NodeState, ...]:
         """

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 from slurmsyncd.config import SlurmConfig
-from slurmsyncd.pipeline.collect import PORTION
 from slurmsyncd.slurm.squeue import listing_format
-from slurmsyncd.sources.commands import CommandSource
+from slurmsyncd.sources.commands import PORTION, CommandSource
 from tests.bench.cluster import CLUSTER, Cluster
 from tests.bench.rows import Figure
 

@@ -33,8 +33,11 @@ OVERLAP = 300
 class Stage:
     """A modelled Slurm, a collector on it, and what it has written down."""
 
-    def __init__(self, store: SqliteStore, thread: CountingThread, poll_s: float = 3600.0) -> None:
+    def __init__(
+        self, store: SqliteStore, thread: CountingThread, poll_s: float = 3600.0, at_once: int = 500
+    ) -> None:
         self.slurm = FakeSlurm()
+        self.at_once = at_once
         self.store = store
         self.thread = thread
         self.clock = FakeClock(self.slurm.now)
@@ -45,6 +48,7 @@ class Stage:
     def restart(self) -> Collector:
         """Lose all that is not in the store."""
         source = FakeSource(self.slurm)
+        source.at_once = self.at_once
         self.collector = Collector(
             source, self.store, self.thread, self.policy, self.clock, recorded=self._recorded
         )

@@ -8,7 +8,6 @@ import pytest
 
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import Answers, Hint, JobState, Listed, Observation, Phase, Questions
-from slurmsyncd.pipeline import collect
 from slurmsyncd.reconcile import portions
 from tests.fakes import CLUSTER, NOW
 from tests.pipeline.test_collect import Stage
@@ -25,9 +24,8 @@ PORTION = 10
 
 
 @pytest.fixture
-def stage(store: SqliteStore, thread: CountingThread, monkeypatch: pytest.MonkeyPatch) -> Stage:
-    monkeypatch.setattr(collect, "PORTION", PORTION)
-    return Stage(store, thread)
+def stage(store: SqliteStore, thread: CountingThread) -> Stage:
+    return Stage(store, thread, at_once=PORTION)
 
 
 @pytest.mark.anyio

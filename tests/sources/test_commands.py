@@ -16,7 +16,7 @@ from slurmsyncd.model import JobState, Questions, RunKey, Sharing
 from slurmsyncd.sim import install
 from slurmsyncd.sim.faults import clear_faults, set_fault
 from slurmsyncd.sources import commands
-from slurmsyncd.sources.commands import CommandSource
+from slurmsyncd.sources.commands import PORTION, WHOLE_PORTION, CommandSource
 from slurmsyncd.sources.discover import discover
 from tests.sim.lab import Lab
 
@@ -119,6 +119,19 @@ async def test_only_what_was_asked_for_is_answered(cluster: Cluster) -> None:
         for wanted in (array, other):
             found = await cluster.ask(wanted, accounting=accounting)
             assert [job.key.job_id for job in found or ()] == [wanted]
+
+
+async def test_s21_where_json_is_whole_whatever_is_asked_more_jobs_are_asked_for_at_once(
+    cluster: Cluster,
+) -> None:
+    """Else 22.05 would print 10,000 jobs twenty times at a first look."""
+    for _ in range(2):
+        cluster.submit(duration_s=1000.0)
+    cluster.pass_(5)
+    wanted, _ = (run.job_id for run in cluster.sim.ledger())
+    shown = await anyio.run_process([str(cluster.bin / "squeue"), "--json", "-j", str(wanted)])
+    is_whole = len(json.loads(shown.stdout)["jobs"]) == 2
+    assert await cluster.source.portion() == (WHOLE_PORTION if is_whole else PORTION)
 
 
 async def test_a_requeued_job_has_both_runs_in_accounting(cluster: Cluster) -> None:

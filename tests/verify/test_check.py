@@ -88,6 +88,9 @@ class Slurm:
     async def ask(self, questions: Questions) -> Answers:
         return Answers(details=tuple(job for job in self._runs if job.key.job_id in questions.details))
 
+    async def portion(self) -> int:
+        return 500
+
     async def node_states(self) -> tuple[NodeState, ...]:
         return ()
 
