@@ -79,7 +79,7 @@ class Transport:
         self._timeout_s = timeout_s
         self._now = now
         self._context = context
-        self._idle: list[_Connection] = []
+        self._idle = [self._connection()]  # the first loads what httpx needs, before READY
 
     async def exchange(self, call: Call, token: str) -> Answer | Broken:
         """Send a request and read its answer, within the deadline."""
