@@ -159,7 +159,7 @@ ROWS: tuple[Row, ...] = (
         what="RSS with REST, NATS, metrics and page on, 10,000 active jobs",
         limit=45,
         unit="MB",
-        because="the modules alone take 40 MB (see the floor)",
+        because="the modules alone take 38 MB (TLS, httpx, nats-py, asyncio, SQLite), and the first look at 10,000 new jobs leaves some 3 MB in partly filled arenas that Python cannot give back; restarted among the same jobs it is 45.3 MB",
     ),
     Row(
         key="rss-slope",
