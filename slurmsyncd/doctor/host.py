@@ -35,6 +35,9 @@ _REMOTE: Final = frozenset(
 _QLEN: Final = Path("/proc/sys/net/unix/max_dgram_qlen")
 _QLEN_WANTED: Final = 512
 _SEE: Final = "systemctl status slurmsyncd"
+_START: Final = "start slurmsyncd (and slurmsyncd.socket)"
+#: Hints that a second of the busiest cluster may leave.
+_SPOOLED: Final = 5000
 #: For a test hint to arrive.
 _HINT_S: Final = 3.0
 
@@ -44,6 +47,8 @@ def examine_host(config: Config) -> Iterator[Finding]:
     yield from _directory(config.daemon.state_dir)
     yield _checkpoint(config.daemon)
     yield from _hook(config)
+    if config.hook.spool:
+        yield spool(Path(config.hook.spool))
     yield from _daemon(config)
 
 
@@ -148,7 +153,7 @@ def _hook(config: Config) -> Iterator[Finding]:
             "socket",
             Level.FAIL,
             f"{path}: {err.strerror}: hooks reach nobody; polls find the jobs all the same",
-            "start slurmsyncd (and slurmsyncd.socket)",
+            _START,
         )
     else:
         yield Finding("hook", "socket", Level.OK, f"{path} takes hints")
@@ -160,6 +165,21 @@ def _hook(config: Config) -> Iterator[Finding]:
             f"net.unix.max_dgram_qlen = {length}: of a burst of hooks only so many wait in the kernel",
             f"sysctl -w net.unix.max_dgram_qlen={_QLEN_WANTED}, and the same in /etc/sysctl.d",
         )
+
+
+def spool(directory: Path) -> Finding:
+    """Look at the directory where hooks in sh leave their hints."""
+    name, alas = "spool", "hooks in sh reach nobody; polls find the jobs all the same"
+    try:
+        mode, waiting = directory.stat().st_mode, sum(1 for _ in directory.iterdir())
+    except OSError as err:
+        return Finding("hook", name, Level.FAIL, f"{directory}: {err.strerror}: {alas}", _START)
+    if not mode & 0o222:
+        return Finding("hook", name, Level.FAIL, f"{directory} is shut: {alas}", _START)
+    if waiting > _SPOOLED:
+        said = f"{waiting:,} hints wait in {directory}, and nobody takes them"
+        return Finding("hook", name, Level.FAIL, said, _START)
+    return Finding("hook", name, Level.OK, f"{directory} takes hints")
 
 
 def _hint_arrives(address: str, desk: Office) -> Finding:

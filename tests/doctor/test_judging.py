@@ -9,7 +9,7 @@ import pytest
 
 from slurmsyncd.config import ClusterConfig
 from slurmsyncd.doctor.finding import Finding, Level, worst
-from slurmsyncd.doctor.host import file_system
+from slurmsyncd.doctor.host import file_system, spool
 from slurmsyncd.doctor.nodes import SlurmNode, judge_nodes, parse_nodes
 from slurmsyncd.doctor.settings import (
     SlurmSettings,
@@ -162,3 +162,16 @@ def test_the_worst_decides() -> None:
     assert worst(found(Level.OK, Level.NOTE, Level.SKIPPED)) is Level.OK
     assert worst(found(Level.WARN, Level.OK)) is Level.WARN
     assert worst(found(Level.WARN, Level.FAIL)) is Level.FAIL
+
+
+def test_a_spool_that_nobody_empties_is_named(tmp_path: Path) -> None:
+    """Missing, shut by a daemon that stopped, or full after one that was killed: hints go nowhere."""
+    directory = tmp_path / "spool"
+    assert spool(directory).level is Level.FAIL
+    directory.mkdir(mode=0o730)
+    assert spool(directory).level is Level.OK
+    for number in range(5001):
+        (directory / str(number)).touch()
+    assert "5,001 hints wait" in spool(directory).said
+    directory.chmod(0o500)
+    assert "is shut" in spool(directory).said
