@@ -13,15 +13,22 @@ def clean(text: str, limit: int) -> str:
 
     Control characters become U+FFFD; what is not valid Unicode becomes a question mark.
     """
-    if len(text) <= limit and text.isascii() and text.isprintable():
-        return text  # nearly every text there is, and it is asked of twenty in each record
+    if _is_plain(text, limit):
+        return text
     shown = text[:limit].translate(_CONTROLS)
     return shown.encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
 
 
 def one_line(text: str, limit: int) -> str:
     """Do as ``clean`` does, and put blanks for line ends, so that a value cannot forge a line."""
+    if " " not in text and _is_plain(text, limit):
+        return text
     return clean(" ".join(text[:limit].split()), limit)
+
+
+def _is_plain(text: str, limit: int) -> bool:
+    """Tell whether nothing is to be done, which is so of nearly all texts; each record has some twenty."""
+    return len(text) <= limit and text.isascii() and text.isprintable()
 
 
 def printable(text: str, limit: int = 200) -> str:
