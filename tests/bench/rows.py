@@ -167,7 +167,6 @@ ROWS: tuple[Row, ...] = (
         what="its growth over the last fifty of a hundred cycles",
         limit=0.1,
         unit="MB",
-        because="not explained yet; with 100 and 1,000 jobs there is none",
     ),
     Row(
         key="rss-100k",
@@ -189,7 +188,6 @@ ROWS: tuple[Row, ...] = (
         what="catching up after a day's outage: 100,000 finished runs read, planned and stored",
         limit=30,
         unit="s",
-        because="wall time on a machine with several times more to do than it has cores; by our CPU it is met",
     ),
     Row(
         key="catchup-rss",
@@ -258,7 +256,6 @@ ROWS: tuple[Row, ...] = (
         what="CPU for one delivered run (start and stop), our process and its commands together",
         limit=2,
         unit="ms",
-        because="two exchanges by httpx take 1 ms of it, looking into the queue after each small group another; the simulated commands are Python and cost more than Slurm's",
     ),
     Row(
         key="startup",
