@@ -34,7 +34,8 @@ PORTION: Final = 2**20
 
 # The beginning of a list's first record, up to its first key: all records begin like that.
 _FIRST: Final = {
-    key: re.compile(rb'"%b"\s*:\s*\[(\s*\{\s*"[^"\\]*")' % key.encode()) for key in ("jobs", "nodes")
+    "jobs": re.compile(rb'"jobs"\s*:\s*\[(\s*\{\s*"[^"\\]*")'),
+    "nodes": re.compile(rb'"nodes"\s*:\s*\[(\s*\{\s*"[^"\\]*")'),
 }
 _MARK: Final = b"0"
 
