@@ -44,11 +44,14 @@ def main(arguments: Sequence[str]) -> int:
     args = _parser(arguments[:1]).parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = args.run
     try:
-        return run(args)
+        status = run(args)
+        print(end="", flush=True)  # here a reader that has gone is caught, at the interpreter's end it is not
+        return status  # noqa: TRY300 - both belong together
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone; there is nobody to tell
+        # The reader of our output has gone; what is left of it must not fail once more at the very end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except BaseException as err:  # noqa: BLE001 - the one place where every error ends
         return _report(err)

@@ -6,6 +6,8 @@ import io
 import json
 import os
 import pty
+import subprocess
+import sys
 import time
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, TextIO
@@ -224,3 +226,14 @@ def test_json_is_one_line_that_does_nothing_to_a_terminal() -> None:
     assert shown().isascii()
     assert shown().count("\n") == 1
     assert json.loads(shown())["name"] == HOSTILE.replace("\udc80", "日")
+
+
+def test_a_reader_that_has_gone_is_no_failure() -> None:
+    """`slurmsyncd … | head` ends without a word, also if all of it was still in our buffer."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    argv = [sys.executable, "-m", "slurmsyncd", "config", "init"]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(argv, stdout=theirs, stderr=subprocess.PIPE, env=buffered, check=False)
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (0, b"")
