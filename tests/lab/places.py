@@ -62,11 +62,14 @@ def furnish(keeper: Keeper, root: Path) -> Place:
     Give the keeper mounts of its own, that end with its last process.
 
     /run is its own, so that neither munge's socket, which has one place, nor its kin meet the machine's. Where
-    we may not mount, the machine itself has to do.
+    we may not mount, the machine itself has to do, and the keeper stays among its mounts: else nobody else's
+    would be seen there.
 
     Raises:
         LabError: A chroot cannot be furnished.
     """
+    if root == MACHINE and not can_mount():
+        return Place()
     try:
         keeper.ask("isolate")
         for argv in _mounts(root):
