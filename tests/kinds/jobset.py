@@ -40,12 +40,14 @@ class JobSet:
     What was submitted.
 
     Attributes:
+        is_told: Tells whether all who look on know of a start of a job.
         ids: Kind → job id (of an array: the array's).
         refused: Kind → what this release said to it.
         documents: Command → the JSON that it printed while jobs of all kinds were there, and after their ends.
     """
 
     lab: Lab
+    is_told: Callable[[int], bool]
     ids: dict[str, int] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     documents: dict[str, list[Any]] = field(default_factory=dict)
@@ -78,9 +80,9 @@ class JobSet:
             self.lab.wait(self.ids[kind], state)
 
 
-def run(lab: Lab) -> JobSet:
+def run(lab: Lab, is_told: Callable[[int], bool]) -> JobSet:
     """Submit everything, disturb it, and wait until accounting knows all ends."""
-    jobs = JobSet(lab)
+    jobs = JobSet(lab, is_told)
     _prepare(lab)
     jobs.add("timeout", "-t1", script="sleep 300")
     interactive = [threading.Thread(target=start, args=(jobs,)) for start in (_srun, _salloc)]
@@ -192,7 +194,7 @@ def _to_be_disturbed(jobs: JobSet) -> None:
     jobs.add("preempted", "-plowest", "-n2", script="sleep 300")
     jobs.add("prolog-requeued", "--requeue", script=ONCE)
     jobs.add("prolog-cancelled", "--no-requeue", script="sleep 300")
-    jobs.add("resized", "-N3", "-n3", "--gres=gpu:1", script="sleep 25")
+    jobs.add("resized", "-N3", "-n3", "--gres=gpu:1", script="sleep 40")
 
 
 def _disturb(jobs: JobSet) -> None:
@@ -206,6 +208,8 @@ def _disturb(jobs: JobSet) -> None:
     for node in ("frail1", "frail2"):
         lab.scontrol("update", f"nodename={node}", "state=down", "reason=test")
     lab.scancel(*(ids[kind] for kind in ("cancelled", "held", "later", "dependent")))
+    # Who only looks now and then would else see its second size alone.
+    until(lambda: jobs.is_told(ids["resized"]), "the first size to be seen by all", timeout_s=60)
     lab.scontrol("update", f"jobid={ids['resized']}", "NumNodes=2")
     jobs.wait("COMPLETED", "gpu-first", "gpu-last")
     jobs.add("gpu-gaps", "-pzoo", "-wmany1", "--gres=gpu:4")

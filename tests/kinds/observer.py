@@ -93,6 +93,10 @@ class Observer:
         """Give what was told by job id and start."""
         return {(key.job_id, key.start_at): entry for key, entry in self.told.items()}
 
+    def is_told(self, job_id: int) -> bool:
+        """Tell whether a start of this job was told; from any thread."""
+        return any(key.job_id == job_id for key in list(self.told))
+
     async def _work(self, lab: Lab, directory: Path, wakeup: Polls | Hooks, poll_s: float) -> None:
         store = open_store(directory, ("sink",), reserve_bytes=4096).store
         conf = SlurmConfig(bin_dir=str(lab.bin_dir), command_timeout=15)

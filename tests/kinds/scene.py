@@ -98,7 +98,7 @@ class Stage:
         lab = self._open.enter_context(world(RELEASES[version], directory))
         empty = anyio.run(look, lab, directory)
         with observers(lab, directory) as seen, Witness.watching(lab) as witness:
-            jobs = jobset.run(lab)
+            jobs = jobset.run(lab, lambda job_id: all(each.is_told(job_id) for each in seen.values()))
         rows = accounting(lab)
         shown = witness.seen
         return Scene(
