@@ -6,8 +6,10 @@ httpx alone would wait for ever for an answer that drips, read a bomb whole and 
 
 from __future__ import annotations
 
+import math
 import socket
 import ssl
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -95,14 +97,15 @@ class Transport:
             await connection.aclose()
 
     async def _exchange(self, call: Call, token: str) -> Answer | Broken:
-        # The one that was used last: the others may expire.
         connection = self._idle.pop() if self._idle else self._connection()
+        await self._close_expired()
         try:
             response, body = await connection.send(self._url + call.path, call, token)
         except (httpx.TransportError, httpx.InvalidURL) as err:
             return broken(err)
         finally:
-            self._idle.append(connection)
+            connection.released_at = time.monotonic()
+            self._idle.append(connection)  # the next to be taken, so that those that a rush left over expire
         headers = response.headers
         return Answer(
             status=response.status_code,
@@ -113,6 +116,10 @@ class Transport:
             location=headers.get("Location", "").replace(token, "[token]"),
             said_at=date_at(headers.get("Date")),
         )
+
+    async def _close_expired(self) -> None:
+        while self._idle and self._idle[0].released_at < time.monotonic() - _IDLE_S:
+            await self._idle.pop(0).aclose()
 
     def _connection(self) -> _Connection:
         return _Connection(self._context, min(_CONNECT_S, self._timeout_s / 2))
@@ -126,6 +133,7 @@ class _Connection:
         self._http = httpx.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits)
         self._timeouts = httpx.Timeout(None, connect=connect_s).as_dict()
         self._used = False
+        self.released_at = -math.inf
 
     async def send(self, url: str, call: Call, token: str) -> tuple[httpx.Response, bytearray]:
         """Give an answer, and its body up to the block that passes the limit."""

@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -31,7 +32,6 @@ from tests.sinks.rude import Rude, answer, bomb, drip, raw, rude_server, silence
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
 
     from slurmsyncd.sinks.rest import RestSink
 
@@ -528,6 +528,26 @@ async def test_h20_the_environment_is_not_asked(
     sink = sink_on(server.url, token, dialect=V1_5)
     assert (await sink.deliver(entry(Step.STOP))).result is Result.ACCEPTED
     await sink.aclose()
+
+
+async def test_i6_connections_that_a_rush_left_over_are_closed(
+    server: Rude, sink: RestSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once they are older than is kept, the next delivery leaves none but its own."""
+
+    def descriptors() -> int:
+        return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+    await sink.deliver(entry(Step.STOP))
+    before = descriptors()
+    async with anyio.create_task_group() as group:
+        for number in range(8):
+            group.start_soon(sink.deliver, entry(Step.STOP, run=job(job_id=number + 1)))
+    assert descriptors() >= before + 7
+    monkeypatch.setattr("slurmsyncd.sinks.transport._IDLE_S", -1.0)
+    with anyio.fail_after(10):
+        while descriptors() > before:
+            await sink.deliver(entry(Step.STOP))
 
 
 async def test_cookies_are_not_kept(server: Rude, sink: RestSink) -> None:
