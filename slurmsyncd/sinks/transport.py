@@ -98,8 +98,8 @@ class Transport:
 
     async def _exchange(self, call: Call, token: str) -> Answer | Broken:
         connection = self._idle.pop() if self._idle else self._connection()
-        await self._close_expired()
         try:
+            await self._close_expired()
             response, body = await connection.send(self._url + call.path, call, token)
         except (httpx.TransportError, httpx.InvalidURL) as err:
             return broken(err)
