@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def ensure_directory(path: Path, *, key: str, mode: int = 0o755, private: bool = False) -> None:
+def ensure_directory(path: Path, *, key: str, mode: int = 0o755, refused: int = 0o022) -> None:
     """
     Make sure that a directory exists and that nobody else can put files into it.
 
@@ -20,7 +20,7 @@ def ensure_directory(path: Path, *, key: str, mode: int = 0o755, private: bool =
         path: The directory; created with ``mode`` if only itself is missing.
         key: Setting that named it, for the message.
         mode: 0o700 for what is private to the daemon, 0o755 for what others may look into.
-        private: Refuse it if group or others can even read it.
+        refused: Rights of group and others with which it is refused.
 
     Raises:
         ConfigError: It is a symbolic link, no directory, not ours, or open to others.
@@ -40,5 +40,5 @@ def ensure_directory(path: Path, *, key: str, mode: int = 0o755, private: bool =
     # Root could do anything anyway; and systemd or a package may own the place that we are let into.
     if found.st_uid not in {os.geteuid(), 0}:
         raise ConfigError([f"{key} = {path}: belongs to uid {found.st_uid}; {wanted}"])
-    if found.st_mode & (0o077 if private else 0o022):
+    if found.st_mode & refused:
         raise ConfigError([f"{key} = {path}: has mode {stat.S_IMODE(found.st_mode):o}; {wanted}"])

@@ -9,7 +9,6 @@ one no files gather.
 from __future__ import annotations
 
 import os
-import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,8 +52,12 @@ def spool(hook: HookConfig) -> Iterator[None]:
         return
     path = Path(hook.spool)
     ensure_directory(path.parent, key=KEY)
-    _ensure_ours(path)
-    path.chmod(OURS)
+    # One that a killed daemon left is open to Slurm's group.
+    ensure_directory(path, key=KEY, mode=OURS, refused=0o002)
+    try:
+        path.chmod(OURS)
+    except PermissionError as err:
+        raise ConfigError([f"{KEY} = {path}: is not ours; give it to uid {os.geteuid()}"]) from err
     let_in(path, hook.allow_users, mode=OPEN)
     try:
         yield
@@ -103,16 +106,3 @@ def _take(entry: os.DirEntry[bytes], gate: Gate) -> None:
         gate.refuse("spool", uid)
     else:
         gate.admit_local(b"slurmsyncd/1 " + entry.name.replace(b",", b" "), uid)
-
-
-def _ensure_ours(path: Path) -> None:
-    try:
-        path.mkdir(mode=OURS)
-    except FileExistsError:
-        pass
-    except OSError as err:
-        raise ConfigError([f"{KEY} = {path}: cannot be created: {err.strerror}; create it"]) from err
-    found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o002:
-        wanted = f"a directory of uid {os.geteuid()} that not everybody may write to"
-        raise ConfigError([f"{KEY} = {path}: wanted is {wanted}; remove it or choose another path"])

@@ -17,18 +17,20 @@ if TYPE_CHECKING:
 def test_creates_what_is_missing(tmp_path: Path) -> None:
     """A missing directory is made with the mode wanted; a good one is left as it is."""
     path = tmp_path / "state"
-    ensure_directory(path, key="daemon.state_dir", mode=0o700, private=True)
+    ensure_directory(path, key="daemon.state_dir", mode=0o700, refused=0o077)
     assert path.stat().st_mode & 0o777 == 0o700
     ensure_directory(path, key="daemon.state_dir")
     assert path.stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize(("mode", "private"), [(0o777, False), (0o775, False), (0o757, False), (0o750, True)])
-def test_k14_x10_refuses_what_others_can_change_or_read(mode: int, private: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("mode", "refused"), [(0o777, 0o022), (0o775, 0o022), (0o757, 0o022), (0o750, 0o077), (0o757, 0o002)]
+)
+def test_k14_x10_refuses_what_others_can_change_or_read(mode: int, refused: int, tmp_path: Path) -> None:
     """The message names the setting, the path, the mode found and the mode wanted."""
     tmp_path.chmod(mode)
     with pytest.raises(ConfigError) as caught:
-        ensure_directory(tmp_path, key="daemon.state_dir", mode=0o700, private=private)
+        ensure_directory(tmp_path, key="daemon.state_dir", mode=0o700, refused=refused)
     message = str(caught.value)
     assert message.startswith(f"daemon.state_dir = {tmp_path}: has mode {mode:o}; ")
     assert message.endswith("with mode 700")
