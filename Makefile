@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV := .venv
+LOCK := requirements/develop.txt
 BIN := $(VENV)/bin
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
@@ -28,13 +29,14 @@ ifneq ($(shell cat $(RUN) 2>/dev/null),$(CURDIR))
 CLEAR := --clear
 endif
 
-# pip has no --group before 25.1; before Python 3.11, its own tomli reads the file.
-DEV_GROUP := import importlib, sys; \
-	toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "pip._vendor.tomli"); \
-	print(*toml.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")
+# Everything is installed from a lock, our own build tool too, so that nothing is fetched that no hash names.
+INSTALL := $(BIN)/pip install --quiet
+OURSELVES := $(INSTALL) --no-deps --no-build-isolation --editable .
+COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.10 \
+	--generate-hashes --no-annotate --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-matrix soak fuzz mutants bench lint clean
+.PHONY: help venv demo test test-matrix soak fuzz mutants bench lint lock clean
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -66,20 +68,24 @@ bench: $(DEV) ## Measure what it costs, and write docs/performance.md; BENCH_ARG
 lint: $(DEV) ## Run the checks alone: ruff, mypy, import-linter
 	@$(BIN)/pytest -q tests/test_checks.py
 
+lock: $(DEV) ## Lock the newest versions that pyproject.toml allows, with their hashes
+	@$(COMPILE) --all-extras --group dev --output-file $(LOCK)
+	@$(COMPILE) --extra backend --group build --constraint $(LOCK) --output-file requirements/run.txt
+
 clean: ## Remove what was made here
 	rm -rf $(VENV) .coverage .*_cache .hypothesis build dist
 	find slurmsyncd tests -name __pycache__ -prune -exec rm -rf {} +
 
-$(RUN): pyproject.toml
+$(RUN): pyproject.toml requirements/run.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("Python 3.10 or newer is needed: make PYTHON=...")'
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(PYTHON) tests/lab/packages.py python3-venv
 	@echo 'setting up $(VENV)'
 	@$(PYTHON) -m venv $(CLEAR) $(VENV)
-	@$(BIN)/pip install --quiet --editable '.[backend]'
+	@$(INSTALL) --require-hashes --requirement requirements/run.txt
+	@$(OURSELVES)
 	@echo '$(CURDIR)' >$@
 
-$(DEV): $(RUN) pyproject.toml
+$(DEV): $(RUN) $(LOCK)
 	@echo 'adding the tools to develop'
-	@$(BIN)/python -c '$(DEV_GROUP)' >$(VENV)/dev-group.txt
-	@$(BIN)/pip install --quiet --requirement $(VENV)/dev-group.txt
+	@$(INSTALL) --require-hashes --requirement $(LOCK)
 	@touch $@

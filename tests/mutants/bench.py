@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: More than any selection needs on a slow machine; a mutant that hangs is not caught by a test.
 PATIENCE_S = 600
-_LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", ".coverage*")
+_LEFT_OUT = shutil.ignore_patterns(".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", ".coverage*")
 # A mutant that does not even work proves nothing about the tests.
 _BROKEN = re.compile(
     r"^E +(ImportError|ModuleNotFoundError|SyntaxError|NameError|UnboundLocalError)", re.MULTILINE
