@@ -6,20 +6,25 @@ import contextlib
 import logging
 import math
 import sys
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Callable, MutableMapping
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 #: A value longer than this is cut: a log is no place for a job script.
 _LIMIT = 500
 #: Of a list or a table so many items are shown, so many levels, and so much of each text.
 _ITEMS, _DEPTH, _SHORT = 20, 2, 200
+#: Lines of one library's logger in each span of so many seconds: asyncio alone wrote 934,000 in a shortage of
+#: file descriptors.
+_LINES, _SPAN_S = 10, 60.0
 
 
 def configure_logs(level: str, form: str, stream: TextIO | None = None) -> None:
@@ -65,13 +70,36 @@ class _Line:
 
 
 class _Relay(logging.Handler):
-    """Takes what libraries log, so that it is one line in our form, too."""
+    """Passes on what libraries log: each line in our form, and so many lines per logger as a reader bears."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._spans: dict[str, _Span] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
+        span = self._spans.setdefault(record.name, _Span())
+        if self._clock() >= span.ends_at:
+            span.ends_at, span.lines = self._clock() + _SPAN_S, 0
+        if span.lines >= _LINES:
+            span.omitted += 1
+            return
+        span.lines += 1
+        omitted = {"omitted": span.omitted} if span.omitted else {}
+        span.omitted = 0
         with contextlib.suppress(TypeError, ValueError):  # a message that does not fit its arguments
             message = record.getMessage()
             level = min(record.levelno // 10 * 10, logging.CRITICAL)  # structlog knows the usual ones only
-            structlog.get_logger().log(level, "library", logger=record.name, message=message)
+            structlog.get_logger().log(level, "library", logger=record.name, message=message, **omitted)
+
+
+@dataclass(slots=True)
+class _Span:
+    """The lines of one logger until ``ends_at``, and those left out since the last line."""
+
+    ends_at: float = -math.inf
+    lines: int = 0
+    omitted: int = 0
 
 
 def _console(stream: TextIO) -> structlog.dev.ConsoleRenderer:

@@ -12,7 +12,7 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slurmsyncd.logs import configure_logs, printable
+from slurmsyncd.logs import _Relay, configure_logs, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -155,6 +155,29 @@ def test_a_library_with_levels_of_its_own(number: int, level: str) -> None:
     configure_logs("info", "json", stream)
     logging.getLogger("other").log(number, "hello")
     assert json.loads(stream.getvalue())["level"] == level
+
+
+def test_a_library_that_repeats_itself_writes_few_lines() -> None:
+    """Ten lines of one logger are written in a minute, other loggers are not affected, and omitted lines are counted."""
+    stream = io.StringIO()
+    configure_logs("info", "json", stream)
+    now = [0.0]
+    relay = _Relay(lambda: now[0])
+
+    def warn(name: str, count: int) -> list[dict[str, Any]]:
+        before = len(stream.getvalue().splitlines())
+        for number in range(count):
+            relay.handle(logging.LogRecord(name, logging.ERROR, "", 0, "accept failed %s", (number,), None))
+        return [json.loads(line) for line in stream.getvalue().splitlines()[before:]]
+
+    assert len(warn("asyncio", 1000)) == 10
+    assert len(warn("nats", 1)) == 1
+    now[0] = 59.0
+    assert warn("asyncio", 1) == []
+    now[0] = 60.0
+    first, second = warn("asyncio", 2)
+    assert first["omitted"] == 991
+    assert "omitted" not in second
 
 
 def test_a_library_that_logs_nonsense_is_no_error() -> None:
