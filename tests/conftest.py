@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from _pytest.capture import CaptureManager
 
 #: Marker → what the tests that carry it need.
-REAL_PARTS = {"real_slurm": "real Slurm", "browser": "headless Chromium", "real_nats": "real nats-server"}
+REAL_PARTS = {
+    "real_slurm": "real Slurm",
+    "browser": "headless Chromium",
+    "real_nats": "real nats-server",
+    "real_systemd": "real systemd",
+}
 OUTCOMES = ("passed", "failed", "error", "skipped", "deselected")
 
 
@@ -92,6 +97,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.real_slurm)
         if "nats_package" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.real_nats)
+        if "machine" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.real_systemd)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,7 +1,8 @@
 """
 Directories with another Debian release and its Slurm, made by debootstrap and kept between runs.
 
-Run as a script, in a process and with mounts of its own: ``unshare --mount python -m tests.lab.chroots SUITE DIRECTORY``.
+Run as a script, in a process and with mounts of its own: ``unshare --mount python -m tests.lab.chroots SUITE DIRECTORY``,
+and one word more for a system that can be booted.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from tests.lab import packages
 #: Suites that Debian's own debootstrap may not know yet are made as the one that always exists.
 ANY_SUITE = Path("/usr/share/debootstrap/scripts/sid")
 PYTHON = ("python3",)  # for the hook
+SYSTEMD = ("systemd-sysv", "dbus")
+#: Packages that a guide has its reader install: kept beside the lists, so that apt installs them without a network.
+TO_INSTALL = ("python3-venv",)
 
 
-def make(suite: str, directory: Path) -> None:
-    """Make a chroot, or complete one."""
+def make(suite: str, directory: Path, *, bootable: bool = False) -> None:
+    """Make a chroot, or complete one; for a system to boot with systemd, and with packages to install in it."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     with Path(f"{directory}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -36,6 +40,11 @@ def make(suite: str, directory: Path) -> None:
                 *directory.glob("var/cache/apt/archives/*.deb"),
             ):
                 shutil.rmtree(waste) if waste.is_dir() else waste.unlink()
+        kept = directory / "var/cache/apt/archives"
+        if bootable and not all([*kept.glob(f"{name}_*.deb")] for name in TO_INSTALL):
+            _furnish(directory)
+            packages.install(SYSTEMD, directory)
+            packages.download(TO_INSTALL, directory)
 
 
 def _bootstrap(suite: str, directory: Path) -> None:
@@ -75,4 +84,4 @@ def _furnish(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    make(sys.argv[1], Path(sys.argv[2]))
+    make(sys.argv[1], Path(sys.argv[2]), bootable=len(sys.argv) > 3)

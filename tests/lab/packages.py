@@ -70,6 +70,18 @@ def install(names: Sequence[str], root: Path = Path("/")) -> None:
             _apt(root, "install", "--no-install-recommends", *wanted).check_returncode()
 
 
+def download(names: Sequence[str], root: Path) -> None:
+    """
+    Have apt in a chroot keep packages and what they need, with lists of today, to be installed there later.
+
+    Raises:
+        subprocess.CalledProcessError: apt failed; it has said why.
+    """
+    say(f"downloading {', '.join(names)}")
+    _update(root)
+    _apt(root, "install", "--no-install-recommends", "--download-only", *names).check_returncode()
+
+
 def say(words: str) -> None:
     """Tell the terminal, also under pytest's capture, since this takes its time."""
     sys.stderr.write(f"lab: {words}\n")
