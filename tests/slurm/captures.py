@@ -13,7 +13,7 @@ from slurmsyncd.slurm.hostlist import expand_hostlist
 from slurmsyncd.slurm.jobs import Detail, read_detail
 
 ROOT = Path(__file__).parent.parent / "data" / "slurm"
-VERSIONS = ("22.05.8", "24.11.5", "26.05.5")
+VERSIONS = ("22.05.8", "23.11.11", "24.11.5", "26.05.5")
 AFTERWARDS = 1_795_300_000
 """Epoch seconds; after everything that was recorded, before the ends that were forecast."""
 
