@@ -138,7 +138,7 @@ def read_detail(record: Raw, cluster: str, *, now: int) -> Detail | None:
         end_at=end if over else None,
         nodes=nodes,
         allocation=_per_node(nodes, allocation, raw.gres_detail, flaws),
-        tres=_lenient(parse_tres, cap(raw.tres_alloc_str, 65537), (), flaws),
+        tres=parse_tres(cap(raw.tres_alloc_str, 65537), flaws),
         **_numbers(raw, nodes, allocation),
         **_texts(raw),
     )

@@ -20,6 +20,8 @@ class _Record(Struct):
     state: Any = None
     state_flags: Any = None
     alloc_cpus: Scalar = None
+    cpus: Scalar = None
+    effective_cpus: Scalar = None
     alloc_memory: Scalar = None
     gres_used: Any = None
 
@@ -62,14 +64,30 @@ def read_node(record: Raw, jobs: Mapping[str, int]) -> NodeState:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:
         raise DecodeError(f"node record: {printable(err)}") from err
     gpus = sum(gres.count for gres in parse_gres(cap(raw.gres_used, 65536)) if gres.name == "gpu")
+    held = parse_count(raw.alloc_cpus)
     return NodeState(
         raw.name,
-        reduce_state([*_words(raw.state), *_words(raw.state_flags)]),
-        parse_count(raw.alloc_cpus),
+        _mixed_if_partly_held(
+            reduce_state([*_words(raw.state), *_words(raw.state_flags)]),
+            held,
+            parse_count(raw.effective_cpus) or parse_count(raw.cpus),
+        ),
+        held,
         parse_count(raw.alloc_memory),
         gpus,
         jobs.get(raw.name, 0),
     )
+
+
+def _mixed_if_partly_held(state: str, held: int, cpus: int) -> str:
+    """
+    Return ``mixed`` for an allocated node of which some CPUs are free.
+
+    Source:
+        23.02's JSON says ALLOCATED of such a node where its text says mixed. ``effective_cpus`` leaves out
+        CPUs that are reserved for the system (CoreSpecCount); no job can hold those.
+    """
+    return "mixed" if state == "allocated" and 0 < held < cpus else state
 
 
 def reduce_state(words: list[str]) -> str:

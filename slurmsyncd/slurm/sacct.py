@@ -109,7 +109,7 @@ def read_run(row: Mapping[str, str], cluster: str, flaws: list[str]) -> Job | No
         state=state,
         end_at=None if state.active else end,
         nodes=expand_hostlist(nodes),
-        tres=_tres(row.get("AllocTRES", ""), flaws),
+        tres=parse_tres(row.get("AllocTRES", ""), flaws),
         exit_code=cap(row.get("ExitCode")),
         **_displayed(row["JobID"]),
         **_numbers(row),
@@ -146,14 +146,6 @@ def begin_with(sizes: Collection[Size], job: Job) -> Job:
     while before.get(start, start) < start:
         start = before[start]
     return job if start == job.key.start_at else replace(job, key=replace(job.key, start_at=start))
-
-
-def _tres(text: str, flaws: list[str]) -> tuple[tuple[str, int], ...]:
-    try:
-        return parse_tres(text)
-    except DecodeError as err:
-        flaws.append(str(err))
-        return ()
 
 
 def _displayed(job_id: str) -> dict[str, Any]:

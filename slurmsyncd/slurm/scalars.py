@@ -17,6 +17,10 @@ TEXT_LIMIT: Final = 8192
 """Characters kept of longer free text (comment, directory, submit line)."""
 
 _TRES_LIMIT: Final = 65536
+_NO_TRES: Final = frozenset({"", "(null)", "N/A", "NONE", "None", "Unknown"})
+_NO_COUNT: Final = frozenset(
+    {"", "NONE", "None", "N/A", "Unknown", "UNLIMITED", str(2**64 - 2), str(2**64 - 1)}
+)
 _DIGITS: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
 _TRES_COUNT: Final = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,9})?)([KMGTPE]?)[A-Za-z]?", re.ASCII)
 _SCALE: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
@@ -184,22 +188,41 @@ def parse_sharing(shared: object, exclusive: object, *, whole: bool | None) -> S
     return Sharing.NONE if whole else Sharing.MULTI_USER
 
 
-def parse_tres(text: str) -> tuple[tuple[str, int], ...]:
+def parse_tres(text: str, flaws: list[str]) -> tuple[tuple[str, int], ...]:
     """
     Read ``cpu=8,mem=8000M,gres/gpu:a100=4``; memory in MiB, everything else as a plain number.
 
-    Raises:
-        DecodeError: Anything else.
+    Each item stands for itself: one that is not understood is skipped and costs no other.
+
+    Args:
+        text: TRES as sacct or the controller prints them.
+        flaws: Receives a line for each item that was skipped.
+
+    Returns:
+        Name and count in Slurm's order, without items that Slurm marks as not set: it then writes NO_VAL64
+        (``energy=18446744073709551614``) or a word.
     """
     if len(text) > _TRES_LIMIT:
-        raise DecodeError(f"TRES of {len(text)} characters")
-    if text in ("", "(null)", "N/A"):
+        flaws.append(f"TRES of {len(text)} characters")
         return ()
-    return tuple(_tres_item(item) for item in text.split(","))
+    if text in _NO_TRES:
+        return ()
+    found = []
+    for item in text.split(","):
+        try:
+            name, total = _tres_item(item)
+        except DecodeError as err:
+            flaws.append(str(err))
+            continue
+        if total is not None:
+            found.append((name, total))
+    return tuple(found)
 
 
-def _tres_item(item: str) -> tuple[str, int]:
+def _tres_item(item: str) -> tuple[str, int | None]:
     name, equals, count = item.partition("=")
+    if name and equals and count in _NO_COUNT:
+        return name, None
     match = _TRES_COUNT.fullmatch(count)
     if not (name and equals and match) or len(name) > NAME_LIMIT:
         raise DecodeError(f"TRES is not understood: {printable(item)}")

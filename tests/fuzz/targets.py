@@ -96,10 +96,11 @@ def check_gres(text: str) -> None:
 
 
 def check_tres(text: str) -> None:
-    with suppress(DecodeError):
-        for name, count in parse_tres(text):
-            assert name
-            check_number(count)
+    flaws: list[str] = []
+    for name, count in parse_tres(text, flaws):
+        assert name
+        check_number(count)
+    assert len(flaws) <= text.count(",") + 1
 
 
 # Slurm's text

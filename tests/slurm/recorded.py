@@ -194,7 +194,7 @@ def _agrees(job: Job, shown: Shown | None, geometry: dict[str, tuple[int, int]])
         return False  # it ended between the two commands
     assert job.allocation, job.key
     assert {node.host for node in job.allocation} == shown.cpus.keys()
-    assert dict(parse_tres(shown.tres)) == dict(job.tres)
+    assert dict(parse_tres(shown.tres, [])) == dict(job.tres)
     for node in job.allocation:
         assert node.memory_mib == shown.memory[node.host], job.key
         assert node.gres == parse_gres(shown.gres[node.host]), job.key

@@ -137,7 +137,7 @@ def test_accounting_and_the_controller_tell_the_same_run(version: str) -> None:
             row["Partition"],
             row["QOS"],
         )
-        assert dict(job.tres) == dict(parse_tres(row["AllocTRES"]))
+        assert dict(job.tres) == dict(parse_tres(row["AllocTRES"], []))
         assert job.name.replace('"', "`") == row["JobName"]
         assert str(job.submit_at) == row["Submit"]
         assert str(job.num_nodes) == row["NNodes"]
