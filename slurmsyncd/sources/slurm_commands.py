@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -28,7 +28,14 @@ PINNED: Final = "v0.0.42"
 """The one data version that both 24.11 and 26.05 have."""
 
 _VERSION: Final = re.compile(r"([0-9]{2})\.([0-9]{1,2})(?:\.[0-9]+)?", re.ASCII)
+_DATA_VERSION: Final = re.compile(r"data_parser/(v[0-9.]{1,20})", re.ASCII)
 _NOTICES: Final = 200
+
+_OF_FEDERATION: Final = frozenset({"squeue", "sacct", "sinfo"})
+"""Commands that show all clusters of a federation unless they are asked for the local one."""
+
+_FILTERS_SINCE: Final = (23, 2)
+"""From this release on squeue's JSON obeys ``-j``; 22.05 prints all jobs whatever it is asked."""
 
 log = structlog.get_logger()
 
@@ -128,8 +135,8 @@ class SlurmCommands:
             return ()
         if self._cluster:
             return ("-M", self._cluster)
-        # Else a member of a federation may list the others' jobs, too (FederationParameters=fed_display).
-        return ("--local",) if name == "squeue" else ()
+        # Else a member of a federation may show the others' jobs, too (FederationParameters=fed_display).
+        return ("--local",) if name in _OF_FEDERATION else ()
 
     def doubt(self, name: str) -> None:
         """Ask anew what a command offers, before it is used next."""
@@ -153,6 +160,7 @@ class SlurmCommands:
         if not output.data and offers.json:
             # Some releases print nothing, exit code 0, for a version that they claim to offer.
             self.notices.once("data_version_fails", f"{name} {json} prints nothing")
+            self._offers = replace(offers, json="")
             output = await self.run(name, *arguments, "--json")
         try:
             yield read_records(output.data, key)
@@ -184,10 +192,11 @@ class SlurmCommands:
         if self._offers is None:
             version = _VERSION.search((await self.run("squeue", "--version", probe=True)).text)
             versions = await self._data_versions()
+            release = (int(version[1]), int(version[2])) if version else (0, 0)
             self._offers = Offers(
-                version=(int(version[1]), int(version[2])) if version else (0, 0),
+                version=release,
                 json=PINNED if PINNED in versions else "",
-                filters=bool(versions),
+                filters=release >= _FILTERS_SINCE if version else bool(versions),
             )
         return self._offers
 
@@ -197,8 +206,9 @@ class SlurmCommands:
         except CommandFailed as err:
             if err.exit_code is None:
                 raise
-            return frozenset()  # 22.05: "option '--json' doesn't allow an argument"
-        return frozenset(line.rpartition("/")[2].strip() for line in output.text.splitlines() if "/" in line)
+            return frozenset()  # to 23.02: "option '--json' doesn't allow an argument"
+        # 23.11 and 24.05 print the list on standard error, later releases on standard output.
+        return frozenset(_DATA_VERSION.findall(f"{output.text}\n{output.stderr}"))
 
 
 def is_forgotten(err: SourceUnavailable) -> bool:

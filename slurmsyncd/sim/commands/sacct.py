@@ -33,6 +33,7 @@ _OPTIONS = {
     **dict.fromkeys(("r", "partition"), "partition="),
     **dict.fromkeys(("o", "format"), "format="),
     **dict.fromkeys(("M", "clusters"), "clusters="),
+    "local": "local",
     "delimiter": "delimiter=",
     "noconvert": "noconvert",
     "json": "json?",

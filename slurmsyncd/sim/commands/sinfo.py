@@ -19,6 +19,7 @@ _OPTIONS = {
     **dict.fromkeys(("N", "Node"), "node"),
     **dict.fromkeys(("h", "noheader"), "noheader"),
     **dict.fromkeys(("M", "clusters"), "clusters="),
+    "local": "local",
     "json": "json?",
 }
 
