@@ -30,6 +30,7 @@ PINNED: Final = "v0.0.42"
 _VERSION: Final = re.compile(r"([0-9]{2})\.([0-9]{1,2})(?:\.[0-9]+)?", re.ASCII)
 _DATA_VERSION: Final = re.compile(r"data_parser/(v[0-9.]{1,20})", re.ASCII)
 _NOTICES: Final = 200
+_ERROR: Final = re.compile(r"\b(?:error|fatal):")
 
 _OF_FEDERATION: Final = frozenset({"squeue", "sacct", "sinfo"})
 """Commands that show all clusters of a federation unless they are asked for the local one."""
@@ -109,7 +110,7 @@ class SlurmCommands:
             timeout_s: A shorter deadline than the configured one.
 
         Raises:
-            SourceUnavailable: It did not answer.
+            SourceUnavailable: It did not answer, or printed an error and nothing else.
         """
         path = str(Path(self._config.bin_dir) / name) if self._config.bin_dir else name
         try:
@@ -121,6 +122,7 @@ class SlurmCommands:
                     env=self._env,
                     directory=self._directory,
                 )
+                _require_answer(name, output)
         except SourceUnavailable as err:
             if not is_forgotten(err):
                 self.doubt(name)
@@ -211,6 +213,21 @@ class SlurmCommands:
         return frozenset(_DATA_VERSION.findall(f"{output.text}\n{output.stderr}"))
 
 
+def _require_answer(name: str, output: Output) -> None:
+    """
+    Raise for a command that failed and exited with 0.
+
+    sacct exits with errno, which may be 0 again by the time it ends. An empty answer beside an error is then
+    not "nothing ended", nor "no job is there".
+    """
+    if not output.data and _ERROR.search(output.stderr):
+        raise CommandFailed(
+            f"{name} printed nothing but an error, with exit code 0: {output.stderr[:200]}",
+            exit_code=0,
+            stderr=output.stderr,
+        )
+
+
 def is_forgotten(err: SourceUnavailable) -> bool:
     """Tell squeue's failure for a single id that slurmctld no longer knows from an outage."""
-    return isinstance(err, CommandFailed) and bool(err.exit_code) and "Invalid job id" in err.stderr
+    return isinstance(err, CommandFailed) and err.exit_code is not None and "Invalid job id" in err.stderr

@@ -18,6 +18,8 @@ from slurmsyncd.sim.faults import clear_faults, set_fault
 from slurmsyncd.sources import commands
 from slurmsyncd.sources.commands import PORTION, WHOLE_PORTION, CommandSource
 from slurmsyncd.sources.discover import discover
+from slurmsyncd.sources.runner import CommandFailed
+from slurmsyncd.sources.slurm_commands import SlurmCommands
 from tests.sim.lab import Lab
 
 if TYPE_CHECKING:
@@ -278,6 +280,8 @@ async def test_a_data_version_that_prints_nothing_is_not_insisted_on(modern: Clu
 
 async def test_s11_a_warning_beside_a_good_answer_is_logged_once(modern: Cluster) -> None:
     """The answer counts; the log does not fill."""
+    modern.submit(duration_s=2.0)
+    modern.pass_(30)
     modern.fault("stderr", "sacct: warning: something")
     with structlog.testing.capture_logs() as logs:
         for _ in range(3):
@@ -285,6 +289,30 @@ async def test_s11_a_warning_beside_a_good_answer_is_logged_once(modern: Cluster
             assert seen.through is not None
     warnings = [entry for entry in logs if entry["event"] == "slurm_warns" and entry["command"] == "sacct"]
     assert len(warnings) == 1
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("command", ["squeue", "sacct", "scontrol", "sinfo", "sacctmgr"])
+async def test_s12_an_error_and_nothing_else_is_no_answer_whatever_the_exit_code(
+    tmp_path: Path, shape: str, command: str
+) -> None:
+    """sacct is known to exit with 0 beside "error:"; from no command does an empty answer follow then."""
+    cluster = Cluster(tmp_path, shape)
+    cluster.fault("stderr", "Problem talking to the database", command)
+    cluster.fault("empty", command=command)
+    cluster.sim.close()
+    with pytest.raises(CommandFailed, match="nothing but an error, with exit code 0"):
+        await SlurmCommands(cluster.config).run(command)
+
+
+async def test_s12_accounting_is_not_read_up_to_where_an_error_came_with_exit_code_0(modern: Cluster) -> None:
+    """Only a positive answer moves the cursor."""
+    modern.fault("stderr", "Problem talking to the database", "sacct")
+    modern.fault("empty", command="sacct")
+    seen = await modern.source.look(modern.began, int(modern.now))
+    assert seen.listed is not None
+    assert seen.through is None
+    assert "Problem talking to the database" in seen.trouble[0]
 
 
 @pytest.mark.parametrize("kind", ["types", "utf8"])
