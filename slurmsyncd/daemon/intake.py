@@ -13,7 +13,7 @@ from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.pipeline.checkpoint import Checkpoint
 from slurmsyncd.pipeline.collect import Collector, CollectPolicy
 from slurmsyncd.sources.commands import CommandSource
-from slurmsyncd.sources.discover import discover
+from slurmsyncd.sources.discover import discover, only_cluster
 from slurmsyncd.triggers.wakeup import Wakeup
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class Intake:
         said = False
         while True:
             try:
-                found = await discover(self._config.slurm, directory=self._config.daemon.state_dir)
+                name, release = await self._find_cluster()
             except SourceUnavailable as err:
                 if not patient:
                     raise
@@ -156,8 +156,20 @@ class Intake:
                 await anyio.sleep(min(10.0, self._config.daemon.poll_interval))
             else:
                 self.waiting_for_slurm = None
-                log.info("slurm_found", cluster=found.cluster, release=found.version)
-                return {found.cluster: ClusterConfig(name=found.cluster)}
+                log.info("slurm_found", cluster=name, release=release)
+                return {name: ClusterConfig(name=name)}
+
+    async def _find_cluster(self) -> tuple[str, str]:
+        """Return name and release of the cluster; accounting is read without slurmctld, too."""
+        slurm, directory = self._config.slurm, self._config.daemon.state_dir
+        try:
+            found = await discover(slurm, directory=directory)
+        except SourceUnavailable:
+            before = await self._thread(self._store.cursors)
+            if (name := await only_cluster(slurm, before, directory=directory)) is None:
+                raise
+            return name, "unknown"
+        return found.cluster, found.version
 
     async def _note_orphans(self, clusters: Collection[str]) -> None:
         """Name the clusters whose runs are open and that nobody asks any more."""

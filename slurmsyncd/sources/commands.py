@@ -248,7 +248,8 @@ class CommandSource:
         token = secrets.token_hex(8)
         # -D: each run of a requeued job; -p ends also the last column with the token.
         form = ("-a", "-X", "-D", "-p", "-n", "--noconvert", f"--delimiter={token}", "-o", ",".join(fields))
-        output = await self._commands.run("sacct", *form, *which)
+        by_name = self._identity.by_name
+        output = await self._commands.run("sacct", *form, *(("-M", self._cluster) if by_name else ()), *which)
         try:
             found = await decode_runs(output.data, token, fields, self._cluster, self._commands.notices)
         except DecodeError:
@@ -260,7 +261,9 @@ class CommandSource:
             found.jobs = [job for job in found.jobs if not is_partial(job, int(self._now()))]
         self._identity.met(found.rows, found.strangers)
         if not found.rows:  # of a cluster that it does not know sacct says that nothing ever ran
-            await self._identity.confirm()
+            await self._identity.confirm_accounting()
+            if self._identity.by_name != by_name:
+                return await self._read_sacct(*which)
         return found
 
     async def _details(self, ids: frozenset[int]) -> Runs:

@@ -10,6 +10,7 @@ from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.sources.slurm_commands import SlurmCommands
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from slurmsyncd.config import SlurmConfig
@@ -58,3 +59,33 @@ async def describe(commands: SlurmCommands) -> HostSlurm:
         version=found.get("SLURM_VERSION", ""),
         min_job_age_s=int(age) if age.isdecimal() else 300,
     )
+
+
+async def known_clusters(commands: SlurmCommands) -> tuple[str, ...]:
+    """
+    Return the names of the clusters that slurmdbd knows.
+
+    Raises:
+        SourceUnavailable: It does not answer, or sacctmgr is missing.
+    """
+    output = await commands.run("sacctmgr", "-n", "-P", "list", "clusters", "format=cluster")
+    return tuple(output.text.split())
+
+
+async def only_cluster(
+    config: SlurmConfig, before: Collection[str], *, directory: Path | None = None
+) -> str | None:
+    """
+    Return the name of this host's cluster while slurmctld does not answer, None if slurmdbd leaves it open.
+
+    Args:
+        config: How Slurm is asked.
+        before: Clusters of which accounting was read before; they decide where slurmdbd knows several.
+        directory: Where the output of commands is kept.
+    """
+    try:
+        known = await known_clusters(SlurmCommands(config, directory=directory))
+    except SourceUnavailable:
+        return None
+    candidates = [name for name in known if len(known) == 1 or name in before]
+    return candidates[0] if len(candidates) == 1 else None

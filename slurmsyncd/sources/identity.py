@@ -8,7 +8,8 @@ import anyio
 
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.slurm.scalars import printable
-from slurmsyncd.sources.discover import describe
+from slurmsyncd.sources.discover import describe, known_clusters
+from slurmsyncd.sources.runner import CommandFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,9 +29,15 @@ class Identity:
     answer of sacct, before the name is known to be right. Each row of sacct carries it; where there is none,
     Slurm is asked: one command, until it has answered.
 
+    The controller alone can say of which cluster slurm.conf is. While it does not answer, accounting is asked
+    for by name, and slurmdbd says whether it knows that name. This proves nothing of a listing.
+
     Args:
         cluster: The section's name.
         remote: Asked for with ``-M``.
+
+    Attributes:
+        by_name: Whether sacct has to be given the name of the cluster.
     """
 
     def __init__(self, cluster: str, commands: SlurmCommands, *, remote: bool) -> None:
@@ -38,6 +45,7 @@ class Identity:
         self._commands = commands
         self._remote = remote
         self._known = False
+        self.by_name = False
         self._asking = anyio.Lock()  # both halves of a look want to know at once
 
     def met(self, own: int, strangers: Iterable[str]) -> None:
@@ -52,30 +60,46 @@ class Identity:
             SourceUnavailable: All rows are another cluster's.
         """
         if own:
-            self._known = True
+            self._known = self._known or not self.by_name
         elif found := sorted(strangers):
             raise SourceUnavailable(self._wrong_conf(found[0]))
 
     async def confirm(self) -> None:
         """
-        See that the name is right.
+        Require that the controller's answers are those of the cluster.
 
         Raises:
-            SourceUnavailable: It is not, or Slurm does not say.
+            SourceUnavailable: They are not, or Slurm does not say.
         """
         async with self._asking:
             if not self._known:
-                await (self._look_up() if self._remote else self._ask_controller())
-                self._known = True
+                await (self._ask_slurmdbd() if self._remote else self._ask_controller())
+                self._known, self.by_name = True, False
+
+    async def confirm_accounting(self) -> None:
+        """
+        Require that an empty answer of sacct is one about the cluster.
+
+        Raises:
+            SourceUnavailable: It is not, or neither slurmctld nor slurmdbd says.
+        """
+        if self.by_name:
+            return
+        try:
+            await self.confirm()
+        except CommandFailed:
+            if self._remote:
+                raise
+            await self._ask_slurmdbd()
+            self.by_name = True
 
     async def _ask_controller(self) -> None:
         found = (await describe(self._commands)).cluster
         if found != self._cluster:
             raise SourceUnavailable(self._wrong_conf(found))
 
-    async def _look_up(self) -> None:
-        output = await self._commands.run("sacctmgr", "-n", "-P", "list", "clusters", "format=cluster")
-        names = output.text.split()
+    async def _ask_slurmdbd(self) -> None:
+        names = await known_clusters(self._commands)
         if self._cluster not in names:
             known = ", ".join(printable(name) for name in names[:_SHOWN]) or "none"
             raise SourceUnavailable(

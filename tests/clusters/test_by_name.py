@@ -6,13 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from slurmsyncd.config import SlurmConfig
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import Questions, RunKey
+from slurmsyncd.sim.faults import clear_faults
 from slurmsyncd.sources.decoding import decode_runs
+from slurmsyncd.sources.discover import only_cluster
 from slurmsyncd.sources.slurm_commands import Notices
-from tests.sim.lab import T0
+from tests.sim.lab import T0, Lab
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from slurmsyncd.model import Observation
     from slurmsyncd.sources.commands import CommandSource
     from tests.clusters.conftest import Pair
@@ -94,25 +99,62 @@ async def test_a_section_named_otherwise_than_its_cluster_tells_nothing(pair: Pa
 
 
 @pytest.mark.parametrize("remote", [False, True])
-async def test_without_a_controller_rows_prove_the_name_and_nothing_proves_nothing(
-    pair: Pair, remote: bool
-) -> None:
-    """S1: accounting that has runs of the cluster is believed at once; an empty one only under a proven name."""
+async def test_s1_without_a_controller_slurmdbd_proves_that_nothing_ended(pair: Pair, remote: bool) -> None:
+    """An empty answer of sacct counts if slurmdbd knows the cluster, and so does a row of that cluster."""
     name, lab = ("beta", pair.beta) if remote else ("alpha", pair.alpha)
     lab.fault("ctld", "down:0")
     source = pair.source(name, remote=remote)
-    if remote:  # slurmdbd knows the names of its clusters
-        assert (await look(source, pair)).through == int(pair.now)
-    else:
-        with pytest.raises(SourceUnavailable):
-            await look(source, pair)
+    assert (await look(source, pair)).through == int(pair.now)
     lab.submit(duration_s=2)
     pair.pass_(30)
-    source = pair.source(name, remote=remote)
+    for each in (source, pair.source(name, remote=remote)):
+        seen = await look(each, pair)
+        assert (seen.listed, len(seen.finished), seen.through) == (None, 1, int(pair.now))
+        quiet = await each.look(int(pair.now) - 1, int(pair.now))
+        assert (quiet.finished, quiet.through) == ((), int(pair.now))
+
+
+async def test_s1_neither_slurmctld_nor_slurmdbd_proves_anything_of_an_unknown_name(pair: Pair) -> None:
+    """Without a row and without a controller, a name that slurmdbd does not know proves nothing."""
+    pair.alpha.fault("ctld", "down:0")
+    with pytest.raises(SourceUnavailable, match=r"clusters\.gamma: slurmdbd knows no cluster of this name"):
+        await look(pair.source("gamma"), pair)
+
+
+async def test_slurmdbd_s_word_for_a_name_proves_nothing_of_a_listing(pair: Pair) -> None:
+    """Under another cluster's slurm.conf accounting is asked for by name, and the listing stays rejected."""
+    pair.beta.submit(duration_s=2)
+    pair.pass_(30)
+    pair.alpha.fault("ctld", "down:0")
+    source = pair.source("beta")
+    assert [run.key.cluster for run in (await look(source, pair)).finished] == ["beta"]
+    clear_faults(pair.alpha.state)
+    pair.alpha.submit(duration_s=900)
+    pair.pass_(5)
     seen = await look(source, pair)
-    assert (seen.listed, len(seen.finished), seen.through) == (None, 1, int(pair.now))
-    quiet = await source.look(int(pair.now) - 1, int(pair.now))
-    assert (quiet.finished, quiet.through) == ((), int(pair.now))
+    assert seen.listed is None
+    assert "its slurm.conf is that of cluster alpha" in seen.trouble[0]
+
+
+@pytest.mark.parametrize(
+    ("before", "found"), [((), None), (("beta",), "beta"), (("gamma",), None), (("alpha", "beta"), None)]
+)
+async def test_s1_of_several_clusters_that_slurmdbd_knows_the_one_read_before_is_this_host_s(
+    modern: Pair, before: tuple[str, ...], found: str | None
+) -> None:
+    """Without slurmctld and without a section for a cluster, slurmdbd names it; never by a guess."""
+    modern.alpha.fault("ctld", "down:0")
+    assert await only_cluster(SlurmConfig(bin_dir=str(modern.alpha.bin)), before) == found
+    modern.alpha.fault("dbd", "down:0")
+    assert await only_cluster(SlurmConfig(bin_dir=str(modern.alpha.bin)), before) is None
+
+
+async def test_s1_the_only_cluster_that_slurmdbd_knows_is_this_host_s(tmp_path: Path) -> None:
+    """A first start does not wait for slurmctld."""
+    lab = Lab(tmp_path)
+    lab.fault("ctld", "down:0")
+    assert await only_cluster(SlurmConfig(bin_dir=str(lab.bin)), ()) == lab.sim.cluster
+    lab.sim.close()
 
 
 async def test_i5_the_other_cluster_s_controller_is_down(pair: Pair) -> None:
