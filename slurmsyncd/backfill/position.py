@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from slurmsyncd.foreign import MalformedJson, decode_json
+
 if TYPE_CHECKING:
     from pathlib import Path
+
+_POSITIONS: Final = msgspec.json.Decoder(dict[str, int])
 
 
 class Position:
@@ -46,6 +50,6 @@ class Position:
 
     def _read(self) -> dict[str, int]:
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=dict[str, int])
-        except (OSError, msgspec.MsgspecError):
+            return decode_json(self._path.read_bytes(), _POSITIONS)
+        except (OSError, MalformedJson):
             return {}

@@ -12,6 +12,7 @@ import msgspec
 
 from slurmsyncd.control.server import KEY, PREFIX, control_path
 from slurmsyncd.errors import AlreadyRunning, SlurmsyncdError, StoreError
+from slurmsyncd.foreign import MalformedJson, decode_json
 from slurmsyncd.store import lastrun, open_store
 from slurmsyncd.store.opening import STORE
 
@@ -112,7 +113,13 @@ class _Daemon:
             ) from err
         if answer.status != http.client.OK:
             raise SlurmsyncdError(_reason(name, answer.status, body))
-        result: T = msgspec.json.decode(body, type=request.gives)
+        try:
+            result: T = decode_json(body, msgspec.json.Decoder(request.gives))
+        except MalformedJson as err:
+            raise SlurmsyncdError(
+                f"the running daemon's answer to {name} is not understood: {err}; "
+                "it is of another release; restart it"
+            ) from err
         return result
 
 
@@ -120,8 +127,8 @@ def _reason(name: str, status: int, body: bytes) -> str:
     if status == http.client.NOT_FOUND:
         return f"the running daemon does not know {name}: it is of another release; restart it"
     try:
-        return str(msgspec.json.decode(body)["error"])
-    except (msgspec.MsgspecError, KeyError, TypeError):
+        return str(decode_json(body, msgspec.json.Decoder())["error"])
+    except (MalformedJson, KeyError, TypeError):
         return f"the daemon answered {name} with status {status}; see its log"
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from slurmsyncd.control import letters, previews, requests, runs, status
 from slurmsyncd.errors import ConfigError, SlurmsyncdError
+from slurmsyncd.foreign import MalformedJson, decode_json
 from slurmsyncd.host.owned import ensure_directory
 from slurmsyncd.web.listen import listening
 from slurmsyncd.web.messages import Limits, Response
@@ -91,9 +92,9 @@ def control_handler(in_store: Callable[[Any], Awaitable[Any]], live: Live) -> Ha
         if kind is None or http.method != "POST" or not http.path.startswith(PREFIX):
             return _refusal(404, f"this daemon knows no {http.method} {http.path[:80]}")
         try:
-            request = msgspec.json.decode(http.body, type=kind)
+            request = decode_json(http.body, msgspec.json.Decoder(kind))
             result = await live.get(name, in_store)(request)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:
+        except MalformedJson as err:
             return _refusal(400, f"{name}: {err}")
         except SlurmsyncdError as err:
             return _refusal(503, str(err))

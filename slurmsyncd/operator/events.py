@@ -7,7 +7,7 @@ import sys
 import time
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import msgspec
@@ -15,6 +15,7 @@ import nats.errors
 
 from slurmsyncd.config.nats_rules import CLUSTER, TOKEN
 from slurmsyncd.errors import ConfigError
+from slurmsyncd.foreign import MalformedJson, decode_json
 from slurmsyncd.logs import configure_logs
 from slurmsyncd.model import Stopped
 from slurmsyncd.relay.decode import message_of
@@ -71,6 +72,10 @@ class _Reply(msgspec.Struct):
     error: Fault | None = None
 
 
+_REPLY: Final = msgspec.json.Decoder(_Reply)
+_ANYTHING: Final = msgspec.json.Decoder()
+
+
 class _Reader:
     """One subscription after the other, and what is shown of it."""
 
@@ -120,10 +125,10 @@ class _Reader:
         wanted = {"stream_name": self._stream, "config": self._consumer(inbox, self._since)}
         try:
             answer = await link.ask(f"$JS.API.CONSUMER.CREATE.{self._stream}", msgspec.json.encode(wanted))
-            fault = msgspec.json.decode(answer.data, type=_Reply).error
+            fault = decode_json(answer.data, _REPLY).error
         except nats.errors.NoRespondersError as err:
             raise down("no_jetstream", "nobody answers for JetStream") from err
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:
+        except MalformedJson as err:
             raise down("no_jetstream", f"its answer is not understood: {err}") from err
         if fault is not None:
             raise down("no_consumer", fault.description)
@@ -167,7 +172,7 @@ class _Reader:
         if self._args.user is not None and event.job.user != self._args.user:
             return
         if self._args.json:
-            self._terminal.json(msgspec.json.decode(body))
+            self._terminal.json(decode_json(body, _ANYTHING))
         else:
             self._terminal.say(_row(event))
         sys.stdout.flush()

@@ -14,6 +14,7 @@ import structlog
 from slurmsyncd.config.nats_rules import CLUSTER
 from slurmsyncd.delivery import DeliveryPolicy, backoff
 from slurmsyncd.errors import StoreError
+from slurmsyncd.foreign import MalformedJson, decode_json
 from slurmsyncd.pipeline.bell import Bell
 from slurmsyncd.relay.decode import message_of
 from slurmsyncd.relay.hand import Answer, Kind
@@ -284,8 +285,8 @@ def _later(delay_s: float) -> bytes:
 async def _call(link: Link, what: str, body: dict[str, object] | None = None) -> _Reply:
     try:
         answer = await link.ask(f"{_API}.{what}", msgspec.json.encode(body) if body else b"")
-        return _decoder.decode(answer.data)
+        return decode_json(answer.data, _decoder)
     except nats.errors.NoRespondersError as err:
         raise down("no_jetstream", "nobody answers for JetStream", alarm=True) from err
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:
+    except MalformedJson as err:
         raise down("no_jetstream", f"its answer is not understood: {err}", alarm=True) from err

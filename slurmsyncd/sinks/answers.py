@@ -11,11 +11,12 @@ import re
 from dataclasses import dataclass
 from datetime import timezone
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from slurmsyncd.delivery import Outcome, Result
+from slurmsyncd.foreign import MalformedJson, decode_json
 from slurmsyncd.sinks.text import printable
 
 
@@ -293,11 +294,14 @@ def _outcome(
     )
 
 
+_ANYTHING: Final = msgspec.json.Decoder()
+
+
 def _object(answer: Answer) -> Any:
     # No endpoint that is judged by its body answers with more than a few levels.
     try:
-        return msgspec.json.decode(answer.body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return decode_json(answer.body, _ANYTHING)
+    except MalformedJson:
         return None
 
 

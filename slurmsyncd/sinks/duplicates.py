@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from slurmsyncd.delivery import REPEAT, Outcome, Result
+from slurmsyncd.foreign import MalformedJson, decode_json
 
 if TYPE_CHECKING:
     from slurmsyncd.model import RunKey
@@ -48,8 +49,11 @@ class _Found(msgspec.Struct):
     Meta: _Row
 
 
+_FOUND: Final = msgspec.json.Decoder(_Found)
+
+
 def _decode_row(body: bytes) -> _Row | None:
     try:
-        return msgspec.json.decode(body, type=_Found).Meta
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return decode_json(body, _FOUND).Meta
+    except MalformedJson:
         return None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlencode
 
 import msgspec
 
 from slurmsyncd.delivery import Outcome, Presence, Result
+from slurmsyncd.foreign import MalformedJson, decode_json
 from slurmsyncd.model import RunKey
 from slurmsyncd.sinks.answers import Answer, Request, Sent
 from slurmsyncd.sinks.transport import Call
@@ -39,6 +40,9 @@ class _Row(msgspec.Struct):
 
 class _Page(msgspec.Struct):
     jobs: list[_Row]
+
+
+_PAGE: Final = msgspec.json.Decoder(_Page)
 
 
 class Place(NamedTuple):
@@ -117,8 +121,8 @@ class Reading:
         if outcome.result is not Result.ACCEPTED or answer is None:
             return outcome, None
         try:
-            return outcome, msgspec.json.decode(answer.body, type=_Page).jobs
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return outcome, decode_json(answer.body, _PAGE).jobs
+        except MalformedJson:
             return _failed("wrong_shape"), None
 
     def _ours(self, rows: Sequence[_Row]) -> dict[RunKey, Presence]:

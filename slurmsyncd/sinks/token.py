@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from slurmsyncd.foreign import decode_json
 from slurmsyncd.host.secretfile import read_secret
 
 if TYPE_CHECKING:
@@ -62,6 +62,9 @@ class _Claims(msgspec.Struct):
     exp: float | None = None
 
 
+_CLAIMS: Final = msgspec.json.Decoder(_Claims)
+
+
 @lru_cache(maxsize=8)
 def token_expires_at(token: str) -> float | None:
     """Read when a JWT expires (epoch seconds); None if it does not say. Nothing is verified."""
@@ -70,6 +73,6 @@ def token_expires_at(token: str) -> float | None:
         return None
     try:
         claims = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
-        return msgspec.json.decode(claims, type=_Claims).exp
-    except (binascii.Error, ValueError, RecursionError):
+        return decode_json(claims, _CLAIMS).exp
+    except ValueError:
         return None

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from slurmsyncd.foreign import MalformedJson, decode_json
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -149,10 +151,9 @@ def parse_topology(body: bytes) -> Topology | Unknown:
 
 
 def _decode(raw: bytes | msgspec.Raw, shape: type[T]) -> T | None:
-    # RecursionError: a hundred thousand brackets. Unused keys are skipped without making objects.
     try:
-        return msgspec.json.decode(raw, type=shape)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return decode_json(raw, msgspec.json.Decoder(shape))
+    except MalformedJson:
         return None
 
 

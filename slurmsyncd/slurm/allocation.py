@@ -10,6 +10,7 @@ from msgspec import Raw, Struct
 
 from slurmsyncd.errors import DecodeError
 from slurmsyncd.model import NodeAllocation
+from slurmsyncd.slurm.documents import decode_record
 from slurmsyncd.slurm.scalars import Scalar, parse_number, parse_short, printable
 
 _INDEX_LIMIT: Final = 65536
@@ -77,10 +78,7 @@ def read_allocation(record: Raw | bytes) -> Allocation | None:
     Raises:
         DecodeError: Neither shape.
     """
-    try:
-        found = _DECODER.decode(record)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:
-        raise DecodeError(f"job_resources: {printable(err)}") from err
+    found = decode_record(record, _DECODER, "job_resources")
     if found is None:
         return None
     whole = found.nodes.whole if isinstance(found.nodes, _Nodes) else None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
 
 from slurmsyncd.errors import DecodeError, SourceUnavailable
+from slurmsyncd.foreign import MalformedJson, decode_json
 from slurmsyncd.slurm.scalars import Scalar, parse_number, printable
 
 if TYPE_CHECKING:
@@ -20,13 +21,14 @@ T = TypeVar("T")
 
 
 class _Envelope(Struct):
-    errors: list[Any] | None = None
+    errors: list[Raw] | None = None
     last_update: Scalar = None
     jobs: list[Raw] | None = None
     nodes: list[Raw] | None = None
 
 
 _ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
+_ANYTHING: Final = msgspec.json.Decoder()
 _ARRAY: Final = msgspec.json.Decoder(list[Raw])
 
 PORTION: Final = 2**20
@@ -126,23 +128,39 @@ def _records(envelope: _Envelope, text: Text, key: str) -> list[Raw]:
 def _decode(decoder: msgspec.json.Decoder[T], text: Text) -> T:
     try:
         try:
-            return decoder.decode(text)  # type: ignore[arg-type]
-        except msgspec.DecodeError:
+            return decode_json(text, decoder)  # type: ignore[arg-type]
+        except MalformedJson:
             repaired, count = _NO_NUMBER.subn(b"null", text[:])
             if not count:
                 raise
-            return decoder.decode(repaired)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:
+            return decode_json(repaired, decoder)
+    except MalformedJson as err:
         raise DecodeError(f"no JSON of Slurm ({printable(err)}): {printable(text[:200])!r}") from err
 
 
-def _reason(errors: list[Any]) -> str:
-    first = errors[0]
+def _reason(errors: list[Raw]) -> str:
+    first = decode_record(errors[0], _ANYTHING, "error")
     if isinstance(first, dict):
         first = " ".join(str(first[key]) for key in ("source", "description", "error") if first.get(key))
     return printable(first)
 
 
-def repair_text(record: Raw) -> bytes:
-    """Give a record with its invalid UTF-8 replaced; Slurm passes broken names on as they are (S13)."""
-    return bytes(record).decode("utf-8", "replace").encode()
+def decode_record(record: Raw | bytes, decoder: msgspec.json.Decoder[T], what: str) -> T:
+    """
+    Decode a part of a document, with its invalid UTF-8 replaced: Slurm passes broken names on (S13).
+
+    Args:
+        record: Undecoded; msgspec has not judged its text yet.
+        decoder: Decoder of the expected shape.
+        what: Name of the part, for the error.
+
+    Raises:
+        DecodeError: The part is no JSON, or has another shape.
+    """
+    try:
+        try:
+            return decode_json(record, decoder)
+        except MalformedJson:
+            return decode_json(bytes(record).decode("utf-8", "replace").encode(), decoder)
+    except MalformedJson as err:
+        raise DecodeError(f"{what}: {printable(err)}") from err

@@ -9,9 +9,10 @@ import msgspec
 from msgspec import Raw, Struct
 
 from slurmsyncd.errors import DecodeError
+from slurmsyncd.foreign import MalformedJson, decode_json
 from slurmsyncd.model import Gres, Job, JobState, NodeAllocation, RunKey
 from slurmsyncd.slurm.allocation import Allocation, read_allocation
-from slurmsyncd.slurm.documents import repair_text
+from slurmsyncd.slurm.documents import decode_record
 from slurmsyncd.slurm.gres import parse_gres
 from slurmsyncd.slurm.hostlist import expand_hostlist
 from slurmsyncd.slurm.scalars import (
@@ -27,7 +28,6 @@ from slurmsyncd.slurm.scalars import (
     parse_time,
     parse_time_limit,
     parse_tres,
-    printable,
 )
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ class Detail(Struct, frozen=True):
 def read_job_id(record: Raw) -> int | None:
     """Give a record's job id at a tenth of the cost of the record; None if it cannot be seen."""
     try:
-        return parse_number(_IDENTITY.decode(record).job_id)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return parse_number(decode_json(record, _IDENTITY).job_id)
+    except MalformedJson:
         return None
 
 
@@ -119,7 +119,7 @@ def read_detail(record: Raw, cluster: str, *, now: int) -> Detail | None:
     Raises:
         DecodeError: Identity, state or hosts are not understood; the record is set aside alone.
     """
-    raw = _decode(record)
+    raw = decode_record(record, _DECODER, "job record")
     job_id = parse_id(raw.job_id, "job_id")
     state = parse_state(raw.job_state)
     start, end = parse_time(raw.start_time), parse_time(raw.end_time)
@@ -156,16 +156,6 @@ def is_waiting(state: JobState, end: int | None, now: int) -> bool:
     if state is JobState.COMPLETING:
         return end is None or end > now + _CLOCKS_APART_S
     return state in (JobState.PENDING, JobState.REQUEUED, JobState.REVOKED)
-
-
-def _decode(record: Raw) -> _Record:
-    try:
-        try:
-            return _DECODER.decode(record)
-        except UnicodeDecodeError:
-            return _DECODER.decode(repair_text(record))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:
-        raise DecodeError(f"job record: {printable(err)}") from err
 
 
 def _lenient(parse: Callable[[Any], T], value: Any, otherwise: T, flaws: list[str]) -> T:

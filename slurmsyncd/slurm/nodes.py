@@ -8,11 +8,10 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, Struct
 
-from slurmsyncd.errors import DecodeError
 from slurmsyncd.model import NodeState
-from slurmsyncd.slurm.documents import repair_text
+from slurmsyncd.slurm.documents import decode_record
 from slurmsyncd.slurm.gres import parse_gres
-from slurmsyncd.slurm.scalars import Scalar, cap, parse_count, printable
+from slurmsyncd.slurm.scalars import Scalar, cap, parse_count
 
 
 class _Record(Struct):
@@ -56,13 +55,7 @@ def read_node(record: Raw, jobs: Mapping[str, int]) -> NodeState:
     Raises:
         DecodeError: It is none.
     """
-    try:
-        try:
-            raw = _DECODER.decode(record)
-        except UnicodeDecodeError:
-            raw = _DECODER.decode(repair_text(record))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:
-        raise DecodeError(f"node record: {printable(err)}") from err
+    raw = decode_record(record, _DECODER, "node record")
     gpus = sum(gres.count for gres in parse_gres(cap(raw.gres_used, 65536)) if gres.name == "gpu")
     held = parse_count(raw.alloc_cpus)
     return NodeState(

@@ -78,8 +78,9 @@ def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
     position.reached("a", 500)
     assert (Position(tmp_path, 100, 900).of("a"), Position(tmp_path, 100, 900).of("b")) == (500, 100)
     assert Position(tmp_path, 200, 900).of("a") == 200
-    (tmp_path / "backfill-100-900.json").write_text("[]")
-    assert Position(tmp_path, 100, 900).of("a") == 100
+    for garbage in (b"[]", b'{"\xe9": 7}', b""):
+        (tmp_path / "backfill-100-900.json").write_bytes(garbage)
+        assert Position(tmp_path, 100, 900).of("a") == 100
     position.done()
     assert list(tmp_path.iterdir()) == []
 

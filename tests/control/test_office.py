@@ -154,6 +154,14 @@ def test_an_older_daemon_is_named(filled: Config) -> None:
         desk.ask(Unheard())
 
 
+def test_an_answer_of_another_shape_is_named(filled: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that this release does not understand ends in a line, and in no traceback."""
+    with serving(filled), office(filled) as desk:
+        monkeypatch.setattr(requests.AskTotals, "gives", int)
+        with pytest.raises(SlurmsyncdError, match="restart it"):
+            desk.ask(requests.AskTotals())
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_somebody_else_is_told_to_use_sudo(config: Config, tmp_path: Path) -> None:
     """Whether a daemon runs or not, a user who may not look gets a line and no traceback."""

@@ -59,6 +59,17 @@ def test_x16_k12_nothing_that_is_read_is_ever_run(path: Path) -> None:
             assert keyword.arg != "shell", f"line {call.lineno}: shell="
 
 
+@pytest.mark.parametrize("path", [path for path in MODULES if path.name != "foreign.py"], ids=name_of)
+def test_s13_foreign_json_is_decoded_in_one_place(path: Path) -> None:
+    """msgspec's decoders are called by `decode_json` alone, as their exceptions differ between releases."""
+    for call in calls(path):
+        owner = ast.unparse(call.func.value) if isinstance(call.func, ast.Attribute) else ""
+        decodes = called(call)[1] == "decode" and (
+            owner.endswith("msgspec.json") or "decoder" in owner.lower()
+        )
+        assert not decodes, f"line {call.lineno}: {owner}.decode()"
+
+
 def constant(node: ast.expr) -> bool:
     """Whether a pattern is written in the program itself."""
     match node:

@@ -86,6 +86,12 @@ def test_s14_numbers_that_are_none_do_not_cost_the_document() -> None:
     ]
 
 
+def test_s13_an_error_with_invalid_utf8_is_an_error() -> None:
+    """What Slurm reports is passed on, with replacement characters."""
+    with pytest.raises(SourceUnavailable, match="caf\ufffd"):
+        read_records(b'{"jobs": [], "errors": [{"description": "caf\xe9"}]}', "jobs")
+
+
 def test_s7_a_document_that_is_cut_is_refused_whole() -> None:
     """Wherever the text ends too early, nothing of it is believed."""
     text = (ROOT / "24.11.5" / "prolog-running.squeue--json").read_bytes().rstrip()

@@ -237,10 +237,15 @@ def test_names_of_all_kinds(version: str) -> None:
     assert hard.qos == "high"
 
 
-def test_s13_a_name_with_invalid_utf8_costs_only_its_letters() -> None:
-    """The job is read, with replacement characters."""
-    text = json.dumps(record_of("24.11.5", "gpu2n")).encode().replace(b'"gpu2n"', b'"caf\xe9"')
-    assert job_of(text).name == "caf\ufffd"
+@pytest.mark.parametrize("word", [b"gpu2n", b"physics", b"/dev/null", b"UNALLOCATED"])
+def test_s13_invalid_utf8_costs_only_its_letters(word: bytes) -> None:
+    """The job is read whole, cores and GPUs included, with replacement characters in that one text."""
+    sound = json.dumps(record_of("24.11.5", "gpu2n")).encode()
+    broken = read(sound.replace(b'"' + word, b'"caf\xe9' + word))
+    assert broken == read(sound.replace(b'"' + word, b'"caf\\ufffd' + word))
+    assert broken
+    assert broken.flaws == ()
+    assert broken.job.allocation
 
 
 def test_free_text_is_cut() -> None:

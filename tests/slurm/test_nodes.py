@@ -66,6 +66,12 @@ def test_states_are_reduced_to_the_backends_words(words: list[str], word: str) -
     assert reduce_state(words) == word
 
 
+def test_s13_invalid_utf8_costs_only_its_letters() -> None:
+    """A node whose name has a broken letter is read, with a replacement character."""
+    node = read_node(msgspec.Raw(b'{"name": "caf\xe9", "state": ["IDLE"]}'), {})
+    assert (node.host, node.state) == ("caf\ufffd", "idle")
+
+
 @given(
     st.dictionaries(
         st.sampled_from(["name", "state", "alloc_cpus", "gres_used", "state_flags"]),

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from slurmsyncd.config.nats_rules import TOKEN
+from slurmsyncd.foreign import MalformedJson, decode_json
 from slurmsyncd.model import (
     Gres,
     Job,
@@ -170,8 +171,8 @@ def read_event(body: bytes) -> Event:
         BadEvent: It is none, or of another version.
     """
     try:
-        event = _decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:
+        event = decode_json(body, _decoder)
+    except MalformedJson as err:
         raise BadEvent(str(err)) from err
     job = _job(event.run)
     key = job.key

@@ -9,6 +9,7 @@ import msgspec
 import nats.errors
 
 from slurmsyncd.delivery import Outcome, Result
+from slurmsyncd.foreign import MalformedJson, decode_json
 from slurmsyncd.sinks.nats.link import Trouble, down
 from slurmsyncd.sinks.text import printable
 
@@ -75,8 +76,8 @@ async def publish_stream(link: Link, message: Message, stream: str) -> Outcome:
 
 def _judged(answer: bytes) -> Outcome:
     try:
-        ack = _decoder.decode(answer)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:
+        ack = decode_json(answer, _decoder)
+    except MalformedJson as err:
         detail = "what answers on this subject is no stream; choose another subject"
         raise down("no_acknowledgement", detail, alarm=True) from err
     if ack.error is not None:

@@ -9,6 +9,7 @@ import msgspec
 import nats.errors
 
 from slurmsyncd.config.nats_rules import CLUSTER
+from slurmsyncd.foreign import MalformedJson, decode_json
 from slurmsyncd.sinks.nats.link import down
 from slurmsyncd.sinks.nats.publish import Fault  # noqa: TC001 - msgspec looks it up at run time
 from slurmsyncd.sinks.text import printable
@@ -156,6 +157,6 @@ async def _call(link: Link, what: str, body: dict[str, Any] | None = None) -> _R
         detail = 'the server has no JetStream for this account; enable it there, or set mode = "core"'
         raise down("no_jetstream", detail, alarm=True) from err
     try:
-        return _decoder.decode(answer.data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:
+        return decode_json(answer.data, _decoder)
+    except MalformedJson as err:
         raise down("no_jetstream", f"its answer is not understood: {err}", alarm=True) from err
