@@ -155,6 +155,7 @@ class Live:
         waiting_for_slurm: Why not even the cluster's name is known yet, None if it is.
         minutes: The last hours by the minute, oldest first; minutes in which nothing happened are left out.
         stopping: It was told to stop, and finishes what is under way.
+        reload_refused: Why the last reload kept the settings before, empty if it did not.
     """
 
     version: str
@@ -171,6 +172,7 @@ class Live:
     loop_lag: LagStatus
     minutes: tuple[Minute, ...] = ()
     stopping: bool = False
+    reload_refused: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,6 +79,12 @@ def _problems(status: Status) -> Iterator[Problem]:
     now, live, totals = status.now, status.live, status.totals
     if live is not None and live.stopping:
         yield Problem("daemon", "is stopping: it finishes what is under way", "nothing; ask again soon")
+    if live is not None and live.reload_refused:
+        yield Problem(
+            "configuration",
+            f"was not reloaded, and the one before stays in force: {live.reload_refused}",
+            "correct it before the next start (`slurmsyncd config check`), then reload again",
+        )
     sinks = () if live is None else live.sinks
     for sink in sinks:
         yield from _of_sink(sink, now)

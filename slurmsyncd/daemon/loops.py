@@ -85,7 +85,12 @@ class Observed:
 
 
 class Loops:
-    """Everything that runs, built from one configuration. Close it to build another."""
+    """
+    Everything that runs, built from one configuration. Close it to build another.
+
+    Attributes:
+        refused: Why the configuration on disk is not the one in force; empty if it is, as far as is known.
+    """
 
     def __init__(self, config: Config, manager: Manager, rates: Rates | None = None) -> None:
         if not config.sinks:
@@ -94,6 +99,7 @@ class Loops:
         self._manager = manager
         self._rates = rates or Rates()
         self._stopping = False
+        self.refused = ""
         self.in_thread = StoreThread()
         daemon = config.daemon
         read_before = lastrun.read(daemon.lastrun_file) is not None
@@ -128,10 +134,11 @@ class Loops:
         Returns:
             The configuration to go on with, None to stop.
         """
-        signalled = anyio.Event()
+        came: list[signal.Signals] = []
         async with anyio.create_task_group() as answering:
             # To the end: who asks a daemon that is stopping would else wait for one that never answers.
             answering.start_soon(self._answer, sockets.control, name="control")
+            answering.start_soon(self._ping, name="watchdog")
             async with anyio.create_task_group() as sending:
                 self.outlet.start(sending)
                 async with anyio.create_task_group() as taking_in:
@@ -139,14 +146,41 @@ class Loops:
                     sinks, managed = sorted(self._config.sinks), bool(self._manager)
                     log.info("ready", version=__version__, sinks=sinks, systemd=managed)
                     self._manager.ready()
-                    following = await _next_config(signals, reread)
-                    self._stopping = following is None
+                    following = await self._next_config(signals, reread)
                     taking_in.cancel_scope.cancel()
-                self._manager.stopping(STOP_S + 5.0, "finishing what is under way")
-                await self.outlet.finish(sending, signals, signalled)
+                if following is None:  # after this word systemd kills whatever is still there in the end
+                    self._stopping = True
+                    self._manager.stopping(STOP_S + 5.0, "finishing what is under way")
+                await self.outlet.finish(sending, signals, came)
             answering.cancel_scope.cancel()
         await self.outlet.aclose()
-        return None if signalled.is_set() else following
+        if following is None or any(signum is not signal.SIGHUP for signum in came):
+            return None
+        return (self._read_again(reread) if came else None) or following
+
+    async def _next_config(
+        self, signals: AsyncIterator[signal.Signals], reread: Callable[[], Config]
+    ) -> Config | None:
+        """Wait for the signal that ends the loops. Return the configuration to go on with, None to stop."""
+        async for signum in signals:
+            if signum is not signal.SIGHUP:
+                log.info("stopping", signal=signum.name)
+                return None
+            if config := self._read_again(reread):
+                return config
+            self._manager.ready()
+        return None
+
+    def _read_again(self, reread: Callable[[], Config]) -> Config | None:
+        """Read the configuration, and report a reload to systemd. Return None if it has mistakes."""
+        self._manager.reloading()
+        try:
+            config = reread()
+        except ConfigError as err:
+            self.refused = refused(err)
+            return None
+        log.info("reloading")
+        return config
 
     def _start_intake(self, group: TaskGroup, sockets: Sockets) -> None:
         def start_reports(beside: TaskGroup) -> None:
@@ -165,7 +199,6 @@ class Loops:
         group.start_soon(self.lag.run, name="lag")
         group.start_soon(self._keep_counting, name="rates")
         group.start_soon(self._keep_house, name="housekeeping")
-        group.start_soon(self._ping, name="watchdog")
         if self._manager:
             group.start_soon(self._say_status, name="status")
 
@@ -191,6 +224,7 @@ class Loops:
             lag=self.lag,
             minutes=self._rates.last(request.minutes, now),
             stopping=self._stopping,
+            reload_refused=self.refused,
         )
         return Status(now=now, totals=totals, live=live)
 
@@ -238,17 +272,7 @@ class Loops:
             await anyio.sleep(STATUS_S)
 
 
-async def _next_config(signals: AsyncIterator[signal.Signals], reread: Callable[[], Config]) -> Config | None:
-    """Wait for the signal that ends the loops; give what to go on with, None to stop."""
-    async for signum in signals:
-        if signum is not signal.SIGHUP:
-            log.info("stopping", signal=signum.name)
-            return None
-        try:
-            config = reread()
-        except ConfigError as err:
-            log.error("reload_refused", problems=err.problems)  # noqa: TRY400 - one line, no traceback
-        else:
-            log.info("reloading")
-            return config
-    return None
+def refused(err: ConfigError) -> str:
+    """Log that a configuration is not taken over. Return why, for status."""
+    log.error("reload_refused", problems=err.problems)
+    return "; ".join(err.problems)

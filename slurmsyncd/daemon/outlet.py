@@ -108,17 +108,17 @@ class Outlet:
         return not any(delivery.health.trouble for delivery in self.deliveries)
 
     async def finish(
-        self, sending: TaskGroup, signals: AsyncIterator[signal.Signals], signalled: anyio.Event
+        self, sending: TaskGroup, signals: AsyncIterator[signal.Signals], came: list[signal.Signals]
     ) -> None:
         """
         Let the exchanges under way end and be settled; a second signal or the deadline ends them.
 
-        ``signalled`` is set by such a signal: during a reload it is the first that asks to stop.
+        ``came`` gets the signals meanwhile: during a reload they may ask to stop, or for one reload more.
         """
         for delivery in self.deliveries:
             delivery.stop()
         async with anyio.create_task_group() as watching:
-            watching.start_soon(_cancel_on_signal, sending.cancel_scope, signals, signalled)
+            watching.start_soon(_cancel_on_signal, sending.cancel_scope, signals, came)
             with anyio.move_on_after(STOP_S) as patience:
                 for delivery in self.deliveries:
                     await delivery.finished.wait()
@@ -158,11 +158,11 @@ class Outlet:
 
 
 async def _cancel_on_signal(
-    scope: anyio.CancelScope, signals: AsyncIterator[signal.Signals], signalled: anyio.Event
+    scope: anyio.CancelScope, signals: AsyncIterator[signal.Signals], came: list[signal.Signals]
 ) -> None:
     async for signum in signals:
+        came.append(signum)
         if signum is not signal.SIGHUP:
             log.info("stopping", signal=signum.name)
-            signalled.set()
             scope.cancel()
             return

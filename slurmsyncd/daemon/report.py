@@ -46,6 +46,7 @@ def live(
     lag: LoopLag,
     minutes: tuple[Minute, ...],
     stopping: bool,
+    reload_refused: str,
 ) -> Live:
     """Put together what only we know."""
     sources = zip(intake.collectors, intake.sources, strict=True)
@@ -72,6 +73,7 @@ def live(
         loop_lag=LagStatus(recent_s=lag.recent_s, max_s=lag.max_s, stalls=lag.stalls, stalling=lag.stalling),
         minutes=minutes,
         stopping=stopping,
+        reload_refused=reload_refused,
     )
 
 

@@ -8,10 +8,9 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import anyio
-import structlog
 
 from slurmsyncd.control.server import control_sockets
-from slurmsyncd.daemon.loops import Loops, Sockets
+from slurmsyncd.daemon.loops import Loops, Sockets, refused
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.host.pidfile import pid_file
 from slurmsyncd.host.sdnotify import Manager, inherited_sockets
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from slurmsyncd.config import Config
-
-log = structlog.get_logger(__name__)
 
 
 async def serve(config: Config, reread: Callable[[], Config]) -> None:
@@ -89,5 +86,7 @@ def _build(wanted: Config, proven: Config, manager: Manager, rates: Rates) -> tu
     except ConfigError as err:
         if wanted is proven:
             raise
-        log.error("reload_refused", problems=err.problems)  # noqa: TRY400 - one line, no traceback
-        return proven, Loops(proven, manager, rates)
+        why = refused(err)
+        loops = Loops(proven, manager, rates)
+        loops.refused = why
+        return proven, loops

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import anyio
 import pytest
 
 from tests.e2e.site import run_program
-from tests.host.lives import change, life, quiet_world, said, submit
+from tests.host.lives import ask, change, exchange_hangs, life, quiet_world, said, submit
 from tests.host.test_process import managed
 from tests.oracle.world import EXCHANGE_S
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from tests.oracle.world import World
-
-
-async def ask(world: World) -> dict[str, Any]:
-    """Run `slurmsyncd status`; gives what it printed."""
-    asked = ("status", "--json", "--config", str(world.daemon.config))
-    done = await anyio.to_thread.run_sync(lambda: run_program(*asked))
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
 
 
 @pytest.mark.anyio
@@ -45,15 +34,6 @@ async def test_p4_a_daemon_that_stops_says_so_to_whoever_asks() -> None:
             assert found["live"]["stopping"]
             assert found["verdict"]["level"] == "degraded"
             assert "is stopping" in found["verdict"]["problems"][0]["text"]
-
-
-async def exchange_hangs(world: World) -> None:
-    """Wait until a start is under way; what else hangs (an audit, node states) is not waited for at a stop."""
-    with anyio.fail_after(90):
-        while not any(  # noqa: ASYNC110 - the daemon rings no event for us
-            sink["in_hand"]["start"] for sink in (await ask(world))["live"]["sinks"]
-        ):
-            await anyio.sleep(0.1)
 
 
 def test_the_manager_is_told_the_gravest_problem_and_what_to_do(tmp_path: Path) -> None:

@@ -187,6 +187,7 @@ def test_what_is_as_it_should_be_is_no_problem(well: Status) -> None:
             "make room in daemon.state_dir",
         ),
         (status(stopping=True), "daemon", "is stopping", "ask again"),
+        (status(reload_refused="daemon.x = 1: is unknown"), "configuration", "x = 1", "config check"),
         (
             status(loop_lag=LagStatus(recent_s=3.2, max_s=3.2, stalls=1, stalling=True)),
             "daemon",

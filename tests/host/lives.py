@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import tempfile
 import time
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from slurmsyncd.sim.workload import Submission, request
+from tests.e2e.site import run_program
 from tests.oracle.world import STOP_HOLD_S, World, until
 
 if TYPE_CHECKING:
@@ -89,3 +91,20 @@ async def there(world: World, job_id: int, state: str) -> None:
 
 async def _states(world: World, job_id: int) -> list[str]:
     return [row["job_state"] for row in await world.backend.rows() if row["job_id"] == job_id]
+
+
+async def ask(world: World) -> dict[str, Any]:
+    """Run `slurmsyncd status`; gives what it printed."""
+    asked = ("status", "--json", "--config", str(world.daemon.config))
+    done = await anyio.to_thread.run_sync(lambda: run_program(*asked))
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+async def exchange_hangs(world: World) -> None:
+    """Wait until a start is under way; what else hangs (an audit, node states) is not waited for at a stop."""
+    with anyio.fail_after(90):
+        while not any(  # noqa: ASYNC110 - the daemon rings no event for us
+            sink["in_hand"]["start"] for sink in (await ask(world))["live"]["sinks"]
+        ):
+            await anyio.sleep(0.1)

@@ -124,8 +124,10 @@ def stick():
 async def main():
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, stick)
     configure_logs("info", "json")
-    config = read_config(Path(sys.argv[1]), {})
-    await serve(config, lambda: config)
+    await serve(reread(), reread)
+
+def reread():
+    return read_config(Path(sys.argv[1]), {})
 
 anyio.run(main)
 """
