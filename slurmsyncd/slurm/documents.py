@@ -126,11 +126,12 @@ def _records(envelope: _Envelope, text: Text, key: str) -> list[Raw]:
 
 
 def _decode(decoder: msgspec.json.Decoder[T], text: Text) -> T:
+    data = text[:]
     try:
         try:
-            return decode_json(text, decoder)  # type: ignore[arg-type]
+            return decode_json(data, decoder)
         except MalformedJson:
-            repaired, count = _NO_NUMBER.subn(b"null", text[:])
+            repaired, count = _NO_NUMBER.subn(b"null", data)
             if not count:
                 raise
             return decode_json(repaired, decoder)

@@ -15,7 +15,7 @@ _PORTION: Final = 65536
 
 
 class Text(Protocol):
-    """What a command printed: bytes, or a mapped file."""
+    """Output of a command: bytes, or a file that is read piece by piece."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, key: slice, /) -> bytes: ...

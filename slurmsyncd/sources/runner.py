@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import mmap
 import os
 import resource
 import signal
@@ -15,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Final
 
 import anyio
-import anyio.to_thread
 
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.slurm.scalars import printable
+from slurmsyncd.sources.output import Output, read_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,8 +29,16 @@ _STDERR_LIMIT: Final = 4096
 _REAP_S: Final = 5.0
 #: Bytes for which there has to be room when a command has ended; what was free a moment ago may be used.
 _ROOM: Final = 65536
-#: Bytes from which on a file is closed in a thread; a smaller one goes with its last use.
-_LARGE: Final = 2**20
+_MORE_TASKS: Final = "raise TasksMax of slurmsyncd.service"
+_REMEDIES: Final = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room",
+    errno.EMFILE: "raise LimitNOFILE of slurmsyncd.service",
+    errno.ENFILE: "raise fs.file-max of this host",
+    errno.EAGAIN: _MORE_TASKS,
+    errno.ENOMEM: "free memory of this host",
+    errno.E2BIG: "lower slurm.batch",
+}
 _DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -48,31 +55,6 @@ class CommandFailed(SourceUnavailable):
         super().__init__(message)
         self.exit_code = exit_code
         self.stderr = stderr
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """
-    What a command printed.
-
-    Attributes:
-        data: Standard output, mapped from its file.
-        stderr: The beginning of standard error, printable.
-    """
-
-    data: bytes | mmap.mmap
-    stderr: str
-
-    @property
-    def text(self) -> str:
-        """All of standard output as text, for answers that are known to be short."""
-        return self.data[:].decode("utf-8", "replace")
-
-    async def close(self) -> None:
-        """Let go of the file: the kernel needs 50 ms for 100 MB, in which the loop would stand still."""
-        if isinstance(self.data, mmap.mmap) and len(self.data) > _LARGE:
-            with contextlib.suppress(BufferError):  # somebody holds a part of it: then it goes with that
-                await anyio.to_thread.run_sync(self.data.close)
 
 
 @dataclass(slots=True)
@@ -145,13 +127,14 @@ async def run(
 
     Raises:
         CommandFailed: It exited non-zero, was killed, or met a limit.
-        SourceUnavailable: It could not be started, or there is no room for what it prints.
+        SourceUnavailable: It could not be started, or the system has no room, descriptor or task for it.
     """
-    with _spool(directory) as out, _spool(directory) as err:
+    limit = _limit(output_limit)
+    with _as_its_failure(argv), _spool(directory) as out, _spool(directory) as err:
         process = await _start(argv, env, out, err)
         in_time = False
         try:
-            _limit_output(process.pid, output_limit)
+            _limit_output(process.pid, limit.size)
             with anyio.move_on_after(timeout_s):
                 await process.wait()
                 in_time = True
@@ -160,20 +143,28 @@ async def run(
         stderr = printable(os.pread(err.fileno(), _STDERR_LIMIT, 0), _STDERR_LIMIT)
         size = os.fstat(out.fileno()).st_size
         _require_room(out.fileno(), size, directory)
-        reason = _failure(process.returncode, in_time, size, timeout_s, output_limit)
+        reason = _failure(process.returncode, in_time, size, timeout_s, limit)
         if reason:
-            code = process.returncode if in_time and size < output_limit else None
+            code = process.returncode if in_time and size < limit.size else None
             said = f": {stderr[:200]}" if stderr else ""
             raise CommandFailed(f"{_name(argv)} {reason}{said}", exit_code=code, stderr=stderr)
-        data = mmap.mmap(out.fileno(), size, access=mmap.ACCESS_READ) if size else b""
-        return Output(data, stderr)
+        return read_output(out.fileno(), stderr)
+
+
+@contextlib.contextmanager
+def _as_its_failure(argv: Sequence[str]) -> Iterator[None]:
+    """Make a system call that fails for one command that command's failure, whatever call it is."""
+    try:
+        yield
+    except OSError as err:
+        raise SourceUnavailable(f"{_name(argv)}: {_said(err)}") from err
 
 
 def _spool(directory: Path | None) -> IO[bytes]:
     try:
         return tempfile.TemporaryFile(dir=directory, buffering=0)
     except OSError as err:
-        raise SourceUnavailable(_no_room(err, directory)) from err
+        raise SourceUnavailable(_no_place(err, directory)) from err
 
 
 def _require_room(file: int, size: int, directory: Path | None) -> None:
@@ -187,13 +178,17 @@ def _require_room(file: int, size: int, directory: Path | None) -> None:
         os.posix_fallocate(file, size, _ROOM)
     except OSError as err:
         if err.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise SourceUnavailable(_no_room(err, directory)) from err
+            raise SourceUnavailable(_no_place(err, directory)) from err
     os.ftruncate(file, size)
 
 
-def _no_room(err: OSError, directory: Path | None) -> str:
-    advice = ": make room" if err.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-    return f"no place for a command's output in {directory or tempfile.gettempdir()}: {err.strerror}{advice}"
+def _no_place(err: OSError, directory: Path | None) -> str:
+    return f"no place for a command's output in {directory or tempfile.gettempdir()}: {_said(err)}"
+
+
+def _said(err: OSError) -> str:
+    remedy = _REMEDIES.get(err.errno or 0)
+    return f"{err.strerror or err}; {remedy}" if remedy else f"{err.strerror or err}"
 
 
 async def _start(argv: Sequence[str], env: Mapping[str, str], out: IO[bytes], err: IO[bytes]) -> Process:
@@ -210,17 +205,34 @@ async def _start(argv: Sequence[str], env: Mapping[str, str], out: IO[bytes], er
             )
     except OSError as problem:
         where = f"in PATH={env['PATH']}" if "/" not in argv[0] else f"({argv[0]})"
+        remedy = _REMEDIES.get(problem.errno or 0, "set slurm.bin_dir to the directory of Slurm's commands")
         raise SourceUnavailable(
-            f"{_name(argv)} cannot be started: {problem.strerror} {where}; "
-            "set slurm.bin_dir to the directory of Slurm's commands"
+            f"{_name(argv)} cannot be started: {problem.strerror} {where}; {remedy}"
         ) from problem
+    except RuntimeError as problem:  # no thread, which asyncio of Python 3.11 and older has for each command
+        raise SourceUnavailable(f"{_name(argv)} cannot be started: {problem}; {_MORE_TASKS}") from problem
     return process
 
 
-def _limit_output(pid: int, limit: int) -> None:
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """Bytes that a command may print, and which setting says so."""
+
+    size: int
+    setting: str
+
+
+def _limit(output_limit: int) -> _Limit:
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if hard != resource.RLIM_INFINITY and hard < output_limit:  # the command inherits it
+        return _Limit(hard, "LimitFSIZE of slurmsyncd.service")
+    return _Limit(output_limit, "slurm.output_limit")
+
+
+def _limit_output(pid: int, size: int) -> None:
     # Set from outside: code between fork and exec would cost a slow and unsafe path of subprocess.
     with contextlib.suppress(ProcessLookupError):
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, limit))
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, size))
 
 
 async def _end_group(process: Process) -> None:
@@ -232,9 +244,9 @@ async def _end_group(process: Process) -> None:
         await process.wait()
 
 
-def _failure(code: int | None, in_time: bool, size: int, timeout_s: float, output_limit: int) -> str | None:
-    if size >= output_limit or code == -signal.SIGXFSZ:
-        return f"printed more than {output_limit} bytes (slurm.output_limit)"
+def _failure(code: int | None, in_time: bool, size: int, timeout_s: float, limit: _Limit) -> str | None:
+    if size >= limit.size or code == -signal.SIGXFSZ:
+        return f"printed more than {limit.size} bytes ({limit.setting})"
     if not in_time:
         return f"did not end within {timeout_s:g} s (slurm.command_timeout)"
     if code is not None and code < 0:

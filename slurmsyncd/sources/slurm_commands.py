@@ -15,7 +15,7 @@ from slurmsyncd.errors import DecodeError, SourceUnavailable
 from slurmsyncd.slurm.documents import read_records
 from slurmsyncd.slurm.sacct import choose_fields
 from slurmsyncd.slurm.scalars import printable
-from slurmsyncd.sources.runner import CommandFailed, Output, Tally, minimal_environment, run
+from slurmsyncd.sources.runner import CommandFailed, Tally, minimal_environment, run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from msgspec import Raw
 
     from slurmsyncd.config import SlurmConfig
+    from slurmsyncd.sources.output import Output
 
 PINNED: Final = "v0.0.42"
 """The one data version that both 24.11 and 26.05 have."""

@@ -1,19 +1,23 @@
 from __future__ import annotations
 
-import mmap
 import os
+import re
+import resource
 import signal
 import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 from slurmsyncd.errors import SourceUnavailable
-from slurmsyncd.sources.runner import CommandFailed, Output, Tally, minimal_environment, run
+from slurmsyncd.sources.output import FileText, Output
+from slurmsyncd.sources.runner import CommandFailed, Tally, minimal_environment, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,6 +26,7 @@ pytestmark = pytest.mark.anyio
 
 MIB = 1024 * 1024
 NOWHERE = Path("/nonexistent/spool")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="NOT RUN: needs root to act as another user")
 
 
 def script(root: Path, text: str, name: str = "squeue") -> str:
@@ -86,17 +91,15 @@ async def test_output_comes_back_whole(tmp_path: Path) -> None:
     assert list(spool.iterdir()) == []
 
 
-async def test_a_large_output_is_let_go_of_by_somebody_else_than_the_loop(tmp_path: Path) -> None:
-    """Once it is closed nothing is left to be freed; what still holds a part of it is not disturbed."""
-    text = script(tmp_path, "head -c 2000000 /dev/zero")
-    for held in (False, True):
-        output = await call(text, limit=4 * MIB)
-        assert isinstance(output.data, mmap.mmap)
-        part = memoryview(output.data)[:10] if held else None
-        await output.close()
-        assert output.data.closed is not held
-        assert part is None or bytes(part) == b"\0" * 10
-        del part
+async def test_a_large_output_is_closed_in_a_thread(tmp_path: Path) -> None:
+    """Closing an output of several MiB frees its descriptor, and a second call does nothing."""
+    output = await call(script(tmp_path, "head -c 2000000 /dev/zero"), limit=4 * MIB)
+    assert isinstance(output.data, FileText)
+    assert output.data[1_999_990:] == b"\0" * 10
+    await output.close()
+    await output.close()
+    with pytest.raises(SourceUnavailable, match="cannot be read"):
+        output.data[:1]
 
 
 async def test_empty_output_is_empty(tmp_path: Path) -> None:
@@ -135,6 +138,39 @@ async def test_s5_a_grandchild_that_keeps_the_output_open_does_not_hold_us_up(tm
     output = await call(script(tmp_path, text), timeout_s=600.0)
     assert output.data[:] == b"done\n"
     await gone(tmp_path / "child")
+
+
+async def left_behind(root: Path, size: int, act: str) -> Output:
+    """Have a command print so many bytes; then let a process in a session of its own act on its output."""
+    ready, go, done = (root / name for name in ("ready", "go", "done"))
+    for fifo in ready, go, done:
+        os.mkfifo(fifo)
+    left = f"echo > {ready}; read x < {go}; {act}; echo > {done}"
+    text = f"head -c {size} /dev/zero; setsid sh -c '{left}' & read x < {ready}; exit 0"
+    output = await call(script(root, text), limit=8 * MIB)
+    await anyio.to_thread.run_sync(go.write_text, "\n")
+    await anyio.to_thread.run_sync(done.read_text)
+    return output
+
+
+async def test_s5_a_process_left_behind_that_truncates_a_large_output_fails_the_command_only(
+    tmp_path: Path,
+) -> None:
+    """Reading what was truncated raises; were the file mapped, SIGBUS would end the daemon."""
+    output = await left_behind(tmp_path, 5_000_000, ": > /proc/self/fd/1")
+    with pytest.raises(SourceUnavailable, match="truncated"):
+        output.data[4_000_000:4_000_010]
+    with pytest.raises(SourceUnavailable, match="truncated"):
+        output.data.find(b"x")
+
+
+@pytest.mark.parametrize("size", [1000, 5_000_000])
+async def test_s5_what_a_process_left_behind_appends_is_not_read(tmp_path: Path, size: int) -> None:
+    """The output ends where it ended when its command did."""
+    output = await left_behind(tmp_path, size, "echo more")
+    assert len(output.data) == size
+    assert output.data[:] == b"\0" * size
+    assert output.data.find(b"m") == -1
 
 
 async def test_s9_endless_output_ends_at_the_limit(tmp_path: Path) -> None:
@@ -265,7 +301,97 @@ async def test_what_is_asked_is_counted() -> None:
 async def test_d1_an_answer_for_which_there_was_no_room_is_none(tmp_path: Path, full_disk: Path) -> None:
     """D1: Slurm's commands exit with 0 when the disk is full, and their answer lacks its end."""
     squeue = script(tmp_path, "head -c 200000 /dev/zero 2>&-; exit 0")
-    with pytest.raises(SourceUnavailable, match=f"output in {full_disk}: No space left on device: make room"):
+    with pytest.raises(SourceUnavailable, match=f"output in {full_disk}: No space left on device; make room"):
         await call(squeue, directory=full_disk)
     (full_disk / "filler").unlink()
     assert len((await call(squeue, directory=full_disk)).data) == 200_000
+
+
+@pytest.fixture
+def few_descriptors() -> Iterator[Callable[[int], None]]:
+    """Leave so many descriptors to this process."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held: list[int] = []
+
+    def leave(count: int) -> None:
+        top = os.open("/dev/null", os.O_RDONLY)
+        held.append(top)
+        while (low := os.open("/dev/null", os.O_RDONLY)) < top:
+            held.append(low)
+        os.close(low)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (low + count, before[1]))
+
+    yield leave
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    for each in held:
+        os.close(each)
+
+
+@pytest.mark.parametrize("count", range(9))
+async def test_p10_without_descriptors_a_command_fails_and_names_the_limit(
+    tmp_path: Path, few_descriptors: Callable[[int], None], count: int
+) -> None:
+    """Whichever system call meets the limit, the command fails, and the daemon lives on."""
+    command = script(tmp_path, "head -c 2000000 /dev/zero")
+    few_descriptors(count)
+    try:
+        output = await call(command, limit=4 * MIB)
+    except SourceUnavailable as err:
+        assert re.search("Too many open files.*; raise LimitNOFILE", str(err))  # noqa: PT017 - or it succeeds
+    else:
+        assert count > 3
+        assert len(output.data) == 2_000_000
+
+
+RESTRICTED = """
+import os, resource, sys
+import anyio
+from slurmsyncd.errors import SourceUnavailable
+from slurmsyncd.sources.runner import minimal_environment, run
+
+anyio.run(anyio.sleep, 0)  # imports what the other user may not be able to read
+kind, size, *argv = sys.argv[1:]
+os.chdir("/")
+os.setgroups([])
+os.setgid(61999)
+os.setuid(61999)
+resource.setrlimit(getattr(resource, kind), (int(size), int(size)))
+
+async def call():
+    output = await run(argv, timeout_s=20, output_limit=2**22, env=minimal_environment())
+    if kind == "RLIMIT_NPROC":
+        resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+    await output.close()
+    return len(output.data)
+
+try:
+    print("bytes:", anyio.run(call))
+except SourceUnavailable as err:
+    print(type(err).__name__, err)
+"""
+
+
+def restricted(kind: str, size: int, *argv: str) -> str:
+    """Run a command of a daemon that is not root and has a limit."""
+    start = [sys.executable, "-W", "ignore::ResourceWarning", "-c", RESTRICTED, kind, str(size), *argv]
+    done = subprocess.run(start, capture_output=True, check=False, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.strip()
+
+
+@as_root
+def test_p10_without_tasks_a_command_fails_and_names_the_limit() -> None:
+    """A fork that fails is the command's failure, and so is a thread that asyncio cannot start for it."""
+    large = ("/usr/bin/head", "-c", "2000000", "/dev/zero")
+    said = [restricted("RLIMIT_NPROC", count, *large) for count in (1, 2, 9)]
+    assert re.search("Resource temporarily unavailable .*; raise TasksMax", said[0])
+    assert said[1] == said[2] or "can't start new thread; raise TasksMax" in said[1]
+    assert said[2] == "bytes: 2000000"
+
+
+@as_root
+def test_s9_a_file_size_limit_of_the_daemon_is_named_when_it_is_met() -> None:
+    """The daemon's own limit below the configured one cannot be raised, and ends no daemon."""
+    assert restricted("RLIMIT_FSIZE", 65536, "/bin/echo", "done") == "bytes: 5"
+    said = restricted("RLIMIT_FSIZE", 65536, "/usr/bin/head", "-c", "100000", "/dev/zero")
+    assert said.startswith("CommandFailed head printed more than 65536 bytes (LimitFSIZE")
