@@ -131,6 +131,10 @@ _TROUBLE = {
     "tls": ("its certificate is not believed", "renew it there, or name its CA in sinks.{name}.ca_file"),
     "redirected": ("sends us elsewhere", "correct sinks.{name}.url"),
     "no_endpoint": ("has no such interface", "correct sinks.{name}.url, or upgrade the backend"),
+    "jobs_by_nats": (
+        "takes no jobs by REST",
+        'set type = "nats" and format = "cc" in sinks.{name}, or remove api-subjects from its config.json',
+    ),
     "no_topology": (
         "says nothing usable of its clusters",
         "see GET /api/clusters/ there; the token needs the role api",

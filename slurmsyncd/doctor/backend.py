@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from slurmsyncd.config import ClusterConfig
 from slurmsyncd.delivery import Outcome, Result
 from slurmsyncd.doctor.finding import Finding, Level, clocks
 from slurmsyncd.doctor.nodes import judge_nodes
+from slurmsyncd.doctor.user import daemons_uid, user_name
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.sinks.rest import RestSink
 from slurmsyncd.sinks.wire import backend_cluster
@@ -30,7 +34,7 @@ _REMEDIES: Final = {
     "token": "write the token into token_file, readable by the daemon's user alone (mode 0600)",
     "tls": "set ca_file to the CA that signed its certificate, and url to the name in it",
     "unreachable": "see that the backend runs, that url names it, and that no firewall is between",
-    "no_endpoint": "url has to be the backend's base address, without /api; and its REST interface be on",
+    "no_endpoint": "url has to be the backend's base address, without /api; or upgrade the backend",
     "redirected": "set url to where the backend really is",
 }
 
@@ -42,7 +46,7 @@ class _Now:
 
 async def examine_sink(config: Config, sink: SinkConfig, clusters: Sequence[Seen]) -> tuple[Finding, ...]:
     """
-    Ask a backend what it would ask of a run; changes nothing there.
+    Ask a sink what a delivery would ask of it; change nothing there.
 
     Args:
         config: The whole configuration.
@@ -50,8 +54,14 @@ async def examine_sink(config: Config, sink: SinkConfig, clusters: Sequence[Seen
         clusters: What was found of Slurm; of those whose name is known, the nodes are compared.
     """
     area = f"sink {sink.name}"
-    if sink.type == "nats":
-        return (await _nats(area, config, sink),)
+    found = (await _nats(area, config, sink),) if sink.type == "nats" else ()
+    return (*found, *await _backend(area, config, sink, clusters)) if sink.url else found
+
+
+async def _backend(
+    area: str, config: Config, sink: SinkConfig, clusters: Sequence[Seen]
+) -> tuple[Finding, ...]:
+    """Ask the cc-backend that takes the jobs, or that stands behind NATS and has the topology."""
     try:
         rest = RestSink(sink, config.clusters, _Now())
     except ConfigError as err:
@@ -64,7 +74,7 @@ async def examine_sink(config: Config, sink: SinkConfig, clusters: Sequence[Seen
             said = await rest.survey(name)
             if isinstance(said, Outcome):
                 return (_trouble(area, sink, said),)
-            found += () if found else _reached(area, sink, said)
+            found += () if found else _reached(area, sink, said, config)
             if seen and seen.nodes is not None:
                 section = config.clusters.get(name) or ClusterConfig(name=name)
                 theirs = backend_cluster(name, section)
@@ -99,11 +109,13 @@ def _trouble(area: str, sink: SinkConfig, outcome: Outcome) -> Finding:
     return Finding(area, "reached", Level.FAIL, text, remedy or f"see what answers at {sink.url}")
 
 
-def _reached(area: str, sink: SinkConfig, said: Survey) -> Iterator[Finding]:
+def _reached(area: str, sink: SinkConfig, said: Survey, config: Config) -> Iterator[Finding]:
     yield Finding(
         area, "reached", Level.OK, f"{sink.url} takes our token; it speaks as cc-backend {said.dialect.name}"
     )
+    yield _jobs(area, sink, by_rest=said.jobs_by_rest)
     yield _token(area, sink, said)
+    yield from _unreadable(area, sink, config)
     if said.clock_s is not None:
         yield clocks(area, "the backend", said.clock_s, _CLOCKS_APART_S)
     if said.topology.set_aside:
@@ -117,6 +129,23 @@ def _reached(area: str, sink: SinkConfig, said: Survey) -> Iterator[Finding]:
         )
 
 
+def _jobs(area: str, sink: SinkConfig, *, by_rest: bool) -> Finding:
+    """Compare the way in which the backend takes starts and stops with the way in which they are sent."""
+    name, way = "jobs", "NATS" if sink.type == "nats" else "REST"
+    if by_rest == (way == "REST"):
+        return Finding(area, name, Level.OK, f"{sink.url} takes starts and stops by {way}")
+    if by_rest:
+        said = f"{sink.url} takes starts and stops by REST, and none by NATS"
+        remedy = 'set main.api-subjects in its config.json and restart it, or set type = "rest" here'
+        return Finding(area, name, Level.WARN, said, remedy)
+    said = f"{sink.url} takes no starts and stops by REST: its config.json sets main.api-subjects"
+    remedy = (
+        f'set type = "nats" and format = "cc" in sinks.{sink.name} (docs/events.md), '
+        "or remove main.api-subjects there and restart it"
+    )
+    return Finding(area, name, Level.FAIL, said, remedy)
+
+
 def _token(area: str, sink: SinkConfig, said: Survey) -> Finding:
     at, now = said.token_expires_at, time.time()
     if at is None:
@@ -126,3 +155,14 @@ def _token(area: str, sink: SinkConfig, said: Survey) -> Finding:
         return Finding(area, "token", Level.OK, text)
     remedy = f"have a new one made, and put it into {sink.token_file}; it is read again by itself"
     return Finding(area, "token", Level.WARN, text, remedy)
+
+
+def _unreadable(area: str, sink: SinkConfig, config: Config) -> Iterator[Finding]:
+    """Compare the token's owner with the daemon's user; only root can have read another user's file."""
+    uid = daemons_uid(config)
+    if os.geteuid() == uid or "/" not in sink.token_file:
+        return
+    found = Path(sink.token_file).stat()
+    if found.st_uid != uid and not found.st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        said = f"{sink.token_file} belongs to {user_name(found.st_uid)}: {user_name(uid)} cannot read it"
+        yield Finding(area, "token", Level.FAIL, said, f"chown {user_name(uid)} {sink.token_file}")

@@ -3,52 +3,21 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from slurmsyncd.doctor.finding import Finding, Level, clocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
+
+    from slurmsyncd.slurm.settings import SlurmSettings
 
 AREA: Final = "slurm"
 TESTED: Final = ((22, 5), (24, 11), (26, 5))
-_SETTING: Final = re.compile(r"(?m)^(\S+) += ?(.*)$", re.ASCII)
-_AS_OF: Final = re.compile(r"(?m)^Configuration data as of ([0-9]{9,11})$", re.ASCII)
 _VERSION: Final = re.compile(r"([0-9]{2})\.([0-9]{1,2})", re.ASCII)
 _SEES_ALL: Final = frozenset({"operator", "administrator"})
 #: Seconds; less is the network's and ours.
 _CLOCKS_APART_S: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class SlurmSettings:
-    """
-    slurmctld's settings.
-
-    Attributes:
-        values: By name, as printed.
-        told_at: Its clock when it answered (epoch seconds), None if it is not said.
-    """
-
-    values: Mapping[str, str]
-    told_at: int | None
-
-    def get(self, name: str) -> str:
-        """Give a setting; empty if it is not set."""
-        value = self.values.get(name, "").strip()
-        return "" if value == "(null)" else value
-
-    def seconds(self, name: str) -> int | None:
-        """Give a setting of the form ``300 sec``."""
-        number = self.get(name).split(" ")[0]
-        return int(number) if number.isdecimal() else None
-
-
-def parse_settings(text: str) -> SlurmSettings:
-    """Read ``scontrol show config``, printed with SLURM_TIME_FORMAT=%s."""
-    found = _AS_OF.search(text)
-    return SlurmSettings(dict(_SETTING.findall(text)), int(found[1]) if found else None)
 
 
 def judge_release(text: str) -> Finding:
@@ -141,42 +110,26 @@ def _clock(settings: SlurmSettings, now: float) -> Finding:
     return clocks(AREA, "slurmctld", now - settings.told_at, _CLOCKS_APART_S)
 
 
-def hides_jobs(settings: SlurmSettings) -> bool:
-    """Tell whether other users' jobs are hidden from who is no operator."""
-    return "jobs" in settings.get("PrivateData").lower().split(",")
-
-
-def judge_permission(me: str, level: str, *, hidden: bool) -> Finding:
+def judge_permission(me: str, level: str, *, hidden: str, scripts: bool) -> Finding:
     """
-    Say whether a user sees other users' jobs.
+    Judge whether a user sees all that the daemon asks for.
 
     Args:
         me: The user.
         level: What ``sacctmgr show user`` calls the admin level; empty if it knows no such user.
-        hidden: slurm.conf hides jobs from who is no operator.
+        hidden: The file that hides jobs from who is no operator (``PrivateData``); empty: none does.
+        scripts: Batch scripts are asked for (``slurm.job_script``).
     """
     if level.lower() in _SEES_ALL:
         return Finding(AREA, "permission", Level.OK, f"{me} is {level} and sees everybody's jobs")
-    why = (
-        "and PrivateData hides other users' jobs"
-        if hidden
-        else "and slurmdbd.conf may hide other users' jobs"
+    remedy = ("" if level else f"sacctmgr -i add user {me} account=root; ") + (
+        f"sacctmgr -i modify user {me} set adminlevel=operator"
     )
-    return Finding(
-        AREA,
-        "permission",
-        Level.FAIL if hidden else Level.WARN,
-        f"{me} is no operator, {why}",
-        ("" if level else f"sacctmgr -i add user {me} account=root; ")
-        + f"sacctmgr -i modify user {me} set adminlevel=operator",
-    )
-
-
-def hook_programs(settings: SlurmSettings) -> tuple[str, str]:
-    """Give PrologSlurmctld and EpilogSlurmctld; empty if not set. Newer releases print a list."""
-
-    def value(name: str) -> str:
-        keys = [key for key in settings.values if re.fullmatch(rf"{name}(\[\d+\])?", key)]
-        return next((settings.get(key) for key in keys if settings.get(key)), "")
-
-    return value("PrologSlurmctld"), value("EpilogSlurmctld")
+    if hidden:
+        said = f"{me} is no operator, and PrivateData in {hidden} hides other users' jobs"
+        return Finding(AREA, "permission", Level.FAIL, said, remedy)
+    if scripts:
+        said = f"{me} is no operator: other users' batch scripts (slurm.job_script) cannot be read"
+        return Finding(AREA, "permission", Level.WARN, said, remedy)
+    said = f"{me} sees everybody's jobs: no PrivateData hides them, so no operator is needed"
+    return Finding(AREA, "permission", Level.OK, said)

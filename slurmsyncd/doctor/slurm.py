@@ -7,24 +7,20 @@ import pwd
 import shutil
 import stat
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from slurmsyncd.doctor.finding import Finding, Level
 from slurmsyncd.doctor.nodes import SINFO, SlurmNode, parse_nodes
-from slurmsyncd.doctor.settings import (
-    AREA,
-    SlurmSettings,
-    hides_jobs,
-    hook_programs,
-    judge_permission,
-    judge_release,
-    judge_settings,
-    parse_settings,
-)
+from slurmsyncd.doctor.questions import ACCOUNTING, ask_all
+from slurmsyncd.doctor.settings import AREA, judge_permission, judge_release, judge_settings
+from slurmsyncd.doctor.user import daemons_uid, user_name
 from slurmsyncd.errors import SourceUnavailable
+from slurmsyncd.slurm.scalars import printable
+from slurmsyncd.slurm.settings import SlurmSettings, parse_settings, parse_slurmdbd_settings
+from slurmsyncd.sources.commands import CommandSource
+from slurmsyncd.sources.discover import known_clusters
 from slurmsyncd.sources.slurm_commands import SlurmCommands
 
 if TYPE_CHECKING:
@@ -53,7 +49,7 @@ class Seen:
 
 async def examine(config: Config, cluster: ClusterConfig | None) -> Seen:
     """
-    Look at one cluster's Slurm; half a dozen commands, which change nothing.
+    Look at one cluster's Slurm; a dozen commands, which change nothing.
 
     Args:
         config: The whole configuration.
@@ -81,10 +77,13 @@ async def examine(config: Config, cluster: ClusterConfig | None) -> Seen:
     findings.append(_name(settings, cluster))
     gpus = any(node.gpus for node in nodes)
     findings += judge_settings(settings, poll_s=config.daemon.poll_interval, gpus=gpus, now=now)
-    findings += [await _accounting(commands), await _permission(commands, settings, _daemons_user(config))]
+    found = name or settings.get("ClusterName")
+    findings += [await _registered(commands, found), await _permission(commands, settings, config)]
+    source = CommandSource(found, config.slurm, slurm_conf=slurm_conf, remote=bool(name))
+    findings += await ask_all(source, config)
     findings += [each async for each in _runaways(commands)]
     findings += _hooks(settings)
-    return Seen(tuple(findings), settings.get("ClusterName"), nodes)
+    return Seen(tuple(findings), found, nodes)
 
 
 def _path(config: Config, name: str) -> Path:
@@ -123,41 +122,37 @@ def _name(settings: SlurmSettings, cluster: ClusterConfig | None) -> Finding:
     )
 
 
-async def _accounting(commands: SlurmCommands) -> Finding:
-    """Ask slurmdbd for a span in which hardly anything ended."""
-    now = int(time.time())
-    window = ("-S", f"uts{now - 1}", "-E", f"uts{now}", "-s", "CD")
+async def _registered(commands: SlurmCommands, name: str) -> Finding:
+    """Look for the cluster in slurmdbd: of one that it lacks, sacct prints nothing and exits 0."""
     try:
-        await commands.run("sacct", "-a", "-X", "-n", "-P", "-o", "JobIDRaw", *window)
+        known = await known_clusters(commands)
     except SourceUnavailable as err:
-        return Finding(
-            AREA,
-            "slurmdbd",
-            Level.FAIL,
-            f"accounting does not answer: {err}",
-            "see that slurmdbd and its database run: sacctmgr ping; nothing is lost meanwhile",
-        )
-    return Finding(AREA, "slurmdbd", Level.OK, "slurmdbd answers")
+        return Finding(AREA, "registered", Level.FAIL, f"accounting does not answer: {err}", ACCOUNTING)
+    if name in known:
+        return Finding(AREA, "registered", Level.OK, f"slurmdbd knows cluster {name}")
+    others = ", ".join(map(printable, known)) or "none"
+    return Finding(
+        AREA,
+        "registered",
+        Level.FAIL,
+        f"slurmdbd knows no cluster {name}, so sacct shows no job of it; it knows: {others}",
+        f"sacctmgr -i add cluster {name}, or correct AccountingStorageHost in slurm.conf; restart slurmctld",
+    )
 
 
-def _daemons_user(config: Config) -> str:
-    """Give who looks at Slurm: us, but where root asks the owner of the state."""
-    uid = os.geteuid()
-    with suppress(OSError):
-        uid = uid or config.daemon.state_dir.stat().st_uid
-    return pwd.getpwuid(uid).pw_name
-
-
-async def _permission(commands: SlurmCommands, settings: SlurmSettings, me: str) -> Finding:
-    """Say whether the daemon's user sees other users' jobs."""
-    slurm_user = settings.get("SlurmUser").partition("(")[0]
+async def _permission(commands: SlurmCommands, settings: SlurmSettings, config: Config) -> Finding:
+    """Judge whether the daemon's user sees all that is asked for."""
+    me, slurm_user = user_name(daemons_uid(config)), settings.get("SlurmUser").partition("(")[0]
     if me in {"root", slurm_user}:
         return Finding(AREA, "permission", Level.OK, f"{me} sees everybody's jobs")
     try:
-        said = await commands.run("sacctmgr", "-n", "-P", "show", "user", me, "format=adminlevel")
+        level = (await commands.run("sacctmgr", "-n", "-P", "show", "user", me, "format=adminlevel")).text
+        said = (await commands.run("sacctmgr", "show", "configuration")).text
     except SourceUnavailable as err:
         return Finding(AREA, "permission", Level.SKIPPED, f"sacctmgr does not say what {me} may see: {err}")
-    return judge_permission(me, said.text.strip(), hidden=hides_jobs(settings))
+    both = {"slurm.conf": settings, "slurmdbd.conf": parse_slurmdbd_settings(said)}
+    hidden = " and ".join(file for file, each in both.items() if each.hides_jobs)
+    return judge_permission(me, level.strip(), hidden=hidden, scripts=config.slurm.job_script)
 
 
 async def _runaways(commands: SlurmCommands) -> AsyncIterator[Finding]:
@@ -179,8 +174,9 @@ async def _runaways(commands: SlurmCommands) -> AsyncIterator[Finding]:
 
 
 def _hooks(settings: SlurmSettings) -> Iterator[Finding]:
-    for name, program in zip(("PrologSlurmctld", "EpilogSlurmctld"), hook_programs(settings), strict=True):
-        if not program:
+    for name in ("PrologSlurmctld", "EpilogSlurmctld"):
+        programs = settings.programs(name)
+        if not programs:
             yield Finding(
                 "hook",
                 name,
@@ -188,7 +184,7 @@ def _hooks(settings: SlurmSettings) -> Iterator[Finding]:
                 f"{name} is not set: only polls find jobs, and very short ones lose their cores and GPUs",
                 f"set {name} to our script in hooks/ (see hooks/README.md)",
             )
-        else:
+        for program in programs:
             yield _program(name, Path(program), settings.get("SlurmUser"))
 
 

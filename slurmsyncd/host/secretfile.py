@@ -109,6 +109,7 @@ def _exposure(path: Path, found: os.stat_result) -> str:
     # Of a systemd credential the group's bits are the mask of an ACL, so they say nothing there.
     if mode & 0o077:
         return f"{path} has mode {stat.S_IMODE(mode):o}: others can read or change the secret; chmod 600 it"
-    if found.st_uid not in {0, os.geteuid()}:
+    # Root's commands read the secret of a daemon that runs as another user, who owns it.
+    if os.geteuid() and found.st_uid not in {0, os.geteuid()}:
         return f"{path} belongs to uid {found.st_uid}, who can read and change the secret; chown it"
     return ""

@@ -19,6 +19,9 @@ from slurmsyncd.delivery import Outcome, Result
 from slurmsyncd.foreign import MalformedJson, decode_json
 from slurmsyncd.sinks.text import printable
 
+#: Reason of a backend that takes starts and stops by NATS alone.
+JOBS_BY_NATS = "jobs_by_nats"
+
 
 class Request(enum.Enum):
     """What was asked of the backend."""
@@ -138,13 +141,23 @@ def _anywhere(sent: Sent, answer: Answer) -> Outcome | None:
             detail = f"redirects to {answer.location or 'nowhere'}: correct the sink's url"
             return _outcome(answer, Result.SINK_DOWN, "redirected", detail=detail, alarm=True)
         case 404 | 405 if sent.request not in _OPTIONAL and not _is_missing_row(answer):
-            detail = "no such endpoint: wrong url, a backend that takes jobs by NATS, or too old a one"
-            return _outcome(answer, Result.SINK_DOWN, "no_endpoint", detail=detail, alarm=True)
+            return _missing(sent, answer)
         case 413 | 431:
             return _outcome(answer, Result.REFUSED, "too_large")
         case 408 | 502 | 503 | 504:
             return _outcome(answer, Result.FAILED, f"http_{answer.status}")
     return None
+
+
+def _missing(sent: Sent, answer: Answer) -> Outcome | None:
+    """Judge an answer without an endpoint; None for the method that the probe expects to be missing."""
+    if sent.request is Request.PROBE and answer.status == 405:
+        return None
+    if sent.request in _OF_JOBS and _status(answer) == "Resource not found":
+        detail = "it takes starts and stops by NATS, not by REST: its config.json sets main.api-subjects"
+        return _outcome(answer, Result.SINK_DOWN, JOBS_BY_NATS, detail=detail, alarm=True)
+    detail = "no such endpoint: a wrong url, or too old a backend"
+    return _outcome(answer, Result.SINK_DOWN, "no_endpoint", detail=detail, alarm=True)
 
 
 def _start(_: Sent, answer: Answer) -> Outcome | LookUp | None:
@@ -222,9 +235,8 @@ def _remove(_: Sent, answer: Answer) -> Outcome | None:
 
 
 def _probe(_: Sent, answer: Answer) -> Outcome | None:
-    # The probe is a stop without a job id: refused before anything is touched, if all is well.
-    fits = answer.status == 400 and _error(answer) is not None
-    return _outcome(answer, Result.ACCEPTED, "answers") if fits else None
+    # Asked with a method that it does not have, the endpoint of stops exists, and neither acts nor logs.
+    return _outcome(answer, Result.ACCEPTED, "answers") if answer.status == 405 else None
 
 
 _BY_REQUEST = {
@@ -238,6 +250,8 @@ _BY_REQUEST = {
 }
 # That these are missing, or forbidden, says nothing of the others.
 _OPTIONAL = frozenset({Request.NODES, Request.REMOVE})
+#: cc-backend does not mount these where it takes jobs by NATS.
+_OF_JOBS = frozenset({Request.START, Request.STOP, Request.PROBE})
 
 
 def _client_error(answer: Answer) -> Outcome | None:
@@ -323,8 +337,12 @@ def _dbid(answer: Answer) -> int | None:
 
 
 def _is_missing_row(answer: Answer) -> bool:
+    return answer.status == 404 and _status(answer) == "Not Found"
+
+
+def _status(answer: Answer) -> object:
     found = _object(answer)
-    return answer.status == 404 and isinstance(found, dict) and found.get("status") == "Not Found"
+    return found.get("status") if isinstance(found, dict) else None
 
 
 def _is_job(answer: Answer, job_id: int) -> bool:

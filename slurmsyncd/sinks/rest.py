@@ -14,6 +14,7 @@ from slurmsyncd.delivery import REPEAT, Outcome, Result
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.model import Step
 from slurmsyncd.sinks.answers import (
+    JOBS_BY_NATS,
     Answer,
     Failure,
     LookUp,
@@ -65,12 +66,14 @@ class Survey:
     What a backend says of itself; for the operator.
 
     Attributes:
+        jobs_by_rest: Whether it takes starts and stops by REST, not by NATS.
         clock_s: By how much our clock is ahead of its, in seconds; None if it does not tell.
         token_expires_at: Epoch seconds, None if the token does not say.
     """
 
     dialect: Dialect
     topology: Topology
+    jobs_by_rest: bool
     clock_s: float | None
     token_expires_at: float | None
 
@@ -158,33 +161,39 @@ class RestSink:
 
     async def probe(self) -> Outcome:
         """
-        Find out whether the backend would listen now. Changes nothing there.
+        Find out whether the backend takes stops by REST; changes nothing and logs nothing there.
 
-        A stop without a job id is refused before anything is looked at; that it is, and not "no such
-        endpoint", shows that address, token and way of delivery are all right.
+        cc-backend from 1.5 on answers 405 to a GET of that endpoint, before it reads the token, and 404
+        where api-subjects keeps it from being mounted.
         """
-        outcome, _ = await self._ask(Sent(Request.PROBE), Call("POST", "/api/jobs/stop_job/", b"{}"))
-        assert isinstance(outcome, Outcome)
+        outcome, _ = await self._probe()
         return outcome
+
+    async def _probe(self) -> tuple[Outcome, Answer | None]:
+        outcome, answer = await self._ask(Sent(Request.PROBE), Call("GET", "/api/jobs/stop_job/"))
+        assert isinstance(outcome, Outcome)
+        return outcome, answer
 
     async def survey(self, cluster: str) -> Survey | Outcome:
         """Ask what has to be known before a run can be told; changes nothing. Else, why it is not known."""
-        outcome, answer = await self._ask(Sent(Request.PROBE), Call("POST", "/api/jobs/stop_job/", b"{}"))
-        assert isinstance(outcome, Outcome)
-        if outcome.result is not Result.ACCEPTED or answer is None:
-            return outcome
-        clock_s = None if answer.said_at is None else self._clock.now() - answer.said_at
         backend_name = self._backend_name(cluster)
-        dialect = await self._facts.dialect(backend_name)
-        if isinstance(dialect, Outcome):
-            return dialect
         topology = await self._facts.topology(backend_name, ())
         if isinstance(topology, Outcome):
             return topology
+        dialect = await self._facts.dialect(backend_name)
+        if isinstance(dialect, Outcome):
+            return dialect
+        outcome, answer = await self._probe()
+        # 1.4 always takes jobs by REST, and has other answers to a method that it does not expect.
+        by_rest = dialect is V1_4 or outcome.result is Result.ACCEPTED
+        if not by_rest and outcome.reason != JOBS_BY_NATS:
+            return outcome
+        said_at = None if answer is None else answer.said_at
         return Survey(
             dialect=dialect,
             topology=topology,
-            clock_s=clock_s,
+            jobs_by_rest=by_rest,
+            clock_s=None if said_at is None else self._clock.now() - said_at,
             token_expires_at=token_expires_at(self._token.read().value),
         )
 

@@ -11,16 +11,9 @@ from slurmsyncd.config import ClusterConfig
 from slurmsyncd.doctor.finding import Finding, Level, worst
 from slurmsyncd.doctor.host import file_system, spool
 from slurmsyncd.doctor.nodes import SlurmNode, judge_nodes, parse_nodes
-from slurmsyncd.doctor.settings import (
-    SlurmSettings,
-    hides_jobs,
-    hook_programs,
-    judge_permission,
-    judge_release,
-    judge_settings,
-    parse_settings,
-)
+from slurmsyncd.doctor.settings import judge_permission, judge_release, judge_settings
 from slurmsyncd.sinks.topology import SubCluster, Topology
+from slurmsyncd.slurm.settings import SlurmSettings, parse_settings, parse_slurmdbd_settings
 
 CAPTURES = Path(__file__).parents[1] / "data" / "slurm"
 RELEASES = sorted(path.name for path in CAPTURES.iterdir() if (path / "scontrol-show-config.txt").exists())
@@ -44,8 +37,9 @@ def test_settings_of_real_releases_are_read(release: str) -> None:
     settings = parse_settings((CAPTURES / release / "scontrol-show-config.txt").read_text())
     assert settings.get("AccountingStorageType") == "accounting_storage/slurmdbd"
     assert settings.seconds("MinJobAge") == 120
-    assert hook_programs(settings)[0].endswith("ctld-prolog")
-    assert not hides_jobs(settings)
+    assert [Path(each).name for each in settings.programs("PrologSlurmctld")] == ["ctld-prolog"]
+    assert settings.programs("EpilogSlurmctl") == ()
+    assert not settings.hides_jobs
 
 
 def test_s18_which_releases_are_tested_is_said() -> None:
@@ -87,13 +81,22 @@ def test_z_clocks_that_disagree_are_named() -> None:
 
 
 def test_s19_who_is_no_operator_gets_the_commands() -> None:
-    """Level and remedy follow from what sacctmgr says, and whether jobs are hidden."""
-    assert judge_permission("sync", "Operator", hidden=True).level is Level.OK
-    unknown = judge_permission("sync", "", hidden=True)
-    assert (unknown.level, "add user sync" in unknown.remedy) == (Level.FAIL, True)
-    known = judge_permission("sync", "None", hidden=False)
+    """An operator is demanded where jobs are hidden or batch scripts are asked for, and nowhere else."""
+    assert judge_permission("sync", "Operator", hidden="slurm.conf", scripts=True).level is Level.OK
+    unknown = judge_permission("sync", "", hidden="slurmdbd.conf", scripts=False)
+    assert (unknown.level, "slurmdbd.conf" in unknown.said) == (Level.FAIL, True)
+    assert "add user sync" in unknown.remedy
+    known = judge_permission("sync", "None", hidden="", scripts=True)
     assert (known.level, "add user" in known.remedy) == (Level.WARN, False)
     assert "modify user sync set adminlevel=operator" in known.remedy
+    assert judge_permission("sync", "", hidden="", scripts=False).level is Level.OK
+
+
+def test_s19_slurmdbds_own_settings_are_told_from_those_of_slurm_conf() -> None:
+    """Both parts of `sacctmgr show configuration` have a PrivateData; slurmdbd's part counts."""
+    text = "PrivateData            = {}\n\nSlurmDBD configuration:\nPrivateData            = {}\n"
+    assert parse_slurmdbd_settings(text.format("none", "accounts,jobs")).hides_jobs
+    assert not parse_slurmdbd_settings(text.format("jobs", "none")).hides_jobs
 
 
 def test_nodes_are_read_once_each() -> None:

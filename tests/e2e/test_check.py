@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.e2e.machine import machine
@@ -113,6 +114,45 @@ def test_s2_slurmctld_is_down(site: Site, lab: Lab) -> None:
         lab.slurmctld.start()
     assert status == 2
     assert "slurmctld" in odd
+
+
+def _conf(lab: Lab, name: str, **settings: str) -> str:
+    """Write a second slurm.conf with other settings, for clients alone; give the option that has it taken."""
+    path = lab.root / "etc" / name
+    added = "".join(f"{key}={value}\n" for key, value in settings.items())
+    path.write_text((lab.root / "etc" / "slurm.conf").read_text() + added)
+    return f"clusters.{lab.cluster}.slurm_conf={path}"
+
+
+def test_a_plugin_that_json_needs_is_missing(site: Site, lab: Lab) -> None:
+    """Commands without their JSON plugin list jobs and give none's allocation: the plugin is named."""
+    daemon = site.daemon(site.backend(), start=False, sinks__cc__nodestate_interval=60)
+    plugins = lab.root / "plugins"
+    plugins.mkdir()
+    theirs = Path("/usr/lib/x86_64-linux-gnu/slurm-wlm")
+    for file in (lab.place.root / theirs.relative_to("/")).iterdir():
+        if file.name != "serializer_json.so":
+            (plugins / file.name).symlink_to(theirs / file.name)
+    status, odd = check(daemon, "--set", _conf(lab, "no-json.conf", PluginDir=str(plugins)))
+    assert status == 2
+    for name in ("details", "node_states"):
+        assert "serializer/json" in odd[name][0]["said"]
+        assert "slurm-wlm-basic-plugins" in odd[name][0]["remedy"]
+    assert not {"listing", "slurmdbd", "by_id"} & odd.keys()
+
+
+def test_a_cluster_that_slurmdbd_does_not_know(site: Site, lab: Lab) -> None:
+    """Of such a cluster sacct prints nothing and exits 0 for ever: it is named, with the command that adds it."""
+    daemon = site.daemon(site.backend(), start=False)
+    with lab.neighbour("unheard", own_slurmdbd=False) as other:
+        lab.sacctmgr("delete", "cluster", other.cluster)
+        try:
+            _, odd = check(daemon, "--set", f"clusters.unheard.slurm_conf={other.env['SLURM_CONF']}")
+        finally:
+            lab.sacctmgr("add", "cluster", other.cluster)
+    (found,) = odd["registered"]
+    assert found["level"] == "fail"
+    assert "sacctmgr -i add cluster unheard" in found["remedy"]
 
 
 def test_k1_a_hook_that_cannot_run_and_a_socket_that_nobody_reads(site: Site, lab: Lab) -> None:

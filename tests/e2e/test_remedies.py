@@ -122,7 +122,7 @@ def test_k1_a_hook_gets_the_mode_that_they_say(site: Site, lab: Lab) -> None:
 
 
 def test_s1_slurmdbd_is_started_again(site: Site, lab: Lab) -> None:
-    """Slurmdbd down: both name it; `sacctmgr ping`, which they say, tells the same; it is well once that runs."""
+    """Slurmdbd down: both name it; `sacctmgr list cluster`, which they say, tells the same; it is well once that runs."""
     daemon = site.daemon(site.backend())
     lab.slurmdbd.stop()
     try:

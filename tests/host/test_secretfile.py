@@ -54,10 +54,12 @@ def test_x9_warns_of_a_file_that_others_can_read(mode: int, tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="NOT RUN: needs root to give a file to somebody else")
-def test_x9_warns_of_a_file_of_another_user(tmp_path: Path) -> None:
-    """Whatever its mode, he can read and change it."""
+def test_x9_warns_of_a_file_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its owner can read and change it; root reads the file of a daemon that runs as another user."""
     path = secret_file(tmp_path, CANARY.encode())
     os.chown(path, 65534, -1)
+    assert read_secret(path, key="k").warning == ""
+    monkeypatch.setattr(os, "geteuid", lambda: 1234)
     assert "belongs to uid 65534" in read_secret(path, key="k").warning
 
 

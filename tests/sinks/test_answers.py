@@ -79,10 +79,10 @@ ROWS = [
     *rows_for_any(START, "start"),
     *rows_for_any(STOP, "stop"),
     *rows_for_any(NODES, "nodes"),
-    Row("start-404-no-endpoint", START, 404, GONE, R.SINK_DOWN, "no_endpoint", True),
+    Row("start-404-not-mounted", START, 404, GONE, R.SINK_DOWN, "jobs_by_nats", True),
     Row("start-404-html", START, 404, HTML, R.SINK_DOWN, "no_endpoint", True),
     Row("start-405", START, 405, "", R.SINK_DOWN, "no_endpoint", True),
-    Row("stop-H8-404-no-endpoint", STOP, 404, GONE, R.SINK_DOWN, "no_endpoint", True),
+    Row("stop-H8-404-not-mounted", STOP, 404, GONE, R.SINK_DOWN, "jobs_by_nats", True),
     Row("stop-404-html", STOP, 404, HTML, R.SINK_DOWN, "no_endpoint", True),
     Row("stop-405", STOP, 405, "", R.SINK_DOWN, "no_endpoint", True),
     # start
@@ -214,8 +214,10 @@ ROWS = [
     Row("clusters-200-html", Sent(Request.CLUSTERS), 200, HTML, R.FAILED, "wrong_shape"),
     Row("clusters-500", Sent(Request.CLUSTERS), 500, "", R.FAILED, "http_500"),
     Row("look-up-422", Sent(Request.LOOK_UP), 422, error("no rows in result set"), R.FAILED, "http_422"),
-    Row("probe-400", Sent(Request.PROBE), 400, error("the field 'jobId' is required"), R.ACCEPTED, "answers"),
-    Row("probe-404", Sent(Request.PROBE), 404, GONE, R.SINK_DOWN, "no_endpoint", True),
+    Row("clusters-404", Sent(Request.CLUSTERS), 404, GONE, R.SINK_DOWN, "no_endpoint", True),
+    Row("probe-405", Sent(Request.PROBE), 405, "", R.ACCEPTED, "answers"),
+    Row("probe-404", Sent(Request.PROBE), 404, GONE, R.SINK_DOWN, "jobs_by_nats", True),
+    Row("probe-404-html", Sent(Request.PROBE), 404, HTML, R.SINK_DOWN, "no_endpoint", True),
     Row("probe-200", Sent(Request.PROBE), 200, HTML, R.FAILED, "http_200"),
 ]
 

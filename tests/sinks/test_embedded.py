@@ -179,7 +179,7 @@ async def test_h7_one_refused_run_concerns_no_other(backend: Backend, sink: Rest
 
 
 async def test_a_backend_that_takes_jobs_by_nats(backend: Backend, sink: RestSink) -> None:
-    """Start, stop and probe say that there is no such endpoint; it is an alarm."""
+    """Start, stop and probe say that its jobs come by NATS; it is an alarm."""
     assert (await sink.probe()).result is R.ACCEPTED
     backend.knobs.nats_mode = True
 
@@ -187,7 +187,7 @@ async def test_a_backend_that_takes_jobs_by_nats(backend: Backend, sink: RestSin
         return outcome.result, outcome.reason, outcome.alarm
 
     for outcome in (await sink.deliver(entry()), await sink.deliver(entry(Step.STOP)), await sink.probe()):
-        assert judged(outcome) == (R.SINK_DOWN, "no_endpoint", True)
+        assert judged(outcome) == (R.SINK_DOWN, "jobs_by_nats", True)
     backend.knobs.nats_mode = False
     assert await deliver(sink, entry()) is R.ACCEPTED
 
@@ -235,7 +235,7 @@ async def test_node_states_are_stored(backend: Backend, sink: RestSink) -> None:
 
 
 async def test_the_probe_touches_no_job(backend: Backend, sink: RestSink) -> None:
-    """It is a stop without an id, and nothing is stopped."""
+    """It only reads the way in which stops are taken, and nothing is stopped."""
     await deliver(sink, entry())
     before = backend.rows()
     assert (await sink.probe()).result is R.ACCEPTED

@@ -794,12 +794,12 @@ def test_a_header_that_cannot_be_written_is_not_quoted() -> None:
 
 
 async def test_the_probe_changes_nothing_and_tells(server: Rude, sink: RestSink) -> None:
-    """A stop without a job id is refused by a backend that listens; other answers say what is wrong."""
-    server.plans["/api/jobs/stop_job/"] = [answer(400, error("the field 'jobId' is required"))]
+    """A GET of the endpoint of stops is answered with 405 where it exists; other answers say what is wrong."""
+    server.plans["/api/jobs/stop_job/"] = [answer(405, "")]
     assert (await sink.probe()).result is Result.ACCEPTED
-    assert server.seen[-1].body == b"{}"
+    assert (server.seen[-1].method, server.seen[-1].body) == ("GET", b"")
     server.plans["/api/jobs/stop_job/"] = [GONE]
-    assert (await sink.probe()).reason == "no_endpoint"
+    assert (await sink.probe()).reason == "jobs_by_nats"
     server.plans["/api/jobs/stop_job/"] = [answer(401, error("no"))]
     assert (await sink.probe()).reason == "credentials"
 
