@@ -109,6 +109,20 @@ class Gres:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """
+    What a node is, as Slurm is configured.
+
+    Attributes:
+        sockets: (sockets, cores per socket); None if not said.
+        devices: Its generic resources; None if not understood.
+    """
+
+    sockets: tuple[int, int] | None
+    devices: tuple[Gres, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
 class NodeAllocation:
     """
     What a run holds on one node.
@@ -119,6 +133,9 @@ class NodeAllocation:
         cpus: Slurm CPUs (hardware threads as Slurm counts them), None if not said.
         memory_mib: Allocated memory in MiB, None if not said.
         gres: What ``gres_detail`` says for this node.
+        sockets: Shape of the node by which ``cores`` are numbered: (sockets, cores per socket) as Slurm is
+            configured, which may count NUMA nodes or caches as sockets. None if not known.
+        devices: All that the node has of the kinds in ``gres``, held or not; None if not known.
     """
 
     host: str
@@ -126,6 +143,8 @@ class NodeAllocation:
     cpus: int | None = None
     memory_mib: int | None = None
     gres: tuple[Gres, ...] = ()
+    sockets: tuple[int, int] | None = None
+    devices: tuple[Gres, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

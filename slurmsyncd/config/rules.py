@@ -119,6 +119,10 @@ def _cluster(cluster: ClusterConfig) -> Iterator[str]:
         if not NAME.fullmatch(value):
             where = named("clusters", cluster.name)
             yield f"{where}: {value!a} is no cluster name; letters, digits, _ . - are"
+    for gres in cluster.accelerator_gres:
+        if not NAME.fullmatch(gres):
+            where = named("clusters", cluster.name)
+            yield f"{where}.accelerator_gres: {gres!a} is not a GRES name; name them as GresTypes does"
 
 
 def _confusions(clusters: Iterable[ClusterConfig]) -> Iterator[str]:

@@ -72,6 +72,8 @@ class ClusterConfig:
     strip_domain: bool = False
     #: Host glob → ids of the hardware threads by Slurm core number, e.g. {"n*" = [[0, 16], [1, 17]]}.
     hwthreads: dict[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    #: Names of generic resources that are accelerators, e.g. ["gpu", "dcu", "npu"].
+    accelerator_gres: tuple[str, ...] = ("gpu",)
     #: Host glob → accelerator ids by Slurm's GPU index.
     gpus: dict[str, tuple[str, ...]] = field(default_factory=dict)
 

@@ -117,6 +117,7 @@ class Intake:
                 self._config.slurm,
                 slurm_conf=each.slurm_conf,
                 remote=each.remote,
+                accelerators=each.accelerator_gres,
                 directory=daemon.state_dir,
             )
             for name, each in clusters.items()

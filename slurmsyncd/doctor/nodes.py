@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from slurmsyncd.doctor.finding import Finding, Level
+from slurmsyncd.errors import DecodeError
 from slurmsyncd.sinks.resources import host_name, ignored_host, mapped
-from slurmsyncd.sinks.topology import Unknown, sub_cluster_of
+from slurmsyncd.sinks.topology import Unknown, accelerator_ids, hwthreads, sub_cluster_of
+from slurmsyncd.slurm.gres import parse_gres
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from slurmsyncd.config import ClusterConfig
+    from slurmsyncd.model import Gres
     from slurmsyncd.sinks.topology import SubCluster, Topology
 
 SINFO: Final = ("-h", "-a", "-N", "-o", "%N|%X|%Y|%Z|%G")
-_GPU: Final = re.compile(r"(?:^|,)gpu(?::[^:,()]+)?:([0-9]+)", re.ASCII)
 _NAMED: Final = 5
 
 
@@ -28,14 +29,13 @@ class SlurmNode:
     One node, as Slurm is configured.
 
     Attributes:
-        cores: All of its sockets'.
-        threads: Of one core.
+        sockets: (sockets, cores per socket).
+        devices: Its generic resources.
     """
 
     host: str
-    cores: int
-    threads: int
-    gpus: int
+    sockets: tuple[int, int]
+    devices: tuple[Gres, ...] = ()
 
 
 def parse_nodes(text: str) -> tuple[SlurmNode, ...]:
@@ -44,10 +44,16 @@ def parse_nodes(text: str) -> tuple[SlurmNode, ...]:
     for line in text.splitlines():
         host, *numbers, gres = line.split("|", 4) if line.count("|") >= 4 else ("", "", "")
         if host and len(numbers) == 3 and all(number.isdecimal() for number in numbers):
-            sockets, cores, threads = map(int, numbers)
-            gpus = sum(map(int, _GPU.findall(gres)))
-            found[host] = SlurmNode(host, sockets * cores, threads, gpus)
+            sockets, cores, _ = map(int, numbers)
+            found[host] = SlurmNode(host, (sockets, cores), _devices(gres))
     return tuple(found.values())
+
+
+def _devices(text: str) -> tuple[Gres, ...]:
+    try:
+        return parse_gres(text)
+    except DecodeError:
+        return ()  # `check` asks for nodes as the daemon does, too, and names what is not understood there
 
 
 def judge_nodes(
@@ -92,15 +98,13 @@ def _troubles(node: SlurmNode, subs: Sequence[SubCluster], config: ClusterConfig
     if isinstance(sub, Unknown):
         yield sub.reason
         return
-    if mapped(config.hwthreads, node.host):
-        pass
-    elif sub.cores is None:
-        yield f"sub-cluster {sub.name} has no topology.core"
-    elif len(sub.cores) != node.cores:
-        yield f"{node.cores} cores, but sub-cluster {sub.name} has {len(sub.cores)} in topology.core"
-    listed = len(sub.accelerators or ())
-    if listed != node.gpus and not mapped(config.gpus, node.host):
-        yield f"{node.gpus} GPUs, but sub-cluster {sub.name} has {listed} in topology.accelerators"
+    threads = hwthreads(sub, (), node.sockets)
+    if isinstance(threads, Unknown) and not mapped(config.hwthreads, node.host):
+        yield threads.reason
+    devices = tuple(each for each in node.devices if each.name in config.accelerator_gres)
+    ids = accelerator_ids(sub, (), devices)
+    if isinstance(ids, Unknown) and (devices or sub.accelerators) and not mapped(config.gpus, node.host):
+        yield ids.reason
 
 
 def _trouble(trouble: str, hosts: Iterable[str], area: str, name: str) -> Finding:

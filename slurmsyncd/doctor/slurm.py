@@ -75,7 +75,7 @@ async def examine(config: Config, cluster: ClusterConfig | None) -> Seen:
         )
         return Seen(tuple(findings))
     findings.append(_name(settings, cluster))
-    gpus = any(node.gpus for node in nodes)
+    gpus = any(gres.name == "gpu" for node in nodes for gres in node.devices)
     findings += judge_settings(settings, poll_s=config.daemon.poll_interval, gpus=gpus, now=now)
     found = name or settings.get("ClusterName")
     findings += [await _registered(commands, found), await _permission(commands, settings, config)]

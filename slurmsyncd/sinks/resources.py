@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Slices of a GPU: "1g.5gb", "a100_3g.39gb", "nvidia_h100_80gb_hbm3_1g.10gb". Their indexes count slices.
-_MIG = re.compile(r"\d+g\.\d+gb", re.ASCII | re.IGNORECASE)
+# Slices of a GPU: "1g.5gb", "a100_3g.39gb", "a100-3g-20gb", "1g5gb", "a100_mig". Their indexes count slices.
+_SLICE = re.compile(r"\d+g[._-]?\d+gb|(?:^|[._-])mig(?:$|[._-])", re.ASCII | re.IGNORECASE)
+# Parts of a GPU by other names; they have the indexes of the GPUs.
+_SHARES = frozenset({"shard", "mps"})
 
 
 class Note(NamedTuple):
@@ -50,7 +52,7 @@ class Resources:
     Attributes:
         nodes: Elements of ``resources[]``, in allocation order.
         num_hwthreads: Total; 0 if not known.
-        num_acc: Total of the listed accelerators.
+        num_acc: Total of the accelerators that are held, with an id or not.
         smt: 1 if more than one thread of a core is used.
         missing: What had to be left out, for ``metaData.resourcesIncomplete``.
     """
@@ -126,8 +128,11 @@ def resources_of(job: Job, config: ClusterConfig, clusters: Sequence[SubCluster]
         tally.note("allocation_unknown", "Slurm no longer knows it")
     nodes = tuple(_node(host, held.get(host), config, clusters, tally) for host in hosts_of(job))
     _judge_cores(job, nodes, tally)
-    num_acc = sum(len(node.get("accelerators", ())) for node in nodes)
-    _judge_gpus(job, num_acc, tally)
+    listed = sum(len(node.get("accelerators", ())) for node in nodes)
+    num_acc = max(listed, _gpus_held(job, config))
+    if num_acc > listed:
+        # The number alone makes the backend's GPU hours right; an unproven id would show foreign load.
+        tally.note("gpus_incomplete", f"{listed} of {num_acc}", "accelerators")
     return Resources(
         nodes=nodes,
         num_hwthreads=_num_hwthreads(job, nodes, tally),
@@ -164,9 +169,9 @@ def _threads(
         return ()
     table = _by_host(config.hwthreads, held.host)
     per_socket = None if isinstance(sub, Unknown) else sub.cores_per_socket
-    numbers = core_numbers(held.cores, per_socket)
+    numbers = core_numbers(held.cores, held.sockets, per_socket)
     if table is None:
-        found = hwthreads(sub, held.cores)
+        found = hwthreads(sub, held.cores, held.sockets)
     elif isinstance(numbers, Unknown):
         found = numbers
     else:
@@ -191,11 +196,10 @@ def _accelerators(
     ids: list[str] = []
     table = _by_host(config.gpus, held.host)
     for gres in held.gres:
-        if gres.name != "gpu":
-            if gres.name in ("shard", "mps"):
-                tally.note("gpu_share_left_out", f"{held.host}: {gres.name} is a part of a GPU")
+        if gres.name not in config.accelerator_gres:
+            _note_other(gres, held.host, tally)
             continue
-        found = _ids(gres, table, sub)
+        found = _ids(gres, table, sub, held.devices)
         if isinstance(found, Unknown):
             tally.note("gpus_unknown", f"{held.host}: {found.reason}")
         else:
@@ -203,14 +207,26 @@ def _accelerators(
     return tuple(dict.fromkeys(ids))
 
 
-def _ids(gres: Gres, table: Sequence[str] | None, sub: SubCluster | Unknown) -> tuple[str, ...] | Unknown:
+def _note_other(gres: Gres, host: str, tally: _Tally) -> None:
+    """Note what may be an accelerator and does not count as one; a mere count (of disk space) is none."""
+    if gres.name in _SHARES:
+        tally.note("gpu_share_left_out", f"{host}: {gres.name} is a part of a GPU")
+    elif gres.indexes:
+        detail = f"{host}: {gres.name} is none of accelerator_gres"
+        tally.note("gres_not_mapped", detail, "accelerators")
+
+
+def _ids(
+    gres: Gres, table: Sequence[str] | None, sub: SubCluster | Unknown, devices: Sequence[Gres] | None
+) -> tuple[str, ...] | Unknown:
     if len(gres.indexes) < gres.count:
         return Unknown("Slurm did not say which")
     if table is not None:
         return ids_of(gres.indexes, table, "the configured gpus")
-    if gres.type is not None and _MIG.search(gres.type):
+    if gres.type is not None and _SLICE.search(gres.type):
         return Unknown(f"{gres.type} is a part of a GPU and needs an entry in the configuration")
-    return accelerator_ids(sub, gres.indexes)
+    same = None if devices is None else tuple(each for each in devices if each.name == gres.name)
+    return accelerator_ids(sub, gres.indexes, same)
 
 
 def _judge_cores(job: Job, nodes: Iterable[Mapping[str, Any]], tally: _Tally) -> None:
@@ -219,17 +235,15 @@ def _judge_cores(job: Job, nodes: Iterable[Mapping[str, Any]], tally: _Tally) ->
         tally.note("cores_unknown", "a run that may share its nodes, without its cores", "hwthreads")
 
 
-def _judge_gpus(job: Job, listed: int, tally: _Tally) -> None:
-    wanted = _gpus_wanted(job)
-    if wanted > listed:
-        tally.note("gpus_incomplete", f"{listed} of {wanted}", "accelerators")
-
-
-def _gpus_wanted(job: Job) -> int:
-    tres = dict(job.tres)
-    typed = sum(count for name, count in job.tres if name.startswith("gres/gpu:"))
-    held = sum(gres.count for node in job.allocation or () for gres in node.gres if gres.name == "gpu")
-    return max(tres.get("gres/gpu", 0), typed, held)
+def _gpus_held(job: Job, config: ClusterConfig) -> int:
+    """Return how many accelerators Slurm says that a run holds, wherever it says so."""
+    total = typed = 0
+    for name, count in job.tres:
+        kind, colon, _ = name.partition(":")
+        if kind.removeprefix("gres/") in config.accelerator_gres:
+            total, typed = (total, typed + count) if colon else (total + count, typed)
+    held = (each for node in job.allocation or () for each in node.gres)
+    return max(total, typed, sum(each.count for each in held if each.name in config.accelerator_gres))
 
 
 def _num_hwthreads(job: Job, nodes: Sequence[Mapping[str, Any]], tally: _Tally) -> int:

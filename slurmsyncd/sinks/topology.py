@@ -7,8 +7,9 @@ Source: ``GET /api/clusters/``, contract sections 3 and 12.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -16,6 +17,8 @@ from slurmsyncd.foreign import MalformedJson, decode_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from slurmsyncd.model import Gres
 
 T = TypeVar("T")
 
@@ -71,8 +74,9 @@ class SubCluster:
         hosts: Names without brackets.
         terms: Terms with brackets.
         cores_per_socket: None if not said.
-        cores: Hardware threads by core number; None if not said.
+        cores: Hardware threads by core number, socket after socket; None if not said.
         accelerators: Ids by index; None if not said.
+        accelerator_models: Model of each of them.
     """
 
     name: str
@@ -82,6 +86,7 @@ class SubCluster:
     cores_per_socket: int | None = None
     cores: tuple[tuple[int, ...], ...] | None = None
     accelerators: tuple[str, ...] | None = None
+    accelerator_models: tuple[str, ...] = ()
 
     def has(self, host: str) -> bool:
         """Tell whether the host is in the node list."""
@@ -120,11 +125,14 @@ class _SubCluster(msgspec.Struct):
 
 class _Pieces(msgspec.Struct):
     core: msgspec.Raw = msgspec.Raw(b"null")
+    socket: msgspec.Raw = msgspec.Raw(b"null")
+    memoryDomain: msgspec.Raw = msgspec.Raw(b"null")  # noqa: N815 - the backend's spelling
     accelerators: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Accelerator(msgspec.Struct):
     id: str
+    model: Any = ""
 
 
 def parse_topology(body: bytes) -> Topology | Unknown:
@@ -165,27 +173,40 @@ def _sub_cluster(raw: msgspec.Raw) -> SubCluster | None:
     per_socket = _decode(piece.coresPerSocket, int)
     texts = _split_terms(piece.nodes)
     terms = [parse_term(text) for text in texts if "[" in text]
+    accelerators = _decode(parts.accelerators, list[_Accelerator])
     return SubCluster(
         name=piece.name,
         everything=piece.nodes.strip() == "*",
         hosts=frozenset(text for text in texts if "[" not in text),
         terms=tuple(term for term in terms if term is not None),
         cores_per_socket=per_socket if per_socket is not None and per_socket > 0 else None,
-        cores=_cores(parts.core),
-        accelerators=_accelerators(parts.accelerators),
+        cores=_cores(parts),
+        accelerators=None if accelerators is None else tuple(piece.id for piece in accelerators),
+        accelerator_models=tuple(str(piece.model) for piece in accelerators or ()),
     )
 
 
-def _cores(raw: msgspec.Raw) -> tuple[tuple[int, ...], ...] | None:
-    cores = _decode(raw, tuple[tuple[int, ...], ...])
+def _cores(parts: _Pieces) -> tuple[tuple[int, ...], ...] | None:
+    """
+    Return the cores in Slurm's order: socket after socket, and in a socket one memory domain after the other.
+
+    A cluster.json may list them by the number of their first thread, which many machines count from socket to
+    socket in turn.
+    """
+    cores = _decode(parts.core, tuple[tuple[int, ...], ...])
     if not cores or any(thread < 0 for core in cores for thread in core):
         return None
-    return cores
+    sockets, domains = _place_of_threads(parts.socket), _place_of_threads(parts.memoryDomain)
+    # Without threads, or in no socket: then the order of the file is all that is known.
+    if not all(core and core[0] in sockets for core in cores):
+        return cores
+    return tuple(sorted(cores, key=lambda core: (sockets[core[0]], domains.get(core[0], 0))))
 
 
-def _accelerators(raw: msgspec.Raw) -> tuple[str, ...] | None:
-    found = _decode(raw, list[_Accelerator])
-    return None if found is None else tuple(piece.id for piece in found)
+def _place_of_threads(raw: msgspec.Raw) -> dict[int, int]:
+    """Return thread → index of the list that holds it."""
+    lists = _decode(raw, tuple[tuple[int, ...], ...]) or ()
+    return {thread: place for place, threads in enumerate(lists) for thread in threads}
 
 
 def _split_terms(nodes: str) -> list[str]:
@@ -239,31 +260,57 @@ def sub_cluster_of(clusters: Sequence[SubCluster], host: str) -> SubCluster | Un
     return Unknown("host is in no sub-cluster")
 
 
-def hwthreads(sub: SubCluster | Unknown, cores: Iterable[tuple[int, int]]) -> tuple[int, ...] | Unknown:
+def hwthreads(
+    sub: SubCluster | Unknown, cores: Iterable[tuple[int, int]], sockets: tuple[int, int] | None
+) -> tuple[int, ...] | Unknown:
     """
-    Turn Slurm's (socket, core within the socket) into ids of hardware threads, ascending.
+    Return the hardware threads of a node's cores, ascending.
 
     All threads of a core are given: Slurm allocates whole cores.
+
+    Args:
+        sub: The node's.
+        cores: Slurm's (socket, core within the socket).
+        sockets: Slurm's shape of the node, which need not be the backend's; see ``NodeAllocation``.
     """
     if isinstance(sub, Unknown):
         return sub
     if sub.cores is None:
         return Unknown(f"sub-cluster {sub.name} has no topology.core")
-    numbers = core_numbers(cores, sub.cores_per_socket)
+    if sockets is not None and sockets[0] * sockets[1] != len(sub.cores):
+        return Unknown(
+            f"Slurm has {sockets[0]} sockets of {sockets[1]} cores, "
+            f"but topology.core of sub-cluster {sub.name} has {len(sub.cores)} cores"
+        )
+    numbers = core_numbers(cores, sockets, sub.cores_per_socket)
     if isinstance(numbers, Unknown):
         return numbers
     return threads_of(numbers, sub.cores, f"topology.core of sub-cluster {sub.name}")
 
 
-def core_numbers(cores: Iterable[tuple[int, int]], per_socket: int | None) -> tuple[int, ...] | Unknown:
-    """Give core numbers within the node; without ``per_socket`` only those of the first socket can be."""
+def core_numbers(
+    cores: Iterable[tuple[int, int]], sockets: tuple[int, int] | None, per_socket: int | None
+) -> tuple[int, ...] | Unknown:
+    """
+    Return core numbers within the node, counted socket after socket.
+
+    Args:
+        cores: (socket, core within the socket), as Slurm counts them.
+        sockets: Slurm's (sockets, cores per socket).
+        per_socket: The backend's cores per socket, which stands in where Slurm's shape is not known; without
+            both, only cores of the first socket can be numbered.
+    """
+    count, size = sockets or (None, per_socket)
+    whose = "Slurm" if sockets else "the backend"
     numbers = []
     for socket, core in cores:
-        if socket and per_socket is None:
+        if socket and size is None:
             return Unknown("cores per socket are not known")
-        if per_socket is not None and core >= per_socket:
-            return Unknown(f"core {core} of a socket, but the backend knows {per_socket} a socket")
-        numbers.append(socket * (per_socket or 0) + core)
+        if size is not None and core >= size:
+            return Unknown(f"core {core} of a socket, but {whose} knows {size} a socket")
+        if count is not None and socket >= count:
+            return Unknown(f"socket {socket}, but Slurm knows {count} a node")
+        numbers.append(socket * (size or 0) + core)
     return tuple(numbers)
 
 
@@ -279,13 +326,53 @@ def threads_of(
     return tuple(sorted(threads))
 
 
-def accelerator_ids(sub: SubCluster | Unknown, indexes: Iterable[int]) -> tuple[str, ...] | Unknown:
-    """Turn Slurm's device indexes into the backend's ids, in the order given."""
+def accelerator_ids(
+    sub: SubCluster | Unknown, indexes: Iterable[int], devices: Sequence[Gres] | None
+) -> tuple[str, ...] | Unknown:
+    """
+    Return the backend's ids of devices, in the order given.
+
+    Args:
+        sub: The node's.
+        indexes: Slurm's, on the node.
+        devices: All devices of this name that the node has; None if not known. Where they are not the
+            backend's accelerators one by one (slices of GPUs, a GPU that only one side knows), indexes
+            count something else.
+    """
     if isinstance(sub, Unknown):
         return sub
     if sub.accelerators is None:
         return Unknown(f"sub-cluster {sub.name} lists no accelerators")
+    if devices is not None and (reason := _mismatch(sub, devices)):
+        return Unknown(reason)
     return ids_of(indexes, sub.accelerators, f"topology.accelerators of sub-cluster {sub.name}")
+
+
+def _mismatch(sub: SubCluster, devices: Sequence[Gres]) -> str:
+    kinds: Counter[str] = Counter()
+    for gres in devices:
+        kinds[gres.type or ""] += gres.count
+    listed = len(sub.accelerators or ())
+    shown = ", ".join(f"{count} {kind}".rstrip() for kind, count in sorted(kinds.items())) or "none"
+    said = f"Slurm has {shown} on the node, but sub-cluster {sub.name} has"
+    if sum(kinds.values()) != listed:
+        return (
+            f"Slurm has {shown} on the node, but sub-cluster {sub.name} has {listed} in topology.accelerators"
+        )
+    if len(kinds) > 1 and any(_listed(sub, kind) != count for kind, count in kinds.items()):
+        return f"{said} other models in topology.accelerators"
+    return ""
+
+
+def _listed(sub: SubCluster, kind: str) -> int:
+    """Return how many accelerators are of the model that one of Slurm's types names."""
+    word = _letters(kind)
+    models = filter(None, map(_letters, sub.accelerator_models))
+    return sum(word in model or model in word for model in models) if word else 0
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text.lower())
 
 
 def ids_of(indexes: Iterable[int], table: Sequence[str], name: str) -> tuple[str, ...] | Unknown:

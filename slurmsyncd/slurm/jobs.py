@@ -63,6 +63,7 @@ class _Record(Struct):
     batch_flag: Any = None
     step_id: Any = None
     user_name: Any = None
+    user_id: Scalar = None
     account: Any = None
     partition: Any = None
     qos: Any = None
@@ -91,11 +92,13 @@ class Detail(Struct, frozen=True):
 
     Attributes:
         batch: It has a batch script.
+        user_id: Number of the user; None if not said.
         flaws: What of it was not understood and left out.
     """
 
     job: Job
     batch: bool
+    user_id: int | None = None
     flaws: tuple[str, ...] = ()
 
 
@@ -142,7 +145,8 @@ def read_detail(record: Raw, cluster: str, *, now: int) -> Detail | None:
         **_numbers(raw, nodes, allocation),
         **_texts(raw),
     )
-    return Detail(job, raw.batch_flag is True or raw.batch_flag == 1, tuple(flaws))
+    is_batch = raw.batch_flag is True or raw.batch_flag == 1
+    return Detail(job, is_batch, parse_number(raw.user_id), tuple(flaws))
 
 
 def is_waiting(state: JobState, end: int | None, now: int) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping  # noqa: TC003  (msgspec resolves annotations at run time)
+from collections.abc import Collection, Mapping  # noqa: TC003  (msgspec resolves annotations at run time)
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct
 
-from slurmsyncd.model import NodeState
+from slurmsyncd.errors import DecodeError
+from slurmsyncd.model import Gres, NodeFacts, NodeState
 from slurmsyncd.slurm.documents import decode_record
 from slurmsyncd.slurm.gres import parse_gres
 from slurmsyncd.slurm.scalars import Scalar, cap, parse_count
@@ -23,6 +24,9 @@ class _Record(Struct):
     effective_cpus: Scalar = None
     alloc_memory: Scalar = None
     gres_used: Any = None
+    gres: Any = None
+    sockets: Scalar = None
+    cores: Scalar = None
 
 
 _DECODER: Final = msgspec.json.Decoder(_Record)
@@ -44,19 +48,20 @@ _OUT_OF_SERVICE: Final = frozenset(
 )
 
 
-def read_node(record: Raw, jobs: Mapping[str, int]) -> NodeState:
+def read_node(record: Raw, jobs: Mapping[str, int], accelerators: Collection[str] = ("gpu",)) -> NodeState:
     """
     Read a record of 22.05's ``sinfo --json`` or of ``scontrol show nodes --json``.
 
     Args:
         record: Undecoded.
         jobs: Host → running jobs.
+        accelerators: Names of generic resources that count as accelerators.
 
     Raises:
         DecodeError: It is none.
     """
     raw = decode_record(record, _DECODER, "node record")
-    gpus = sum(gres.count for gres in parse_gres(cap(raw.gres_used, 65536)) if gres.name == "gpu")
+    gpus = sum(gres.count for gres in parse_gres(cap(raw.gres_used, 65536)) if gres.name in accelerators)
     held = parse_count(raw.alloc_cpus)
     return NodeState(
         raw.name,
@@ -70,6 +75,26 @@ def read_node(record: Raw, jobs: Mapping[str, int]) -> NodeState:
         gpus,
         jobs.get(raw.name, 0),
     )
+
+
+def read_facts(record: Raw) -> tuple[str, NodeFacts]:
+    """
+    Read what a node is from the same record: its name, its shape and its generic resources.
+
+    Raises:
+        DecodeError: It is none.
+
+    Source:
+        ``sockets`` and ``cores`` (of one socket) as ``slurm.conf`` or ``slurmd`` with
+        ``SlurmdParameters=numa_node_as_socket`` has them; ``gres`` as ``gpu:a100:4(S:0-1)``.
+    """
+    raw = decode_record(record, _DECODER, "node record")
+    sockets, cores = parse_count(raw.sockets), parse_count(raw.cores)
+    try:
+        devices: tuple[Gres, ...] | None = parse_gres(cap(raw.gres, 65536))
+    except DecodeError:
+        devices = None
+    return raw.name, NodeFacts((sockets, cores) if sockets and cores else None, devices)
 
 
 def _mixed_if_partly_held(state: str, held: int, cpus: int) -> str:

@@ -38,7 +38,7 @@ _WANTED: Final = (
     *_NEEDED,
     *("Submit", "TimelimitRaw", "NNodes", "NCPUS", "AllocTRES", "ExitCode", "Restarts", "Exclusive"),
     *("SLUID", "OriginalSLUID"),
-    *("User", "Account", "Partition", "QOS", "Reservation", "WCKey", "Constraints", "Licenses"),
+    *("User", "UID", "Account", "Partition", "QOS", "Reservation", "WCKey", "Constraints", "Licenses"),
     *("JobName", "WorkDir", "Comment", "SubmitLine", "Cluster"),
 )
 
@@ -170,9 +170,15 @@ def _numbers(row: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
+def _user_number(uid: str) -> str:
+    """Return a user's number as text; 0 is no user's here, since rows that are not complete have it, too."""
+    return uid if uid.isdecimal() and uid.strip("0") else ""
+
+
 def _texts(row: Mapping[str, str]) -> dict[str, Any]:
     return {
-        "user": cap(row.get("User")),
+        # slurmdbd names no user of a job without an association.
+        "user": cap(row.get("User")) or _user_number(row.get("UID", "")),
         "account": cap(row.get("Account")),
         "partition": cap(row.get("Partition")),
         "qos": cap(row.get("QOS")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
@@ -13,11 +14,13 @@ from slurmsyncd.errors import DecodeError, SourceError, SourceUnavailable
 from slurmsyncd.model import Answers, Job, NodeState, Observation
 from slurmsyncd.slurm.sacct import END_STATES, RESIZED, is_partial
 from slurmsyncd.slurm.squeue import listing_format
+from slurmsyncd.sources.completion import Nodes, name_users
 from slurmsyncd.sources.decoding import (
     Details,
     Listing,
     Runs,
     decode_details,
+    decode_facts,
     decode_listing,
     decode_nodes,
     decode_runs,
@@ -29,11 +32,13 @@ from slurmsyncd.sources.runner import CommandFailed
 from slurmsyncd.sources.slurm_commands import SlurmCommands, is_forgotten
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from msgspec import Raw
+
     from slurmsyncd.config import SlurmConfig
-    from slurmsyncd.model import Questions, RunKey
+    from slurmsyncd.model import NodeFacts, Questions, RunKey
     from slurmsyncd.slurm.jobs import Detail
     from slurmsyncd.sources.runner import Tally
 
@@ -72,6 +77,7 @@ class CommandSource:
         *,
         slurm_conf: str = "",
         remote: bool = False,
+        accelerators: Sequence[str] = ("gpu",),
         directory: Path | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -82,6 +88,8 @@ class CommandSource:
         )
         self._identity = Identity(cluster, self._commands, remote=remote)
         self._now = now
+        self._accelerators = accelerators
+        self._nodes = Nodes(self._node_facts)
         self._slice_s = config.slice
         self._hangs = False  # slurmdbd, or its database
         self._held: Mapping[str, int] | None = None  # host list → active jobs, as last listed
@@ -115,6 +123,8 @@ class CommandSource:
         listed, ended = await _both(
             lambda: self._list(now) if listing else _nothing(), lambda: self._window(since, through)
         )
+        if isinstance(listed, Listing) and isinstance(ended, SourceError) and not self._identity.is_confirmed:
+            listed = ended  # accounting showed another cluster meanwhile, so this is that one's queue
         trouble = _trouble(listed, ended)
         if len(trouble) == 1 + listing:
             raise SourceUnavailable("; ".join(trouble))
@@ -183,15 +193,25 @@ class CommandSource:
         try:
             if self._held is None:
                 await self._list(int(self._now()))
-            offers = await self._commands.offers()
-            # 22.05 has no `scontrol --json`; sinfo groups nodes since.
-            old = (0, 0) < offers.version < (23, 2)
-            # -h: no heading with the cluster's name before the JSON, which squeue and sinfo have under -M.
-            command = ("sinfo", "-h") if old else ("scontrol", "show", "nodes")
-            async with self._commands.records("nodes", *command) as records:
-                return await decode_nodes(records, self._held or {}, self._commands.notices)
+            async with self._node_records() as records:
+                held, notices = self._held or {}, self._commands.notices
+                return await decode_nodes(records, held, notices, self._accelerators)
         except DecodeError as err:
             raise SourceUnavailable(str(err)) from err
+
+    async def _node_facts(self) -> dict[str, NodeFacts]:
+        async with self._node_records() as records:
+            return await decode_facts(records, self._commands.notices)
+
+    @asynccontextmanager
+    async def _node_records(self) -> AsyncIterator[Iterable[Raw]]:
+        offers = await self._commands.offers()
+        # 22.05 has no `scontrol --json`; sinfo groups nodes since.
+        old = (0, 0) < offers.version < (23, 2)
+        # -h: no heading with the cluster's name before the JSON, which squeue and sinfo have under -M.
+        command = ("sinfo", "-h") if old else ("scontrol", "show", "nodes")
+        async with self._commands.records("nodes", *command) as records:
+            yield records
 
     async def _list(self, now: int) -> Listing:
         token = secrets.token_hex(8)
@@ -277,8 +297,12 @@ class CommandSource:
             shown = await self._shown(frozenset(batch), *which)
             found.set_aside += shown.set_aside
             await self._identity.confirm()
-            found.jobs += await self._with_scripts(shown.details)
+            details = await name_users(shown.details, self._rows_of)
+            found.jobs += [await self._nodes.complete(job) for job in await self._with_scripts(details)]
         return found
+
+    async def _rows_of(self, ids: frozenset[int]) -> list[Job]:
+        return (await self._accounting(ids)).jobs
 
     async def _shown(self, ids: frozenset[int], *which: str) -> Details:
         try:

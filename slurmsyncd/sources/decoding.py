@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from anyio.lowlevel import checkpoint
 
 from slurmsyncd.errors import DecodeError
-from slurmsyncd.model import Job, NodeState, RunKey
+from slurmsyncd.model import Job, NodeFacts, NodeState, RunKey
 from slurmsyncd.slurm.hostlist import expand_hostlist
 from slurmsyncd.slurm.jobs import Detail, read_detail, read_job_id
-from slurmsyncd.slurm.nodes import read_node
+from slurmsyncd.slurm.nodes import read_facts, read_node
 from slurmsyncd.slurm.rows import Rows
 from slurmsyncd.slurm.sacct import NoRun, Size, begin_with, may_be_resized, read_run
 from slurmsyncd.slurm.squeue import WIDTH, read_listed
 from slurmsyncd.sources.lines import Lines
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 
     from msgspec import Raw
 
@@ -167,7 +167,7 @@ async def decode_details(
 
 
 async def decode_nodes(
-    records: Iterable[Raw], held: Mapping[str, int], notices: Notices
+    records: Iterable[Raw], held: Mapping[str, int], notices: Notices, accelerators: Collection[str]
 ) -> tuple[NodeState, ...]:
     """Decode nodes, with the number of jobs that hold each."""
     jobs: Counter[str] = Counter()
@@ -179,10 +179,24 @@ async def decode_nodes(
             notices.once("record_set_aside", str(err))
     async for record in _breathe(records):
         try:
-            states.append(read_node(record, jobs))
+            states.append(read_node(record, jobs, accelerators))
         except DecodeError as err:
             notices.once("record_set_aside", str(err))
     return tuple(states)
+
+
+async def decode_facts(records: Iterable[Raw], notices: Notices) -> dict[str, NodeFacts]:
+    """Decode what nodes are, by host; equal ones share one object."""
+    found: dict[str, NodeFacts] = {}
+    kinds: dict[NodeFacts, NodeFacts] = {}
+    async for record in _breathe(records):
+        try:
+            host, facts = read_facts(record)
+        except DecodeError as err:
+            notices.once("record_set_aside", str(err))
+            continue
+        found[host] = kinds.setdefault(facts, facts)
+    return found
 
 
 def newest(jobs: Iterable[Job]) -> tuple[Job, ...]:

@@ -62,7 +62,14 @@ class Identity:
         if own:
             self._known = self._known or not self.by_name
         elif found := sorted(strangers):
+            # slurm.conf is another one than it was: the controller is that cluster's, too.
+            self._known = False
             raise SourceUnavailable(self._wrong_conf(found[0]))
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether the controller's answers are those of the cluster, as far as Slurm has said so."""
+        return self._known
 
     async def confirm(self) -> None:
         """

@@ -157,6 +157,26 @@ async def test_s1_the_only_cluster_that_slurmdbd_knows_is_this_host_s(tmp_path: 
     lab.sim.close()
 
 
+async def test_another_cluster_under_a_living_daemon_is_not_believed(pair: Pair) -> None:
+    """Its slurm.conf is exchanged: from the first row of the other cluster on, no listing counts either."""
+    commands = pair.root / "commands"
+    commands.symlink_to(pair.alpha.bin)
+    pair.alpha.submit(duration_s=2)
+    pair.beta.submit(duration_s=900)
+    pair.beta.submit(duration_s=2)
+    pair.pass_(30)
+    source = pair.source("alpha", bin_dir=str(commands))
+    assert (await look(source, pair)).listed is not None
+    commands.unlink()
+    commands.symlink_to(pair.beta.bin)
+    wrong = r"clusters\.alpha: its slurm\.conf is that of cluster beta"
+    for _ in range(2):
+        with pytest.raises(SourceUnavailable, match=wrong):
+            await look(source, pair)
+    with pytest.raises(SourceUnavailable, match=wrong):
+        await source.ask(Questions(details=frozenset({1})))
+
+
 async def test_i5_the_other_cluster_s_controller_is_down(pair: Pair) -> None:
     """Its listing fails at once and is not taken for an empty one; accounting and the first cluster go on."""
     for lab in (pair.alpha, pair.beta):

@@ -12,6 +12,7 @@ from slurmsyncd.doctor.finding import Finding, Level, worst
 from slurmsyncd.doctor.host import file_system, spool
 from slurmsyncd.doctor.nodes import SlurmNode, judge_nodes, parse_nodes
 from slurmsyncd.doctor.settings import judge_permission, judge_release, judge_settings
+from slurmsyncd.model import Gres
 from slurmsyncd.sinks.topology import SubCluster, Topology
 from slurmsyncd.slurm.settings import SlurmSettings, parse_settings, parse_slurmdbd_settings
 
@@ -100,15 +101,15 @@ def test_s19_slurmdbds_own_settings_are_told_from_those_of_slurm_conf() -> None:
 
 
 def test_nodes_are_read_once_each() -> None:
-    """A node in two partitions is one; GPUs of all types are counted, shards are not; garbage is skipped."""
+    """A node in two partitions is one; devices of all types are read; garbage is skipped."""
     text = (
         "n1|2|8|2|gpu:a100:4(S:0-1),shard:8\nn1|2|8|2|gpu:a100:4(S:0-1),shard:8\n"
         "n2|1|4|1|gpu:1g.5gb:2,gpu:v100:1\nn3|1|4|1|(null)\nn4|x|4|1|\nslurm error\n"
     )
     assert parse_nodes(text) == (
-        SlurmNode("n1", 16, 2, 4),
-        SlurmNode("n2", 4, 1, 3),
-        SlurmNode("n3", 4, 1, 0),
+        SlurmNode("n1", (2, 8), (Gres("gpu", "a100", 4), Gres("shard", None, 8))),
+        SlurmNode("n2", (1, 4), (Gres("gpu", "1g.5gb", 2), Gres("gpu", "v100", 1))),
+        SlurmNode("n3", (1, 4)),
     )
 
 
@@ -119,7 +120,7 @@ def _judge_nodes(nodes: tuple[SlurmNode, ...], config: ClusterConfig, *subs: Sub
 def test_what_the_configuration_maps_is_not_compared() -> None:
     """Ignored hosts and hosts with a mapping of their own need nothing of the backend's topology."""
     sub = SubCluster("main", hosts=frozenset({"n1"}), cores=((0,), (1,)), accelerators=())
-    nodes = (SlurmNode("n1.site", 4, 1, 2), SlurmNode("login1", 4, 1, 0))
+    nodes = (SlurmNode("n1.site", (1, 4), (Gres("gpu", None, 2),)), SlurmNode("login1", (1, 4)))
     plain = _judge_nodes(nodes, ClusterConfig(name="alpha"), sub)
     assert [each.level for each in plain] == [Level.FAIL]
     told = ClusterConfig(
@@ -132,9 +133,36 @@ def test_what_the_configuration_maps_is_not_compared() -> None:
     assert [each.level for each in _judge_nodes(nodes, told, sub)] == [Level.OK]
 
 
+@pytest.mark.parametrize(
+    ("sockets", "devices", "trouble"),
+    [
+        ((2, 2), (Gres("gpu", "a100", 2), Gres("shard", None, 8)), ""),
+        (
+            (4, 1),
+            (Gres("gpu", "a100", 2),),
+            "",
+        ),  # other sockets, the same cores: they are numbered by Slurm's
+        ((2, 4), (Gres("gpu", "a100", 2),), "Slurm has 2 sockets of 4 cores"),
+        ((2, 2), (Gres("gpu", "a100l.2", 4),), "Slurm has 4 a100l.2 on the node"),
+        ((2, 2), (), "Slurm has none on the node"),
+    ],
+)
+def test_nodes_are_compared_as_runs_are_mapped(
+    sockets: tuple[int, int], devices: tuple[Gres, ...], trouble: str
+) -> None:
+    """What would leave a run without its hardware threads or GPU ids is named before the first one comes."""
+    cores = tuple((core,) for core in range(4))
+    sub = SubCluster(
+        "main", hosts=frozenset({"n1"}), cores=cores, cores_per_socket=2, accelerators=("A", "B")
+    )
+    (found,) = _judge_nodes((SlurmNode("n1", sockets, devices),), ClusterConfig(name="alpha"), sub)
+    assert (found.level is Level.OK) == (not trouble)
+    assert trouble in found.said
+
+
 def test_many_nodes_with_one_trouble_are_one_finding() -> None:
     """Two thousand nodes do not make two thousand lines."""
-    nodes = tuple(SlurmNode(f"n{number}", 4, 1, 0) for number in range(2000))
+    nodes = tuple(SlurmNode(f"n{number}", (1, 4)) for number in range(2000))
     sub = SubCluster("main", hosts=frozenset({"other"}), cores=((0,),))
     (found,) = _judge_nodes(nodes, ClusterConfig(name="alpha"), sub)
     assert "and 1995 more" in found.said

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slurmsyncd.model import Gres
 from slurmsyncd.sinks.topology import (
     SubCluster,
     Topology,
@@ -97,26 +98,120 @@ def test_a_host_in_two_sub_clusters_is_unknown() -> None:
 
 def test_cores_become_all_their_hardware_threads() -> None:
     """Socket and index give the core, and the core all its threads in the site's numbering."""
-    assert hwthreads(sub("demo", "cn001"), [(0, 0), (1, 1)]) == (0, 3, 4, 7)
+    assert hwthreads(sub("demo", "cn001"), [(0, 0), (1, 1)], None) == (0, 3, 4, 7)
 
 
 @pytest.mark.parametrize("core", [(0, 2), (2, 0), (1, 5)])
 def test_a_core_that_the_backend_does_not_know_is_unknown(core: tuple[int, int]) -> None:
     """A topology that contradicts Slurm is not used for a part of the cores."""
-    assert isinstance(hwthreads(sub("demo", "cn001"), [(0, 0), core]), Unknown)
+    assert isinstance(hwthreads(sub("demo", "cn001"), [(0, 0), core], None), Unknown)
 
 
 def test_devices_become_ids() -> None:
     """The order is that of the indexes; an index too high is unknown, and so is a host without any."""
-    assert accelerator_ids(sub("demo", "gpu01"), (1, 0)) == ("00000000:13:00.0", "00000000:0E:00.0")
-    assert isinstance(accelerator_ids(sub("demo", "gpu01"), (0, 2)), Unknown)
-    assert isinstance(accelerator_ids(sub("demo", "cn001"), (0,)), Unknown)
+    assert accelerator_ids(sub("demo", "gpu01"), (1, 0), None) == ("00000000:13:00.0", "00000000:0E:00.0")
+    assert isinstance(accelerator_ids(sub("demo", "gpu01"), (0, 2), None), Unknown)
+    assert isinstance(accelerator_ids(sub("demo", "cn001"), (0,), None), Unknown)
 
 
 def test_without_cores_per_socket_only_the_first_socket_can_be_numbered() -> None:
     """Nothing is guessed of the second."""
-    assert core_numbers([(0, 3)], None) == (3,)
-    assert isinstance(core_numbers([(0, 3), (1, 0)], None), Unknown)
+    assert core_numbers([(0, 3)], None, None) == (3,)
+    assert isinstance(core_numbers([(0, 3), (1, 0)], None, None), Unknown)
+
+
+NUMA = {
+    "name": "numa",
+    "nodes": "n[1-2]",
+    "coresPerSocket": 8,
+    "topology": {"core": [[core, core + 16] for core in range(16)]},
+}
+
+
+@pytest.mark.parametrize(
+    ("sockets", "cores", "threads"),
+    [
+        ((4, 4), [(1, 0), (1, 1), (1, 2), (1, 3)], (4, 5, 6, 7, 20, 21, 22, 23)),
+        ((2, 8), [(1, 0)], (8, 24)),
+        ((8, 2), [(7, 1)], (15, 31)),
+        ((1, 16), [(0, 15)], (15, 31)),
+    ],
+)
+def test_cores_are_numbered_by_slurms_own_sockets(
+    sockets: tuple[int, int], cores: list[tuple[int, int]], threads: tuple[int, ...]
+) -> None:
+    """Slurm's sockets may be NUMA nodes or caches (numa_node_as_socket, l3cache_as_socket)."""
+    topology = parsed(one_cluster(NUMA))
+    found = hwthreads(sub_cluster_of(topology.clusters["demo"], "n1"), cores, sockets)
+    assert found == threads
+
+
+@pytest.mark.parametrize(
+    ("sockets", "core"), [((2, 4), (0, 0)), ((4, 8), (0, 0)), ((4, 4), (4, 0)), ((4, 4), (0, 4))]
+)
+def test_shapes_that_cannot_be_brought_together_give_no_threads(
+    sockets: tuple[int, int], core: tuple[int, int]
+) -> None:
+    """Another number of cores, or a core that Slurm's own shape does not have."""
+    topology = parsed(one_cluster(NUMA))
+    found = hwthreads(sub_cluster_of(topology.clusters["demo"], "n1"), [core], sockets)
+    assert isinstance(found, Unknown)
+
+
+def test_cores_that_the_backend_lists_in_turn_from_each_socket_are_put_in_slurms_order() -> None:
+    """Many machines number cores from socket to socket; a cluster.json may list them by that number."""
+    topology = parsed(
+        one_cluster(
+            {
+                "name": "main",
+                "nodes": "n1",
+                "coresPerSocket": 4,
+                "topology": {
+                    "core": [[core] for core in range(8)],
+                    "socket": [[0, 2, 4, 6], [1, 3, 5, 7]],
+                    "memoryDomain": [[0, 4], [2, 6], [1, 5], [3, 7]],
+                },
+            }
+        )
+    )
+    node = sub_cluster_of(topology.clusters["demo"], "n1")
+    assert hwthreads(node, [(1, 0), (1, 1)], (2, 4)) == (1, 5)
+    assert hwthreads(node, [(1, 0), (1, 1)], (4, 2)) == (2, 6)
+
+
+GPUS = {
+    "name": "gpu",
+    "nodes": "g1",
+    "topology": {
+        "accelerators": [
+            {"id": "A", "type": "Nvidia GPU", "model": "A100"},
+            {"id": "B", "type": "Nvidia GPU", "model": "A100"},
+            {"id": "C", "type": "Nvidia GPU", "model": "V100"},
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("devices", "ids"),
+    [
+        ((Gres("gpu", None, 3),), ("B",)),
+        ((Gres("gpu", "a100", 2), Gres("gpu", "v100", 1)), ("B",)),
+        (None, ("B",)),
+        ((Gres("gpu", "a100l.2", 6),), None),  # slices, by a name that nothing tells
+        ((Gres("gpu", "a100", 1), Gres("gpu", "half", 2)), None),
+        ((Gres("gpu", "nvidia_a100_pcie", 2), Gres("gpu", "v100", 1)), ("B",)),
+        ((Gres("gpu", "a100", 3), Gres("gpu", "v100", 1)), None),
+        ((Gres("gpu", "a", 1), Gres("gpu", "b", 1), Gres("gpu", "c", 1)), None),
+        ((), None),
+    ],
+)
+def test_an_id_is_sent_where_devices_and_accelerators_match_one_to_one(
+    devices: tuple[Gres, ...] | None, ids: tuple[str, ...] | None
+) -> None:
+    """By count, and where the node has several types also by kind; else the index counts something else."""
+    found = accelerator_ids(sub_cluster_of(parsed(one_cluster(GPUS)).clusters["demo"], "g1"), (1,), devices)
+    assert isinstance(found, Unknown) if ids is None else found == ids
 
 
 ODD = [
@@ -137,7 +232,7 @@ def test_odd_pieces_leave_the_rest_usable(odd: Any) -> None:
     topology = parsed(one_cluster(odd, {"name": "gpu", "nodes": "gpu1"}))
     assert place("cn007", topology) == "main"
     assert place("gpu1", topology) == "gpu"
-    found = hwthreads(sub_cluster_of(topology.clusters["demo"], "cn007"), [(1, 0)])
+    found = hwthreads(sub_cluster_of(topology.clusters["demo"], "cn007"), [(1, 0)], None)
     assert isinstance(found, Unknown)
 
 

@@ -32,6 +32,8 @@ from slurmsyncd.model import (
 from slurmsyncd.sinks.text import clean
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from slurmsyncd.model import Event
 
 JOB_START, JOB_STOP, NODES = "slurmsyncd.job.start", "slurmsyncd.job.stop", "slurmsyncd.nodes"
@@ -59,6 +61,12 @@ class Node(msgspec.Struct, omit_defaults=True, frozen=True):
     cpus: Annotated[int | None, Meta(description="CPUs, as Slurm counts them.")] = None
     memory_mib: Annotated[int | None, Meta(description="MiB.")] = None
     gres: Annotated[tuple[Device, ...], Meta(description="GPUs and the like.")] = ()
+    sockets: Annotated[
+        tuple[int, int] | None, Meta(description="(sockets, cores of each) of the node, as Slurm counts.")
+    ] = None
+    devices: Annotated[
+        tuple[Device, ...] | None, Meta(description="All that the node has of the kinds in gres.")
+    ] = None
 
 
 class Run(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
@@ -246,10 +254,14 @@ def _tidy(value: Any) -> Any:
 
 
 def _node(node: NodeAllocation) -> Node:
-    gres = tuple(
-        Device(_tidy(each.name), each.count, _tidy(each.type or ""), each.indexes) for each in node.gres
+    devices = None if node.devices is None else _devices(node.devices)
+    return Node(
+        _tidy(node.host), node.cores, node.cpus, node.memory_mib, _devices(node.gres), node.sockets, devices
     )
-    return Node(_tidy(node.host), node.cores, node.cpus, node.memory_mib, gres)
+
+
+def _devices(gres: Iterable[Gres]) -> tuple[Device, ...]:
+    return tuple(Device(_tidy(each.name), each.count, _tidy(each.type or ""), each.indexes) for each in gres)
 
 
 def _job(run: Run) -> Job:
@@ -264,5 +276,11 @@ def _job(run: Run) -> Job:
 
 
 def _allocation(node: Node) -> NodeAllocation:
-    gres = tuple(Gres(each.name, each.type or None, each.count, each.indexes) for each in node.gres)
-    return NodeAllocation(node.host, node.cores, node.cpus, node.memory_mib, gres)
+    devices = None if node.devices is None else _gres(node.devices)
+    return NodeAllocation(
+        node.host, node.cores, node.cpus, node.memory_mib, _gres(node.gres), node.sockets, devices
+    )
+
+
+def _gres(devices: Iterable[Device]) -> tuple[Gres, ...]:
+    return tuple(Gres(each.name, each.type or None, each.count, each.indexes) for each in devices)
