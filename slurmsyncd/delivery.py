@@ -16,6 +16,8 @@ from slurmsyncd.model import Entry, Job, RunKey, Step
 
 #: Why a sink refuses a run of a job id of which it holds another run.
 REPEAT = "repeat_of_earlier_run"
+#: Reasons of a list that no backend gives: the same backend is not asked for another one.
+NO_LIST = frozenset({"repeats_itself", "too_many_rows", "without_end"})
 #: Of a run that was told and ended, and has given way there to a later run of its job id.
 REPLACED = "replaced_by_requeue"
 

@@ -51,6 +51,16 @@ REASONS: dict[str, tuple[str, str]] = {
     "broken_off": ("the backend broke off in mid-answer", "see its log; it is tried again"),
     "no_http": ("what answered does not speak HTTP", "see what listens at the sink's url"),
     "wrong_shape": ("an answer that is not the backend's", "see what listens at the sink's url"),
+    "repeats_itself": ("the backend lists the same page again", "see what listens at the sink's url"),
+    "too_many_rows": (
+        "a page of the backend's list is longer than asked",
+        "see what listens at the sink's url",
+    ),
+    "without_end": ("the backend's list does not end", "see what listens at the sink's url"),
+    "too_long": (
+        "a record in the backend's list is longer than 16 MiB",
+        "see `sacct -j ID`; nothing is lost",
+    ),
     "duplicate_unnamed": ("the backend says that it has it, but not where", "see the backend's log"),
 }
 _BY_KIND = {

@@ -6,14 +6,14 @@ import logging
 from collections import Counter
 from dataclasses import dataclass, field
 from heapq import merge
-from itertools import groupby
+from itertools import groupby, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, NoReturn
 
 import anyio
 import structlog
 
-from slurmsyncd.delivery import Finding, Outcome, Presence, Result
+from slurmsyncd.delivery import NO_LIST, Finding, Outcome, Presence, Result
 from slurmsyncd.errors import DiskFull, SourceUnavailable
 from slurmsyncd.model import Questions
 from slurmsyncd.pipeline.expected import Expected
@@ -33,7 +33,8 @@ log = structlog.get_logger(__name__)
 RETRY_S = 300.0
 #: Job ids of one audit that accounting is asked about; what is left the next one asks.
 ASKED = 5000
-#: Runs that are kept in mind of one audit, lest a backend fill our memory; the next one finds the others.
+#: Runs that one audit remembers, and all reports together, or a backend could fill the daemon's memory; the
+#: next audit finds the others.
 DOUBTFUL = 50_000
 #: Runs that are named one by one in the log; the rest is counted.
 NAMED = 20
@@ -154,11 +155,15 @@ class Auditor:
         if written := [each for each in repairs if each.finding is not Finding.UNHEARD_OF]:
             now = self._clock.now()
             done += await self._thread(self._store.repair, self._inventory.name, written, now)
-        others = {key for key in self._reported if key.cluster != cluster}
-        self._reported = frozenset(others | audit.reported | unheard)
+        self._remember(cluster, audit.reported, unheard)
         self._report(cluster, done)
         if any(each.finding not in _REPORTS for each in done):
             self._repaired()
+
+    def _remember(self, cluster: str, reported: set[RunKey], unheard: set[RunKey]) -> None:
+        kept = {key for key in self._reported if key.cluster != cluster} | reported
+        kept.update(islice(unheard, max(0, DOUBTFUL - len(kept))))
+        self._reported = frozenset(kept)
 
     def _report(self, cluster: str, done: Sequence[Repair]) -> None:
         found = Counter(each.finding for each in done)
@@ -292,7 +297,7 @@ class _Audit:
             there = await self._inventory.presence(self._source.cluster, start_at)
             if isinstance(there, Outcome):
                 trouble = _said(there)
-                if there.result is Result.SINK_DOWN:
+                if there.result is Result.SINK_DOWN or there.reason in NO_LIST:
                     break
                 continue
             found = [(key, there.get(key.job_id, Presence.ABSENT)) for key in keys]

@@ -24,14 +24,16 @@ if TYPE_CHECKING:
 PAGE = 2000
 #: Bytes of one page that are read. What runs on many nodes has long rows; a page that is cut is halved.
 PAGE_LIMIT = 16 * 2**20
-#: Pages of one list, lest a backend that has no end keep us for ever.
+#: Pages of one list: four million rows, or fewer where rows are long.
 PAGES = 2000
+#: Runs of one second that are kept; all tasks of an array may begin in one.
+AT_ONCE = 100_000
 
 _INT64 = 2**63 - 1
 _NOT_ENDED = frozenset({"running", "suspended", "pending"})
 
 
-class _Row(msgspec.Struct):
+class _Row(msgspec.Struct, gc=False):
     jobId: int  # noqa: N815 - the backend's spelling
     cluster: str
     startTime: int  # noqa: N815 - the backend's spelling
@@ -90,13 +92,17 @@ class Reading:
         async def take(rows: Mapping[RunKey, Presence]) -> None:
             found.update({key.job_id: there for key, there in rows.items() if key.start_at == start_at})
 
-        outcome = await self._list({"start-time": f"{start_at}-{start_at}"}, take)
+        outcome = await self._list({"start-time": f"{start_at}-{start_at}"}, take, most=AT_ONCE)
         return found if outcome.result is Result.ACCEPTED else outcome
 
     async def _list(
-        self, query: Mapping[str, str], take: Callable[[Mapping[RunKey, Presence]], Awaitable[None]]
+        self,
+        query: Mapping[str, str],
+        take: Callable[[Mapping[RunKey, Presence]], Awaitable[None]],
+        *,
+        most: int = PAGES * PAGE,
     ) -> Outcome:
-        place = Place(1, PAGE)
+        place, count = Place(1, PAGE), 0
         before: list[_Row] = []
         for _ in range(PAGES):
             outcome, rows = await self._page(query, place)
@@ -105,12 +111,16 @@ class Reading:
                 continue
             if rows is None:
                 return outcome
+            if len(rows) > place.size:
+                return _failed("too_many_rows")
             if rows and rows == before:
                 return _failed("repeats_itself")
             await take(self._ours(rows))
             if len(rows) < place.size:
                 return outcome
-            place, before = place.next(), rows
+            place, before, count = place.next(), rows, count + len(rows)
+            if count >= most:
+                break
         return _failed("without_end")
 
     async def _page(self, query: Mapping[str, str], place: Place) -> tuple[Outcome, list[_Row] | None]:

@@ -9,7 +9,7 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from slurmsyncd.delivery import Outcome, Result
+from slurmsyncd.delivery import NO_LIST, Outcome, Result
 from slurmsyncd.errors import DiskFull
 from slurmsyncd.model import JobState
 from slurmsyncd.pipeline import audit
@@ -354,6 +354,32 @@ async def test_a_second_that_cannot_be_read_holds_up_no_other(world: World) -> N
     assert not world.whole
     inventory.unreadable = set()
     assert await world.audit() == {"start_lost": 1}
+
+
+@pytest.mark.parametrize("reason", sorted(NO_LIST))
+async def test_h16_a_backend_whose_lists_are_none_is_not_asked_for_each_second(
+    world: World, reason: str
+) -> None:
+    """A list without end takes long, so the audit ends with the first and names it."""
+    world.begin(*(job(n, START + n) for n in range(1, 30)))
+    await world.deliver()
+    world.remove(*range(1, 30))
+    inventory = Skipping(world.sink, broken=Outcome(result=Result.FAILED, reason=reason))
+    inventory.unreadable = {START + 2}
+    world.auditor = world.audits(inventory)
+    assert await world.audit() == {"start_lost": 1}
+    assert world.auditor.tally.trouble == {"demo": reason}
+
+
+async def test_i6_runs_that_nobody_knows_are_remembered_up_to_a_bound(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond it they are reported again, and other runs of the cluster are remembered as before."""
+    monkeypatch.setattr(audit, "DOUBTFUL", 2)
+    for n in (1, 2, 3):
+        await world.tell_as_other(job(n))
+        await world.audit()
+    assert len(world.auditor._reported) == 2
 
 
 async def test_without_slurm_only_what_needs_it_waits(world: World) -> None:

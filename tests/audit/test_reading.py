@@ -148,6 +148,33 @@ async def test_a_backend_that_knows_no_pages_is_found_out(
     assert (await listed(sink))[0].reason == "without_end"
 
 
+async def test_h16_a_page_with_more_rows_than_were_asked_for_is_refused_whole(
+    server: Rude, sink: RestSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it is kept, so a page that fills 16 MiB with short rows costs no memory for long."""
+    monkeypatch.setattr(running, "PAGE", 2)
+    server.plans["/api/jobs/?"] = [answer(200, page(row(1), row(2), row(3)))]
+    outcome, found = await listed(sink)
+    assert (outcome.result, outcome.reason, found) == (Result.FAILED, "too_many_rows", [])
+    there = await sink.presence("slurm", START)
+    assert isinstance(there, Outcome)
+    assert there.reason == "too_many_rows"
+
+
+async def test_h16_a_list_without_end_ends_at_its_bound(
+    server: Rude, sink: RestSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one second a bounded number of runs is kept, however many pages a backend has."""
+    monkeypatch.setattr(running, "PAGE", 10)
+    monkeypatch.setattr(running, "AT_ONCE", 50)
+    server.plans["/api/jobs/?"] = [pages_of([row(n) for n in range(1, 500)])]
+    there = await sink.presence("slurm", START)
+    assert isinstance(there, Outcome)
+    assert (there.reason, len(server.seen)) == ("without_end", 5)
+    server.plans["/api/jobs/?"] = [pages_of([row(n) for n in range(1, 50)])]
+    assert len(await sink.presence("slurm", START)) == 49  # type: ignore[arg-type]
+
+
 async def test_a_look_up_tells_running_from_ended(server: Rude, sink: RestSink) -> None:
     """Of the wanted second alone, whatever else is sent."""
     rows = (row(1), row(2, state="failed"), row(3, START + 1), row(4, state="suspended"), row(-1), row(2**70))
