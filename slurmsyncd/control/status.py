@@ -80,6 +80,28 @@ class LatencyStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditStatus:
+    """
+    What the audits of one sink came to; see ``pipeline.audit``. Times are epoch seconds.
+
+    Attributes:
+        failures: Audits that could not be finished.
+        trouble: Why the last audit of a cluster could not be finished, by cluster; none that could.
+        findings: How often each kind of difference was found.
+        reports: Kinds that no request can correct, as the last audit that found some counted them.
+        reported_at: When that was.
+    """
+
+    audits: int
+    failures: int
+    last_at: float | None
+    trouble: dict[str, str] = field(default_factory=dict)
+    findings: dict[str, int] = field(default_factory=dict)
+    reports: dict[str, int] = field(default_factory=dict)
+    reported_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SinkStatus:
     """
     One sink, since the start of the daemon. Times are epoch seconds.
@@ -101,6 +123,8 @@ class SinkStatus:
         told: Step → how many it has taken, or had already.
         in_hand: Step → how many are under way or about to be.
         workers: Step → how many may be under way at once.
+        audit: What its audits came to; None if there are none.
+        token_expires_at: When its token expires; None if that is not known, or it has none.
     """
 
     name: str
@@ -121,6 +145,8 @@ class SinkStatus:
     nodes_trouble: str | None = None
     nodes_detail: str = ""
     latency: tuple[LatencyStatus, ...] = ()
+    audit: AuditStatus | None = None
+    token_expires_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

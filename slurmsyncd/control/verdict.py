@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from slurmsyncd.control.requests import SinkTotals
-    from slurmsyncd.control.status import Live, SinkStatus, SourceStatus, Status
+    from slurmsyncd.control.status import AuditStatus, Live, SinkStatus, SourceStatus, Status
 
 #: A run that was given up is news for so long; after that it is a number in a table.
 NEWS_S = 86400.0
 #: What waits longer than this in a sink that takes runs has to do with more than a stop's hold.
 BEHIND_S = 1800.0
+#: A token that expires within this time needs a new one now.
+TOKEN_WARNING_S = 7 * 86400.0
 #: Looks that are late by so many intervals are looks that do not happen.
 LATE_POLLS = 3.0
 
@@ -111,6 +113,32 @@ def _of_sink(sink: SinkStatus, now: float) -> Iterator[Problem]:
         yield _trouble(sink.name, sink.nodes_trouble, " (asked with node states)", sink.nodes_detail)
     if sink.disk_full:
         yield Problem(subject, "its answers cannot be written down: the disk is full", _ROOM)
+    if sink.token_expires_at is not None and sink.token_expires_at - now < TOKEN_WARNING_S:
+        is_over = sink.token_expires_at <= now
+        yield Problem(
+            subject,
+            f"its token {'expired' if is_over else 'expires'} at {moment(sink.token_expires_at)}",
+            f"have a new one made and write it to token_file; {_READ_AGAIN}",
+        )
+    if sink.audit is not None:
+        yield from _of_audit(subject, sink.audit, now)
+
+
+def _of_audit(subject: str, audit: AuditStatus, now: float) -> Iterator[Problem]:
+    for cluster, reason in audit.trouble.items():
+        yield Problem(
+            subject,
+            f"its runs of {cluster} could not be compared with Slurm's: {reason}",
+            "see what it says; the audit is repeated within five minutes",
+        )
+    if audit.reported_at is not None and now - audit.reported_at < NEWS_S:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(audit.reports.items()))
+        yield Problem(
+            subject,
+            f"shows runs otherwise than Slurm, and no request corrects them ({kinds}, "
+            f"{moment(audit.reported_at, now)})",
+            "the log names them (audit_finding); docs/runbook.md says what to do about each kind",
+        )
 
 
 def _trouble(name: str, reason: str, since: str, detail: str) -> Problem:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from slurmsyncd.config import Config, SinkConfig
     from slurmsyncd.delivery import Outcome
+    from slurmsyncd.pipeline.audit import AuditTally
     from slurmsyncd.pipeline.storage import StoreThread
     from slurmsyncd.ports import Inventory, Sink, Source
     from slurmsyncd.sinks.preview import Known
@@ -63,16 +64,27 @@ class Outlet:
             build_sink(sink, config.clusters, WallClock()) for sink in config.sinks.values()
         ]
         self.deliveries = [self._delivery(sink, config.sinks[sink.name]) for sink in sinks]
-        self._auditors = [
-            self._auditor(inventory, delivery, config.sinks[sink.name])
+        self._auditors = {
+            sink.name: self._auditor(inventory, delivery, config.sinks[sink.name])
             for sink, delivery in zip(sinks, self.deliveries, strict=True)
             if config.sinks[sink.name].audit_interval and (inventory := inventory_of(sink))
-        ]
+        }
 
     def known(self) -> dict[str, Known]:
         """Give what was found out of the backends so far, by the name of the sink."""
-        backends = {sink.name: getattr(sink, "inventory", sink) for sink in self._sinks}
-        return {name: each.known for name, each in backends.items() if isinstance(each, RestSink)}
+        return {name: each.known for name, each in self._backends().items()}
+
+    def token_expiries(self) -> dict[str, float | None]:
+        """Return when the token of each backend expires (epoch seconds), by the name of the sink."""
+        return {name: each.token_expires_at for name, each in self._backends().items()}
+
+    def audits(self) -> dict[str, AuditTally]:
+        """Return what the audits came to, by the name of the sink; one without audits is missing."""
+        return {name: auditor.tally for name, auditor in self._auditors.items()}
+
+    def _backends(self) -> dict[str, RestSink]:
+        found = {sink.name: getattr(sink, "inventory", sink) for sink in self._sinks}
+        return {name: each for name, each in found.items() if isinstance(each, RestSink)}
 
     def start(self, group: TaskGroup) -> None:
         """Deliver what is due, until told to stop."""
@@ -83,7 +95,7 @@ class Outlet:
         self, group: TaskGroup, sources: Sequence[Source], has_looked: Callable[[str], bool]
     ) -> None:
         """Audit what the sinks hold, and report nodes, for as long as Slurm is looked at."""
-        for auditor in self._auditors:
+        for auditor in self._auditors.values():
             group.start_soon(auditor.run, sources, has_looked)
         for delivery in self.deliveries:
             interval_s = self._config.sinks[delivery.sink.name].nodestate_interval

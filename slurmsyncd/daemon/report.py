@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from slurmsyncd import __version__
 from slurmsyncd.control.status import (
+    AuditStatus,
     CommandCost,
     HookStatus,
     LagStatus,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from slurmsyncd.daemon.intake import Intake
     from slurmsyncd.daemon.outlet import Outlet
     from slurmsyncd.delivery import Outcome
+    from slurmsyncd.pipeline.audit import AuditTally
     from slurmsyncd.pipeline.collect import Collector
     from slurmsyncd.pipeline.deliver import Delivery
     from slurmsyncd.pipeline.lag import LoopLag
@@ -50,6 +52,7 @@ def live(
 ) -> Live:
     """Put together what only we know."""
     sources = zip(intake.collectors, intake.sources, strict=True)
+    audits, expiries = outlet.audits(), outlet.token_expiries()
     return Live(
         version=__version__,
         pid=os.getpid(),
@@ -61,7 +64,13 @@ def live(
         waiting_for_slurm=intake.waiting_for_slurm,
         sources=tuple(source_status(collector, source) for collector, source in sources),
         sinks=tuple(
-            sink_status(each, config.sinks[each.sink.name], outlet.nodes_down.get(each.sink.name, {}))
+            sink_status(
+                each,
+                config.sinks[each.sink.name],
+                outlet.nodes_down.get(each.sink.name, {}),
+                audit_status(audits.get(each.sink.name)),
+                expiries.get(each.sink.name),
+            )
             for each in outlet.deliveries
         ),
         hook=HookStatus(
@@ -103,7 +112,28 @@ def source_status(collector: Collector, source: CommandSource) -> SourceStatus:
     )
 
 
-def sink_status(delivery: Delivery, config: SinkConfig, nodes_down: Mapping[str, Outcome]) -> SinkStatus:
+def audit_status(tally: AuditTally | None) -> AuditStatus | None:
+    """Return what the audits of one sink came to; None if there are none."""
+    if tally is None:
+        return None
+    return AuditStatus(
+        audits=tally.audits,
+        failures=tally.failures,
+        last_at=tally.last_audit_at,
+        trouble=dict(tally.trouble),
+        findings={finding.value: count for finding, count in tally.findings.items()},
+        reports={finding.value: count for finding, count in tally.reports.items()},
+        reported_at=tally.reported_at,
+    )
+
+
+def sink_status(
+    delivery: Delivery,
+    config: SinkConfig,
+    nodes_down: Mapping[str, Outcome],
+    audit: AuditStatus | None,
+    token_expires_at: float | None,
+) -> SinkStatus:
     """Tell of one sink."""
     health = delivery.health
     down = next(iter(nodes_down.values()), None)
@@ -129,6 +159,8 @@ def sink_status(delivery: Delivery, config: SinkConfig, nodes_down: Mapping[str,
             LatencyStatus(step=step, trigger=trigger, counts=tuple(each.counts), sum_s=each.sum_s)
             for (step, trigger), each in sorted(health.latency.histograms.items())
         ),
+        audit=audit,
+        token_expires_at=token_expires_at,
     )
 
 

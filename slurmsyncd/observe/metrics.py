@@ -118,6 +118,11 @@ def _sinks(sinks: Iterable[SinkStatus]) -> Iterator[Family]:
         sinks,
         lambda it: it.last_answer_at or 0,
     )
+    yield from _audits([sink for sink in sinks if sink.audit is not None])
+    expiring = [sink for sink in sinks if sink.token_expires_at is not None]
+    about = "Time at which the sink's token expires in seconds since the epoch"
+    family = _gauge("sink_token_expiry_timestamp_seconds", about, "sink")
+    yield _each(family, expiring, lambda it: it.token_expires_at)
     yield _each2(_counter("attempts", "Attempts by outcome", "sink", "reason"), sinks, lambda it: it.results)
     yield _each2(_counter("delivered", "Steps that it took", "sink", "step"), sinks, lambda it: it.told)
     yield _each2(_gauge("in_hand", "Steps that are under way", "sink", "step"), sinks, lambda it: it.in_hand)
@@ -131,6 +136,25 @@ def _sinks(sinks: Iterable[SinkStatus]) -> Iterator[Family]:
         for each in sink.latency:
             latency.add_buckets([sink.name, each.step, each.trigger], _buckets(each), each.sum_s)
     yield latency
+
+
+def _audits(sinks: Iterable[SinkStatus]) -> Iterator[Family]:
+    yield _each(
+        _gauge(
+            "audit_last_timestamp_seconds", "Time of the sink's last audit in seconds since the epoch", "sink"
+        ),
+        sinks,
+        lambda it: it.audit.last_at or 0,
+    )
+    about = "Whether the last audit of each cluster could be finished (1) or not (0)"
+    yield _each(_gauge("audit_complete", about, "sink"), sinks, lambda it: not it.audit.trouble)
+    yield _each(_counter("audits", "Total number of audits", "sink"), sinks, lambda it: it.audit.audits)
+    about = "Total number of differences between the sink and Slurm that audits found"
+    yield _each2(
+        _counter("audit_findings", about, "sink", "finding"),
+        sinks,
+        lambda it: it.audit.findings if it.audit else {},
+    )
 
 
 def _written(totals: Totals, now: float) -> Iterator[Family]:

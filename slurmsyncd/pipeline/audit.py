@@ -68,6 +68,9 @@ class AuditTally:
 
     Attributes:
         trouble: Why the last audit of a cluster could not be finished, by cluster; none that could.
+        findings: How often each kind of difference was found.
+        reports: Kinds that no request can correct, as the last audit that found some counted them.
+        reported_at: When that was (epoch seconds).
     """
 
     audits: int = 0
@@ -75,6 +78,8 @@ class AuditTally:
     last_audit_at: float | None = None
     trouble: dict[str, str] = field(default_factory=dict)
     findings: Counter[Finding] = field(default_factory=Counter)
+    reports: Mapping[Finding, int] = field(default_factory=dict)
+    reported_at: float | None = None
 
 
 class Auditor:
@@ -168,6 +173,8 @@ class Auditor:
     def _report(self, cluster: str, done: Sequence[Repair]) -> None:
         found = Counter(each.finding for each in done)
         self.tally.findings.update(found)
+        if reports := {finding: count for finding, count in found.items() if finding in _REPORTS}:
+            self.tally.reports, self.tally.reported_at = reports, self._clock.now()
         for each in done[:NAMED]:
             level = logging.WARNING if each.finding in _REPORTS else logging.INFO
             key = each.key

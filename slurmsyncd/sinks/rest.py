@@ -108,6 +108,7 @@ class RestSink:
         self._clock = clock
         self._token = TokenFile(config.token_file, f"sinks.{config.name}.token_file")
         self._token_warnings: set[str] = set()
+        self._token_expires_at: float | None = None
         self._facts = Facts(self._ask, dialect)
         self.notes: Counter[str] = Counter()
         try:
@@ -131,6 +132,11 @@ class RestSink:
         """What was found out of the backend so far; asks nothing."""
         dialect, topology = self._facts.known
         return Known(dialect=dialect, topology=topology)
+
+    @property
+    def token_expires_at(self) -> float | None:
+        """When the token that was used last expires (epoch seconds); None if it does not say."""
+        return self._token_expires_at
 
     async def deliver(self, entry: Entry) -> Outcome:
         """Tell of one step of one run. Never raises for what the other side does."""
@@ -325,7 +331,7 @@ class RestSink:
 
     def _read_token(self) -> str:
         secret = self._token.read()
-        expires_at = token_expires_at(secret.value)
+        self._token_expires_at = expires_at = token_expires_at(secret.value)
         left_s = None if expires_at is None else expires_at - self._clock.now()
         if secret.warning:
             self._warn_of_token(secret.warning)

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from slurmsyncd.control.requests import SinkTotals, Totals
-from slurmsyncd.control.status import HookStatus, LagStatus, Live, SinkStatus, SourceStatus, Status
+from slurmsyncd.control.status import (
+    AuditStatus,
+    HookStatus,
+    LagStatus,
+    Live,
+    SinkStatus,
+    SourceStatus,
+    Status,
+)
 from slurmsyncd.control.verdict import BEHIND_S, NEWS_S, Level, headline, judge
 
 NOW = 1_700_000_000.0
@@ -58,6 +66,11 @@ def sink(**changes: Any) -> SinkStatus:
         "answers": 7,
     }
     return SinkStatus(**{**well, **changes})
+
+
+def audit(**changes: Any) -> AuditStatus:
+    """Give what the audits of a sink that is well came to."""
+    return AuditStatus(**{"audits": 3, "failures": 0, "last_at": NOW - 60, **changes})
 
 
 def status(
@@ -111,6 +124,9 @@ def dead(at: float) -> dict[str, Any]:
         status(sources=(source(last_look_at=None, behind=True),)),
         status(started_at=NOW - 2, sources=(source(last_look_at=None),)),
         status(sinks=(sink(answers=0, last_answer_at=None),)),
+        status(sinks=(sink(token_expires_at=NOW + 8 * DAY_S),)),
+        status(sinks=(sink(audit=audit(findings={"stop_lost": 4})),)),
+        status(sinks=(sink(audit=audit(reports={"unheard_of": 4}, reported_at=NOW - NEWS_S - 1)),)),
     ],
 )
 def test_what_is_as_it_should_be_is_no_problem(well: Status) -> None:
@@ -142,6 +158,20 @@ def test_what_is_as_it_should_be_is_no_problem(well: Status) -> None:
         ),
         (status(sinks=(sink(trouble="something_new"),)), "sink cc", "something_new", "nothing is lost"),
         (status(sinks=(sink(disk_full=True),)), "sink cc", "disk is full", "state_dir"),
+        (status(sinks=(sink(token_expires_at=NOW + DAY_S),)), "sink cc", "token expires at", "token_file"),
+        (status(sinks=(sink(token_expires_at=NOW - 1),)), "sink cc", "token expired at", "token_file"),
+        (
+            status(sinks=(sink(audit=audit(trouble={"alpha": "http_500 open var/x"})),)),
+            "sink cc",
+            "runs of alpha could not be compared with Slurm's: http_500 open",
+            "repeated",
+        ),
+        (
+            status(sinks=(sink(audit=audit(reports={"closed_wrongly": 2}, reported_at=NOW - 60)),)),
+            "sink cc",
+            "no request corrects them (closed_wrongly 2",
+            "audit_finding",
+        ),
         (
             status(sources=(source(unavailable="squeue failed", unavailable_since=NOW - 5),)),
             "cluster alpha",

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from slurmsyncd.control.requests import SinkTotals, Totals
 from slurmsyncd.control.status import (
+    AuditStatus,
     CommandCost,
     HookStatus,
     LagStatus,
@@ -48,6 +49,7 @@ def _given() -> dict[str, set[str]]:
         disk_full=False, pause_s=0.0, last_answer_at=1.0, answers=1, results={"ok": 1}, told={"start": 1},
         in_hand={"start": 0}, workers={"start": 1},
         latency=(LatencyStatus(step="start", trigger="hook", counts=(0,) * (len(BOUNDS) + 1), sum_s=0.0),),
+        audit=AuditStatus(audits=1, failures=0, last_at=1.0, findings={"stop_lost": 1}), token_expires_at=9.0,
     )  # fmt: skip
     live = Live(
         version="1", pid=1, started_at=1.0, ready=True, rss_bytes=1, cpu_s=1.0, poll_s=60.0,
