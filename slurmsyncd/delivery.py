@@ -46,6 +46,7 @@ class Outcome:
         retry_after_s: What the sink asked for, None if it did not.
         alarm: The operator has to act (credentials, wrong URL).
         repeat_of: A start was refused because of this other run of the id, which the sink holds.
+        certain: A rejection that needs no proof: the record cannot be sent, or the run in its way was seen.
     """
 
     result: Result
@@ -55,6 +56,7 @@ class Outcome:
     retry_after_s: float | None = None
     alarm: bool = False
     repeat_of: RunKey | None = None
+    certain: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,8 @@ class DeliveryPolicy:
         not_yet_s: Wait after NOT_YET.
         rewinds: Attempts of a stop up to which its start is sent again at once if the stop finds nothing;
             after that it is sent again as slowly as what is parked.
+        dead_after: Attempts after which a rejection counts although the sink accepted nothing else meanwhile:
+            those up to ``park_after``, and a day of parking.
     """
 
     backoff_s: float = 1.0
@@ -79,6 +83,7 @@ class DeliveryPolicy:
     stop_hold_s: float = 150.0
     not_yet_s: float = 60.0
     rewinds: int = 5
+    dead_after: int = 36
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +131,14 @@ class Dead:
 
 
 Verdict = Union[Done, Retry, Park, Rewind, Dead]
+
+
+class Standing(enum.Enum):
+    """What a sink that rejects an entry did with other entries of the same step."""
+
+    UNPROVEN = "unproven"  # it accepted none since it first rejected this one: entry or sink may be at fault
+    PROVEN = "proven"  # it accepted another one in between: the rejection concerns this entry alone
+    SUSPECTED = "suspected"  # it rejects one after the other: the sink is at fault
 
 
 class Presence(enum.Enum):
@@ -198,9 +211,20 @@ class Repair:
     ended: Job | None = None
 
 
-def judge(entry: Entry, outcome: Outcome, policy: DeliveryPolicy, *, now: float, dice: float) -> Verdict:
+def judge(
+    entry: Entry,
+    outcome: Outcome,
+    policy: DeliveryPolicy,
+    *,
+    now: float,
+    dice: float,
+    standing: Standing = Standing.UNPROVEN,
+) -> Verdict:
     """
     Decide what becomes of an entry.
+
+    A rejection makes a dead letter only if the sink accepts other runs: a backend that rejects everything for
+    a while (read-only database, message limit) must not cost a single one.
 
     Args:
         entry: As it was when the attempt began.
@@ -208,6 +232,7 @@ def judge(entry: Entry, outcome: Outcome, policy: DeliveryPolicy, *, now: float,
         policy: The sink's.
         now: Epoch seconds.
         dice: Uniform in [0, 1), for the jitter.
+        standing: Of the sink; matters for rejections only.
     """
     reason, detail = outcome.reason, outcome.detail
     match outcome.result:
@@ -220,18 +245,29 @@ def judge(entry: Entry, outcome: Outcome, policy: DeliveryPolicy, *, now: float,
             return Retry(now + policy.not_yet_s, reason, detail)
         case Result.NOT_YET:
             return Park(now + _spread(policy.park_s, dice), reason, detail)
-        case Result.CURABLE:
-            return Park(now + _spread(policy.park_s, dice), reason, detail)
         case Result.START_MISSING if entry.attempts < policy.rewinds:
             return Rewind(now, reason)
         case Result.START_MISSING:
             # Slowly, but never not at all: an outage uses up attempts too, and what comes back after it
             # may be a backup without the run. Parking the stop alone would keep it missing for ever.
             return Rewind(now + _spread(policy.park_s, dice), reason)
-        case Result.REFUSED:
-            return Dead(reason, detail)
+        case Result.REFUSED | Result.CURABLE:
+            return _after_rejection(entry, outcome, policy, now=now, dice=dice, standing=standing)
         case Result.FAILED:
             return _after_failure(entry, outcome, policy, now=now, dice=dice)
+
+
+def _after_rejection(
+    entry: Entry, outcome: Outcome, policy: DeliveryPolicy, *, now: float, dice: float, standing: Standing
+) -> Verdict:
+    reason, detail = outcome.reason, outcome.detail
+    if standing is Standing.SUSPECTED:
+        return Retry(now + backoff(entry.attempts, policy, dice=dice), reason, detail, charged=False)
+    if outcome.result is Result.CURABLE:
+        return Park(now + _spread(policy.park_s, dice), reason, detail)
+    if outcome.certain or standing is Standing.PROVEN or entry.attempts + 1 >= policy.dead_after:
+        return Dead(reason, detail)
+    return _after_failure(entry, outcome, policy, now=now, dice=dice)
 
 
 def _after_failure(

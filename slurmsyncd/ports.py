@@ -80,6 +80,9 @@ class Queue(Protocol):
     def settle(self, verdicts: Sequence[tuple[Entry, Verdict]], now: float) -> None:
         """Carry out verdicts, as a group in one transaction."""
 
+    def hasten(self, ids: Iterable[int], now: float) -> None:
+        """Make entries due that wait for a later attempt; others stay as they are."""
+
 
 class Store(Queue, Protocol):
     """

@@ -15,6 +15,7 @@ from slurmsyncd.delivery import (
     Result,
     Retry,
     Rewind,
+    Standing,
     Verdict,
     backoff,
     judge,
@@ -40,9 +41,13 @@ def verdict(
     attempts: int = 0,
     dice: float = 0.5,
     asked: float | None = None,
+    standing: Standing = Standing.UNPROVEN,
+    certain: bool = False,
 ) -> Verdict:
-    outcome = Outcome(result=result, reason="why", detail="what was said", retry_after_s=asked)
-    return judge(entry(step, attempts), outcome, POLICY, now=NOW, dice=dice)
+    outcome = Outcome(
+        result=result, reason="why", detail="what was said", retry_after_s=asked, certain=certain
+    )
+    return judge(entry(step, attempts), outcome, POLICY, now=NOW, dice=dice, standing=standing)
 
 
 @pytest.mark.parametrize("result", [Result.ACCEPTED, Result.ALREADY_THERE])
@@ -65,9 +70,28 @@ def test_h1_the_sinks_trouble_is_charged_to_no_entry() -> None:
         )
 
 
-def test_h7_a_refusal_is_a_dead_letter_with_its_reason() -> None:
-    """What will never be taken is not tried again."""
-    assert verdict(Result.REFUSED) == Dead("why", "what was said")
+def test_h7_a_proven_rejection_is_a_dead_letter_with_its_reason() -> None:
+    """The sink accepts others; or the record cannot be sent at all, or the run in its way was seen."""
+    assert verdict(Result.REFUSED, standing=Standing.PROVEN) == Dead("why", "what was said")
+    assert verdict(Result.REFUSED, certain=True) == Dead("why", "what was said")
+
+
+def test_h7_a_rejection_that_nothing_proves_is_tried_for_a_day() -> None:
+    """On an idle cluster nothing else is accepted: with backoff, then parked and so visible, in the end a dead letter."""
+    kinds = [type(verdict(Result.REFUSED, attempts=count)) for count in range(POLICY.dead_after)]
+    parked = POLICY.dead_after - POLICY.park_after
+    assert kinds == [Retry] * (POLICY.park_after - 1) + [Park] * parked + [Dead]
+    assert parked * POLICY.park_s == pytest.approx(86400)
+
+
+@pytest.mark.parametrize("result", [Result.REFUSED, Result.CURABLE])
+def test_h7_a_suspected_sink_charges_no_entry_and_makes_no_dead_letter(result: Result) -> None:
+    """However often it rejects an entry, that is tried again soon."""
+    for attempts in (0, POLICY.park_after, 10 * POLICY.dead_after):
+        found = verdict(result, attempts=attempts, standing=Standing.SUSPECTED)
+        assert isinstance(found, Retry)
+        assert not found.charged
+        assert found.at - NOW <= POLICY.backoff_max_s
 
 
 def test_what_an_admin_can_cure_is_parked() -> None:

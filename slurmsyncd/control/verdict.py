@@ -143,7 +143,7 @@ def _of_audit(subject: str, audit: AuditStatus, now: float) -> Iterator[Problem]
 
 def _trouble(name: str, reason: str, since: str, detail: str) -> Problem:
     words, remedy = _TROUBLE.get(reason, (f"does not take runs ({reason})", ""))
-    remedy = remedy or "see what it says; everything waits, and nothing is lost"
+    remedy = remedy or "see what it says, and its log; everything waits, and nothing is lost"
     said = f": {detail}" if detail else ""
     return Problem(f"sink {name}", f"{words}{since}{said}", remedy.format(name=name))
 

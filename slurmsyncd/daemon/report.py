@@ -135,20 +135,20 @@ def sink_status(
     token_expires_at: float | None,
 ) -> SinkStatus:
     """Tell of one sink."""
-    health = delivery.health
+    health, pause = delivery.health, delivery.health.pause
     down = next(iter(nodes_down.values()), None)
     return SinkStatus(
         name=delivery.sink.name,
         kind=config.type,
         address=config.url or ", ".join(config.servers),
-        trouble=health.trouble,
-        detail=health.detail,
-        trouble_since=health.trouble_since,
-        alarm=health.alarm,
+        trouble=pause.reason,
+        detail=pause.detail,
+        trouble_since=pause.since,
+        alarm=pause.alarm,
         nodes_trouble=None if down is None else down.reason,
         nodes_detail="" if down is None else down.detail,
         disk_full=health.disk_full,
-        pause_s=health.pause_s,
+        pause_s=pause.left_s,
         last_answer_at=health.last_answer_at,
         answers=health.answers,
         results=dict(health.results),

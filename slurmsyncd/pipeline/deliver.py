@@ -14,14 +14,15 @@ from slurmsyncd.delivery import Dead, Park, Result, Retry, backoff, judge
 from slurmsyncd.errors import DiskFull
 from slurmsyncd.model import Entry
 from slurmsyncd.pipeline.bell import Bell
-from slurmsyncd.pipeline.health import SinkHealth, asked_wait_s
+from slurmsyncd.pipeline.health import SinkHealth
+from slurmsyncd.pipeline.pause import asked_wait_s
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from anyio.abc import ObjectReceiveStream
 
-    from slurmsyncd.delivery import DeliveryPolicy, Outcome, Verdict
+    from slurmsyncd.delivery import DeliveryPolicy, Outcome, Standing, Verdict
     from slurmsyncd.model import Step
     from slurmsyncd.pipeline.storage import StoreThread
     from slurmsyncd.ports import Clock, Queue, Sink
@@ -131,14 +132,17 @@ class Delivery:
         """Say whether no lane has anything to do: a start that is settled now may make its stop due."""
         if not any(self._in_flight.values()):
             self._resting.add(step)
-        return bool(self.health.trouble or self.health.disk_full) or len(self._resting) == len(self._workers)
+        down = self.health.down.reason or self.health.disk_full
+        return bool(down) or len(self._resting) == len(self._workers)
 
     def _room(self, step: Step) -> int:
         """Give how many entries may be taken in hand; a sink in trouble is probed with one at a time."""
-        if self.health.pause_s or self.health.disk_full:
+        if self.health.pause_s(step) or self.health.disk_full:
             return 0
-        if self.health.trouble:
+        if self.health.down.reason:
             return 0 if any(self._in_flight.values()) else 1
+        if self.health.lanes[step].pause.reason:
+            return 0 if self._in_flight[step] else 1
         # Enough in hand that no worker waits for the store, few enough to be forgotten at a stop.
         return 8 * self._workers[step] - len(self._in_flight[step])
 
@@ -168,7 +172,7 @@ class Delivery:
         """Give how long nothing will be due; a ring ends the nap."""
         if self.health.disk_full:
             return DISK_FULL_S
-        if pause_s := self.health.pause_s:
+        if pause_s := self.health.pause_s(step):
             return pause_s
         if self._room(step) <= 0:
             return IDLE_S
@@ -178,32 +182,33 @@ class Delivery:
 
     async def _work(self, take: ObjectReceiveStream[Entry]) -> None:
         async for entry in take:
-            if self._stopping or self.health.pause_s:
+            if self._stopping or self.health.pause_s(entry.step):
                 self._release(entry)
             else:
                 await self._attempt(entry)
 
     async def _attempt(self, entry: Entry) -> None:
-        began = time.monotonic()
+        began, number = time.monotonic(), self.health.began(entry)
         outcome = await self.sink.deliver(entry)
-        self._note(entry, outcome, time.monotonic() - began)
+        self._say(entry, outcome, time.monotonic() - began)
+        standing = self.health.note(entry, outcome, self._clock.now(), number)
         if outcome.result is Result.SINK_DOWN:
             self._release(entry)  # the sink's trouble is charged to no entry
             return
-        verdict = self._judge(entry, outcome)
+        verdict = self._judge(entry, outcome, standing)
         if isinstance(verdict, Dead | Park):
             self._report(entry, verdict)
         self._verdicts.append((entry, verdict))
         self._to_settle.ring()
 
-    def _judge(self, entry: Entry, outcome: Outcome) -> Verdict:
+    def _judge(self, entry: Entry, outcome: Outcome, standing: Standing) -> Verdict:
         now = self._clock.now()
         dice = random.random()  # noqa: S311
         if outcome.result is Result.FAILED and (failures := self.health.failures(entry)):
             # Not charged, but out of the way, lest the oldest entry be the only one ever tried.
             wait = max(backoff(failures, self._policy, dice=dice), asked_wait_s(outcome, self._policy))
             return Retry(now + wait, outcome.reason, outcome.detail, charged=False)
-        return judge(entry, outcome, self._policy, now=now, dice=dice)
+        return judge(entry, outcome, self._policy, now=now, dice=dice, standing=standing)
 
     def _release(self, entry: Entry) -> None:
         self._in_flight[entry.step].discard(entry.id)
@@ -232,6 +237,7 @@ class Delivery:
             return
         try:
             await self._thread(self._store.settle, group, self._clock.now())
+            await self._recall()
         except DiskFull as err:
             self._note_full(err)
             return
@@ -240,8 +246,15 @@ class Delivery:
         for entry, verdict in group:
             self._in_flight[entry.step].discard(entry.id)
             if not isinstance(verdict, Retry):
-                self.health.forget(entry)
+                self.health.forget(entry, settled=not isinstance(verdict, Park))
         self.ring()
+
+    async def _recall(self) -> None:
+        """Have rejected entries decided again, now that the sink accepted another one."""
+        recalled = tuple(self.health.recalled)
+        if recalled:
+            await self._thread(self._store.hasten, recalled, self._clock.now())
+            self.health.recalled.difference_update(recalled)
 
     def _note_full(self, err: DiskFull) -> None:
         if not self.health.disk_full:
@@ -249,7 +262,7 @@ class Delivery:
         self.health.disk_full = True
         self._to_settle.ring()
 
-    def _note(self, entry: Entry, outcome: Outcome, took_s: float) -> None:
+    def _say(self, entry: Entry, outcome: Outcome, took_s: float) -> None:
         log.debug(
             "attempted",
             sink=self.sink.name,
@@ -259,7 +272,6 @@ class Delivery:
             reason=outcome.reason,
             took_ms=round(took_s * 1000),
         )
-        self.health.note(entry, outcome, self._clock.now())
 
     def _report(self, entry: Entry, verdict: Dead | Park) -> None:
         """Name a run that the sink does not take; it is kept, and seen by the operator."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-import random
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import structlog
 
-from slurmsyncd.delivery import Result, backoff
+from slurmsyncd.delivery import Result, Standing
+from slurmsyncd.model import Step
 from slurmsyncd.pipeline.latency import Latency
+from slurmsyncd.pipeline.pause import Pause
+from slurmsyncd.pipeline.rejections import Rejections
 
 if TYPE_CHECKING:
     from slurmsyncd.delivery import DeliveryPolicy, Outcome
@@ -29,18 +30,30 @@ _TAKEN = frozenset({Result.ACCEPTED, Result.ALREADY_THERE})
 
 
 @dataclass(slots=True)
+class Lane:
+    """
+    What a sink does with one kind of step.
+
+    Attributes:
+        pause: While it rejects one entry after the other; the other step goes on.
+    """
+
+    rejections: Rejections = field(default_factory=Rejections)
+    pause: Pause = field(default_factory=Pause)
+
+
+@dataclass(slots=True)
 class SinkHealth:
     """
     How one sink is doing; read by status and metrics.
 
     Attributes:
-        trouble: Why it is paused, None if it is not.
-        detail: What it said then.
-        trouble_since: When that began (epoch seconds).
+        down: The pause of the whole sink.
+        lanes: What it does with starts, and with stops.
         disk_full: Results wait for room on the disk.
-        resume_at: Monotonic seconds until which nothing is sent.
         answers: Attempts that came to a proper answer, whatever it was.
         failing: Entries that failed since the last proper answer.
+        recalled: Rejected entries that are to be decided again.
         results: How often each reason was given.
         latency: From what was seen to what was taken.
         told: Step → how many of them it took, or had already.
@@ -49,15 +62,12 @@ class SinkHealth:
 
     sink: str
     policy: DeliveryPolicy
-    trouble: str | None = None
-    detail: str = ""
-    trouble_since: float | None = None
-    alarm: bool = False
+    down: Pause = field(default_factory=Pause)
+    lanes: dict[Step, Lane] = field(default_factory=lambda: {step: Lane() for step in Step})
     disk_full: bool = False
-    resume_at: float = 0.0
-    pauses: int = 0
     answers: int = 0
     failing: set[int] = field(default_factory=set)
+    recalled: set[int] = field(default_factory=set)
     last_answer_at: float | None = None
     results: dict[str, int] = field(default_factory=dict)
     told: dict[str, int] = field(default_factory=dict)
@@ -66,12 +76,26 @@ class SinkHealth:
     _failed: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     @property
-    def pause_s(self) -> float:
-        """Seconds for which nothing may be sent."""
-        return max(0.0, self.resume_at - time.monotonic())
+    def pause(self) -> Pause:
+        """The pause to report: the sink's, else that of a step; without a reason if there is none."""
+        pauses = (self.down, *(lane.pause for lane in self.lanes.values()))
+        return next((pause for pause in pauses if pause.reason), self.down)
 
-    def note(self, entry: Entry, outcome: Outcome, now: float) -> None:
-        """Follow an attempt's outcome."""
+    @property
+    def trouble(self) -> str | None:
+        """Why it is paused, None if it is not."""
+        return self.pause.reason
+
+    def pause_s(self, step: Step) -> float:
+        """Give the seconds for which no such step may be sent."""
+        return max(self.down.left_s, self.lanes[step].pause.left_s)
+
+    def began(self, entry: Entry) -> int:
+        """Give what ``note`` has to know of when an attempt began."""
+        return self.lanes[entry.step].rejections.number
+
+    def note(self, entry: Entry, outcome: Outcome, now: float, began: int) -> Standing:
+        """Follow an attempt's outcome; gives the sink's standing, should it be a rejection."""
         self.results[outcome.reason] = self.results.get(outcome.reason, 0) + 1
         if outcome.result in _TAKEN:
             self.told[entry.step.value] = self.told.get(entry.step.value, 0) + 1
@@ -79,15 +103,21 @@ class SinkHealth:
         else:
             self.failed += 1
         if outcome.result is Result.SINK_DOWN:
-            self._pause(outcome, self.policy.backoff_max_s, now)
+            self._pause(self.down, outcome, self.policy.backoff_max_s, now)
         elif outcome.result is Result.FAILED:
-            if not self.failing:
-                self._say_failure(entry, outcome)
-            self.failing.add(entry.id)
-            if len(self.failing) >= SUSPECT_AFTER:
-                self._pause(outcome, SUSPECT_PAUSE_S, now)
+            self._note_failure(entry, outcome, now)
         else:
             self._answered(now)
+        if outcome.result is Result.ACCEPTED:
+            self._accepted(entry, began)
+        elif _is_rejection(outcome):
+            return self._rejected(entry, outcome, now)
+        return Standing.UNPROVEN
+
+    def heard(self) -> None:
+        """Have the sink probed now: another request than a delivery succeeded."""
+        for pause in (self.down, *(lane.pause for lane in self.lanes.values())):
+            pause.cut()
 
     def failures(self, entry: Entry) -> int:
         """
@@ -102,28 +132,49 @@ class SinkHealth:
         self._failed[entry.id] = self.answers, count
         return count
 
-    def forget(self, entry: Entry) -> None:
-        """Know no more of an entry that is settled."""
+    def forget(self, entry: Entry, *, settled: bool) -> None:
+        """Know no more of an entry's failures; if it is settled, also of its rejections."""
         self._failed.pop(entry.id, None)
+        if settled:
+            self.lanes[entry.step].rejections.forget(entry.id)
 
-    def _pause(self, outcome: Outcome, at_most_s: float, now: float) -> None:
-        if self.pause_s:
+    def _note_failure(self, entry: Entry, outcome: Outcome, now: float) -> None:
+        if not self.failing:
+            self._say_failure(entry, outcome)
+        self.failing.add(entry.id)
+        if len(self.failing) >= SUSPECT_AFTER:
+            self._pause(self.down, outcome, SUSPECT_PAUSE_S, now)
+
+    def _rejected(self, entry: Entry, outcome: Outcome, now: float) -> Standing:
+        lane = self.lanes[entry.step]
+        final = outcome.result is Result.REFUSED
+        standing = lane.rejections.add(entry.id, outcome.reason, final=final)
+        if standing is Standing.SUSPECTED:
+            self._pause(lane.pause, replace(outcome, alarm=True), SUSPECT_PAUSE_S, now)
+        elif standing is Standing.UNPROVEN and final and not entry.attempts:
+            self._say_failure(entry, outcome)
+        return standing
+
+    def _accepted(self, entry: Entry, began: int) -> None:
+        lane = self.lanes[entry.step]
+        self.recalled.update(lane.rejections.accept(entry.id, began))
+        if lane.pause.reason and not lane.rejections.suspicious:
+            lane.pause = self._over()
+
+    def _pause(self, pause: Pause, outcome: Outcome, at_most_s: float, now: float) -> None:
+        if pause.left_s:
             return  # several exchanges of one burst failed: one pause, not several
-        wait = min(backoff(self.pauses, self.policy, dice=random.random()), at_most_s)  # noqa: S311
-        wait = max(wait, asked_wait_s(outcome, self.policy))
-        self.resume_at = time.monotonic() + wait
-        self.pauses += 1
-        if self.trouble != outcome.reason:
+        before = pause.reason
+        pause.extend(outcome, self.policy, at_most_s, now)
+        if before != outcome.reason:
             log.log(
                 logging.ERROR if outcome.alarm else logging.WARNING,
                 "sink_unavailable",
                 sink=self.sink,
                 reason=outcome.reason,
                 detail=outcome.detail,
-                next_try_s=round(wait, 1),
+                next_try_s=round(pause.left_s, 1),
             )
-        self.trouble_since = now if self.trouble_since is None else self.trouble_since
-        self.trouble, self.detail, self.alarm = outcome.reason, outcome.detail, outcome.alarm
 
     def _say_failure(self, entry: Entry, outcome: Outcome) -> None:
         """Name the first failure since the last answer: few runs alone never make the sink suspected."""
@@ -140,12 +191,16 @@ class SinkHealth:
         self.last_answer_at = now
         self.answers += 1
         self.failing.clear()
-        if self.trouble:
-            log.info("sink_available_again", sink=self.sink)
-            self.trouble, self.alarm, self.pauses, self.resume_at = None, False, 0, 0.0
-            self.detail, self.trouble_since = "", None
+        if self.down.reason:
+            self.down = self._over()
+
+    def _over(self) -> Pause:
+        log.info("sink_available_again", sink=self.sink)
+        return Pause()
 
 
-def asked_wait_s(outcome: Outcome, policy: DeliveryPolicy) -> float:
-    """Give the wait that the sink asked for, within reason."""
-    return max(0.0, min(outcome.retry_after_s or 0.0, policy.backoff_max_s))
+def _is_rejection(outcome: Outcome) -> bool:
+    """Return whether an outcome can show that the sink rejects everything."""
+    if outcome.result is Result.CURABLE:
+        return outcome.status is not None  # else the configuration leaves the run out, and nothing was sent
+    return outcome.result is Result.REFUSED and not outcome.certain

@@ -104,10 +104,10 @@ class Hand:
         """Give all that is held."""
         return [held.message for held in self._held.values()]
 
-    def let_go(self, keep: int = 0) -> None:
+    def let_go(self, keep: int = 0, *, delay_s: float = LEAST_S) -> None:
         """Give messages back to the stream for others, but for ``keep``; what is under way is done again."""
         for held in list(self._held.values())[keep:]:
-            self._leave(held, Kind.LATER, delay_s=LEAST_S)
+            self._leave(held, Kind.LATER, delay_s=delay_s)
 
     def due(
         self,
@@ -126,7 +126,7 @@ class Hand:
             for seq, held in self._held.items()
             if held.entry.step is step and held.due_at <= now and seq not in flying
         ]
-        found.sort(key=lambda held: held.entry.id, reverse=newest_first)
+        found.sort(key=lambda held: (held.due_at, held.entry.id), reverse=newest_first)
         return [held.entry for held in found[:limit]]
 
     def next_due_at(
@@ -147,6 +147,12 @@ class Hand:
         for entry, verdict in verdicts:
             if (held := self._held.get(entry.id)) is not None:
                 self._carry_out(held, verdict, now)
+
+    def hasten(self, ids: Iterable[int], now: float) -> None:
+        """Make messages due that wait here for a later attempt."""
+        for id_ in ids:
+            if (held := self._held.get(id_)) is not None:
+                held.due_at = min(held.due_at, now)
 
     def _carry_out(self, held: _Held, verdict: Verdict, now: float) -> None:
         match verdict:

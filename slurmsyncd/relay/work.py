@@ -42,6 +42,8 @@ T = TypeVar("T")
 STOP_S = 25.0
 #: Between two looks at whether the backend is away for longer.
 LOOK_S = 10.0
+#: For so long a message that a suspected backend rejected goes back.
+REJECTED_S = 60.0
 #: The stream counts every attempt of every relay, an outage's, too: nothing is parked for their number.
 _NEVER = 10**9
 
@@ -145,7 +147,7 @@ class Relay:
     def _room(self) -> Room:
         room = self.hand.room
         # One is enough to try a backend that is away; another relay may reach it.
-        return replace(room, messages=1 - len(self.hand)) if self.delivery.health.trouble else room
+        return replace(room, messages=1 - len(self.hand)) if self.delivery.health.down.reason else room
 
     def _answer(self, answer: Answer) -> None:
         self.consumer.answer(answer)
@@ -155,10 +157,16 @@ class Relay:
         before: Any = None
         while True:
             await anyio.sleep(LOOK_S)
-            since = self.delivery.health.trouble_since
+            since = self.delivery.health.pause.since
             if since is not None and since == before:
-                self.hand.let_go(keep=1)
+                self._let_go()
             before = since
+
+    def _let_go(self) -> None:
+        if self.delivery.health.down.reason:
+            self.hand.let_go(keep=1)
+        else:  # what the backend rejects must make room for what it may accept
+            self.hand.let_go(delay_s=REJECTED_S)
 
 
 def policy(target: SinkConfig) -> DeliveryPolicy:
@@ -171,4 +179,5 @@ def policy(target: SinkConfig) -> DeliveryPolicy:
         stop_hold_s=target.stop_hold,
         not_yet_s=max(1.0, min(DeliveryPolicy().not_yet_s, target.stop_hold)),
         rewinds=_NEVER,
+        dead_after=_NEVER,
     )

@@ -36,6 +36,7 @@ def look_up_outcome(answer: Answer, key: RunKey, cluster: str) -> Outcome:
         detail=detail,
         status=422,
         repeat_of=replace(key, start_at=row.startTime),
+        certain=True,
     )
 
 

@@ -357,4 +357,5 @@ class RestSink:
 
 
 def _refused(refusal: Refusal) -> Outcome:
-    return Outcome(result=Result.REFUSED, reason=refusal.reason, detail=printable(refusal.detail))
+    detail = printable(refusal.detail)
+    return Outcome(result=Result.REFUSED, reason=refusal.reason, detail=detail, certain=True)

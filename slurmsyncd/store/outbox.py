@@ -13,7 +13,7 @@ from slurmsyncd.store.codec import DamagedBody, decode
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from slurmsyncd.delivery import Verdict
     from slurmsyncd.model import Job
@@ -50,6 +50,8 @@ _MOVE = """
         acked_at = ?, hold_until = ?, failing_since = ?, reason = ?, detail = ?, history = ?
     WHERE id = ?
 """
+
+_HASTEN = "UPDATE delivery SET due_at = ? WHERE id = ? AND due_at > ?"
 
 
 class Position(NamedTuple):
@@ -118,6 +120,11 @@ def carry_out(con: sqlite3.Connection, id_: int, step: Step, verdict: Verdict, n
         return False
     move(con, id_, moved(at, verdict, ended=ended, now=now))
     return True
+
+
+def hasten(con: sqlite3.Connection, ids: Iterable[int], now: float) -> None:
+    """Make deliveries due that wait for a later attempt."""
+    con.executemany(_HASTEN, [(now, id_, now) for id_ in ids])
 
 
 def position(con: sqlite3.Connection, id_: int) -> tuple[Position | None, bool]:

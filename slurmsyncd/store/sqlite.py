@@ -125,6 +125,10 @@ class SqliteStore:
 
         self._db.let_out(work)
 
+    def hasten(self, ids: Iterable[int], now: float) -> None:
+        """Make deliveries due that wait for a later attempt; others stay as they are."""
+        self._db.let_out(lambda con: outbox.hasten(con, ids, now))
+
     def told(self, sink: str, keys: Iterable[RunKey]) -> dict[RunKey, Told]:
         """Give how far a sink is with each of these runs; one it was never to be told of is missing."""
         return repairs.told(self._db, sink, keys)

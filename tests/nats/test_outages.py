@@ -178,7 +178,7 @@ async def test_n6_credentials_that_are_revoked_while_connected(
             record(store, runs(10, first=100))
             loop.ring()
             await until(lambda: loop.health.trouble == "credentials")
-            assert loop.health.alarm
+            assert loop.health.pause.alarm
             assert store.counts("nats").states["ready"] == 10
             password.write_text("new")
             await until(lambda: loop.health.answers == 20)

@@ -93,7 +93,7 @@ async def test_n4_no_stream_pauses_the_sink_and_drops_nothing(server: NatsServer
     record(store, runs(20), ended=True)
     async with sink(server.url, mode="jetstream") as told, delivering(told, store) as loop:
         await until(lambda: loop.health.trouble == "no_stream")
-        assert loop.health.alarm
+        assert loop.health.pause.alarm
         assert open_steps(store) == 20
         await make_stream(server.url)
         await until(lambda: not open_steps(store))
@@ -185,7 +185,7 @@ async def test_n7_a_full_stream_that_drops_old_events_takes_new_ones(server: Nat
 async def test_n5_what_is_over_the_limit_goes_without_its_script_or_not_at_all(
     nats_package: None, tmp_path: Path, store: SqliteStore, mode: str, limit: str
 ) -> None:
-    """A long script is cut, a run on too many nodes is a dead letter, and others are told all the same."""
+    """A long script is cut, others are told all the same, and then a run on too many nodes is a dead letter."""
     (tmp_path / "nats").mkdir()
     settings = JETSTREAM + ("max_payload: 5000\n" if limit == "max_payload" else "")
     with running(tmp_path / "nats", settings) as server:
@@ -198,12 +198,39 @@ async def test_n5_what_is_over_the_limit_goes_without_its_script_or_not_at_all(
             sink(server.url, mode=mode) as told,
             delivering(told, store) as loop,
         ):
-            await until(lambda: loop.health.answers == 3 and len(heard) == 2)
-        assert dict(store.counts("nats").states) == {"dead": 1, "idle": 2}
+            await until(lambda: len(heard) == 2 and loop.health.results.get("too_large"))
+            record(store, [job(job_id=4)])
+            loop.ring()
+            await until(store.letters)
+        assert dict(store.counts("nats").states) == {"dead": 1, "idle": 3}
         told_of = {event["run"]["job_id"]: event["run"] for event in (json.loads(m.data) for m in heard)}
-        assert set(told_of) == {1, 3}
+        assert set(told_of) == {1, 3, 4}
         assert 3000 < len(told_of[1]["script"]) < 5000
-        assert loop.health.results["too_large"] == 1
+
+
+async def test_n5_a_limit_below_every_event_is_the_streams_fault_and_costs_no_run(
+    server: NatsServer, store: SqliteStore
+) -> None:
+    """It was set by mistake while we are connected: an alarm, no dead letter; raised again, all arrives."""
+    await make_stream(server.url)
+    record(store, runs(20), ended=True)
+    async with (
+        sink(server.url, mode="jetstream") as told,
+        client(server.url) as admin,
+        delivering(told, store) as loop,
+    ):
+        await until(lambda: not open_steps(store))
+        limited = (await admin.jetstream().stream_info(STREAM)).config
+        await admin.jetstream().update_stream(limited.evolve(max_msg_size=64))
+        record(store, runs(103, first=101), ended=True)
+        loop.ring()
+        await until(lambda: loop.health.trouble == "too_large")
+        assert loop.health.pause.alarm
+        assert not store.letters()
+        await admin.jetstream().update_stream(limited)
+        await until(lambda: not open_steps(store))
+        assert loop.health.trouble is None
+    assert len(await stored(server.url)) == 2 * (20 + 103)
 
 
 PERMISSIONS = """

@@ -92,6 +92,72 @@ async def test_h7_i5_a_refused_run_holds_up_no_other(
     assert (letter.key.job_id, letter.reason) == (1, "http_400")
 
 
+async def test_h7_three_bad_runs_among_good_ones_are_dead_letters_at_once(
+    store: SqliteStore, thread: CountingThread, clock: FakeClock
+) -> None:
+    """Each after its second rejection; nobody is kept waiting, and the sink is never in trouble."""
+    record(store, *range(1, 201))
+    bad = {1, 2, 200}  # at the ends of the queue, which come first
+    sink = FakeSink(lambda entry: REFUSED if entry.start.key.job_id in bad else None)
+    delivery = deliverer(sink, store, thread, clock, workers=4)
+    await delivery.run(until_idle=True)
+    assert {letter.key.job_id for letter in store.letters("rest")} == bad
+    assert len(sink.taken) == 200 - len(bad)
+    assert len(sink.attempts) == 200 + len(bad)
+
+
+async def test_h7_a_sink_that_rejects_every_start_for_a_while_costs_no_run(
+    store: SqliteStore, thread: CountingThread, clock: FakeClock
+) -> None:
+    """It is probed with one start at a time, each entry in its turn; stops go on; then everything is accepted."""
+    record(store, *range(1, 11))
+    sink = FakeSink()
+    delivery = deliverer(sink, store, thread, clock, workers=4)
+    async with anyio.create_task_group() as group:
+        group.start_soon(delivery.run)
+        await until(partial(thread.settled, 1))
+        await until(lambda: len(sink.taken) == 10 and not any(delivery.in_hand.values()))
+        sink.outcomes = lambda entry: REFUSED if entry.step is Step.START else None
+        await thread(record, store, *range(1, 11), ended=True, at=clock.now())
+        await thread(record, store, *range(11, 114), at=clock.now())
+        delivery.ring()
+        await until(lambda: delivery.health.trouble == "http_400" and not sink.under_way)
+        assert delivery.health.pause.alarm
+        await until(lambda: [entry.step for entry in sink.taken].count(Step.STOP) == 10)
+        probed = len(sink.attempts)
+        sink.most = 0
+        await until(lambda: len(sink.attempts) >= probed + 20)
+        assert sink.most == 1
+        assert len({entry.id for entry in sink.attempts[probed:]}) > 10
+        assert store.counts("rest").states.get("dead", 0) == 0
+        sink.outcomes = lambda _: None
+        clock.at += 300
+        delivery.ring()
+        await until(lambda: len(sink.taken) == 10 + 10 + 103)
+        assert delivery.health.trouble is None
+        delivery.stop()
+    assert all(entry.attempts <= 1 for entry in sink.attempts)
+    assert store.letters("rest") == ()
+
+
+async def test_h7_what_was_parked_before_the_sink_was_suspected_is_sent_when_it_is_back(
+    store: SqliteStore, thread: CountingThread, clock: FakeClock
+) -> None:
+    """Not an hour later: a proxy that answers 403 to everything parks the first few."""
+    record(store, *range(1, 21))
+    curable = Outcome(result=Result.CURABLE, reason="http_403", status=403)
+    sink = FakeSink(lambda _: curable)
+    delivery = deliverer(sink, store, thread, clock)
+    async with anyio.create_task_group() as group:
+        group.start_soon(delivery.run)
+        await until(lambda: delivery.health.trouble == "http_403")
+        sink.outcomes = lambda _: None
+        clock.at += 1
+        delivery.ring()
+        await until(lambda: sorted(job_ids(sink.taken)) == list(range(1, 21)))
+        delivery.stop()
+
+
 async def test_h1_a_sink_that_is_down_is_probed_with_one_entry_and_charges_none(
     store: SqliteStore, thread: CountingThread, clock: FakeClock
 ) -> None:

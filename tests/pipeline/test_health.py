@@ -8,14 +8,21 @@ from structlog.testing import capture_logs
 from slurmsyncd.delivery import DeliveryPolicy, Outcome, Result
 from slurmsyncd.model import Entry, Job, JobState, RunKey, Step
 from slurmsyncd.pipeline.health import SUSPECT_AFTER, SinkHealth
+from slurmsyncd.pipeline.rejections import SUSPECT_AFTER as REJECTED
 
 FAILED = Outcome(result=Result.FAILED, reason="timeout", detail="no answer in 45 s")
 ACCEPTED = Outcome(result=Result.ACCEPTED, reason="accepted")
+REJECTED_ALL = Outcome(result=Result.REFUSED, reason="http_400", detail="readonly database", status=400)
 
 
-def entry(number: int) -> Entry:
+def entry(number: int, step: Step = Step.START) -> Entry:
     job = Job(key=RunKey("demo", number, 1000), state=JobState.RUNNING)
-    return Entry(id=number, sink="cc", step=Step.START, start=job)
+    return Entry(id=number, sink="cc", step=step, start=job)
+
+
+def attempt(health: SinkHealth, tried: Entry, outcome: Outcome) -> None:
+    """Have an attempt begin and end."""
+    health.note(tried, outcome, 1000.0, health.began(tried))
 
 
 @pytest.fixture
@@ -27,9 +34,9 @@ def test_the_first_failure_since_an_answer_is_said_and_names_the_run(health: Sin
     """On a quiet cluster a single run may be all that fails: silence would look like health."""
     with capture_logs() as said:
         for _ in range(5):
-            health.note(entry(7), FAILED, 1000.0)
-        health.note(entry(8), ACCEPTED, 1000.0)
-        health.note(entry(7), FAILED, 1000.0)
+            attempt(health, entry(7), FAILED)
+        attempt(health, entry(8), ACCEPTED)
+        attempt(health, entry(7), FAILED)
     assert [(line["event"], line["job"], line["reason"]) for line in said] == [
         ("attempt_failed", 7, "timeout")
     ] * 2
@@ -40,13 +47,13 @@ def test_several_runs_failing_in_a_row_make_the_sink_suspected(health: SinkHealt
     """It is paused and said once, and said again when it answers."""
     with capture_logs() as said:
         for number in range(SUSPECT_AFTER + 2):
-            health.note(entry(number), FAILED, 1000.0)
+            attempt(health, entry(number), FAILED)
         assert health.trouble == "timeout"
-        assert health.pause_s > 0
-        health.note(entry(0), ACCEPTED, 1000.0)
+        assert health.pause_s(Step.START) > 0
+        attempt(health, entry(0), ACCEPTED)
     assert [line["event"] for line in said] == ["attempt_failed", "sink_unavailable", "sink_available_again"]
     assert health.trouble is None
-    assert health.pause_s == 0
+    assert health.pause_s(Step.START) == 0
 
 
 @pytest.mark.parametrize(("asked_s", "least_s", "most_s"), [(120.0, 100.0, 120.0), (1e12, 280.0, 300.0)])
@@ -55,5 +62,30 @@ def test_h13_a_sink_that_asks_for_a_wait_is_left_alone_for_it(
 ) -> None:
     """A 429 with Retry-After pauses the sink for so long, up to the longest backoff."""
     down = Outcome(result=Result.SINK_DOWN, reason="http_429", retry_after_s=asked_s)
-    health.note(entry(7), down, 1000.0)
-    assert least_s < health.pause_s <= most_s
+    attempt(health, entry(7), down)
+    assert least_s < health.pause_s(Step.STOP) <= most_s
+
+
+def test_h7_a_sink_that_rejects_every_start_is_an_alarm_and_its_stops_go_on(health: SinkHealth) -> None:
+    """Said once as an error, and said when it accepts a start again; an accepted stop is no sign of that."""
+    with capture_logs() as said:
+        for number in range(REJECTED + 3):
+            attempt(health, entry(number), REJECTED_ALL)
+        attempt(health, entry(0, Step.STOP), ACCEPTED)
+    assert [(line["event"], line["log_level"]) for line in said[-1:]] == [("sink_unavailable", "error")]
+    assert (health.trouble, health.pause.alarm) == ("http_400", True)
+    assert health.pause_s(Step.START) > 0
+    assert health.pause_s(Step.STOP) == 0
+    with capture_logs() as said:
+        attempt(health, entry(99), ACCEPTED)
+    assert [line["event"] for line in said] == ["sink_available_again"]
+    assert health.trouble is None
+    assert len(health.recalled) == REJECTED - 1
+
+
+def test_what_the_configuration_leaves_out_says_nothing_of_the_sink(health: SinkHealth) -> None:
+    """A cluster without a section is never asked for there, so no number of its runs makes the sink suspected."""
+    for number in range(20):
+        attempt(health, entry(number), Outcome(result=Result.CURABLE, reason="cluster_not_configured"))
+        attempt(health, entry(100 + number), Outcome(result=Result.REFUSED, reason="no_nodes", certain=True))
+    assert health.trouble is None

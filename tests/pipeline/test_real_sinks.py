@@ -125,6 +125,26 @@ async def test_h21_a_slow_archive_has_few_stops_in_hand_and_keeps_no_start_waiti
     assert sorted(told(server, Step.STOP)) == sorted(told(server, Step.START)) == list(RUNS)
 
 
+async def test_h7_a_backend_that_answers_400_to_every_start_for_a_while_costs_no_run(
+    store: SqliteStore, thread: CountingThread, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Its database was read-only: no dead letter, an alarm, one probe at a time; then every run arrives once."""
+    async with rude_server() as server:
+        readonly = answer(400, error("attempt to write a readonly database"))
+        server.plans = {**plans(), "/api/jobs/start_job/": [readonly]}
+        async with draining(server, store, thread, clock, token_file(tmp_path / "token")) as delivery:
+            await until(lambda: delivery.health.trouble == "http_400", 60)
+            asked = len(told(server, Step.START))
+            await until(lambda: len(told(server, Step.START)) > asked + 2, 60)
+            assert delivery.health.pause.alarm
+            assert not store.letters(state="dead")
+            server.plans = plans()
+            clock.at += 300
+            await until(lambda: settled(store, "cc") == len(RUNS), 60)
+            assert delivery.health.trouble is None
+    assert sorted(told(server, Step.STOP)) == list(RUNS)
+
+
 async def test_h26_a_sink_that_is_dead_for_a_week_holds_up_no_other_and_loses_nothing(
     store: SqliteStore, thread: CountingThread, clock: FakeClock, tmp_path: Path
 ) -> None:

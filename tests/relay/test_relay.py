@@ -100,8 +100,8 @@ async def test_b1_the_backend_is_down_for_a_while(server: NatsServer, tmp_path: 
 async def test_what_is_not_understood_or_never_taken_becomes_a_dead_letter(
     server: NatsServer, tmp_path: Path
 ) -> None:
-    """With its reason and its body, in the file and in the log; a refused start takes its stop along."""
-    good, refused = runs(2)
+    """With its reason and its body, in the file and in the log, once the backend took another run after it."""
+    good, refused, later = runs(3)
     async with backend() as at:
         at.knobs.refuse_job_ids = [refused.key.job_id]
         with relay(tmp_path, at, server.url) as (only,):
@@ -111,12 +111,18 @@ async def test_what_is_not_understood_or_never_taken_becomes_a_dead_letter(
                     await other.jetstream().publish(SUBJECT, body)
                 forged = job_event(Step.START, good, None, "other", 0)
                 await other.jetstream().publish(SUBJECT, forged)
+            await until(lambda: [each["status"] for each in at.requests].count(400))
             await publish([server.url], [good])
+            await until(lambda: len(only.dead) == 4)
+            await until(
+                lambda: [each["status"] for each in at.requests].count(400) > 2
+            )  # its stop came along
+            await publish([server.url], [later])
             await until(lambda: len(only.dead) == 5)
-            await until(lambda: ended(at) == {good.key.job_id})
+            await until(lambda: ended(at) == {good.key.job_id, later.key.job_id})
             await all_settled(server.url)
             assert only.log.count('"dead_letter"') >= 5
-        assert {row["job_id"] for row in at.rows()} == {good.key.job_id}
+        assert {row["job_id"] for row in at.rows()} == {good.key.job_id, later.key.job_id}
     letters = {letter["seq"]: letter for letter in only.dead}
     assert [letters[seq]["reason"] for seq in (3, 4, 5)] == ["not_understood"] * 3
     assert "of cluster other" in letters[5]["detail"]

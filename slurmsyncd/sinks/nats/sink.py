@@ -126,6 +126,14 @@ class NatsSink:
 
     async def _deliver(self, entry: Entry) -> Outcome:
         link = await self._connector.link()
+        outcome = await self._send(link, entry)
+        if outcome.reason == "too_large" and self._stream is not None:
+            # The stream's limit may have been changed since it was read.
+            await self._look_around(link)
+            outcome = await self._send(link, entry)
+        return outcome
+
+    async def _send(self, link: Link, entry: Entry) -> Outcome:
         steps = self._steps(entry)
         message = await self._message(entry, steps, self._form(link))
         if isinstance(message, Outcome):
@@ -201,4 +209,9 @@ class NatsSink:
 def _refused(refusal: Refusal) -> Outcome:
     # A name can be mapped and a limit raised; what is no run will never be one.
     result = Result.CURABLE if refusal.reason == "bad_cluster" else Result.REFUSED
-    return Outcome(result=result, reason=refusal.reason, detail=printable(refusal.detail))
+    return Outcome(
+        result=result,
+        reason=refusal.reason,
+        detail=printable(refusal.detail),
+        certain=refusal.reason != "too_large",  # the limit is the server's or the stream's
+    )
