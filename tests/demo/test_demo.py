@@ -8,8 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +16,9 @@ import pytest
 from tests.lab import until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+    from typing import IO
 
     from tests.lab import Lab
 
@@ -46,20 +47,31 @@ def test_a_demonstration_ends_by_itself_and_nothing_is_lost(release: str, tmp_pa
 
 def test_ctrl_c_stops_cleanly(tmp_path: Path) -> None:
     """What runs by then is written down, no process and no temporary file is left, the exit status is 0."""
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    demo = subprocess.Popen(COMMAND, stdout=subprocess.PIPE, text=True, env=environment)
-    assert demo.stdout is not None
-    deadline = time.monotonic() + 60
-    seen = ""
-    while not re.search(r"backend: [1-9]", seen):
-        assert time.monotonic() < deadline
-        seen = demo.stdout.readline()
-    demo.send_signal(signal.SIGINT)
-    output, _ = demo.communicate(timeout=60)
+    with demonstration(TMPDIR=str(tmp_path)) as (demo, said):
+        wait_for(r"backend: [1-9]", said)
+        demo.send_signal(signal.SIGINT)
+        output, _ = demo.communicate(timeout=60)
     assert demo.returncode == 0, output
     assert account(output)["lost"] == 0
     assert list(tmp_path.iterdir()) == []
     assert not [line for line in _processes() if str(tmp_path) in line]
+
+
+@contextmanager
+def demonstration(*options: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
+    """Run one while the block runs; gives the process and what it prints."""
+    command, env = (*COMMAND, *options), {**os.environ, **environment}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as demo:
+        assert demo.stdout is not None
+        try:
+            yield demo, demo.stdout
+        finally:
+            demo.kill()
+
+
+def wait_for(pattern: str, said: IO[str]) -> None:
+    """Read what a demonstration prints until a line fits."""
+    assert any(re.search(pattern, line) for line in said)
 
 
 def _processes() -> list[str]:
@@ -70,16 +82,17 @@ def _processes() -> list[str]:
 
 def test_the_hosts_real_slurm(lab: Lab, tmp_path: Path) -> None:
     """With --real a job that somebody submits arrives in the backend; nothing is submitted by us."""
-    environment = {**os.environ, **lab.env, "PATH": f"{lab.bin_dir}:{os.environ['PATH']}"}
-    command = (*COMMAND, "--real", "--keep", str(tmp_path / "demo"))
-    demo = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    assert demo.stdout is not None
-    job_id = lab.sbatch("-n1", script="sleep 2")
-    until(
-        lambda: _state(tmp_path / "demo", job_id) == "completed", "the job's end in the backend", timeout_s=90
-    )
-    demo.send_signal(signal.SIGINT)
-    demo.communicate(timeout=60)
+    slurm = {**lab.env, "PATH": f"{lab.bin_dir}:{os.environ['PATH']}"}
+    with demonstration("--real", "--keep", str(tmp_path / "demo"), **slurm) as (demo, said):
+        wait_for("^page ", said)  # said once the backend has its database
+        job_id = lab.sbatch("-n1", script="sleep 2")
+        until(
+            lambda: _state(tmp_path / "demo", job_id) == "completed",
+            "the job's end in the backend",
+            timeout_s=90,
+        )
+        demo.send_signal(signal.SIGINT)
+        demo.communicate(timeout=60)
     assert demo.returncode == 0
     assert max(int(row["JobIDRaw"]) for row in lab.sacct()) == job_id
 
@@ -87,8 +100,6 @@ def test_the_hosts_real_slurm(lab: Lab, tmp_path: Path) -> None:
 def _state(demo: Path, job_id: int) -> str:
     """Give the state of a job in the demonstration's backend."""
     path = demo / "backend" / "backend.sqlite"
-    if not path.exists():
-        return ""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
         for table in ("job", "job_cache"):
             for (state,) in database.execute(f"SELECT job_state FROM {table} WHERE job_id = ?", (job_id,)):

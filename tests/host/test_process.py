@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 CHECKOUT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
+#: Jobs of another cluster; no job, time or size of ours has such a number.
+FOREIGN = (700_700_701, 700_700_702, 700_700_703)
 
 
 @pytest.mark.anyio
@@ -46,16 +48,15 @@ async def test_k8_a_hint_of_another_cluster_asks_nobody_anything() -> None:
         change(world, "poll_interval = 0.5", "poll_interval = 3600.0")
         async with life(world) as daemon:
             await there(world, submit(world, 3600.0), "running")
-            asked = world.calls(
-                "squeue"
-            )  # a hint that is followed leads to one; accounting may have a recheck
-            for job_id in (1, 2, 3):
+            for job_id in FOREIGN:
                 ring(world.root / "run" / "hook.sock", f"context=prolog cluster=other job={job_id}")
             await said(daemon, "hint_of_other_cluster")
-            ring(world.root / "run" / "hook.sock", "context=prolog job=1 cluster=$(reboot)")
+            ring(world.root / "run" / "hook.sock", f"context=prolog job={FOREIGN[0]} cluster=$(reboot)")
             await said(daemon, "hint_refused")
-            assert (world.calls("squeue"), daemon.events["hint_of_other_cluster"]) == (asked, 1)
             await there(world, submit(world, 3600.0), "running")
+            assert daemon.events["hint_of_other_cluster"] == 1
+            # Not how many: our own jobs may be asked for again at any time.
+            assert [line for line in world.words() if any(str(job_id) in line for job_id in FOREIGN)] == []
 
 
 def ring(path: Path, words: str) -> None:

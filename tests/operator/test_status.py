@@ -112,7 +112,7 @@ async def test_json_has_the_documented_keys(tmp_path: Path) -> None:
     async with site(tmp_path) as at:
         daemon = at.stage.start_daemon()
         try:
-            (job,) = at.submit()
+            (job,) = at.submit(duration_s=3600.0)  # it has no end that could be told
             await until(lambda: at.states(job) == [["running"]])
             seen = await shown(at, lambda seen: '"start_told": 1' in seen.out, "status", "--json")
             daemon.send_signal(signal.SIGHUP)
@@ -228,12 +228,15 @@ def _watch(config: Path) -> tuple[int, bytes]:
     argv = [sys.executable, "-m", "slurmsyncd", "status", "--watch", "0.2", "--config", str(config)]
     environment: dict[str, Any] = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "80"}
     environment.pop("NO_COLOR", None)
-    process = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave, env=environment)
-    os.close(slave)
     seen = b""
-    while seen.count(b"\x1b[J") < 3:
-        seen += os.read(master, 65536)
-    process.send_signal(signal.SIGINT)
-    status = process.wait(60)
-    os.close(master)
-    return status, seen
+    with subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave, env=environment) as process:
+        os.close(slave)
+        try:
+            while seen.count(b"\x1b[J") < 3:
+                seen += os.read(master, 65536)
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
+        finally:
+            process.kill()
+            os.close(master)
+    return process.returncode, seen

@@ -101,8 +101,12 @@ audit_interval = 5
 audit_grace = 6
 requeue = "replace"
 """
-# Counts the calls of each command, so that a fault is known to have met one.
-_COUNTING = '#!/bin/sh\necho >>{calls}/{command}\nexec {real}/{command} "$@"\n'
+# Counts the calls of each command, so that a fault is known to have met one, and keeps their words.
+_COUNTING = """#!/bin/sh
+echo >>{calls}/{command}
+printf '%s\\n' "{command} $*" >>{calls}/words
+exec {real}/{command} "$@"
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +217,10 @@ class World:
     def calls(self, command: str = "") -> int:
         """Count the calls of a command so far, or of all."""
         return sum((self.root / "calls" / one).stat().st_size for one in ([command] if command else COMMANDS))
+
+    def words(self) -> list[str]:
+        """Return the command lines of all calls so far."""
+        return (self.root / "calls" / "words").read_text().splitlines()
 
     @contextmanager
     def unseen(self) -> Iterator[None]:

@@ -44,6 +44,14 @@ class CountingThread(StoreThread):
         self.done[name] += 1
         return result
 
+    async def comes_to_rest(self) -> None:
+        """Wait until no call is being carried out, and none is about to be made."""
+        while True:
+            await until(lambda: self.calls == self.done)
+            await anyio.wait_all_tasks_blocked()
+            if self.calls == self.done:
+                return
+
     def settled(self, groups: int) -> bool:
         """Say whether so many groups of results are on the disk."""
         return self.done["settle"] >= groups

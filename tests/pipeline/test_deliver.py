@@ -189,7 +189,7 @@ async def test_a_paused_sink_costs_nothing(
     async with anyio.create_task_group() as group:
         group.start_soon(delivery.run)
         await until(lambda: delivery.health.trouble and not sink.under_way)
-        await anyio.wait_all_tasks_blocked()
+        await thread.comes_to_rest()
         before = dict(thread.calls)
         for _ in range(20):
             delivery.ring()

@@ -126,7 +126,7 @@ async def test_passed_descriptors_do_not_pile_up(run_dir: Path) -> None:
             for number in range(1, 33):
                 socket.send_fds(sock, [GOOD], [0, 0, 0])
                 await bell.received(number)
-        assert open_files() == before
+        assert open_files() <= before
 
 
 async def test_hints_survive_a_restart_with_systemds_socket(run_dir: Path) -> None:
