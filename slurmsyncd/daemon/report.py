@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from slurmsyncd import __version__
 from slurmsyncd.control.status import (
+    AnnouncedStatus,
     AuditStatus,
     CommandCost,
     HookStatus,
@@ -109,6 +110,15 @@ def source_status(collector: Collector, source: CommandSource) -> SourceStatus:
             name: CommandCost(calls=cost.calls, failures=cost.failures, seconds=cost.seconds)
             for name, cost in sorted(source.tally.commands.items())
         },
+        hooks=tuple(
+            AnnouncedStatus(
+                hook=each.name,
+                unannounced=each.unannounced,
+                heard_at=each.since if each.heard else None,
+                silent=each.silent,
+            )
+            for each in collector.announced.hooks
+        ),
     )
 
 

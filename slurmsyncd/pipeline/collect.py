@@ -11,6 +11,7 @@ import structlog
 from slurmsyncd import reconcile
 from slurmsyncd.errors import DiskFull, SourceUnavailable
 from slurmsyncd.model import Answers, Hint, Observation, Plan, Started, Trigger
+from slurmsyncd.pipeline.announced import Announced
 from slurmsyncd.pipeline.rechecks import Rechecks
 from slurmsyncd.pipeline.vanishing import Vanishing
 
@@ -85,6 +86,7 @@ class Collector:
         recorded: Callable[[Plan], Awaitable[None]],
     ) -> None:
         self.tally = CollectTally()
+        self.announced = Announced(clock.now())
         self._source = source
         self._store = store
         self._thread = thread
@@ -167,6 +169,7 @@ class Collector:
         """
         hints = frozenset(hint for hint in hints if hint.job_id)  # a test's hint speaks of no job
         self.tally.hints += len(hints)
+        self.announced.hear(hints, self._clock.now())
         self._rechecks.add(hints, time.monotonic())
         due = self._rechecks.take(time.monotonic())
         # What began, the controller shows at once; accounting takes 0.3 s for an answer in 22.05.
@@ -290,6 +293,7 @@ class Collector:
         return max(0.0, (next_poll if due_at is None else min(due_at, next_poll)) - time.monotonic())
 
     def _count(self, seen: Observation, answers: Answers, plan: Plan) -> None:
+        self.announced.note(plan.events)
         starts = [event.job for event in plan.events if isinstance(event, Started)]
         self.tally.starts += len(starts)
         self.tally.stops += len(plan.events) - len(starts)

@@ -27,6 +27,7 @@ from slurmsyncd.sources.decoding import (
     newest,
     unite,
 )
+from slurmsyncd.sources.discover import active_controller, slurm_settings
 from slurmsyncd.sources.identity import Identity
 from slurmsyncd.sources.runner import CommandFailed
 from slurmsyncd.sources.slurm_commands import SlurmCommands, is_forgotten
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from slurmsyncd.config import SlurmConfig
     from slurmsyncd.model import NodeFacts, Questions, RunKey
     from slurmsyncd.slurm.jobs import Detail
+    from slurmsyncd.slurm.settings import SlurmSettings
     from slurmsyncd.sources.runner import Tally
 
     A = TypeVar("A")
@@ -182,6 +184,24 @@ class CommandSource:
             return PORTION if (await self._commands.offers()).filters else WHOLE_PORTION
         except SourceUnavailable:
             return PORTION  # they will not be had either
+
+    async def settings(self) -> SlurmSettings:
+        """
+        Return the settings of slurmctld.
+
+        Raises:
+            SourceUnavailable: It does not answer.
+        """
+        return await slurm_settings(self._commands)
+
+    async def active_controller(self) -> str:
+        """
+        Return the host of the slurmctld that is in charge, empty if none is.
+
+        Raises:
+            SourceUnavailable: None answers.
+        """
+        return await active_controller(self._commands)
 
     async def node_states(self) -> tuple[NodeState, ...]:
         """
