@@ -3,8 +3,7 @@
 #
 # It makes one empty file in the directory that the daemon's `spool` in [hook] names, and says all in the
 # file's name. It starts no program, so that it costs what starting sh costs (below 1 ms), and exits 0
-# whatever happens. What exists under that name is left alone, and by `set -C` (O_EXCL) no symbolic link is
-# followed: the directory belongs to the daemon's user, and SlurmUser may be root.
+# whatever happens. `<>` empties no file and waits for no reader, whatever is found under that name.
 #
 # Where `spool` is another directory, name it here:
 spool=${1:-/run/slurmsyncd/spool}
@@ -13,7 +12,5 @@ case $SLURM_CLUSTER_NAME$SLURM_JOB_ID$SLURM_JOB_RESTART_COUNT in
 *[!0-9A-Za-z_.-]*) exit 0 ;;
 esac
 hint=context=${SLURM_SCRIPT_CONTEXT%%_*},cluster=$SLURM_CLUSTER_NAME,job=$SLURM_JOB_ID
-file=$spool/$hint,restarts=${SLURM_JOB_RESTART_COUNT:-0}
-set -C
-[ -e "$file" ] || true 2>/dev/null >"$file"
+true 2>/dev/null <>"$spool/$hint,restarts=${SLURM_JOB_RESTART_COUNT:-0}"
 exit 0

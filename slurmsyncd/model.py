@@ -272,12 +272,21 @@ class Answers:
     Attributes:
         details: Runs with their allocation; None if the controller did not answer.
         accounting: Runs as accounting has them, all runs of an id; None if no answer.
+        unanswered: Ids of which nothing is known, though the source answered for others.
     """
 
     details: tuple[Job, ...] | None = ()
     accounting: tuple[Job, ...] | None = ()
+    unanswered: Questions = Questions()
     set_aside: int = 0
     trouble: tuple[str, ...] = ()
+
+    def left(self, asked: Questions) -> Questions:
+        """Return the questions that were not answered, and are asked again."""
+        return Questions(
+            details=asked.details if self.details is None else self.unanswered.details,
+            accounting=asked.accounting if self.accounting is None else self.unanswered.accounting,
+        )
 
 
 @dataclass(frozen=True, slots=True)

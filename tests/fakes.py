@@ -76,6 +76,8 @@ class FakeSlurm:
         letters: What slurmctld has not yet told slurmdbd, oldest first.
         listing: None, or what becomes of a listing: whole, part of it, nothing.
         poisoned: Jobs whose detail records are not readable.
+        mute: Questions that are not answered, while others are.
+        windows: Windows of accounting have their rows; else they are empty, as if slurmdbd knew of no end.
     """
 
     now: int = NOW
@@ -90,6 +92,8 @@ class FakeSlurm:
     rows_by_id: bool = True
     linked: bool = True
     poisoned: set[int] = field(default_factory=set)
+    mute: Questions = field(default_factory=Questions)
+    windows: bool = True
     looks: list[tuple[int, int, bool]] = field(default_factory=list)
     asked: list[Questions] = field(default_factory=list)
 
@@ -169,14 +173,18 @@ class FakeSlurm:
         shown = tuple(self.listing(self.listed())) if listing and self.listing else None
         if not self.accounting_up and shown is None:
             raise SourceUnavailable("nothing answers")
-        ended = [row for row in self.rows() if row.end_at is not None and since <= row.end_at <= through]
+        rows = self.rows() if self.windows else []
+        ended = [row for row in rows if row.end_at is not None and since <= row.end_at <= through]
         return Observation(
             cluster=CLUSTER,
             looked_at=self.now,
             listed=shown,
             finished=tuple(ended) if self.accounting_up else (),
             through=through if self.accounting_up else None,
-            trouble=() if self.accounting_up else ("sacct does not answer",),
+            trouble=(
+                *(("squeue does not answer",) if listing and shown is None else ()),
+                *(() if self.accounting_up else ("sacct does not answer",)),
+            ),
         )
 
     def answer(self, questions: Questions) -> Answers:
@@ -184,10 +192,18 @@ class FakeSlurm:
         answers = self.accounting_up and self.rows_by_id
         if self.details is None and not answers:
             raise SourceUnavailable("nothing answers")
-        rows = [row for row in self.rows() if row.key.job_id in questions.accounting]
+        shown = self.shown(sorted(questions.details - self.mute.details))
+        asked = questions.accounting - self.mute.accounting
+        left = Questions(
+            details=questions.details & self.mute.details,
+            accounting=questions.accounting & self.mute.accounting,
+        )
+        silent = (questions.details and self.details is None) or (questions.accounting and not answers)
         return Answers(
-            details=tuple(self.details(self.shown(sorted(questions.details)))) if self.details else None,
-            accounting=tuple(rows) if answers else None,
+            details=tuple(self.details(shown)) if self.details else None,
+            accounting=tuple(row for row in self.rows() if row.key.job_id in asked) if answers else None,
+            unanswered=left,
+            trouble=("some do not answer",) if silent or left else (),
         )
 
 

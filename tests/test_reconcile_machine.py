@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -19,6 +20,7 @@ from slurmsyncd.model import (
     Listed,
     Observation,
     Plan,
+    Questions,
     RunKey,
     Started,
     Stopped,
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from slurmsyncd.reconcile import Known
 
     Keep = Collection[int] | None
-    Up = tuple[bool, bool]
 
 SPAN_S = 7 * 86400
 OVERLAP_S = 300
@@ -45,7 +46,22 @@ ENDS = (JobState.COMPLETED, JobState.FAILED, JobState.REQUEUED, JobState.REQUEUE
 #: Which ids are in an answer; None: there is no answer.
 ALL = frozenset({1, 2, 99})
 FILTERS = (*[ALL] * 8, None, frozenset(), frozenset({1}))
+#: Questions of which only these ids are not answered.
+MUTES = (*[frozenset[int]()] * 8, frozenset({1}), frozenset({2}))
 CRASHES = ("", "", "", "", "before", "after")
+
+
+class Fortune(NamedTuple):
+    """What of Slurm answers: job list, job details, accounting by window and by id, and which ids are not answered."""
+
+    listing: Keep = ALL
+    details: Keep = ALL
+    window: bool = True
+    rows: bool = True
+    mute: Questions = Questions()
+
+
+WELL = Fortune()
 
 
 def _id(item: Listed | Job) -> int:
@@ -106,43 +122,75 @@ class Planning:
 
     # What we do, and how much of Slurm answers
 
-    def look(self, listing: Keep, details: Keep, up: Up, slice_s: int, crash: str) -> None:
-        self._answering(listing, details, up)
+    def look(self, answering: Fortune, slice_s: int, crash: str) -> None:
+        self._answering(answering)
         self.slurm.slice_s = slice_s
         since = max((self.cursor or 0) - OVERLAP_S, self.slurm.now - SPAN_S)
         try:
             seen = self.slurm.observe(since, self.slurm.now)
-            self._take(seen, self.open, crash, caught_up=seen.through == self.slurm.now)
         except SourceUnavailable:
             return
+        caught_up, away = seen.through == self.slurm.now, seen.listed is None
+        self._take(seen, self.open, crash, caught_up=caught_up, away=away)
+        if not crash:
+            self._what_accounting_said_is_recorded(seen)
 
-    def hints_come(self, which: Sequence[int], details: Keep, up: Up, crash: str) -> None:
+    def hints_come(self, which: Sequence[int], answering: Fortune, crash: str) -> None:
         """Lost, repeated, out of order, and of jobs that do not exist."""
-        self._answering(None, details, up)
+        self._answering(answering)
         late = [*self.slurm.hints[-4:], Hint(CLUSTER, 99, "epilog")]
         seen = Observation(cluster=CLUSTER, looked_at=self.slurm.now)
+        self._take(seen, self.open | {late[index % len(late)] for index in which}, crash)
+
+    def _answering(self, fortune: Fortune) -> None:
+        self.slurm.listing = None if fortune.listing is None else _only(fortune.listing)
+        self.slurm.details = None if fortune.details is None else _only(fortune.details)
+        self.slurm.accounting_up, self.slurm.rows_by_id = fortune.window, fortune.rows
+        self.slurm.mute = fortune.mute
+
+    def _answer(self, asked: Questions) -> Answers:
+        if not asked:
+            return Answers()
         try:
-            self._take(seen, self.open | {late[index % len(late)] for index in which}, crash)
+            return self.slurm.answer(asked)
         except SourceUnavailable:
-            return
+            return Answers(details=None, accounting=None)
 
-    def _answering(self, listing: Keep, details: Keep, up: Up) -> None:
-        self.slurm.listing = None if listing is None else _only(listing)
-        self.slurm.details = None if details is None else _only(details)
-        self.slurm.accounting_up, self.slurm.rows_by_id = up
+    def _what_accounting_said_is_recorded(self, seen: Observation) -> None:
+        """Whatever else did not answer: an end is recorded, or its job id is one that is asked for again."""
+        for row in seen.finished:
+            if row.end_at is not None and row.end_at >= self.slurm.now - SPAN_S:
+                runs = [end for key, end in self.known.items() if key.job_id == row.key.job_id]
+                assert row.end_at in runs or None in runs, f"{row} is lost"
 
-    def _take(self, seen: Observation, items: frozenset[Item], crash: str, *, caught_up: bool = True) -> None:
+    def _take(
+        self,
+        seen: Observation,
+        items: frozenset[Item],
+        crash: str,
+        *,
+        caught_up: bool = True,
+        away: bool = False,
+    ) -> None:
         hints = frozenset(item for item in items if isinstance(item, Hint))
         recheck = frozenset(item for item in items if isinstance(item, int))
         known = self._known(reconcile.job_ids(seen, hints, recheck))
-        asked = reconcile.questions(seen, known, hints, recheck, moved=self.moved, caught_up=caught_up)
+        questions = partial(
+            reconcile.questions,
+            hints=hints,
+            recheck=recheck,
+            moved=self.moved,
+            caught_up=caught_up,
+            away=away,
+        )
+        asked = questions(seen, known)
         known = self._known(reconcile.job_ids(seen, hints, recheck) | asked.job_ids)
-        answers = self.slurm.answer(asked) if asked else Answers()
+        answers = self._answer(asked)
         floor = self.slurm.now - SPAN_S
         plan = reconcile.plan(seen, asked, answers, known, floor=floor, trigger=Trigger.POLL)
         lean = self._narrowed(seen, hints, recheck)
         few = self._of(reconcile.job_ids(lean, hints, recheck) | self._differing(seen))
-        assert asked == reconcile.questions(lean, few, hints, recheck, moved=self.moved, caught_up=caught_up)
+        assert asked == questions(lean, few)
         few |= self._of(asked.job_ids)
         assert plan == reconcile.plan(lean, asked, answers, few, floor=floor, trigger=Trigger.POLL)
         assert reconcile.unsettled(hints, plan, known) == reconcile.unsettled(hints, plan, few)
@@ -196,7 +244,8 @@ class Planning:
     def _is_complete(self, event: Started, run: TrueRun) -> None:
         """What the controller holds and shows is not left out."""
         held = self.slurm.memory.get(run.job_id)
-        if self.slurm.details is tuple and self.slurm.listing is tuple and held and held[0] is run:
+        shown = self.slurm.details is tuple and run.job_id not in self.slurm.mute.details
+        if shown and self.slurm.listing is tuple and held and held[0] is run:
             assert event.job.allocation is not None
 
     def _run_of(self, event: Event) -> TrueRun:
@@ -224,7 +273,7 @@ class Planning:
         self.link_to_slurmdbd_is_back()
         for _ in range(2):
             self.slurm.now += 1
-            self.look(ALL, ALL, (True, True), SPAN_S, "")
+            self.look(WELL, SPAN_S, "")
         for run in self.slurm.runs:
             assert run.end_at or self._starts(run.job_id).intersection(run.starts), "told while it runs"
         self.slurm.now += 10
@@ -233,7 +282,7 @@ class Planning:
                 self.slurm.end(held[0])
         for _ in range(3):
             self.slurm.now += 1
-            self.look(ALL, ALL, (True, True), SPAN_S, "")
+            self.look(WELL, SPAN_S, "")
         for run in self.slurm.runs:
             if run in self.excused:
                 continue
@@ -254,14 +303,15 @@ def story(dice: random.Random) -> list[tuple[Any, ...]]:
         lambda: (Planning.epilog_is_over, dice.choice(IDS), dice.random() < 0.5),
         lambda: (Planning.link_to_slurmdbd_breaks,),
         lambda: (Planning.link_to_slurmdbd_is_back,),
-        lambda: (Planning.look, *_fortune(dice), dice.choice((86400, 86400, 5, 500)), dice.choice(CRASHES)),
-        lambda: (Planning.hints_come, dice.choices(range(5), k=2), *_fortune(dice)[1:], dice.choice(CRASHES)),
+        lambda: (Planning.look, _fortune(dice), dice.choice((86400, 86400, 5, 500)), dice.choice(CRASHES)),
+        lambda: (Planning.hints_come, dice.choices(range(5), k=2), _fortune(dice), dice.choice(CRASHES)),
     ]
     return [step() for step in dice.choices(some, weights=(3, 3, 1, 1, 1, 2, 6, 2), k=60)]
 
 
-def _fortune(dice: random.Random) -> tuple[Keep, Keep, Up]:
-    return dice.choice(FILTERS), dice.choice(FILTERS), (dice.random() < 0.8, dice.random() < 0.8)
+def _fortune(dice: random.Random) -> Fortune:
+    mute = Questions(details=dice.choice(MUTES), accounting=dice.choice(MUTES))
+    return Fortune(dice.choice(FILTERS), dice.choice(FILTERS), dice.random() < 0.8, dice.random() < 0.8, mute)
 
 
 @pytest.mark.parametrize("block", range(4))

@@ -8,7 +8,6 @@ import anyio
 import structlog
 
 from slurmsyncd.config import ClusterConfig
-from slurmsyncd.daemon.hookwatch import HookWatch
 from slurmsyncd.daemon.outlet import WallClock
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.pipeline.checkpoint import Checkpoint
@@ -67,12 +66,10 @@ class Intake:
         """Look for ever; ``and_then`` starts what needs the sources beside it."""
         await self._begin(patient=True)
         async with anyio.create_task_group() as group:
-            for collector, source in zip(self.collectors, self.sources, strict=True):
+            for collector in self.collectors:
                 wakeup = Wakeup(self._config.daemon.query_delay)
                 self._wakeups[collector.cluster] = wakeup
                 group.start_soon(collector.run, wakeup, name=f"collect-{collector.cluster}")
-                watch = HookWatch(source, collector.announced, self._config.hook)
-                group.start_soon(watch.run, self._config.daemon.poll_interval)
             and_then(group)
 
     async def look_once(self) -> bool:

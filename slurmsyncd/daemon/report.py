@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from slurmsyncd import __version__
 from slurmsyncd.control.status import (
-    AnnouncedStatus,
     AuditStatus,
     CommandCost,
     HookStatus,
@@ -110,15 +109,6 @@ def source_status(collector: Collector, source: CommandSource) -> SourceStatus:
             name: CommandCost(calls=cost.calls, failures=cost.failures, seconds=cost.seconds)
             for name, cost in sorted(source.tally.commands.items())
         },
-        hooks=tuple(
-            AnnouncedStatus(
-                hook=each.name,
-                unannounced=each.unannounced,
-                heard_at=each.since if each.heard else None,
-                silent=each.silent,
-            )
-            for each in collector.announced.hooks
-        ),
     )
 
 

@@ -88,7 +88,6 @@ class Auditor:
 
     Args:
         repaired: Called when the sink has something to do.
-        heard: Called when the sink answered all that it was asked.
     """
 
     def __init__(
@@ -100,7 +99,6 @@ class Auditor:
         clock: Clock,
         *,
         repaired: Callable[[], None],
-        heard: Callable[[], None] = lambda: None,
     ) -> None:
         self.tally = AuditTally()
         self._inventory = inventory
@@ -109,7 +107,6 @@ class Auditor:
         self._policy = policy
         self._clock = clock
         self._repaired = repaired
-        self._heard = heard
         self._reported: frozenset[RunKey] = frozenset()  # of which nothing is written down
         self._looked_up: dict[str, float] = {}  # cluster → what was settled before has been
 
@@ -141,7 +138,6 @@ class Auditor:
             trouble = await audit.collect(self._policy.grace_s, self._settled_from(source.cluster))
             await self._carry_out(source.cluster, audit)
             if not trouble:
-                self._heard()
                 self._looked_up[source.cluster] = audit.began_at - self._policy.grace_s
         except DiskFull as err:
             trouble = str(err)
@@ -329,7 +325,7 @@ class _Audit:
             return str(err)
         if answers.accounting is None:
             return "; ".join(answers.trouble) or "accounting does not answer"
-        self._rows.update({job_id: [] for job_id in ids})
+        self._rows.update({job_id: [] for job_id in ids if job_id not in answers.unanswered.accounting})
         for row in answers.accounting:
             if row.key.job_id in self._rows:
                 self._rows[row.key.job_id].append(row)

@@ -11,7 +11,6 @@ import structlog
 from slurmsyncd import reconcile
 from slurmsyncd.errors import DiskFull, SourceUnavailable
 from slurmsyncd.model import Answers, Hint, Observation, Plan, Started, Trigger
-from slurmsyncd.pipeline.announced import Announced
 from slurmsyncd.pipeline.rechecks import Rechecks
 from slurmsyncd.pipeline.vanishing import Vanishing
 
@@ -86,7 +85,6 @@ class Collector:
         recorded: Callable[[Plan], Awaitable[None]],
     ) -> None:
         self.tally = CollectTally()
-        self.announced = Announced(clock.now())
         self._source = source
         self._store = store
         self._thread = thread
@@ -96,6 +94,7 @@ class Collector:
         self._rechecks = Rechecks()
         self._moved: dict[RunKey, RunKey] = {}  # spares questions only: what is forgotten is found out again
         self._vanishing = Vanishing()
+        self._away = False  # slurmctld did not list its jobs last time
         self._limited = False
         self._position: int | None = None  # in accounting, while catching up
         self._progress_at: float | None = None
@@ -150,6 +149,8 @@ class Collector:
             since = await self._since(until)
         seen = await self._source.look(since, until, listing=listing)
         caught_up = seen.through is not None and seen.through >= until
+        if listing:
+            self._away = seen.listed is None
         open_ = self._rechecks.take(None) if listing else frozenset()
         trouble = await self._take(seen, Trigger.POLL, open_, now=until, caught_up=caught_up)
         # A source that came no further is left to the next poll.
@@ -164,12 +165,10 @@ class Collector:
         """
         Look at single jobs: those of the hooks' hints, and those an earlier look left open.
 
-        Raises:
-            SourceUnavailable: Slurm did not answer; asked again soon, and the poll will find the jobs.
+        What Slurm does not answer is asked again soon, and the poll will find the jobs.
         """
         hints = frozenset(hint for hint in hints if hint.job_id)  # a test's hint speaks of no job
         self.tally.hints += len(hints)
-        self.announced.hear(hints, self._clock.now())
         self._rechecks.add(hints, time.monotonic())
         due = self._rechecks.take(time.monotonic())
         # What began, the controller shows at once; accounting takes 0.3 s for an answer in 22.05.
@@ -177,7 +176,8 @@ class Collector:
         for part in filter(None, (begun, due - begun)):
             now = int(self._clock.now())
             seen = Observation(cluster=self.cluster, looked_at=now)
-            await self._take(seen, Trigger.HOOK, part, now=now)
+            if trouble := await self._take(seen, Trigger.HOOK, part, now=now):
+                self._note_trouble(trouble)
 
     async def _guarded(self, work: Awaitable[None]) -> None:
         try:
@@ -189,7 +189,13 @@ class Collector:
             self._note_trouble((str(err),))
 
     async def _take(
-        self, seen: Observation, trigger: Trigger, open_: frozenset[Item], *, now: int, caught_up: bool = True
+        self,
+        seen: Observation,
+        trigger: Trigger,
+        open_: frozenset[Item],
+        *,
+        now: int,
+        caught_up: bool = True,
     ) -> tuple[str, ...]:
         """Judge one look together with what is open, and write down what it leads to. Returns the trouble."""
         hints = frozenset(item for item in open_ if isinstance(item, Hint))
@@ -199,34 +205,61 @@ class Collector:
         try:
             # Judging is done in the store's thread, too: for 100,000 jobs it takes some tenths of a second.
             seen, known, asked = await self._thread(
-                self._questions, seen, hints, recheck, caught_up=caught_up
+                self._questions,
+                seen,
+                hints,
+                recheck,
+                caught_up=caught_up,
+                away=self._away and trigger is Trigger.POLL,
             )
             size = await self._source.portion() if asked.details else 0
             for part, questions in reconcile.portions(asked, seen, hints, size):
-                plan, more = await self._write_down(part, questions, known, now=now, trigger=trigger)
-                trouble += more
+                answers = await self._ask(questions)
+                plan = await self._write_down(part, questions, answers, known, now=now, trigger=trigger)
+                trouble += answers.trouble
+                unanswered = answers.left(questions)
                 if part is seen:
                     self._keep_moved(plan, known)
                     left = plan.recheck | reconcile.unsettled(hints, plan, known)
+                    left |= recheck & unanswered.job_ids
                     later = asked.details - questions.details
                     known = {key: end_at for key, end_at in known.items() if key.job_id in later}
                 else:
                     left |= plan.recheck
-                del plan  # not to be held beside the next
+                del plan, answers  # not to be held beside the next
+                if unanswered.details == questions.details != frozenset():
+                    break  # nor would the others be answered; the next listing shows them again
         finally:
             self._rechecks.settle(open_, left, time.monotonic())
             self.tally.rechecks = len(self._rechecks)
         return trouble
 
+    async def _ask(self, asked: Questions) -> Answers:
+        """Ask by job id. What does not answer is missing, and keeps nothing else from being recorded."""
+        if not asked:
+            return Answers()
+        try:
+            return await self._source.ask(asked)
+        except SourceUnavailable as err:
+            return Answers(details=None, accounting=None, trouble=(str(err),))
+
     def _questions(
-        self, seen: Observation, hints: frozenset[Hint], recheck: frozenset[int], *, caught_up: bool
+        self,
+        seen: Observation,
+        hints: frozenset[Hint],
+        recheck: frozenset[int],
+        *,
+        caught_up: bool,
+        away: bool,
     ) -> tuple[Observation, Known, Questions]:
         """Give what of a look is to be judged, what is known of that, and what is to be asked first."""
         differing = self._differing(seen)
         seen = reconcile.narrowed(seen, differing, hints, recheck)
         ids = reconcile.job_ids(seen, hints, recheck) | differing
         known = self._store.ends(self.cluster, ids)
-        asked = reconcile.questions(seen, known, hints, recheck, moved=self._moved, caught_up=caught_up)
+        asked = reconcile.questions(
+            seen, known, hints, recheck, moved=self._moved, caught_up=caught_up, away=away
+        )
         if not asked.job_ids <= ids:  # what is gone from the listing; answers speak of all its runs
             known = self._store.ends(self.cluster, ids | asked.job_ids)
         return seen, known, asked
@@ -239,15 +272,21 @@ class Collector:
         return moved | self._store.differing(self.cluster, reconcile.running(seen))
 
     async def _write_down(
-        self, seen: Observation, asked: Questions, known: Known, *, now: int, trigger: Trigger
-    ) -> tuple[Plan, tuple[str, ...]]:
-        """Ask, judge and record; give what was recorded, and what did not answer."""
-        answers = await self._source.ask(asked) if asked else Answers()
+        self,
+        seen: Observation,
+        asked: Questions,
+        answers: Answers,
+        known: Known,
+        *,
+        now: int,
+        trigger: Trigger,
+    ) -> Plan:
+        """Judge and record; give what was recorded."""
         plan, gone = await self._thread(self._record, seen, asked, answers, known, now=now, trigger=trigger)
         self._vanishing.note(gone, now)
         self._count(seen, answers, plan)
         await self._recorded(plan)
-        return plan, answers.trouble
+        return plan
 
     def _record(
         self,
@@ -293,7 +332,6 @@ class Collector:
         return max(0.0, (next_poll if due_at is None else min(due_at, next_poll)) - time.monotonic())
 
     def _count(self, seen: Observation, answers: Answers, plan: Plan) -> None:
-        self.announced.note(plan.events)
         starts = [event.job for event in plan.events if isinstance(event, Started)]
         self.tally.starts += len(starts)
         self.tally.stops += len(plan.events) - len(starts)

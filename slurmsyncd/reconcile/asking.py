@@ -63,6 +63,7 @@ def questions(
     *,
     moved: Mapping[RunKey, RunKey] = MappingProxyType({}),
     caught_up: bool = True,
+    away: bool = False,
 ) -> Questions:
     """
     Say what has to be asked by id before this look can be judged.
@@ -76,6 +77,7 @@ def questions(
         moved: What earlier plans found of starts that moved: as listed now → as announced.
         caught_up: Accounting was read up to now. If not, the coming slices will end most of what is
             no longer listed, and asking for it by id would ask for everything twice.
+        away: The controller does not answer, so it is not asked for details.
     """
     runs = Runs(known)
     fresh = [
@@ -86,8 +88,9 @@ def questions(
     unseen = {job.key.job_id for job in seen.finished if not runs.is_open(job.key) and not runs.settled(job)}
     remembered = unseen & _remembered(seen)
     begun, ended = _hinted(hints, runs)
+    shown = {item.job_id for item in fresh} | remembered | begun | set(recheck)
     return Questions(
-        details=frozenset({item.job_id for item in fresh} | remembered | begun | set(recheck)),
+        details=frozenset() if away else frozenset(shown),
         accounting=frozenset(doubtful | gone | ended | set(recheck)),
     )
 

@@ -119,14 +119,11 @@ class _Judge:
         asked_rows = (row for row in answers.accounting or () if row.key.job_id in asked.accounting)
         self._rows = _one_each((*seen.finished, *asked_rows))
         self._starts = _starts_by_id(self._rows)
-        self._answered = asked.accounting if answers.accounting is not None else frozenset()
+        left = answers.left(asked)
+        self._answered = asked.accounting - left.accounting
         shown = [job for job in answers.details or () if job.key.job_id in asked.details]
         self._details = _one_each(shown)
-        self._unseen = (
-            asked.details - {key.job_id for key in self._details}
-            if answers.details is not None
-            else frozenset()
-        )
+        self._unseen = asked.details - left.details - {key.job_id for key in self._details}
 
     def ended(self) -> Iterator[Event]:
         """Give the stops that accounting leads to, and starts of runs that came and went unseen."""

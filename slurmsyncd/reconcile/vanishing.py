@@ -29,7 +29,8 @@ def vanished(
         return None
     if asked.accounting and answers.accounting is None:
         return None
-    missing = {key for key, end_at in known.items() if end_at is None and key.job_id in asked.accounting}
+    answered = asked.accounting - answers.left(asked).accounting
+    missing = {key for key, end_at in known.items() if end_at is None and key.job_id in answered}
     starts = _starts(seen, answers, {key.job_id for key in missing})
     return frozenset(key for key in missing if not _is_near(key.start_at, starts.get(key.job_id, ())))
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import anyio
 
 from slurmsyncd.config import SlurmConfig
+from slurmsyncd.model import Questions
 from slurmsyncd.slurm.squeue import listing_format
-from slurmsyncd.sources.commands import PORTION, CommandSource
+from slurmsyncd.sources.commands import CommandSource
+from slurmsyncd.sources.controller import PORTION
 from tests.bench.cluster import CLUSTER, Cluster
 from tests.bench.rows import Figure
 
@@ -83,11 +85,11 @@ async def _read(slurm: Cluster, directory: Path, asked: frozenset[int]) -> Ticke
     async with anyio.create_task_group() as group:
         group.start_soon(ticker.run)
         if asked:
-            found = await source._details(asked)
-            if len(found.jobs) != len(asked):
-                raise RuntimeError(f"{len(found.jobs)} of {len(asked)} jobs")
+            found = (await source.ask(Questions(details=asked))).details or ()
+            if len(found) != len(asked):
+                raise RuntimeError(f"{len(found)} of {len(asked)} jobs")
         else:
-            await source._list(int(time.time()))
+            await source._controller.listing()
         group.cancel_scope.cancel()
     return ticker
 

@@ -279,7 +279,7 @@ MUTANTS = (
     ),
     Mutant(
         "delimiter_can_be_guessed",
-        "sources/commands.py",
+        "sources/accounting.py",
         "        fields = await self._commands.fields()\n        token = secrets.token_hex(8)\n",
         "        fields = await self._commands.fields()\n        token = '|'\n",
         ("sources/test_commands.py::test_s15_hostile_names_stay_names",),
@@ -318,6 +318,13 @@ MUTANTS = (
         "cursor=seen.through,",
         "cursor=seen.through or seen.looked_at,",
         ("pipeline/test_collect.py::test_s1_accounting_down_leaves_the_cursor_and_sees_what_starts",),
+    ),
+    Mutant(
+        "ends_wait_for_job_details",
+        "pipeline/collect.py",
+        "            return Answers(details=None, accounting=None, trouble=(str(err),))\n",
+        "            raise\n",
+        ("pipeline/test_collect.py", "pipeline/test_portions.py"),
     ),
     Mutant(
         "command_without_deadline",

@@ -10,8 +10,8 @@ import anyio.lowlevel
 import pytest
 from structlog.testing import capture_logs
 
-from slurmsyncd.errors import DiskFull, SourceUnavailable, StoreError
-from slurmsyncd.model import Hint, JobState, Phase, Plan, Started, Stopped
+from slurmsyncd.errors import DiskFull, StoreError
+from slurmsyncd.model import Hint, JobState, Phase, Plan, Questions, Started, Stopped
 from slurmsyncd.pipeline.collect import Collector, CollectPolicy
 from tests.fakes import CLUSTER, FakeClock, FakeSlurm, FakeSource
 from tests.pipeline.conftest import CountingThread, until
@@ -20,7 +20,7 @@ from tests.store.builders import known
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from slurmsyncd.model import Answers, Observation, Questions, RunKey
+    from slurmsyncd.model import Answers, Observation, RunKey
     from slurmsyncd.store import SqliteStore
 
 pytestmark = pytest.mark.anyio
@@ -224,6 +224,66 @@ async def test_s2_s3_a_dead_controller_stops_nothing(stage: Stage) -> None:
         stage.later(60)
         await stage.look()
     assert stage.phases() == ["started"] * 3
+
+
+@pytest.mark.parametrize("listing", [None, tuple])
+async def test_s1_s2_what_accounting_says_is_recorded_though_the_controller_shows_no_job(
+    stage: Stage, listing: Any
+) -> None:
+    """
+    Without job details, and without a job list as well, ends are recorded at once and the cursor moves.
+
+    So is a run that began and ended unseen. One that began waits for its allocation.
+    """
+    seen = stage.slurm.start(1)
+    await stage.look()
+    stage.slurm.listing, stage.slurm.details = listing, None
+    stage.later(30)
+    stage.slurm.end(seen)
+    stage.slurm.end(stage.slurm.start(2))
+    stage.slurm.start(3)
+    stage.later(30)
+    await stage.look()
+    assert stage.phases() == ["stopped", "stopped"]
+    assert stage.store.cursor(CLUSTER) == stage.slurm.now
+    assert stage.collector.tally.unavailable
+    stage.slurm.listing, stage.slurm.details = tuple, tuple
+    await stage.look()
+    assert stage.phases() == ["stopped", "stopped", "started"]
+    assert stage.collector.tally.incomplete == 1
+
+
+async def test_s2_a_controller_that_does_not_list_its_jobs_is_not_asked_for_their_details(
+    stage: Stage,
+) -> None:
+    """Another command would wait as long as the first, in vain."""
+    stage.slurm.listing = None
+    stage.slurm.end(stage.slurm.start(1))
+    await stage.look()
+    assert stage.slurm.asked == []
+    assert stage.phases() == ["stopped"]
+
+
+async def test_s14_ids_that_are_not_answered_keep_no_other_from_being_recorded(stage: Stage) -> None:
+    """Job details of one batch, and accounting of another, fail: the rest is recorded, and they with the next."""
+    for n in (1, 2, 3, 4):
+        stage.slurm.start(n)
+    stage.slurm.mute = Questions(details=frozenset({1}))
+    await stage.look()
+    assert [key.job_id for key in stage.runs()] == [2, 3, 4]
+    stage.slurm.mute = Questions(accounting=frozenset({3}))
+    stage.later(600)
+    for run in stage.slurm.runs[1:]:
+        stage.slurm.end(run)
+    stage.slurm.memory = {1: stage.slurm.memory[1]}
+    stage.slurm.windows = False
+    await stage.look()
+    assert {key.job_id: phase.value for key, phase in stage.runs().items()} == {
+        1: "started", 2: "stopped", 3: "started", 4: "stopped"
+    }  # fmt: skip
+    stage.slurm.mute = Questions()
+    await stage.look()
+    assert stage.phases() == ["started", "stopped", "stopped", "stopped"]
 
 
 async def test_s19_s27_a_run_that_slurm_has_forgotten_stays_open_and_is_named_once(stage: Stage) -> None:
@@ -436,7 +496,7 @@ class TestTheWindow:
         stage.slurm.end(run)
         stage.slurm.complete(1)
         stage.later(30)
-        stage.slurm.listing = None
+        stage.slurm.listing = lambda _: []
         await stage.look()
         assert stage.collector.tally.incomplete == 0
         assert stage.phases() == ["stopped"]
@@ -520,8 +580,8 @@ class TestHints:
         """Slurm does not answer for a moment: asked again with the next round."""
         stage.slurm.start(1)
         stage.slurm.details, stage.slurm.accounting_up = None, False
-        with pytest.raises(SourceUnavailable):
-            await stage.collector.answer([Hint(CLUSTER, 1, "prolog")])
+        await stage.collector.answer([Hint(CLUSTER, 1, "prolog")])
+        assert stage.collector.tally.unavailable
         assert stage.collector.tally.rechecks == 1
         stage.slurm.details = tuple
         stage.slurm.listing = lambda _: []

@@ -15,8 +15,9 @@ from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import JobState, Questions, RunKey, Sharing
 from slurmsyncd.sim import install
 from slurmsyncd.sim.faults import clear_faults, set_fault
-from slurmsyncd.sources import commands
-from slurmsyncd.sources.commands import PORTION, WHOLE_PORTION, CommandSource
+from slurmsyncd.sources import accounting as accounting_source
+from slurmsyncd.sources.commands import CommandSource
+from slurmsyncd.sources.controller import PORTION, WHOLE_PORTION
 from slurmsyncd.sources.discover import discover
 from slurmsyncd.sources.runner import CommandFailed
 from slurmsyncd.sources.slurm_commands import SlurmCommands
@@ -353,7 +354,7 @@ async def test_s4_a_slurmdbd_that_hangs_holds_up_one_look_and_not_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second look gives it a short time only, and has the listing; when it answers, all is asked again."""
-    monkeypatch.setattr(commands, "_SOON_S", 1.0)
+    monkeypatch.setattr(accounting_source, "_SOON_S", 1.0)
     cluster = Cluster(tmp_path, "24.11", command_timeout=4.0)
     cluster.fault("dbd", "frozen")
     for patience in ("4 s", "1 s", "1 s"):
@@ -441,6 +442,54 @@ async def test_many_ids_are_asked_in_batches(tmp_path: Path) -> None:
     assert {job.key.job_id for job in answers.accounting or ()} == ids
     assert cluster.source.tally.commands["squeue"].calls == 3 + 2  # and two for what it offers
     assert cluster.source.tally.commands["sacct"].calls == 3 + 1
+
+
+def _fail_for(cluster: Cluster, command: str, job_id: int, how: str) -> None:
+    """Have a command fail whenever one job is among those that it is asked for."""
+    real = cluster.bin / f"{command}.real"
+    (cluster.bin / command).rename(real)
+    script = f'for word; do case ",$word," in *,{job_id},*) {how};; esac; done\nexec {real} "$@"\n'
+    (cluster.bin / command).write_text(f"#!/bin/sh\n{script}")
+    (cluster.bin / command).chmod(0o755)
+
+
+@pytest.mark.parametrize("how", ["kill -SEGV $$", "echo fatal: no >&2; exit 1", "echo error: no >&2; exit 0"])
+async def test_s14_a_job_that_makes_squeue_fail_is_set_aside_alone(modern: Cluster, how: str) -> None:
+    """The others of its batch are asked for without it, and its record counts as one that cannot be read."""
+    bad, *good = (modern.submit(duration_s=1000.0) for _ in range(9))
+    modern.pass_(5)
+    _fail_for(modern, "squeue", bad, how)
+    answers = await modern.source.ask(Questions(details=frozenset({bad, *good})))
+    assert sorted(job.key.job_id for job in answers.details or ()) == good
+    assert (answers.unanswered, answers.set_aside, answers.trouble) == (Questions(), 1, ())
+
+
+@pytest.mark.parametrize("how", ["kill -SEGV $$", "echo fatal: no >&2; exit 1", "echo error: no >&2; exit 0"])
+async def test_s14_a_job_that_makes_sacct_fail_is_left_unanswered_alone(modern: Cluster, how: str) -> None:
+    """Of a run that accounting does not tell of, nothing may be concluded."""
+    bad, *good = (modern.submit(duration_s=2.0) for _ in range(9))
+    modern.pass_(30)
+    _fail_for(modern, "sacct", bad, how)
+    answers = await modern.source.ask(Questions(accounting=frozenset({bad, *good})))
+    assert sorted(job.key.job_id for job in answers.accounting or ()) == good
+    assert answers.unanswered == Questions(accounting=frozenset({bad}))
+    assert len(answers.trouble) == 1
+
+
+async def test_s1_of_what_is_away_only_one_batch_is_asked_for(tmp_path: Path) -> None:
+    """Halves of a batch, and other batches, are asked for only of a source that answers another question."""
+    cluster = Cluster(tmp_path, "24.11", batch=2)
+    ids = frozenset(cluster.submit(duration_s=1000.0) for _ in range(6))
+    cluster.pass_(5)
+    await cluster.source.ask(Questions(details=ids, accounting=ids))  # what they offer is known from then on
+    cluster.fault("munge", "down:0")
+    before = {name: tally.calls for name, tally in cluster.source.tally.commands.items()}
+    with pytest.raises(SourceUnavailable):
+        await cluster.source.ask(Questions(details=ids, accounting=ids))
+    after = {name: tally.calls for name, tally in cluster.source.tally.commands.items()}
+    cluster.sim.close()
+    assert after["squeue"] - before["squeue"] <= 1 + 1 + 2  # and what it offers, which may have changed
+    assert after["sacct"] - before["sacct"] <= 1 + 1
 
 
 async def test_an_idle_look_is_two_commands(cluster: Cluster) -> None:

@@ -1,0 +1,126 @@
+"""slurmdbd, asked by sacct: what ended within a window, and all runs of single jobs."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import TYPE_CHECKING, Final
+
+from slurmsyncd.errors import DecodeError, SourceError, SourceUnavailable
+from slurmsyncd.slurm.sacct import END_STATES, RESIZED, is_partial
+from slurmsyncd.sources.batches import UNUSED_ID, Asked, ask_in_batches, batches, joined
+from slurmsyncd.sources.decoding import Runs, decode_runs, unite
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from slurmsyncd.config import SlurmConfig
+    from slurmsyncd.model import RunKey
+    from slurmsyncd.sources.identity import Identity
+    from slurmsyncd.sources.slurm_commands import SlurmCommands
+
+_SOON_S: Final = 5.0
+"""Within this slurmdbd answers something small, once it let us wait longer in vain."""
+
+EARLIEST: Final = 1_000_000
+"""Slurm refuses an earlier ``uts``."""
+
+
+class Accounting:
+    """What slurmdbd has; see ``CommandSource``."""
+
+    def __init__(
+        self,
+        cluster: str,
+        config: SlurmConfig,
+        commands: SlurmCommands,
+        identity: Identity,
+        now: Callable[[], float],
+    ) -> None:
+        self._cluster = cluster
+        self._config = config
+        self._commands = commands
+        self._identity = identity
+        self._now = now
+        self._hangs = False  # slurmdbd, or its database
+        # Of the last window, which overlaps with the next: runs that had one size only.
+        self._whole: frozenset[RunKey] = frozenset()
+
+    async def window(self, since: int, until: int) -> Runs:
+        """
+        Give the runs whose end lies between two instants (epoch seconds, inclusive).
+
+        Raises:
+            SourceError: It does not answer, or does not know the cluster.
+        """
+        found = await self._sacct("-S", f"uts{since}", "-E", f"uts{until}", "-s", END_STATES)
+        ever = ("-S", f"uts{EARLIEST}", "-E", f"uts{until}")
+        for batch in batches({key.job_id for key in found.doubtful - self._whole}, self._config.batch):
+            found.sizes += (await self._sacct("-j", joined(batch), "-s", RESIZED, *ever)).sizes
+        resized = {size.job_id for size in found.sizes}
+        self._whole = frozenset(key for key in found.doubtful if key.job_id not in resized)
+        unite(found)
+        return found
+
+    async def runs(self, ids: frozenset[int], has_time: Callable[[], bool]) -> Asked[Runs]:
+        """Give all runs of jobs, however old."""
+
+        async def ask(batch: Sequence[int]) -> Runs:
+            # The id of an array gives its tasks, too.
+            found = await self._sacct("-j", joined(batch))
+            found.jobs = [job for job in found.jobs if job.key.job_id in ids]
+            unite(found)
+            return found
+
+        return await ask_in_batches(ids, self._config.batch, ask, is_well=self._answers, has_time=has_time)
+
+    async def _answers(self) -> bool:
+        try:
+            await self._ask_little()
+        except SourceError:
+            return False
+        return True
+
+    async def _ask_little(self) -> None:
+        small = ("-X", "-n", "-j", str(UNUSED_ID), "-o", "JobIDRaw")
+        await self._commands.run("sacct", *small, timeout_s=_SOON_S)
+
+    async def _sacct(self, *which: str) -> Runs:
+        """
+        Ask slurmdbd, but wait only once for all of a command's deadline in vain.
+
+        Meanwhile nobody looks at slurmctld, which alone knows the GPUs of jobs, and only while they run.
+        """
+        if self._hangs:
+            await self._ask_little()
+        began = time.monotonic()
+        try:
+            found = await self._read_sacct(*which)
+        except SourceUnavailable:
+            self._hangs = time.monotonic() - began > _SOON_S
+            raise
+        self._hangs = False
+        return found
+
+    async def _read_sacct(self, *which: str) -> Runs:
+        fields = await self._commands.fields()
+        token = secrets.token_hex(8)
+        # -D: each run of a requeued job; -p ends also the last column with the token.
+        form = ("-a", "-X", "-D", "-p", "-n", "--noconvert", f"--delimiter={token}", "-o", ",".join(fields))
+        by_name = self._identity.by_name
+        output = await self._commands.run("sacct", *form, *(("-M", self._cluster) if by_name else ()), *which)
+        try:
+            found = await decode_runs(output.data, token, fields, self._cluster, self._commands.notices)
+        except DecodeError:
+            self._commands.doubt("sacct")
+            raise
+        finally:
+            await output.close()
+        if "Partition" in fields:
+            found.jobs = [job for job in found.jobs if not is_partial(job, int(self._now()))]
+        self._identity.met(found.rows, found.strangers)
+        if not found.rows:  # of a cluster that it does not know sacct says that nothing ever ran
+            await self._identity.confirm_accounting()
+            if self._identity.by_name != by_name:
+                return await self._read_sacct(*which)
+        return found
