@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from slurmsyncd import __version__
 from slurmsyncd.errors import AlreadyRunning, ConfigError, SlurmsyncdError, SourceUnavailable, StoreError
+from slurmsyncd.host.journal import is_journal, with_priority
 from slurmsyncd.manual import command as manual
 from slurmsyncd.manual.examples import add_examples
 from slurmsyncd.manual.parser import Parser
@@ -64,13 +65,17 @@ def _report(err: BaseException) -> int:
     found = list(_leaves(err))
     for leaf in found:
         if not isinstance(leaf, SlurmsyncdError):
-            traceback.print_exception(leaf)
-            print("slurmsyncd: this is a bug; please report it with the lines above", file=sys.stderr)
+            _print_error("".join(traceback.format_exception(leaf)).rstrip())
+            _print_error("slurmsyncd: this is a bug; please report it with the lines above")
             return EXIT_BUG
         lines = leaf.problems if isinstance(leaf, ConfigError) else (str(leaf),)
         for line in lines:
-            print(f"slurmsyncd: {line}", file=sys.stderr)
+            _print_error(f"slurmsyncd: {line}")
     return next((status for kind, status in _STATUSES if isinstance(found[0], kind)), 1)
+
+
+def _print_error(text: str) -> None:
+    print(with_priority(text, "error") if is_journal(sys.stderr) else text, file=sys.stderr)
 
 
 def _leaves(err: BaseException) -> Iterator[BaseException]:

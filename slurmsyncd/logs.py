@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
 
+from slurmsyncd.host.journal import is_journal, with_priority
+
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
 
@@ -44,6 +46,7 @@ def configure_logs(level: str, form: str, stream: TextIO | None = None) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _tame,
             _console(out) if readable else structlog.processors.JSONRenderer(),
+            *([_mark] if is_journal(out) else []),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=lambda *_: _Line(out),
@@ -106,6 +109,11 @@ def _console(stream: TextIO) -> structlog.dev.ConsoleRenderer:
     return structlog.dev.ConsoleRenderer(
         colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=28
     )
+
+
+def _mark(_: object, level: str, line: Any) -> Any:
+    """Return the line with its priority, by which `journalctl --priority` selects."""
+    return with_priority(line, level)
 
 
 def _tame(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -31,7 +31,7 @@ _EXPIRY_WARN_S: Final = 14 * 86400.0
 
 _REMEDIES: Final = {
     "credentials": "have the backend's admin make a token with the role api, and put it into token_file",
-    "token": "write the token into token_file, readable by the daemon's user alone (mode 0600)",
+    "token": "put it there, readable by the daemon's user alone (mode 0600), or have systemd hand it over",
     "tls": "set ca_file to the CA that signed its certificate, and url to the name in it",
     "unreachable": "see that the backend runs, that url names it, and that no firewall is between",
     "no_endpoint": "url has to be the backend's base address, without /api; or upgrade the backend",

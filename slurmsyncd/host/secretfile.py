@@ -13,6 +13,8 @@ from slurmsyncd.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+#: Where the running service has its credentials, for commands that root or the daemon's user gives.
+_CREDENTIALS = "/run/credentials/slurmsyncd.service"
 #: Bytes; a JWT has a few hundred.
 SIZE_LIMIT = 65536
 #: Characters of a name that is shown. The secret itself, put there by mistake, is longer.
@@ -62,12 +64,11 @@ def read_private(name: str, *, key: str, environ: Mapping[str, str] = os.environ
     Raises:
         ConfigError: There is none.
     """
-    path = Path(name) if "/" in name else _credential(name, key, environ)
+    path = Path(name) if "/" in name else Path(environ.get("CREDENTIALS_DIRECTORY") or _CREDENTIALS) / name
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as err:
-        where = _shown(name, key, path)
-        raise ConfigError([f"{where}: cannot be read: {err.strerror}; create it, mode 600"]) from err
+        raise ConfigError([_unreadable(name, key, path, err)]) from err
     try:
         found = os.fstat(file)
         if not stat.S_ISREG(found.st_mode):
@@ -78,14 +79,14 @@ def read_private(name: str, *, key: str, environ: Mapping[str, str] = os.environ
     return text, path, _exposure(path, found) if "/" in name else ""
 
 
-def _credential(name: str, key: str, environ: Mapping[str, str]) -> Path:
-    directory = environ.get("CREDENTIALS_DIRECTORY", "")
-    if not directory:
-        where, known = _shown(name, key, name), name if len(name) <= _NAME_LIMIT else "NAME"
-        raise ConfigError(
-            [f"{where}: no such systemd credential; write a path, or add LoadCredential={known}:/path"]
-        )
-    return Path(directory) / name
+def _unreadable(name: str, key: str, path: Path, err: OSError) -> str:
+    if "/" in name or not isinstance(err, FileNotFoundError):
+        return f"{_shown(name, key, path)}: cannot be read: {err.strerror}; create it, mode 600"
+    known = name if len(name) <= _NAME_LIMIT else "NAME"
+    return (
+        f"{_shown(name, key, name)}: no such systemd credential; write a path, or add "
+        f"LoadCredential={known}:/path with `systemctl edit slurmsyncd.service` and restart it"
+    )
 
 
 def _shown(name: str, key: str, value: object) -> str:

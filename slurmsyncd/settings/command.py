@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slurmsyncd.config.load import load_config
+from slurmsyncd.config.nats_rules import SECRETS
 from slurmsyncd.errors import ConfigError
+from slurmsyncd.host.secretfile import read_private
 from slurmsyncd.settings.ancestor import Imported, imported
 from slurmsyncd.settings.example import example
 from slurmsyncd.settings.show import as_document, shown
@@ -16,8 +18,9 @@ from slurmsyncd.terminal import safe
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from slurmsyncd.config import Config
     from slurmsyncd.config.load import Tree
 
     ReadTree = Callable[[argparse.Namespace], Tree]
@@ -53,7 +56,25 @@ def _check(tree: Tree) -> int:
     config = load_config(tree.values, tree.problems)
     sinks, clusters = ", ".join(config.sinks) or "none", ", ".join(config.clusters) or "this host's own"
     print(f"the configuration is sound; sinks: {sinks}; clusters: {clusters}")
+    for note in _missing_credentials(config):
+        print(f"note: {note}")
     return 0
+
+
+def _missing_credentials(config: Config) -> Iterator[str]:
+    """Yield what is wrong with credentials of systemd's: before its start only the service may have them."""
+    named = [("hook.secret_file", config.hook.secret_file)]
+    named += [
+        (f"sinks.{name}.{key}", getattr(sink, key))
+        for name, sink in config.sinks.items()
+        for key in ("token_file", *SECRETS)
+    ]
+    for key, file in named:
+        if file and "/" not in file:
+            try:
+                read_private(file, key=key)
+            except ConfigError as err:
+                yield str(err)
 
 
 def _show(args: argparse.Namespace, tree: Tree) -> int:

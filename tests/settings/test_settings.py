@@ -244,3 +244,17 @@ def test_init_writes_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_texts_of_all_kinds_read_back(value: str) -> None:
     """Whatever is written as TOML reads back the same."""
     assert tomllib.parse(f"x = {value_text(value)}")["x"] == value
+
+
+def test_a_credential_that_only_the_service_may_have_is_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`config check` accepts the name of a credential, and says which line of the unit it needs if it is not there."""
+    path, tables = tmp_path / "config.toml", '[sinks.cc]\nurl = "http://127.0.0.1:9"\ntoken_file = "token"\n'
+    path.write_text(tables)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert main(["config", "check", "--config", str(path)]) == 0
+    assert "note: sinks.cc.token_file = token: no such systemd credential" in capsys.readouterr().out
+    (tmp_path / "token").write_text("a.b.c")
+    assert main(["config", "check", "--config", str(path)]) == 0
+    assert "note" not in capsys.readouterr().out

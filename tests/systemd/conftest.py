@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.systemd.machine import boot, why_not
+from tests.systemd.site import INSTALL, Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,8 +15,15 @@ if TYPE_CHECKING:
     from tests.systemd.machine import Machine
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Have the whole matrix boot systemd 257, too; the oldest that is still in use is 252, of Debian 12 and EL 9."""
+    if "machine" in metafunc.fixturenames:
+        suites = ["bookworm", "trixie"] if metafunc.config.getoption("whole_matrix") else ["bookworm"]
+        metafunc.parametrize("machine", suites, indirect=True, scope="session")
+
+
 @pytest.fixture(scope="session")
-def machine() -> Iterator[Machine]:
+def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     """
     One machine for all tests of the session.
 
@@ -23,5 +31,20 @@ def machine() -> Iterator[Machine]:
     """
     if reason := why_not():
         pytest.skip(f"NOT RUN: {reason}")
-    with boot("bookworm") as machine:
+    with boot(request.param) as machine:
         yield machine
+
+
+@pytest.fixture(scope="session")
+def installed(machine: Machine) -> Site:
+    """The daemon on the machine, not started."""
+    machine.run("sh", "-eux", stdin=INSTALL, timeout_s=300)
+    return Site(machine)
+
+
+@pytest.fixture
+def site(installed: Site) -> Iterator[Site]:
+    """The daemon on the machine as if just installed, not started; afterwards it is stopped."""
+    installed.reset()
+    yield installed
+    installed.machine.run("systemctl", "stop", "slurmsyncd.service")

@@ -19,12 +19,10 @@ import subprocess
 import sys
 import tempfile
 import zlib
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import tomli
 
 from tests.lab import packages
 from tests.lab.releases import CACHE
@@ -45,16 +43,22 @@ ENVIRONMENT = {
     "HOME": "/root",
     "LANG": "C.UTF-8",
 }
-#: The machine's cgroups are v2 alone, as on hosts of today, whatever this machine mounts. Ours is removed after it.
+#: The machine's cgroups are v2 alone, as on hosts of today, whatever this machine mounts. With the process that
+#: waits for systemd-nspawn ends all that is in there: nspawn's own end leaves the container running.
 _NSPAWN = """
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 group=/sys/fs/cgroup/slurmsyncd-machine-$$
 mkdir $group
 echo 0 >$group/cgroup.procs
-setpriv --pdeathsig KILL systemd-nspawn "$@"
+setpriv --pdeathsig KILL unshare --pid --fork --kill-child --mount-proc systemd-nspawn "$@" || true
 echo 0 >/sys/fs/cgroup/cgroup.procs
 find $group -depth -type d -exec rmdir {} +
 """
+_AROUND = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation=private")
+_OPTIONS = (
+    *("--boot", "--volatile=overlay", "--private-network", "--machine=machine", "--console=pipe"),
+    *("--notify-ready=yes", "--register=no", "--keep-unit", "--link-journal=no"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,27 +159,24 @@ def boot(
         LabError: It did not come up; the message has its last words.
     """
     root = install(suite)
-    with tempfile.TemporaryDirectory() as directory, closing(_listen(f"{directory}/notify")) as notified:
+    with tempfile.TemporaryDirectory() as directory, _listen(f"{directory}/notify") as notified:
         shared = {REPOSITORY: CLONE, wheels(root): "/srv/wheels", **(binds or {})}
         argv = [
-            *("unshare", "--mount", "--propagation=private", "sh", "-euc", _NSPAWN, "sh"),
-            *(
-                f"--directory={root}",
-                "--volatile=overlay",
-                "--machine=machine",
-                "--boot",
-                "--notify-ready=yes",
-            ),
-            *("--register=no", "--keep-unit", "--private-network", "--console=pipe", "--link-journal=no"),
+            *_AROUND,
+            *("sh", "-euc", _NSPAWN, "sh"),
+            *_OPTIONS,
+            f"--directory={root}",
             *(f"--bind-ro={ours}:{inside}" for ours, inside in shared.items()),
             *(f"systemd.mask={name}.service" for name in masked),
         ]
-        # One file serves several machines at a time, since nobody writes to it.
+        # The files serve several machines at a time, since nobody writes to them.
         env = {**os.environ, "NOTIFY_SOCKET": f"{directory}/notify", "SYSTEMD_NSPAWN_LOCK": "0"}
         with Path(directory, "output").open("wb+") as output:
             process = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
             try:
-                machine = Machine(_wait_ready(notified, process, Path(output.name)))
+                _wait_ready(notified, process, Path(output.name))
+                notified.close()  # of what it says later nobody reads a word, and systemd would wait for that
+                machine = Machine(_descendant(process.pid, 3))  # unshare, systemd-nspawn, and that
                 machine.write("/etc/pip.conf", "[global]\nno-index = true\nfind-links = /srv/wheels\n")
                 yield machine
             finally:
@@ -183,26 +184,18 @@ def boot(
 
 
 def wheels(root: Path) -> Path:
-    """Return a directory with the wheels that `pip install .` needs for the Python of a root directory."""
+    """Return a directory with the locked wheels for the Python of a root directory, and pip's own."""
     version = str((root / "usr/bin/python3").readlink()).removeprefix("python")
-    project = (REPOSITORY / "pyproject.toml").read_text()
-    directory = CACHE / f"wheels-{version}-{zlib.crc32(project.encode()):08x}"
+    lock = REPOSITORY / "requirements/run.txt"
+    directory = CACHE / f"wheels-{version}-{zlib.crc32(lock.read_bytes()):08x}"
     if not directory.exists():
-        # The last two: pip judges `python_version < ...` by the Python that it runs on itself.
-        names = ["pip", *_requirements(project), "typing-extensions", "exceptiongroup"]
         partial = tempfile.mkdtemp(dir=CACHE)
         options = ["--quiet", "--only-binary=:all:", f"--python-version={version}", f"--dest={partial}"]
-        subprocess.run([sys.executable, "-m", "pip", "download", *options, *names], check=True)
+        for names in ([f"--requirement={lock}", "--require-hashes"], ["--no-deps", "pip"]):
+            subprocess.run([sys.executable, "-m", "pip", "download", *options, *names], check=True)
         with suppress(OSError):  # somebody was quicker
             Path(partial).rename(directory)
     return directory
-
-
-def _requirements(project: str) -> list[str]:
-    """Return what is needed to build and to run, backend included, out of the text of a pyproject.toml."""
-    tables = tomli.loads(project)
-    extra = tables["project"]["optional-dependencies"]["backend"]
-    return [*tables["build-system"]["requires"], *tables["project"]["dependencies"], *extra]
 
 
 def _listen(path: str) -> socket.socket:
@@ -212,21 +205,26 @@ def _listen(path: str) -> socket.socket:
     return notified
 
 
-def _wait_ready(notified: socket.socket, process: subprocess.Popen[bytes], output: Path) -> int:
-    """Return the machine's first process once it has booted."""
-    told: dict[str, str] = {}
-    while "READY" not in told or "X_NSPAWN_LEADER_PID" not in told:
+def _wait_ready(notified: socket.socket, process: subprocess.Popen[bytes], output: Path) -> None:
+    """Wait until the machine has booted."""
+    message = ""
+    while "READY=1" not in message.splitlines():
         try:
             message = notified.recv(4096).decode()
         except TimeoutError:
             words = output.read_text(errors="replace")[-2000:]
             raise LabError(f"no boot within {BOOT_S:g} s (exit {process.poll()}): {words}") from None
-        told |= dict(line.split("=", 1) for line in message.splitlines() if "=" in line)
-    return int(told["X_NSPAWN_LEADER_PID"])
 
 
 def _switch_off(process: subprocess.Popen[bytes]) -> None:
-    """Kill the container's first process, and all with it; the shell around it then clears up."""
-    for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-        os.kill(int(child), signal.SIGKILL)
+    """Kill systemd-nspawn and all with it; the shell around it then clears up."""
+    if process.poll() is None:
+        os.kill(_descendant(process.pid, 2), signal.SIGKILL)
     process.wait(BOOT_S)
+
+
+def _descendant(pid: int, generations: int) -> int:
+    """Return the only child of the only child, and so on, of a process."""
+    for _ in range(generations):
+        (pid,) = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    return pid
