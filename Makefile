@@ -22,11 +22,11 @@ unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # Stamps: what was installed, and from which directory (an editable install does not survive a move).
+HERE := $(VENV)/.made-in
 RUN := $(VENV)/.installed-to-run
 DEV := $(VENV)/.installed-to-develop
-ifneq ($(shell cat $(RUN) 2>/dev/null),$(CURDIR))
-.PHONY: $(RUN)
-CLEAR := --clear
+ifneq ($(shell cat $(HERE) 2>/dev/null),$(CURDIR))
+.PHONY: $(HERE)
 endif
 
 # Everything is installed from a lock, our own build tool too, so that nothing is fetched that no hash names.
@@ -36,10 +36,10 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --
 	--generate-hashes --no-annotate --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-matrix soak fuzz mutants bench lint lock clean
+.PHONY: help venv demo test test-lowest test-newest test-pythons test-versions test-matrix soak fuzz mutants bench lint lock clean
 
 help: ## Say what can be made
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
 
 venv: $(DEV) ## Make .venv with all that developing needs
 
@@ -49,6 +49,25 @@ demo: $(RUN) ## Show it at work, without Slurm; DEMO_ARGS='--duration 30'
 test: $(DEV) ## Run all checks and tests; as root on Debian with a real Slurm; PYTEST_ARGS='-k store'
 	@$(BIN)/python tests/lab/packages.py $(TOOLS) || echo 'some tests will not run'
 	@$(BIN)/pytest --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+
+test-lowest: ## Run the tests without a real Slurm with the lowest versions that pyproject.toml allows
+	@$(MAKE) --no-print-directory test-versions VENV=.venv-lowest LOCK=requirements/lowest.txt
+
+test-newest: $(DEV) ## The same with the newest versions, locked or not
+	@$(COMPILE) --all-extras --group dev --output-file .venv-newest.txt
+	@$(MAKE) --no-print-directory test-versions VENV=.venv-newest LOCK=.venv-newest.txt
+
+test-pythons: $(addprefix test-python-,3.10 3.11 3.12 3.13 3.14) ## The same with the locked versions on each Python there is
+
+test-python-%:
+	@for python in python$* $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$*.*/bin/python; do \
+		$$python -c '' 2>/dev/null || continue; \
+		exec $(MAKE) --no-print-directory test-versions VENV=.venv-$* PYTHON=$$python; \
+	done; echo 'Python $*: not on this machine, not tested'
+
+test-versions: $(DEV)
+	@$(BIN)/python tests/lab/packages.py $(TOOLS) || echo 'some tests will not run'
+	@$(BIN)/pytest --no-cov -m 'not real_slurm' --ignore tests/test_checks.py $(PYTEST_ARGS)
 
 test-matrix: $(DEV) ## Run all tests, those on a real Slurm with 22.05, 24.11 and 26.05
 	@$(BIN)/pytest --slurm-releases=22.05,24.11,26.05 --whole-matrix $(PYTEST_ARGS)
@@ -71,21 +90,25 @@ lint: $(DEV) ## Run the checks alone: ruff, mypy, import-linter
 lock: $(DEV) ## Lock the newest versions that pyproject.toml allows, with their hashes
 	@$(COMPILE) --all-extras --group dev --output-file $(LOCK)
 	@$(COMPILE) --extra backend --group build --constraint $(LOCK) --output-file requirements/run.txt
+	@$(COMPILE) --all-extras --group dev --resolution lowest-direct --output-file requirements/lowest.txt
 
 clean: ## Remove what was made here
-	rm -rf $(VENV) .coverage .*_cache .hypothesis build dist
+	rm -rf .venv* .coverage .*_cache .hypothesis build dist
 	find slurmsyncd tests -name __pycache__ -prune -exec rm -rf {} +
 
-$(RUN): pyproject.toml requirements/run.txt
+$(HERE):
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("Python 3.10 or newer is needed: make PYTHON=...")'
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(PYTHON) tests/lab/packages.py python3-venv
 	@echo 'setting up $(VENV)'
-	@$(PYTHON) -m venv $(CLEAR) $(VENV)
-	@$(INSTALL) --require-hashes --requirement requirements/run.txt
-	@$(OURSELVES)
+	@$(PYTHON) -m venv --clear $(VENV)
 	@echo '$(CURDIR)' >$@
 
-$(DEV): $(RUN) $(LOCK)
-	@echo 'adding the tools to develop'
-	@$(INSTALL) --require-hashes --requirement $(LOCK)
+$(RUN): $(HERE) pyproject.toml requirements/run.txt
+	@$(INSTALL) --require-hashes --requirement requirements/run.txt
+	@$(OURSELVES)
 	@touch $@
+
+$(DEV): $(HERE) pyproject.toml $(LOCK)
+	@$(INSTALL) --require-hashes --requirement $(LOCK)
+	@$(OURSELVES)
+	@touch $(RUN) $@

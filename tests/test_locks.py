@@ -11,13 +11,14 @@ import pytest
 import tomli
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 if TYPE_CHECKING:
     from packaging.markers import Marker
 
 CHECKOUT = Path(__file__).parents[1]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
-LOCKS = ("run", "develop")
+LOCKS = ("run", "develop", "lowest")
 
 
 def _project() -> dict[str, Any]:
@@ -84,6 +85,18 @@ def test_what_runs_is_what_is_tested(python: str) -> None:
 
     for name, requirement in _locked("run", python).items():
         assert requirement.specifier == tested[name].specifier
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_lowest_lock_is_at_the_declared_bounds(python: str) -> None:
+    """What is tested as lowest is exactly what pyproject.toml allows as lowest."""
+    locked = _locked("lowest", python)
+
+    for asked in _asked_for("lowest"):
+        if _applies(asked.marker, python):
+            (bound,), (pin,) = asked.specifier, locked[canonicalize_name(asked.name)].specifier
+            assert bound.operator == ">="
+            assert Version(pin.version) == Version(bound.version), f"{asked}: {pin}; run make lock"
 
 
 def test_the_build_tool_is_locked() -> None:
