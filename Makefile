@@ -8,6 +8,7 @@ DEMO_ARGS ?=
 PYTEST_ARGS ?=
 SOAK_S ?= 3600
 SOAK_ARGS ?=
+SUITE ?= trixie
 FUZZ_S ?= 600
 FUZZ_ARGS ?=
 MUTANTS ?=
@@ -36,7 +37,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --
 	--generate-hashes --no-annotate --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-lowest test-newest test-pythons test-versions test-matrix soak fuzz mutants bench lint lock clean
+.PHONY: help venv demo test test-lowest test-newest test-pythons test-fresh test-versions test-matrix soak fuzz mutants bench lint lock clean
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -64,6 +65,9 @@ test-python-%:
 		$$python -c '' 2>/dev/null || continue; \
 		exec $(MAKE) --no-print-directory test-versions VENV=.venv-$* PYTHON=$$python; \
 	done; echo 'Python $*: not on this machine, not tested'
+
+test-fresh: $(DEV) ## Run demo and the tests without a real Slurm in a fresh clone on a fresh Debian 13; SUITE=forky
+	@$(BIN)/python -m tests.lab.fresh $(SUITE)
 
 test-versions: $(DEV)
 	@$(BIN)/python tests/lab/packages.py $(TOOLS) || echo 'some tests will not run'

@@ -12,9 +12,14 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.lab import packages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: Suites that Debian's own debootstrap may not know yet are made as the one that always exists.
 ANY_SUITE = Path("/usr/share/debootstrap/scripts/sid")
@@ -26,14 +31,10 @@ TO_INSTALL = ("python3-venv",)
 
 def make(suite: str, directory: Path, *, bootable: bool = False) -> None:
     """Make a chroot, or complete one; for a system to boot with systemd, and with packages to install in it."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with Path(f"{directory}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not directory.exists():
-            _bootstrap(suite, directory)
+    with smallest(suite, directory):
         wanted = (*packages.SLURM, *PYTHON)
         if packages.missing(wanted, directory):
-            _furnish(directory)
+            furnish(directory)
             packages.install(wanted, directory)
             for waste in (
                 *directory.glob("var/lib/apt/lists/*"),
@@ -42,9 +43,20 @@ def make(suite: str, directory: Path, *, bootable: bool = False) -> None:
                 shutil.rmtree(waste) if waste.is_dir() else waste.unlink()
         kept = directory / "var/cache/apt/archives"
         if bootable and not all([*kept.glob(f"{name}_*.deb")] for name in TO_INSTALL):
-            _furnish(directory)
+            furnish(directory)
             packages.install(SYSTEMD, directory)
             packages.download(TO_INSTALL, directory)
+
+
+@contextmanager
+def smallest(suite: str, directory: Path) -> Iterator[None]:
+    """Have at least the smallest system in a directory, and nobody else change it during the block."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with Path(f"{directory}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not directory.exists():
+            _bootstrap(suite, directory)
+        yield
 
 
 def _bootstrap(suite: str, directory: Path) -> None:
@@ -71,7 +83,7 @@ def _mirror() -> str:
     return found[1] if found else ""
 
 
-def _furnish(root: Path) -> None:
+def furnish(root: Path) -> None:
     """Mount what packages want when they are installed, and let names be resolved."""
     for argv in (
         ["mount", "--make-rprivate", "/"],
