@@ -47,6 +47,7 @@ class Outcome:
         alarm: The operator has to act (credentials, wrong URL).
         repeat_of: A start was refused because of this other run of the id, which the sink holds.
         certain: A rejection that needs no proof: the record cannot be sent, or the run in its way was seen.
+        hold_s: Of an accepted start: seconds until its stop is tried; None: as the policy has it.
     """
 
     result: Result
@@ -57,6 +58,7 @@ class Outcome:
     alarm: bool = False
     repeat_of: RunKey | None = None
     certain: bool = False
+    hold_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,12 +239,11 @@ def judge(
     reason, detail = outcome.reason, outcome.detail
     match outcome.result:
         case Result.ACCEPTED | Result.ALREADY_THERE:
-            hold = policy.stop_hold_s if entry.step is Step.START else 0.0
-            return Done(at=now, next_at=now + hold, reason=reason)
+            return Done(at=now, next_at=now + _hold_s(entry, outcome, policy), reason=reason)
         case Result.SINK_DOWN:
             return Retry(now, reason, detail, charged=False)
         case Result.NOT_YET if entry.attempts + 1 < policy.park_after:
-            return Retry(now + policy.not_yet_s, reason, detail)
+            return Retry(now + (outcome.retry_after_s or policy.not_yet_s), reason, detail)
         case Result.NOT_YET:
             return Park(now + _spread(policy.park_s, dice), reason, detail)
         case Result.START_MISSING if entry.attempts < policy.rewinds:
@@ -268,6 +269,12 @@ def _after_rejection(
     if outcome.certain or standing is Standing.PROVEN or entry.attempts + 1 >= policy.dead_after:
         return Dead(reason, detail)
     return _after_failure(entry, outcome, policy, now=now, dice=dice)
+
+
+def _hold_s(entry: Entry, outcome: Outcome, policy: DeliveryPolicy) -> float:
+    """Return for how many seconds after its start the stop of a run is not sent."""
+    hold = policy.stop_hold_s if entry.step is Step.START else 0.0
+    return hold if outcome.hold_s is None else min(hold, outcome.hold_s)
 
 
 def _after_failure(

@@ -160,6 +160,14 @@ class Inventory(Protocol):
     def name(self) -> str:
         """The section of the configuration."""
 
+    @property
+    def doubtful_since(self) -> float | None:
+        """
+        When something last happened that may have cost the sink runs (epoch seconds); None: nothing did.
+
+        It answers again after an outage, or ended another run than it was told to.
+        """
+
     async def running(
         self, cluster: str, each_page: Callable[[Sequence[RunKey]], Awaitable[None]]
     ) -> Outcome:

@@ -126,7 +126,8 @@ class SinkConfig:
     start_workers: int = 4
     #: Stops under way at once; the backend archives one at a time.
     stop_workers: int = 2
-    #: Seconds from a start's acknowledgement to its stop: the backend's commit interval and a margin.
+    #: Seconds from a start's acknowledgement, or a backend's return, after which a stop is sent although
+    #: nothing proves that the start was committed: the backend's commit interval and a margin.
     stop_hold: float = 150.0
     #: First wait after a failure, in seconds; doubles.
     backoff: float = 1.0

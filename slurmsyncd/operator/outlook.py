@@ -65,7 +65,7 @@ def _ready(delivery: Delivery, sink: SinkConfig | None, now: float, *, running: 
         )
     held = delivery.step is Step.STOP and delivery.due_at is not None and delivery.due_at > now
     if held and sink is not None:
-        return f"its stop {due}: it is held back for {sink.stop_hold:g} s after the start (stop_hold)", True
+        return f"its stop {due}: not before the backend has committed the start", True
     return f"its {delivery.step.value} {due}", True
 
 

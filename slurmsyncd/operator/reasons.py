@@ -25,6 +25,12 @@ REASONS: dict[str, tuple[str, str]] = {
     "stop_before_start": ("it ended before it began, the backend says", "see the clocks; then retry or drop"),
     "start_missing": ("the backend has lost its start", "nothing: the start is sent again"),
     "transferring": ("the backend was moving it to its table", "nothing: it is tried again"),
+    "start_not_committed": ("the backend has not committed its start yet", "nothing: it is asked again"),
+    "stop_held": ("nothing proves yet that the backend committed its start", "nothing: it is sent in time"),
+    "stop_ended_another_run": (
+        "the backend ended another run with its end",
+        "nothing for this run; the log names the other one, see docs/runbook.md#slurmsyncdauditfindings",
+    ),
     "damaged_record": (
         "its record in our store is damaged or was given up",
         "compare with Slurm, then drop it",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from heapq import merge
@@ -31,6 +32,8 @@ log = structlog.get_logger(__name__)
 
 #: After an audit that could not be finished, unless the interval is shorter.
 RETRY_S = 300.0
+#: Between two looks at whether an audit is due before its time.
+WATCH_S = 15.0
 #: Job ids of one audit that accounting is asked about; what is left the next one asks.
 ASKED = 5000
 #: Runs that one audit remembers, and all reports together, or a backend could fill the daemon's memory; the
@@ -109,6 +112,7 @@ class Auditor:
         self._repaired = repaired
         self._reported: frozenset[RunKey] = frozenset()  # of which nothing is written down
         self._looked_up: dict[str, float] = {}  # cluster → what was settled before has been
+        self._doubted: float | None = None
 
     async def run(self, sources: Sequence[Source], has_looked: Callable[[str], bool]) -> NoReturn:
         """
@@ -122,7 +126,16 @@ class Auditor:
         await anyio.sleep(self._policy.grace_s)
         while True:
             done = [has_looked(source.cluster) and await self.audit(source) for source in sources]
-            await anyio.sleep(interval_s if all(done) else min(RETRY_S, interval_s))
+            await self._rest(interval_s if all(done) else min(RETRY_S, interval_s))
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait for the next audit; less if something happened that may have cost the sink runs."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            await anyio.sleep(min(left, WATCH_S))
+            if (since := self._inventory.doubtful_since) != self._doubted:
+                self._doubted = since
+                until = min(until, time.monotonic() + self._policy.grace_s)
 
     async def audit(self, source: Source) -> bool:
         """Audit one cluster. Returns whether all that had to be asked was answered."""

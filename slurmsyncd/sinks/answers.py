@@ -33,6 +33,7 @@ class Request(enum.Enum):
     LOOK_UP = "look_up"
     PROBE = "probe"
     REMOVE = "remove"
+    EDIT = "edit"
 
 
 class Failure(enum.Enum):
@@ -102,6 +103,13 @@ def classify(sent: Sent, answer: Answer) -> Outcome | LookUp:
         or _BY_REQUEST[sent.request](sent, answer)
         or _outcome(answer, Result.FAILED, f"http_{answer.status}")
     )
+
+
+def stopped_id(answer: Answer) -> int | None:
+    """Return the database's id of the run that a stop ended; None if the answer does not name it."""
+    found = _object(answer)
+    dbid = found.get("id") if isinstance(found, dict) else None
+    return dbid if isinstance(dbid, int) and dbid > 0 else None
 
 
 def failure_outcome(failure: Failure, detail: str) -> Outcome:
@@ -239,6 +247,20 @@ def _probe(_: Sent, answer: Answer) -> Outcome | None:
     return _outcome(answer, Result.ACCEPTED, "answers") if answer.status == 405 else None
 
 
+def _edit(_: Sent, answer: Answer) -> Outcome | None:
+    match answer.status:
+        case 200:
+            return _done(answer)
+        case 422:
+            return _outcome(answer, Result.NOT_YET, "start_not_committed")
+        case 404 | 405:
+            return _outcome(answer, Result.REFUSED, "no_edit")
+        case 500:
+            # Of a run that ended already the database is changed all the same, and its archive is not.
+            return _outcome(answer, Result.CURABLE, "not_archived")
+    return _client_error(answer)
+
+
 _BY_REQUEST = {
     Request.START: _start,
     Request.STOP: _stop,
@@ -247,9 +269,10 @@ _BY_REQUEST = {
     Request.LOOK_UP: _read,
     Request.PROBE: _probe,
     Request.REMOVE: _remove,
+    Request.EDIT: _edit,
 }
 # That these are missing, or forbidden, says nothing of the others.
-_OPTIONAL = frozenset({Request.NODES, Request.REMOVE})
+_OPTIONAL = frozenset({Request.NODES, Request.REMOVE, Request.EDIT})
 #: cc-backend does not mount these where it takes jobs by NATS.
 _OF_JOBS = frozenset({Request.START, Request.STOP, Request.PROBE})
 

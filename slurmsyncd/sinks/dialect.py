@@ -21,12 +21,14 @@ class Dialect:
         sharing_field: Key of the sharing value; the other release's key is an error.
         sharing: Our word → its value.
         states: Slurm's final state → its word. A state that is missing here is never sent.
+        edits: A job's metadata can be changed by its id, cluster and start.
     """
 
     name: str
     sharing_field: str
     sharing: Mapping[Sharing, str | int]
     states: Mapping[JobState, str]
+    edits: bool = False
 
 
 _STATES = {
@@ -51,6 +53,7 @@ V1_5 = Dialect(
     sharing_field="shared",
     sharing=MappingProxyType({sharing: sharing.value for sharing in Sharing}),
     states=MappingProxyType(_STATES),
+    edits=True,
 )
 
 #: 1.4.3 and later 1.4; older ones answer a start before it is stored and are not supported.

@@ -73,6 +73,7 @@ def slurm_info(job: Job) -> str:
             ("SubmitTime", _time(job.submit_at)),
             ("StartTime", _time(job.key.start_at)),
             ("EndTime", _time(job.end_at)),
+            ("RunTime", "" if job.end_at is None else _limit(job.end_at - job.key.start_at)),
             ("TimeLimit", _limit(job.time_limit_s)),
         ],
         [("Partition", job.partition), ("Reservation", job.reservation), ("Cluster", job.key.cluster)],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Union
 
@@ -22,7 +22,9 @@ from slurmsyncd.sinks.answers import (
     Sent,
     classify,
     failure_outcome,
+    stopped_id,
 )
+from slurmsyncd.sinks.commit import AGAIN_S, CommitWatch
 from slurmsyncd.sinks.dialect import V1_4, Dialect
 from slurmsyncd.sinks.duplicates import look_up_outcome
 from slurmsyncd.sinks.facts import Facts
@@ -38,6 +40,7 @@ from slurmsyncd.sinks.wire import (
     Refusal,
     WireOptions,
     backend_cluster,
+    end_body,
     nodes_body,
     start_body,
     stop_body,
@@ -58,6 +61,9 @@ log = structlog.get_logger(__name__)
 
 _LOOK_UP_LIMIT = 8 * 2**20  # bytes; a run on many nodes with its script
 _EXPIRY_WARNING_S = 7 * 86400.0
+_ENDED = 10_000  # answers to stops that are remembered
+_UNREACHABLE = frozenset({Failure.UNREACHABLE.value, Failure.CONNECT_TIMEOUT.value})
+_AWAY = frozenset({Failure.UNREACHABLE, Failure.CONNECT_TIMEOUT, Failure.BROKEN_OFF})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +116,10 @@ class RestSink:
         self._token_warnings: set[str] = set()
         self._token_expires_at: float | None = None
         self._facts = Facts(self._ask, dialect)
+        self._commits = CommitWatch(config.stop_hold)
+        self._ended: OrderedDict[int, RunKey] = OrderedDict()  # by the id in the answer to the stop
+        self._has_answered = False
+        self._doubtful_since: float | None = None
         self.notes: Counter[str] = Counter()
         try:
             # A context that trusts nobody is enough where TLS is not spoken.
@@ -132,6 +142,11 @@ class RestSink:
         """What was found out of the backend so far; asks nothing."""
         dialect, topology = self._facts.known
         return Known(dialect=dialect, topology=topology)
+
+    @property
+    def doubtful_since(self) -> float | None:
+        """When something last happened that may have cost it runs; see ``ports.Inventory``."""
+        return self._doubtful_since
 
     @property
     def token_expires_at(self) -> float | None:
@@ -259,8 +274,8 @@ class RestSink:
         if isinstance(outcome, Outcome) and outcome.reason in ("no_subcluster", "no_cluster"):
             self._facts.forget_topology()
         if isinstance(outcome, LookUp):
-            return await self._look_up(entry, outcome.dbid, cluster)
-        return outcome
+            return replace(await self._look_up(entry, outcome.dbid, cluster), hold_s=0.0)  # it is committed
+        return replace(outcome, hold_s=self._commits.wait_s) if options.dialect.edits else outcome
 
     async def _send_start(self, entry: Entry, body: Union[Body, Refusal]) -> Outcome | LookUp:
         if isinstance(body, Refusal):
@@ -292,11 +307,58 @@ class RestSink:
 
     async def _stop(self, entry: Entry, options: WireOptions) -> Outcome:
         assert entry.stop is not None
+        held = await self._hold_back(entry, options.dialect)
+        if held is not None:
+            return held
         outcome = await self._send_stop(entry, options)
         plain = replace(options, dialect=V1_4)
         words = (stop_state(entry.stop, options.dialect), stop_state(entry.stop, V1_4))
         if outcome.reason == "unknown_state" and words[0] != words[1]:
             return await self._send_stop(entry, plain)
+        return outcome
+
+    async def hold_back(self, entry: Entry) -> Outcome | None:
+        """
+        Prepare a stop that goes another way, as this sink prepares its own; see ``_hold_back``.
+
+        A backend that is away would miss the stop on any way; all other trouble concerns this way alone.
+        """
+        dialect = await self._facts.dialect(self._backend_name(entry.start.key.cluster))
+        found = dialect if isinstance(dialect, Outcome) else await self._hold_back(entry, dialect)
+        if found is None or found.result is Result.NOT_YET or found.reason in _UNREACHABLE:
+            return found
+        return self._unproven(entry)
+
+    async def _hold_back(self, entry: Entry, dialect: Dialect) -> Outcome | None:
+        """
+        Write how a run ended into its record, which proves that its start was committed.
+
+        Returns:
+            Why the stop must not be sent yet; None: it may be sent now.
+        """
+        assert entry.stop is not None
+        proof = await self._write_end(entry) if dialect.edits else None
+        if proof is not None and proof.result in (Result.ACCEPTED, Result.SINK_DOWN, Result.FAILED):
+            return None if proof.result is Result.ACCEPTED else proof
+        held = self._unproven(entry)
+        if held is None or proof is None or proof.result is not Result.NOT_YET:
+            return held
+        return replace(proof, retry_after_s=min(AGAIN_S, held.retry_after_s or AGAIN_S))
+
+    def _unproven(self, entry: Entry) -> Outcome | None:
+        """Hold a stop back for a time, since nothing proves that its start was committed."""
+        wait_s = self._commits.unproven_s(entry.acked_at, self._clock.now())
+        return Outcome(result=Result.NOT_YET, reason="stop_held", retry_after_s=wait_s) if wait_s else None
+
+    async def _write_end(self, entry: Entry) -> Outcome:
+        assert entry.stop is not None
+        body = end_body(entry.start, entry.stop, self._cluster(entry.start))
+        outcome, _ = await self._ask(Sent(Request.EDIT), Call("PATCH", "/api/jobs/edit_meta/", body.content))
+        assert isinstance(outcome, Outcome)
+        if outcome.result is Result.ACCEPTED:
+            self._commits.note_committed()
+        elif outcome.result is Result.NOT_YET and entry.acked_at is not None:
+            self._commits.note_uncommitted(entry.acked_at, self._clock.now())
         return outcome
 
     async def _send_stop(self, entry: Entry, options: WireOptions) -> Outcome:
@@ -307,11 +369,31 @@ class RestSink:
         self._say(entry, body)
         state = stop_state(entry.stop, options.dialect) or ""
         sent = Sent(Request.STOP, job_id=entry.start.key.job_id, state=state)
-        outcome, _ = await self._ask(sent, Call("POST", "/api/jobs/stop_job/", body.content))
+        outcome, answer = await self._ask(sent, Call("POST", "/api/jobs/stop_job/", body.content))
         assert isinstance(outcome, Outcome)
         if outcome.reason == "stopped_otherwise":
             log.warning("stopped_otherwise", **self._names(entry), sent=state, detail=outcome.detail)
+        if outcome.result is Result.ACCEPTED and answer is not None:
+            return self._notice_race(entry, answer) or outcome
         return outcome
+
+    def _notice_race(self, entry: Entry, answer: Answer) -> Outcome | None:
+        """
+        Notice a stop that ended another run: both were answered with one id (race R1).
+
+        Returns:
+            What became of this stop instead: it has to be sent again.
+        """
+        dbid, key = stopped_id(answer), entry.start.key
+        other = key if dbid is None else self._ended.setdefault(dbid, key)
+        if len(self._ended) > _ENDED:
+            self._ended.popitem(last=False)
+        if other == key:
+            return None
+        self._doubtful_since = self._clock.now()
+        detail = f"the backend ended job {other.job_id} that started at {other.start_at} with this run's end"
+        log.warning("stop_ended_another_run", **self._names(entry), other=other.job_id, detail=detail)
+        return Outcome(result=Result.FAILED, reason="stop_ended_another_run", detail=detail)
 
     async def _ask(self, sent: Sent, call: Call) -> tuple[Outcome | LookUp, Answer | None]:
         """Make one exchange and judge it."""
@@ -320,6 +402,7 @@ class RestSink:
         except ConfigError as err:
             return failure_outcome(Failure.TOKEN, str(err)), None
         result = await self._transport.exchange(call, token)
+        self._note_exchange(result)
         if isinstance(result, Broken):
             return failure_outcome(result.failure, f"{self._config.url}: {result.detail}"), None
         outcome = classify(sent, result)
@@ -328,6 +411,18 @@ class RestSink:
             remedy = f"put a token that it takes into {self._config.token_file}"
             outcome = replace(outcome, detail=f"{self._config.url}: {outcome.detail}; {remedy}")
         return outcome, result
+
+    def _note_exchange(self, result: Answer | Broken) -> None:
+        """Follow whether the backend, not only a proxy before it, answers."""
+        was_away = self._commits.answering_since is None and self._has_answered
+        answered = isinstance(result, Answer) and result.status not in (502, 503, 504)
+        if not answered and isinstance(result, Broken) and result.failure not in _AWAY:
+            return
+        now = self._clock.now()
+        self._commits.note_exchange(answered=answered, now=now)
+        if answered and was_away:
+            self._doubtful_since = now
+        self._has_answered = self._has_answered or answered
 
     def _read_token(self) -> str:
         secret = self._token.read()

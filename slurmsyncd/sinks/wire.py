@@ -8,14 +8,14 @@ should check but does not is checked here: an id or a start of 0, a host twice, 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Union
 
 import msgspec
 
 from slurmsyncd.model import JobState, Sharing
 from slurmsyncd.sinks.dialect import V1_5, Dialect
-from slurmsyncd.sinks.meta import meta_data
+from slurmsyncd.sinks.meta import meta_data, slurm_info
 from slurmsyncd.sinks.resources import Note, host_name, hosts_of, resources_of
 from slurmsyncd.sinks.text import one_line
 
@@ -183,6 +183,35 @@ def stop_body(start: Job, stop: Job, config: ClusterConfig, options: WireOptions
     if stop.state is JobState.UNKNOWN:
         notes.append(Note("end_state_unknown", f"sent as {state}; upgrade slurmsyncd for this Slurm"))
     return Body(msgspec.json.encode(fields), tuple(notes))
+
+
+def end_body(start: Job, stop: Job, config: ClusterConfig) -> Body:
+    """
+    Make the body of ``edit_meta`` that writes how a run ended into its ``slurmInfo``.
+
+    Args:
+        start: As it was announced: its key is what the backend finds the run by.
+        stop: As it ended.
+        config: The cluster's.
+
+    Source:
+        Contract sections 8 and 17: one key a request, a string.
+    """
+    ended = replace(
+        start,
+        state=stop.state,
+        end_at=stop.end_at,
+        exit_code=stop.exit_code,
+        restarts=start.restarts if stop.restarts is None else stop.restarts,
+        sluid=start.sluid or stop.sluid,
+    )
+    which = {
+        "jobId": start.key.job_id,
+        "cluster": backend_cluster(start.key.cluster, config),
+        "startTime": start.key.start_at,
+    }
+    payload = {"key": "slurmInfo", "value": slurm_info(ended)}
+    return Body(msgspec.json.encode({**which, "payload": payload}))
 
 
 _NODE_WORDS = frozenset({"allocated", "reserved", "idle", "down", "mixed", "unknown"})

@@ -161,6 +161,7 @@ class Forbidding:
         self.name = world.sink.name
         self.running = world.sink.running
         self.presence = world.sink.presence
+        self.doubtful_since = world.sink.doubtful_since
         self._world = world
 
     async def remove(self, key: RunKey) -> Outcome:

@@ -91,6 +91,10 @@ class Skipping:
         self.unreadable: set[int] = set()
 
     @property
+    def doubtful_since(self) -> float | None:
+        return self._inner.doubtful_since
+
+    @property
     def name(self) -> str:
         return self._inner.name
 
@@ -212,7 +216,8 @@ async def world_in(path: Path, *sinks: str, ignore: tuple[str, ...] = ()) -> Asy
     try:
         async with Backend.open(config) as backend:
             clusters = {CLUSTER: ClusterConfig(name=CLUSTER, ignore_hosts=ignore)}
-            sink = sink_on(backend.url, token_file(path / "token", backend.token()), clusters)
+            token = token_file(path / "token", backend.token())
+            sink = sink_on(backend.url, token, clusters, stop_hold=POLICY.stop_hold_s)
             try:
                 yield World(backend, sink, store)
             finally:

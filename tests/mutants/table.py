@@ -136,6 +136,20 @@ MUTANTS = (
         ("test_delivery.py",),
     ),
     Mutant(
+        "stop_without_proof",
+        "sinks/rest.py",
+        "        if held is not None:\n            return held\n        outcome = await self._send_stop(entry, options)",
+        "        outcome = await self._send_stop(entry, options)",
+        ("sinks/test_commit.py",),
+    ),
+    Mutant(
+        "hold_not_counted_anew",
+        "sinks/commit.py",
+        "since = max(acked_at, now if self.answering_since is None else self.answering_since)",
+        "since = acked_at",
+        ("sinks/test_commit.py",),
+    ),
+    Mutant(
         "late_stop_is_not_held",
         "store/intake.py",
         "due_at = max(?, hold_until)",

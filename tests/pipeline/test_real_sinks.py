@@ -74,6 +74,7 @@ def plans(stop: Any = stopped) -> dict[str, Any]:
         "/api/clusters/": [answer(200, json.dumps(CLUSTERS))],
         "/api/nodestate/": [answer(200)],
         "/api/jobs/start_job/": [STARTED],
+        "/api/jobs/edit_meta/": [answer(200, "{}")],
         "/api/jobs/stop_job/": [stop],
     }
 

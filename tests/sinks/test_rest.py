@@ -24,7 +24,7 @@ from slurmsyncd.delivery import Outcome, Result
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.model import JobState, NodeAllocation, NodeState, RunKey, Step
 from slurmsyncd.sinks.answers import Failure
-from slurmsyncd.sinks.dialect import V1_5
+from slurmsyncd.sinks.dialect import V1_4, V1_5
 from slurmsyncd.sinks.transport import broken
 from tests.sinks.certificates import make_certificate
 from tests.sinks.parts import CLUSTERS, START, FixedClock, entry, error, job, sink_on, token_file
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 OK = answer(201, '{"msg":"success"}')
+OK_EDIT = answer(200, '{"jobId":7}')
 STOPPED = answer(200, '{"cluster":"demo","jobId":7,"jobState":"completed"}')
 STOPPED_AND_CLOSED = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: 51\r\n\r\n"
@@ -59,6 +60,7 @@ def polite() -> dict[str, Any]:
         "/api/clusters/": [answer(200, json.dumps(CLUSTERS))],
         "/api/nodestate/": [answer(200)],
         "/api/jobs/start_job/": [OK],
+        "/api/jobs/edit_meta/": [OK_EDIT],
         "/api/jobs/stop_job/": [STOPPED],
     }
 
@@ -72,6 +74,14 @@ def token(tmp_path: Path) -> Path:
 async def sink(server: Rude, token: Path) -> AsyncIterator[RestSink]:
     """Give a sink of a known dialect, so that a test's requests are the only ones."""
     made = sink_on(server.url, token, dialect=V1_5)
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+async def sink_1_4(server: Rude, token: Path) -> AsyncIterator[RestSink]:
+    """Give a sink of a dialect in which a stop is one request."""
+    made = sink_on(server.url, token, dialect=V1_4)
     yield made
     await made.aclose()
 
@@ -111,9 +121,9 @@ async def test_the_token_goes_in_its_own_header(server: Rude, sink: RestSink) ->
 
 
 async def test_a_stop_needs_no_topology(server: Rude, sink: RestSink) -> None:
-    """Only the stop itself is sent, with the start's identity."""
+    """The end is written into the record and then the stop is sent, with the start's identity."""
     assert (await sink.deliver(entry(Step.STOP))).result is Result.ACCEPTED
-    assert server.paths() == ["/api/jobs/stop_job/"]
+    assert server.paths() == ["/api/jobs/edit_meta/", "/api/jobs/stop_job/"]
     assert sent_to(server, "/api/jobs/stop_job/") == [
         {"jobId": 7, "cluster": "demo", "startTime": START, "stopTime": START + 60, "jobState": "completed"}
     ]
@@ -402,11 +412,11 @@ async def test_h3_a_timeout_leaves_the_outcome_open(server: Rude, token: Path) -
 
 @pytest.mark.parametrize("reset", [False, True])
 async def test_h4_a_connection_that_breaks_after_the_request_is_repeated_by_the_queue(
-    server: Rude, sink: RestSink, reset: bool
+    server: Rude, sink_1_4: RestSink, reset: bool
 ) -> None:
     """On a fresh connection nothing is repeated silently: the outcome is open, and the queue decides."""
     server.plans["/api/jobs/stop_job/"] = [raw(b"", reset=reset)]
-    outcome = await sink.deliver(entry(Step.STOP))
+    outcome = await sink_1_4.deliver(entry(Step.STOP))
     assert (outcome.result, outcome.reason) == (Result.FAILED, "broken_off")
     assert len(server.seen) == 1
 
@@ -499,22 +509,22 @@ async def test_h13_retry_after_reaches_the_outcome(
 
 
 async def test_h18_an_idle_connection_that_dies_at_reuse_is_repeated_silently(
-    server: Rude, sink: RestSink
+    server: Rude, sink_1_4: RestSink
 ) -> None:
     """The request goes again on a fresh connection, once, and nobody notices."""
-    await sink.deliver(entry(Step.STOP))
+    await sink_1_4.deliver(entry(Step.STOP))
     server.plans["/api/jobs/stop_job/"] = [raw(b""), STOPPED]
-    assert (await sink.deliver(entry(Step.STOP))).result is Result.ACCEPTED
+    assert (await sink_1_4.deliver(entry(Step.STOP))).result is Result.ACCEPTED
     bodies = sent_to(server, "/api/jobs/stop_job/")
     assert bodies[1] == bodies[2]
     assert server.seen[1].connection != server.seen[2].connection
 
 
-async def test_h18_it_is_repeated_only_once(server: Rude, sink: RestSink) -> None:
+async def test_h18_it_is_repeated_only_once(server: Rude, sink_1_4: RestSink) -> None:
     """A server that always hangs up is not flooded."""
-    await sink.deliver(entry(Step.STOP))
+    await sink_1_4.deliver(entry(Step.STOP))
     server.plans["/api/jobs/stop_job/"] = [raw(b"")]
-    assert (await sink.deliver(entry(Step.STOP))).result is Result.FAILED
+    assert (await sink_1_4.deliver(entry(Step.STOP))).result is Result.FAILED
     assert len(server.seen) == 3
 
 
@@ -664,16 +674,54 @@ async def test_a_ca_file_that_is_none_is_a_configuration_error(token: Path, tmp_
             sink_on("https://localhost", token, ca_file=str(path))
 
 
+@pytest.mark.parametrize(
+    "refusal", [GONE, answer(405), answer(500, error("no meta.json")), answer(400, error("x"))]
+)
+async def test_an_edit_that_is_not_taken_holds_up_no_stop(server: Rude, sink: RestSink, refusal: Any) -> None:
+    """Missing behind a proxy, or failing for good as for a run without an archive: the stop goes all the same."""
+    server.plans["/api/jobs/edit_meta/"] = [refusal]
+    assert (await sink.deliver(entry(Step.STOP))).result is Result.ACCEPTED
+
+
+async def test_an_edit_that_meets_a_sink_in_trouble_is_that_trouble(server: Rude, sink: RestSink) -> None:
+    """No stop is tried where the token is refused."""
+    server.plans["/api/jobs/edit_meta/"] = [answer(401, error("expired", "Unauthorized"))]
+    outcome = await sink.deliver(entry(Step.STOP))
+    assert (outcome.result, outcome.reason) == (Result.SINK_DOWN, "credentials")
+    assert server.paths() == ["/api/jobs/edit_meta/"]
+
+
+async def test_h4_a_stop_that_ended_another_run_is_sent_again(server: Rude, sink: RestSink) -> None:
+    """Two stops answered with one id (race R1): the audit has something to look at; a repeat of ours is none."""
+    server.plans["/api/jobs/stop_job/"] = [
+        answer(200, '{"cluster":"demo","jobId":7,"id":5}'),
+        answer(200, '{"cluster":"demo","jobId":7,"id":5}'),
+        answer(200, '{"cluster":"demo","jobId":8,"id":5}'),
+        answer(200, '{"cluster":"demo","jobId":8,"id":6}'),
+    ]
+    ours, other = entry(Step.STOP), entry(Step.STOP, run=job(8))
+    for _ in range(2):
+        assert (await sink.deliver(ours)).result is Result.ACCEPTED
+    assert sink.doubtful_since is None
+    outcome = await sink.deliver(other)
+    assert (outcome.result, outcome.reason) == (Result.FAILED, "stop_ended_another_run")
+    assert "job 7" in outcome.detail
+    assert sink.doubtful_since is not None
+    assert (await sink.deliver(other)).result is Result.ACCEPTED
+
+
 # The token
 
 
-async def test_h9_a_new_token_is_taken_without_a_restart(server: Rude, sink: RestSink, token: Path) -> None:
+async def test_h9_a_new_token_is_taken_without_a_restart(
+    server: Rude, sink_1_4: RestSink, token: Path
+) -> None:
     """401 pauses with an alarm; once the file has a new token the next request carries it."""
     server.plans["/api/jobs/stop_job/"] = [answer(401, error("expired", "Unauthorized")), STOPPED]
-    outcome = await sink.deliver(entry(Step.STOP))
+    outcome = await sink_1_4.deliver(entry(Step.STOP))
     assert (outcome.result, outcome.reason, outcome.alarm) == (Result.SINK_DOWN, "credentials", True)
     token_file(token, "d.e.f\n")
-    assert (await sink.deliver(entry(Step.STOP))).result is Result.ACCEPTED
+    assert (await sink_1_4.deliver(entry(Step.STOP))).result is Result.ACCEPTED
     assert [request.headers["x-auth-token"] for request in server.seen] == ["a.b.c", "d.e.f"]
 
 

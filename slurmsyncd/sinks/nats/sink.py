@@ -89,6 +89,10 @@ class NatsSink:
         if entry.step is Step.STOP and entry.start.key in self._sent_whole:
             del self._sent_whole[entry.start.key]
             return Outcome(result=Result.ALREADY_THERE, reason="sent_with_start")
+        if entry.step is Step.STOP and self._config.format == "cc" and self._backend is not None:
+            held = await self._backend.hold_back(entry)
+            if held is not None:
+                return held
         try:
             return await self._deliver(entry)
         except Trouble as err:
