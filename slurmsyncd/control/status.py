@@ -87,6 +87,7 @@ class AuditStatus:
     Attributes:
         failures: Audits that could not be finished.
         trouble: Why the last audit of a cluster could not be finished, by cluster; none that could.
+        trouble_since: Since when not all clusters could be audited.
         findings: How often each kind of difference was found.
         reports: Kinds that no request can correct, as the last audit that found some counted them.
         reported_at: When that was.
@@ -96,6 +97,7 @@ class AuditStatus:
     failures: int
     last_at: float | None
     trouble: dict[str, str] = field(default_factory=dict)
+    trouble_since: float | None = None
     findings: dict[str, int] = field(default_factory=dict)
     reports: dict[str, int] = field(default_factory=dict)
     reported_at: float | None = None

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 NEWS_S = 86400.0
 #: What waits longer than this in a sink that takes runs has to do with more than a stop's hold.
 BEHIND_S = 1800.0
+#: An audit that cannot be finished for so long is a problem of its own; before, what keeps it from that is.
+AUDIT_LATE_S = 1800.0
 #: A token that expires within this time needs a new one now.
 TOKEN_WARNING_S = 7 * 86400.0
 #: Looks that are late by so many intervals are looks that do not happen.
@@ -125,12 +127,14 @@ def _of_sink(sink: SinkStatus, now: float) -> Iterator[Problem]:
 
 
 def _of_audit(subject: str, audit: AuditStatus, now: float) -> Iterator[Problem]:
-    for cluster, reason in audit.trouble.items():
-        yield Problem(
-            subject,
-            f"its runs of {cluster} could not be compared with Slurm's: {reason}",
-            "see what it says; the audit is repeated within five minutes",
-        )
+    if audit.trouble_since is not None and now - audit.trouble_since > AUDIT_LATE_S:
+        for cluster, reason in audit.trouble.items():
+            yield Problem(
+                subject,
+                f"its runs of {cluster} cannot be compared with Slurm's since "
+                f"{moment(audit.trouble_since, now)}: {reason}",
+                "see what it says; the audit is repeated every five minutes",
+            )
     if audit.reported_at is not None and now - audit.reported_at < NEWS_S:
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(audit.reports.items()))
         yield Problem(

@@ -121,6 +121,7 @@ def audit_status(tally: AuditTally | None) -> AuditStatus | None:
         failures=tally.failures,
         last_at=tally.last_audit_at,
         trouble=dict(tally.trouble),
+        trouble_since=tally.trouble_since,
         findings={finding.value: count for finding, count in tally.findings.items()},
         reports={finding.value: count for finding, count in tally.reports.items()},
         reported_at=tally.reported_at,

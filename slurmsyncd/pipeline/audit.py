@@ -71,6 +71,7 @@ class AuditTally:
 
     Attributes:
         trouble: Why the last audit of a cluster could not be finished, by cluster; none that could.
+        trouble_since: Since when not all clusters could be audited (epoch seconds).
         findings: How often each kind of difference was found.
         reports: Kinds that no request can correct, as the last audit that found some counted them.
         reported_at: When that was (epoch seconds).
@@ -80,6 +81,7 @@ class AuditTally:
     failures: int = 0
     last_audit_at: float | None = None
     trouble: dict[str, str] = field(default_factory=dict)
+    trouble_since: float | None = None
     findings: Counter[Finding] = field(default_factory=Counter)
     reports: Mapping[Finding, int] = field(default_factory=dict)
     reported_at: float | None = None
@@ -207,8 +209,10 @@ class Auditor:
     def _note_trouble(self, cluster: str, trouble: str | None) -> None:
         before = self.tally.trouble.pop(cluster, None)
         if not trouble:
+            self.tally.trouble_since = self.tally.trouble_since if self.tally.trouble else None
             return
         self.tally.trouble[cluster] = trouble
+        self.tally.trouble_since = self.tally.trouble_since or self._clock.now()
         if trouble != before:
             log.warning("audit_incomplete", sink=self._inventory.name, cluster=cluster, reason=trouble)
 

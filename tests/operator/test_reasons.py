@@ -18,7 +18,7 @@ NAMED = re.compile(
     r'|Refusal\("([a-z_]+)"'
 )
 #: Of questions that concern no run.
-ELSEWHERE = {"no_nodestate", "no_removal", "no_topology"}
+ELSEWHERE = {"no_edit", "no_nodestate", "no_removal", "no_topology", "not_archived"}
 
 
 def test_no_reason_is_left_unexplained() -> None:
