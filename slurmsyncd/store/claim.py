@@ -17,16 +17,18 @@ if TYPE_CHECKING:
 
 def claim_directory(directory: Path) -> None:
     """
-    Make the directory if it is missing, and see that it is ours alone.
+    Make the directory (0700) if it is missing, and check that nobody else can write to it.
+
+    Others may read it: each file in it has a mode of its own, 0600 but for the checkpoint.
 
     Raises:
-        StoreError: It is not; the message says how it has to be.
+        StoreError: It cannot be used; the message says how it has to be.
         OSError: It cannot be made.
     """
     with suppress(FileExistsError):
         directory.mkdir(mode=0o700, parents=True)
     info = directory.lstat()
-    wanted = f"it must be a directory of uid {os.geteuid()} with mode 0700"
+    wanted = f"it must be a directory of uid {os.geteuid()} that nobody else can write to, e.g. mode 0700"
     if not stat.S_ISDIR(info.st_mode):
         raise StoreError(f"{directory} is no directory (a symbolic link is not followed): {wanted}")
     if info.st_uid != os.geteuid():

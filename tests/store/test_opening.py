@@ -274,10 +274,23 @@ def test_x10_a_directory_that_others_may_write_is_refused(directory: Path, tmp_p
     link = tmp_path / "link"
     link.symlink_to(tmp_path, target_is_directory=True)
     for path in (directory, file, link):
-        with pytest.raises(StoreError, match=r"mode 0700"):
+        with pytest.raises(StoreError, match=r"that nobody else can write to, e\.g\. mode 0700"):
             reopened(path)
     with pytest.raises(StoreError, match="file"):
         reopened(file / "below")
+
+
+def test_x10_a_directory_that_others_may_read_shows_them_names_alone(directory: Path) -> None:
+    """What is in the files is for the daemon's user, whatever its umask is."""
+    directory.mkdir()
+    directory.chmod(0o755)
+    umask = os.umask(0o000)
+    try:
+        reopened(directory).store.close()
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()}
+    finally:
+        os.umask(umask)
+    assert set(modes.values()) == {0o600}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a directory to somebody else")
