@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import fields
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -13,7 +14,15 @@ from slurmsyncd.config.values import named, shown
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from slurmsyncd.config.sections import ClusterConfig, Config, HookConfig, SinkConfig, WebConfig
+    from slurmsyncd.config.sections import (
+        ClusterConfig,
+        Config,
+        DaemonConfig,
+        HookConfig,
+        SinkConfig,
+        SlurmConfig,
+        WebConfig,
+    )
 
 #: What Slurm and the sinks take as a name, and what is safe in a path, a log and a subject.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
@@ -25,6 +34,16 @@ _POSITIVE = {
     "slurm": ("command_timeout", "output_limit", "batch"),
 }
 _SINK_POSITIVE = ("timeout", "start_workers", "stop_workers", "backoff", "backoff_max", "park_interval")
+#: Ten years. Dates beyond 9999 cannot be shown, and sums of larger numbers are no times.
+_MOST_S = 10 * 366 * 86400
+#: What is no time: MiB, job ids in one argument (128 KiB), tasks, bytes.
+_MOST = {
+    "output_limit": 2**20,
+    "batch": 10_000,
+    "start_workers": 256,
+    "stop_workers": 256,
+    "script_limit": 2**30,
+}
 _REQUEUE = ("keep-first", "replace")
 _CHOICES = {
     "log_level": ("debug", "info", "warning", "error"),
@@ -36,6 +55,7 @@ def check(config: Config) -> Iterator[str]:
     """Give every mistake as ``path = value: what is wrong; what is allowed``."""
     for section, keys in _POSITIVE.items():
         yield from _positive(section, getattr(config, section), keys)
+        yield from _bounded(section, getattr(config, section))
     if config.slurm.slice < 1:
         yield f"slurm.slice = {config.slurm.slice}: at least 1 is wanted"
     if config.daemon.overlap >= config.daemon.max_span:
@@ -63,6 +83,13 @@ def _positive(path: str, section: object, keys: tuple[str, ...]) -> Iterator[str
         value = getattr(section, key)
         if not value > 0:
             yield f"{path}.{key} = {value}: must be more than 0"
+
+
+def _bounded(path: str, section: SlurmConfig | DaemonConfig | SinkConfig) -> Iterator[str]:
+    for key in (each.name for each in fields(section)):
+        value, most = getattr(section, key), _MOST.get(key, _MOST_S)
+        if isinstance(value, int | float) and value > most:
+            yield f"{path}.{key} = {value}: must be at most {most}"
 
 
 def _web(web: WebConfig) -> Iterator[str]:
@@ -151,6 +178,7 @@ def _sink(sink: SinkConfig) -> Iterator[str]:
     if not NAME.fullmatch(sink.name):
         yield f"{path}: no name for a sink; letters, digits, _ . - are"
     yield from _positive(path, sink, _SINK_POSITIVE)
+    yield from _bounded(path, sink)
     for key in ("stop_hold", "audit_interval", "audit_grace", "nodestate_interval", "script_limit"):
         if getattr(sink, key) < 0:
             yield f"{path}.{key} = {getattr(sink, key)}: must not be negative"
