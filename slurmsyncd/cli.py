@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 CONFIG = Path("/etc/slurmsyncd/config.toml")
 
 #: Exit statuses, after sysexits.h where it has a word for it.
-EXIT_BUG, EXIT_STATE, EXIT_AGAIN, EXIT_CONFIG = 70, 74, 75, 78
+EXIT_BUG, EXIT_CLOCK, EXIT_STATE, EXIT_AGAIN, EXIT_CONFIG = 70, 71, 74, 75, 78
 _STATUSES: tuple[tuple[type[SlurmsyncdError], int], ...] = (
     (ConfigError, EXIT_CONFIG),
     (AlreadyRunning, EXIT_AGAIN),
@@ -42,9 +43,9 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         0, or what ``slurmsyncd --help`` says of exit statuses.
     """
-    args = _parser(arguments[:1]).parse_args(arguments)
-    run: Callable[[argparse.Namespace], int] = args.run
     try:
+        args = _parser(arguments[:1]).parse_args(arguments)
+        run: Callable[[argparse.Namespace], int] = args.run
         status = run(args)
         print(end="", flush=True)  # here a reader that has gone is caught, at the interpreter's end it is not
         return status  # noqa: TRY300 - both belong together
@@ -64,6 +65,9 @@ def _report(err: BaseException) -> int:
         raise err
     found = list(_leaves(err))
     for leaf in found:
+        if isinstance(leaf, OverflowError) and not _clock_is_usable():
+            _print_error("slurmsyncd: the clock of this host is later than 2262-04-11; set it")
+            return EXIT_CLOCK
         if not isinstance(leaf, SlurmsyncdError):
             _print_error("".join(traceback.format_exception(leaf)).rstrip())
             _print_error("slurmsyncd: this is a bug; please report it with the lines above")
@@ -76,6 +80,14 @@ def _report(err: BaseException) -> int:
 
 def _print_error(text: str) -> None:
     print(with_priority(text, "error") if is_journal(sys.stderr) else text, file=sys.stderr)
+
+
+def _clock_is_usable() -> bool:
+    try:
+        time.time()
+    except OverflowError:
+        return False
+    return True
 
 
 def _leaves(err: BaseException) -> Iterator[BaseException]:
@@ -93,7 +105,8 @@ def _parser(wanted: Sequence[str] = ()) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = Parser(
         prog="slurmsyncd",
         description="Pushes Slurm accounting to ClusterCockpit's cc-backend: nothing lost, nothing twice.",
-        epilog="exit status: 0 done; 2 wrong usage; 70 a bug; 74 the state on disk cannot be used; "
+        epilog="exit status: 0 done; 2 wrong usage; 70 a bug; 71 the clock cannot be used; "
+        "74 the state on disk cannot be used; "
         "75 try again later (Slurm, the backend or another slurmsyncd is in the way); "
         "78 the configuration is wrong",
     )

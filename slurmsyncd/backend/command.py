@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slurmsyncd.numbers import argument, read_number
+
 if TYPE_CHECKING:
     from slurmsyncd.backend.server import BackendConfig
 
@@ -26,7 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     state = Path("slurmsyncd-backend")
     add("--state", type=Path, default=state, metavar="DIR", help="database and key pair (%(default)s)")
     add("--clusters", type=Path, metavar="FILE", help="a cluster.json, or a list of them")
-    add("--commit-interval", type=float, default=60.0, metavar="S", help="of the commit tick (%(default)s)")
+    add(
+        "--commit-interval",
+        type=argument(lambda text: read_number(text, 0.0, 1e9)),
+        default=60.0,
+        metavar="S",
+        help="of the commit tick (%(default)s)",
+    )
     add("--nats", default="", metavar="URL", help="take jobs from this NATS server, and none by REST")
     add("--nats-subject", default="cc.jobs", metavar="NAME", help="of starts and stops (%(default)s)")
     add("--nats-node-subject", default="cc.nodes", metavar="NAME", help="of node states (%(default)s)")
@@ -41,7 +49,12 @@ def _add_token(parser: argparse.ArgumentParser) -> None:
     add("--state", type=Path, default=argparse.SUPPRESS, metavar="DIR", help="of the backend")
     add("--user", default="slurmsyncd", metavar="NAME", help="whom it stands for (%(default)s)")
     add("--roles", default="api", metavar="LIST", help="comma-separated (%(default)s)")
-    add("--days", type=float, metavar="N", help="lifetime; without it the token never expires")
+    add(
+        "--days",
+        type=argument(lambda text: read_number(text, 0.0, 36500.0)),
+        metavar="N",
+        help="lifetime; without it the token never expires",
+    )
     add("--out", type=Path, metavar="FILE", help="new file, mode 0600")
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from typing import TYPE_CHECKING
 
-from slurmsyncd.verify.when import iso
+from slurmsyncd.numbers import argument, read_number, read_whole
+from slurmsyncd.verify.when import instant, iso
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
 
     from slurmsyncd.backfill.work import Filled
@@ -18,18 +19,38 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options; imports nothing heavy."""
     add = parser.add_argument
-    add("--from", dest="since", type=_instant, required=True, metavar="WHEN", help="e.g. 90d, 2026-01-31")
-    add("--to", dest="until", type=_instant, default="now", metavar="WHEN", help="likewise (default: now)")
+    add(
+        "--from",
+        dest="since",
+        type=argument(_instant),
+        required=True,
+        metavar="WHEN",
+        help="e.g. 90d, 2026-01-31",
+    )
+    add(
+        "--to",
+        dest="until",
+        type=argument(_instant),
+        default="now",
+        metavar="WHEN",
+        help="likewise (default: now)",
+    )
     add("--cluster", metavar="NAME", help="only this one, by Slurm's name")
     add("--dry-run", action="store_true", help="count what would be told, and tell nothing")
     add(
         "--rate",
-        type=_positive,
+        type=argument(lambda text: read_number(text, 0.001, 1e9)),
         default=0.0,
         metavar="N",
         help="new runs a minute at most (default: no limit)",
     )
-    add("--depth", type=int, default=2000, metavar="N", help="wait while more runs than this wait (2000)")
+    add(
+        "--depth",
+        type=argument(lambda text: read_whole(text, 1, 10**9)),
+        default=2000,
+        metavar="N",
+        help="wait while more runs than this wait (2000)",
+    )
     parser.epilog = (
         "It can be interrupted and given again: it goes on where it was, and tells nothing twice. "
         "exit status: 0 done; 75 Slurm or the daemon does not answer; 130 interrupted"
@@ -37,22 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _instant(text: str) -> int:
-    from slurmsyncd.verify.when import instant  # noqa: PLC0415
-
-    try:
-        return int(time.time()) if text == "now" else instant(text, time.time())
-    except ValueError as err:
-        raise argparse.ArgumentTypeError(str(err)) from err
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r}: a number of runs above 0 is wanted")
-    return value
+    """Read an instant; accounting has nothing of the future."""
+    now = time.time()
+    return int(now if text == "now" else min(now, instant(text, now)))
 
 
 def run(args: argparse.Namespace, read: Callable[[argparse.Namespace], Config]) -> int:

@@ -94,7 +94,7 @@ def control_handler(in_store: Callable[[Any], Awaitable[Any]], live: Live) -> Ha
         try:
             request = decode_json(http.body, msgspec.json.Decoder(kind))
             result = await live.get(name, in_store)(request)
-        except MalformedJson as err:
+        except (MalformedJson, OverflowError) as err:  # SQLite keeps 64 bits and a sign
             return _refusal(400, f"{name}: {err}")
         except SlurmsyncdError as err:
             return _refusal(503, str(err))

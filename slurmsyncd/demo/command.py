@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slurmsyncd.numbers import argument, read_id, read_number
+
 if TYPE_CHECKING:
     import argparse
 
@@ -12,21 +14,32 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options; imports nothing heavy."""
     add = parser.add_argument
-    add("--duration", type=float, metavar="S", help="end by itself; exit 0 only if no run is lost")
+    add(
+        "--duration",
+        type=argument(lambda text: read_number(text, 0.1, 1e9)),
+        metavar="S",
+        help="end by itself; exit 0 only if no run is lost",
+    )
     add(
         "--listen",
         default="127.0.0.1:8080",
         metavar="ADDRESS",
         help="of the page (%(default)s; if taken, another port)",
     )
-    add("--rate", type=float, default=1.0, metavar="N", help="jobs submitted a second (%(default)s)")
+    add(
+        "--rate",
+        type=argument(lambda text: read_number(text, 0.001, 1000.0)),
+        default=1.0,
+        metavar="N",
+        help="jobs submitted a second (%(default)s)",
+    )
     add(
         "--release",
         choices=("22.05", "24.11", "26.05"),
         default="24.11",
         help="Slurm to simulate (%(default)s)",
     )
-    add("--seed", type=int, metavar="N", help="the same jobs again")
+    add("--seed", type=argument(read_id), metavar="N", help="the same jobs again")
     add("--real", action="store_true", help="take the Slurm of this host; nothing is submitted to it")
     add("--keep", type=Path, metavar="DIR", help="keep all files there (default: a temporary directory)")
 

@@ -15,6 +15,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, Protocol
 
 from slurmsyncd.control.verdict import judge
+from slurmsyncd.numbers import read_id
 from slurmsyncd.observe.families import CONTENT_TYPE
 from slurmsyncd.observe.markup import job, overview, text
 from slurmsyncd.observe.metrics import metrics
@@ -99,12 +100,13 @@ def _routes(views: Views) -> dict[str, Route]:
         return _page("slurmsyncd", overview(status, judge(status), await views.latest()))
 
     async def show_job(request: Request) -> Response:
-        wanted = (request.first("id") or "").strip()
-        if not re.fullmatch(r"[0-9]{1,19}", wanted, re.ASCII):
-            return Response(400, b"a job id is wanted: /job?id=123\n", _PLAIN)
+        try:
+            wanted = read_id((request.first("id") or "").strip())
+        except ValueError as err:
+            return Response(400, f"/job?id=123: {err}\n".encode("utf-8", "backslashreplace"), _PLAIN)
         status = await views.status(0)
-        body = job(int(wanted), await views.stories(int(wanted)), status.now)
-        return _page(f"job {wanted}", body, wanted)
+        body = job(wanted, await views.stories(wanted), status.now)
+        return _page(f"job {wanted}", body, str(wanted))
 
     return {
         "/metrics": show_metrics,

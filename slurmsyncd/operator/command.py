@@ -7,6 +7,8 @@ import re
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from slurmsyncd.numbers import argument, read_id, read_number
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -83,7 +85,7 @@ def _add_status(add: Callable[[str, str, str, str], argparse.ArgumentParser]) ->
     parser.add_argument(
         "--watch",
         nargs="?",
-        type=_interval,
+        type=argument(lambda text: read_number(text, LEAST_S, MOST_S)),
         const=WATCH_S,
         metavar="SECONDS",
         help="show it again and again (every %(const)g s)",
@@ -124,7 +126,7 @@ def _add_job(add: Callable[[str, str, str, str], argparse.ArgumentParser]) -> No
 
 def _job(text: str) -> str:
     if not _JOB_ID.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no job id; expected 123, 123_4 or 123+1")
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is no job id; expected 123, 123_4 or 123+1")
     return text
 
 
@@ -186,13 +188,13 @@ def _add_deadletters(commands: Commands, add_config_options: Declare, read: Read
     _add_selectors(listed, default="dead")
     listed.add_argument("--json", action="store_true", help="one line of JSON, for scripts")
     shown = actions.add_parser("show", help="all that is known of one")
-    shown.add_argument("id", type=int, metavar="ID", help="a letter's number, or a job id")
+    shown.add_argument("id", type=argument(read_id), metavar="ID", help="a letter's number, or a job id")
     shown.add_argument("--json", action="store_true", help="one line of JSON, for scripts")
     retried = actions.add_parser("retry", help="try them again at once, as if for the first time")
     dropped = actions.add_parser("drop", help="give them up: the sink will never be told")
     dropped.add_argument("--yes", action="store_true", help="do not ask")
     for each in (retried, dropped):
-        each.add_argument("ids", type=int, nargs="*", metavar="ID", help="numbers of letters")
+        each.add_argument("ids", type=argument(read_id), nargs="*", metavar="ID", help="numbers of letters")
         each.add_argument("--all", action="store_true", help="all of them")
         _add_selectors(each, default=None)
     for each in (listed, shown, retried, dropped):
@@ -205,7 +207,7 @@ def _add_selectors(parser: argparse.ArgumentParser, *, default: str | None) -> N
     states = ("dead", "parked", "dropped") if default else ("dead", "parked")
     add("--sink", metavar="NAME", help="only this sink's")
     add("--reason", metavar="REASON", help="only those with this reason")
-    add("--job", type=int, metavar="ID", help="only those of this job")
+    add("--job", type=argument(read_id), metavar="ID", help="only those of this job")
     add(
         "--older-than",
         type=_age,
@@ -245,18 +247,5 @@ def _age(text: str) -> float:
     """Read a span as 90s, 30m, 12h, 2d or 1w."""
     found = re.fullmatch(r"([0-9]{1,9})([smhdw])", text, re.ASCII)
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no age; expected 90s, 30m, 12h, 2d or 1w")
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is no age; expected 90s, 30m, 12h, 2d or 1w")
     return int(found[1]) * _UNITS[found[2]]
-
-
-def _interval(text: str) -> float:
-    """Read an interval."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not LEAST_S <= seconds <= MOST_S:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a number of seconds from {LEAST_S} to {MOST_S:.0f}"
-        )
-    return seconds

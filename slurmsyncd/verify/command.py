@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from slurmsyncd.numbers import argument
+from slurmsyncd.verify.when import instant
 
 if TYPE_CHECKING:
     import argparse
@@ -17,12 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--since",
-        type=_instant,
+        type=argument(_instant),
         default="7d",
         metavar="WHEN",
         help="a span (7d, 36h, 90min), a date (UTC) or epoch seconds",
     )
-    add("--until", type=_instant, metavar="WHEN", help="likewise (default: now, and what runs now)")
+    add("--until", type=argument(_instant), metavar="WHEN", help="likewise (default: now, and what runs now)")
     add("--cluster", metavar="NAME", help="only this one, by Slurm's name")
     add("--sink", metavar="NAME", help="only this one")
     add("--backend", action="store_true", help="ask the backend itself, too: up to a question for each run")
@@ -38,16 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _instant(text: str) -> int:
-    """Give an instant in epoch seconds; argparse says what is wrong with one."""
-    import argparse  # noqa: PLC0415
-    import time  # noqa: PLC0415
-
-    from slurmsyncd.verify.when import instant  # noqa: PLC0415
-
-    try:
-        return instant(text, time.time())
-    except ValueError as err:
-        raise argparse.ArgumentTypeError(str(err)) from err
+    return instant(text, time.time())
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,6 +7,8 @@ from datetime import datetime, timezone
 from typing import Final
 
 _UNITS: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+#: No Slurm kept accounting before 2000-01-01. From 1970 on, 80,000 commands would read nothing.
+EARLIEST: Final = 946_684_800
 _SPAN: Final = re.compile(r"([0-9]{1,9})(s|min|m|h|d|w)", re.ASCII)
 
 ALLOWED: Final = (
@@ -16,13 +18,22 @@ ALLOWED: Final = (
 
 def instant(text: str, now: float) -> int:
     """
-    Give the instant (epoch seconds) of a span before ``now``, a date or a number of seconds.
+    Return the instant (epoch seconds) of a span before ``now``, a date or a number of seconds.
 
     Raises:
-        ValueError: It is none of these.
+        ValueError: It is none of these, or before 2000.
     """
+    at = _instant(text, now)
+    if at < EARLIEST:
+        raise ValueError(
+            f"{text[:60]!r} is before 2000-01-01, when there was no accounting; allowed: {ALLOWED}"
+        )
+    return at
+
+
+def _instant(text: str, now: float) -> int:
     if span := _SPAN.fullmatch(text):
-        return max(0, int(now) - int(span[1]) * _UNITS[span[2]])
+        return int(now) - int(span[1]) * _UNITS[span[2]]
     if text.isdecimal() and len(text) <= 11:
         return int(text)
     try:
@@ -30,7 +41,7 @@ def instant(text: str, now: float) -> int:
         found = datetime.fromisoformat(re.sub(r"Z$", "+00:00", text))
         return int((found if found.tzinfo else found.replace(tzinfo=timezone.utc)).timestamp())
     except (ValueError, OverflowError) as err:
-        raise ValueError(f"{text!r} is no instant; allowed: {ALLOWED}") from err
+        raise ValueError(f"{text[:60]!r} is no instant; allowed: {ALLOWED}") from err
 
 
 def iso(at: float) -> str:

@@ -126,6 +126,10 @@ def test_where_nothing_has_run_nothing_is_made(config: Config) -> None:
         ("POST", "/v1/Retry", b'{"ids": ["one"]}', 400),
         ("POST", "/v1/Retry", b"{", 400),
         ("POST", "/v1/AskStories", b"\xff\xfe", 400),
+        ("POST", "/v1/AskStories", b'{"job_id": 9999999999999999999}', 400),
+        ("POST", "/v1/Retry", b'{"ids": [9223372036854775808]}', 400),
+        ("POST", "/v1/Drop", b'{"ids": [-9223372036854775809]}', 400),
+        ("POST", "/v1/AskLetters", b'{"wanted": {"job_id": 1180591620717411303424}}', 400),
     ],
 )
 def test_what_is_no_request_is_refused(
