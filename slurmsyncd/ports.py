@@ -27,13 +27,16 @@ class Source(Protocol):
     def cluster(self) -> str:
         """Slurm's name of the cluster."""
 
-    async def look(self, since: int, until: int, *, listing: bool = True) -> Observation:
+    async def look(
+        self, since: int, until: int, *, listing: bool = True, accounting: bool = True
+    ) -> Observation:
         """
         List what the controller holds, and what ended from ``since`` on (epoch seconds, inclusive).
 
         At most one slice of accounting is read: ``through`` says how far; look again from there
-        while it is before ``until``. Without ``listing`` only accounting is asked. One half may fail
-        alone: ``listed`` or ``through`` is then None and ``trouble`` says why.
+        while it is before ``until``. Without ``listing`` only accounting is asked, without ``accounting``
+        only the controller. One half may fail alone: ``listed`` or ``through`` is then None and
+        ``trouble`` says why.
 
         Raises:
             SourceUnavailable: Nothing that was asked for answered.

@@ -167,24 +167,28 @@ class FakeSlurm:
     def rows(self) -> list[Job]:
         return [run.job(*run.row) for run in self.runs if run.row]
 
-    def observe(self, since: int, until: int, *, listing: bool = True) -> Observation:
+    def observe(
+        self, since: int, until: int, *, listing: bool = True, accounting: bool = True
+    ) -> Observation:
         self.looks.append((since, until, listing))
         through = max(since, min(until, since + self.slice_s))
         shown = tuple(self.listing(self.listed())) if listing and self.listing else None
-        if not self.accounting_up and shown is None:
+        read = accounting and self.accounting_up
+        trouble = (
+            *(("squeue does not answer",) if listing and shown is None else ()),
+            *(("sacct does not answer",) if accounting and not read else ()),
+        )
+        if len(trouble) == listing + accounting:
             raise SourceUnavailable("nothing answers")
-        rows = self.rows() if self.windows else []
+        rows = self.rows() if self.windows and read else []
         ended = [row for row in rows if row.end_at is not None and since <= row.end_at <= through]
         return Observation(
             cluster=CLUSTER,
             looked_at=self.now,
             listed=shown,
-            finished=tuple(ended) if self.accounting_up else (),
-            through=through if self.accounting_up else None,
-            trouble=(
-                *(("squeue does not answer",) if listing and shown is None else ()),
-                *(() if self.accounting_up else ("sacct does not answer",)),
-            ),
+            finished=tuple(ended),
+            through=through if read else None,
+            trouble=trouble,
         )
 
     def answer(self, questions: Questions) -> Answers:
@@ -216,8 +220,10 @@ class FakeSource:
         self.slurm = slurm
         self.at_once = 500
 
-    async def look(self, since: int, until: int, *, listing: bool = True) -> Observation:
-        return self.slurm.observe(since, until, listing=listing)
+    async def look(
+        self, since: int, until: int, *, listing: bool = True, accounting: bool = True
+    ) -> Observation:
+        return self.slurm.observe(since, until, listing=listing, accounting=accounting)
 
     async def ask(self, questions: Questions) -> Answers:
         return self.slurm.answer(questions)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from typing import TYPE_CHECKING
 
 import anyio
@@ -12,6 +14,7 @@ from slurmsyncd.daemon.outlet import WallClock
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.pipeline.checkpoint import Checkpoint
 from slurmsyncd.pipeline.collect import Collector, CollectPolicy
+from slurmsyncd.pipeline.rhythm import Half
 from slurmsyncd.sources.commands import CommandSource
 from slurmsyncd.sources.discover import discover, only_cluster
 from slurmsyncd.triggers.wakeup import Wakeup
@@ -75,21 +78,16 @@ class Intake:
     async def look_once(self) -> bool:
         """Take one full look at every cluster. Returns whether all of Slurm answered."""
         await self._begin(patient=False)
-        failed: list[str] = []
 
         async def look(collector: Collector) -> None:
-            try:
-                await collector.look()
-                while collector.behind:
-                    await collector.catch_up()
-            except SourceUnavailable as err:
-                log.error("look_failed", cluster=collector.cluster, reason=str(err))  # noqa: TRY400 - one line
-                failed.append(collector.cluster)
+            await collector.look()
+            while collector.behind and not collector.tally.unavailable:
+                await collector.catch_up()
 
         async with anyio.create_task_group() as group:
             for collector in self.collectors:
                 group.start_soon(look, collector)
-        return not failed and not any(collector.tally.unavailable for collector in self.collectors)
+        return not any(collector.tally.unavailable for collector in self.collectors)
 
     def hint(self, hint: Hint) -> None:
         """Pass a hint to its cluster; one of a cluster that is not ours is said once and dropped."""
@@ -103,9 +101,7 @@ class Intake:
 
     def has_looked(self, cluster: str) -> bool:
         """Say whether the first look at a cluster, as far back as it goes, is over."""
-        return any(
-            each.cluster == cluster and each.tally.looks > 0 and not each.behind for each in self.collectors
-        )
+        return any(each.cluster == cluster and each.has_looked for each in self.collectors)
 
     async def _begin(self, *, patient: bool) -> None:
         """Build one collector for each cluster; which cluster this host has, Slurm may have to say first."""
@@ -143,7 +139,7 @@ class Intake:
         self.sources = sources
 
     async def _discover(self, *, patient: bool) -> Mapping[str, ClusterConfig]:
-        said = False
+        slurm = Half()
         while True:
             try:
                 name, release = await self._find_cluster()
@@ -151,10 +147,11 @@ class Intake:
                 if not patient:
                     raise
                 self.waiting_for_slurm = str(err)
-                if not said:
+                if not slurm.failures:
                     log.warning("cluster_unknown", reason=str(err))
-                said = True
-                await anyio.sleep(min(10.0, self._config.daemon.poll_interval))
+                failed_at = time.monotonic()
+                slurm.failed((str(err),), failed_at, self._config.daemon.poll_interval, random.random())  # noqa: S311 - no secret
+                await anyio.sleep(slurm.next_at - failed_at)
             else:
                 self.waiting_for_slurm = None
                 log.info("slurm_found", cluster=name, release=release)

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
+import random
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from slurmsyncd import reconcile
 from slurmsyncd.errors import DiskFull, SourceUnavailable
-from slurmsyncd.model import Answers, Hint, Observation, Plan, Started, Trigger
+from slurmsyncd.model import Hint, Observation, Trigger
+from slurmsyncd.pipeline.planning import Planned, Planning
+from slurmsyncd.pipeline.reading import Reading
 from slurmsyncd.pipeline.rechecks import Rechecks
-from slurmsyncd.pipeline.vanishing import Vanishing
+from slurmsyncd.pipeline.rhythm import Half, next_poll_at
+from slurmsyncd.pipeline.tally import CollectTally
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from slurmsyncd.model import Questions, RunKey
+    from slurmsyncd.model import Plan
     from slurmsyncd.pipeline.rechecks import Item
     from slurmsyncd.pipeline.storage import StoreThread
     from slurmsyncd.ports import Clock, Source, Store
-    from slurmsyncd.reconcile import Known
 
 log = structlog.get_logger(__name__)
-
-#: Seconds between two lines about catching up.
-PROGRESS_S = 10.0
 
 
 class Ringing(Protocol):
@@ -52,27 +51,15 @@ class CollectPolicy:
     max_span_s: float
 
 
-@dataclass(slots=True)
-class CollectTally:
-    """What a collector has done so far; read by status and metrics, written by the collector alone."""
-
-    looks: int = 0
-    failures: int = 0
-    hints: int = 0
-    starts: int = 0
-    stops: int = 0
-    incomplete: int = 0
-    never_started: int = 0
-    set_aside: int = 0
-    last_look_at: float | None = None
-    unavailable: str | None = None
-    unavailable_since: float | None = None
-    partly: bool = False  # only one half of the last look did not answer
-    rechecks: int = 0
-
-
 class Collector:
-    """One cluster's source, planner and cursor."""
+    """
+    One cluster's source, planner and cursor.
+
+    Args:
+        recorded: Called with each plan that is on the disk.
+        monotonic: Seconds of a clock that never jumps.
+        chance: Numbers from 0 to 1, at random.
+    """
 
     def __init__(
         self,
@@ -83,83 +70,66 @@ class Collector:
         clock: Clock,
         *,
         recorded: Callable[[Plan], Awaitable[None]],
+        monotonic: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
     ) -> None:
+        span_s = int(policy.max_span_s)
         self.tally = CollectTally()
         self._source = source
-        self._store = store
-        self._thread = thread
         self._policy = policy
         self._clock = clock
-        self._recorded = recorded
+        self._monotonic = monotonic
+        self._chance = chance
+        self._planning = Planning(source, store, thread, clock, self.tally, span_s=span_s, recorded=recorded)
+        self._reading = Reading(
+            source.cluster,
+            store,
+            thread,
+            overlap_s=int(policy.overlap_s),
+            span_s=span_s,
+            monotonic=monotonic,
+        )
         self._rechecks = Rechecks()
-        self._moved: dict[RunKey, RunKey] = {}  # spares questions only: what is forgotten is found out again
-        self._vanishing = Vanishing()
-        self._away = False  # slurmctld did not list its jobs last time
-        self._limited = False
-        self._position: int | None = None  # in accounting, while catching up
-        self._progress_at: float | None = None
+        self._controller, self._accounting = Half(), Half()
+        self._next_poll = float("-inf")
+        self._away = False  # slurmctld did not list its jobs when it was asked last
 
     @property
     def cluster(self) -> str:
         """Slurm's name of the cluster."""
         return self._source.cluster
 
-    async def run(self, wakeup: Ringing) -> None:
-        """Look for ever; what Slurm cannot answer now is asked again. Runs until cancelled."""
-        next_poll = time.monotonic()
-        while True:
-            if (began := time.monotonic()) >= next_poll:
-                await self._guarded(self.look())
-                next_poll = next_poll_at(began, time.monotonic(), self._policy.poll_s)
-            elif self.behind:
-                await self._guarded(self.catch_up())
-            hints = await wakeup.wait(0.0 if self.behind else self._patience(next_poll))
-            if hints or self._rechecks.take(time.monotonic()):
-                await self._guarded(self.answer(hints))
-
     @property
     def behind(self) -> bool:
         """Whether accounting has to be read further at once; polls and hints go on meanwhile."""
-        return self._position is not None
+        return self._reading.position is not None
+
+    @property
+    def has_looked(self) -> bool:
+        """Whether Slurm was looked at, as far back as that goes."""
+        return self.tally.looks > 0 and self._reading.reached and not self.behind
+
+    async def run(self, wakeup: Ringing) -> None:
+        """Look for ever; what Slurm cannot answer now is asked again, alone. Runs until cancelled."""
+        self._controller.next_at = self._accounting.next_at = self._monotonic()
+        while True:
+            now = self._monotonic()
+            listing, accounting = self._controller.next_at <= now, self._accounting.next_at <= now
+            if listing or accounting:
+                await self._guarded(self._look(listing=listing, accounting=accounting))
+            elif self._reads_on:
+                await self._guarded(self.catch_up())
+            hints = await wakeup.wait(0.0 if self._reads_on else self._patience())
+            if hints or self._rechecks.take(self._monotonic()):
+                await self._guarded(self.answer(hints))
 
     async def look(self) -> None:
-        """
-        Look at everything the controller holds, and at the next slice of accounting.
-
-        Raises:
-            SourceUnavailable: Slurm did not answer; nothing was written down.
-        """
-        await self._look(listing=True)
-        self.tally.looks += 1
-        self.tally.last_look_at = self._clock.now()
+        """Look at everything the controller holds, and at the next slice of accounting."""
+        await self._look(listing=True, accounting=True)
 
     async def catch_up(self) -> None:
-        """
-        Read one more slice of accounting.
-
-        Raises:
-            SourceUnavailable: Slurm did not answer; the next poll goes on from here.
-        """
-        await self._look(listing=False)
-
-    async def _look(self, *, listing: bool) -> None:
-        until = int(self._clock.now())
-        since, self._position = self._position, None
-        if since is None:
-            since = await self._since(until)
-        seen = await self._source.look(since, until, listing=listing)
-        caught_up = seen.through is not None and seen.through >= until
-        if listing:
-            self._away = seen.listed is None
-        open_ = self._rechecks.take(None) if listing else frozenset()
-        trouble = await self._take(seen, Trigger.POLL, open_, now=until, caught_up=caught_up)
-        # A source that came no further is left to the next poll.
-        if seen.through is not None and not caught_up and seen.through > since:
-            self._position = seen.through
-        if listing or trouble:
-            self.tally.partly = bool(trouble)
-            self._note_trouble(trouble)
-        self._note_progress(until)
+        """Read one more slice of accounting."""
+        await self._look(listing=False, accounting=True)
 
     async def answer(self, hints: Iterable[Hint] = ()) -> None:
         """
@@ -169,26 +139,64 @@ class Collector:
         """
         hints = frozenset(hint for hint in hints if hint.job_id)  # a test's hint speaks of no job
         self.tally.hints += len(hints)
-        self._rechecks.add(hints, time.monotonic())
-        due = self._rechecks.take(time.monotonic())
+        self._rechecks.add(hints, self._monotonic())
+        due = self._rechecks.take(self._monotonic())
         # What began, the controller shows at once; accounting takes 0.3 s for an answer in 22.05.
         begun = frozenset(item for item in due if isinstance(item, Hint) and item.context == "prolog")
         for part in filter(None, (begun, due - begun)):
             now = int(self._clock.now())
             seen = Observation(cluster=self.cluster, looked_at=now)
-            if trouble := await self._take(seen, Trigger.HOOK, part, now=now):
-                self._note_trouble(trouble)
+            done = await self._judge(seen, Trigger.HOOK, part, now=now)
+            for half, failed in ((self._controller, done.controller), (self._accounting, done.accounting)):
+                if failed and not half.failures:  # else it has its time: hints must not put that off
+                    self._failed(half, done.trouble)
+            self._note_trouble()
+
+    @property
+    def _reads_on(self) -> bool:
+        """Whether there is accounting to be read now."""
+        return self.behind and not self._accounting.failures
+
+    def _patience(self) -> float:
+        """Seconds until something is to be done unasked: a recheck, or a poll of one half or both."""
+        next_at = min(self._controller.next_at, self._accounting.next_at)
+        due_at = self._rechecks.next_at()
+        return max(0.0, (next_at if due_at is None else min(due_at, next_at)) - self._monotonic())
 
     async def _guarded(self, work: Awaitable[None]) -> None:
         try:
             await work
-        except (SourceUnavailable, DiskFull) as err:
-            # Nothing was written down and the cursor stands: the next look sees it all again.
+        except DiskFull as err:
+            # Nothing was written down and the cursor stands: the next poll sees it all again.
             self.tally.failures += 1
-            self.tally.partly = False
-            self._note_trouble((str(err),))
+            for half in (self._controller, self._accounting):
+                half.answered(self._next_poll, (str(err),))
+            self._note_trouble()
 
-    async def _take(
+    async def _look(self, *, listing: bool, accounting: bool) -> None:
+        began, until = self._monotonic(), int(self._clock.now())
+        try:
+            since = await self._reading.since(until) if accounting else until
+            seen = await self._observe(since, until, listing=listing, accounting=accounting)
+            if listing:
+                self._away = seen.listed is None
+            open_ = self._rechecks.take(None) if listing else frozenset()
+            caught_up = seen.through is not None and seen.through >= until
+            done = await self._judge(seen, Trigger.POLL, open_, now=until, caught_up=caught_up)
+        finally:
+            if self._next_poll <= began:
+                self._next_poll = next_poll_at(began, self._monotonic(), self._policy.poll_s)
+        if accounting:
+            self._reading.came(seen.through, since, until)
+        self._note_answers(seen, done, listing=listing, accounting=accounting)
+
+    async def _observe(self, since: int, until: int, *, listing: bool, accounting: bool) -> Observation:
+        try:
+            return await self._source.look(since, until, listing=listing, accounting=accounting)
+        except SourceUnavailable as err:
+            return Observation(cluster=self.cluster, looked_at=until, trouble=(str(err),))
+
+    async def _judge(
         self,
         seen: Observation,
         trigger: Trigger,
@@ -196,188 +204,53 @@ class Collector:
         *,
         now: int,
         caught_up: bool = True,
-    ) -> tuple[str, ...]:
-        """Judge one look together with what is open, and write down what it leads to. Returns the trouble."""
-        hints = frozenset(item for item in open_ if isinstance(item, Hint))
-        recheck = frozenset(item for item in open_ if isinstance(item, int))
+    ) -> Planned:
         left: frozenset[Item] = open_  # unless we come through
-        trouble = seen.trouble
+        away = self._away and trigger is Trigger.POLL
         try:
-            # Judging is done in the store's thread, too: for 100,000 jobs it takes some tenths of a second.
-            seen, known, asked = await self._thread(
-                self._questions,
-                seen,
-                hints,
-                recheck,
-                caught_up=caught_up,
-                away=self._away and trigger is Trigger.POLL,
-            )
-            size = await self._source.portion() if asked.details else 0
-            for part, questions in reconcile.portions(asked, seen, hints, size):
-                answers = await self._ask(questions)
-                plan = await self._write_down(part, questions, answers, known, now=now, trigger=trigger)
-                trouble += answers.trouble
-                unanswered = answers.left(questions)
-                if part is seen:
-                    self._keep_moved(plan, known)
-                    left = plan.recheck | reconcile.unsettled(hints, plan, known)
-                    left |= recheck & unanswered.job_ids
-                    later = asked.details - questions.details
-                    known = {key: end_at for key, end_at in known.items() if key.job_id in later}
-                else:
-                    left |= plan.recheck
-                del plan, answers  # not to be held beside the next
-                if unanswered.details == questions.details != frozenset():
-                    break  # nor would the others be answered; the next listing shows them again
+            done = await self._planning.take(seen, trigger, open_, now=now, caught_up=caught_up, away=away)
+            left = done.left
         finally:
-            self._rechecks.settle(open_, left, time.monotonic())
+            self._rechecks.settle(open_, left, self._monotonic())
             self.tally.rechecks = len(self._rechecks)
-        return trouble
+        return done
 
-    async def _ask(self, asked: Questions) -> Answers:
-        """Ask by job id. What does not answer is missing, and keeps nothing else from being recorded."""
-        if not asked:
-            return Answers()
-        try:
-            return await self._source.ask(asked)
-        except SourceUnavailable as err:
-            return Answers(details=None, accounting=None, trouble=(str(err),))
-
-    def _questions(
-        self,
-        seen: Observation,
-        hints: frozenset[Hint],
-        recheck: frozenset[int],
-        *,
-        caught_up: bool,
-        away: bool,
-    ) -> tuple[Observation, Known, Questions]:
-        """Give what of a look is to be judged, what is known of that, and what is to be asked first."""
-        differing = self._differing(seen)
-        seen = reconcile.narrowed(seen, differing, hints, recheck)
-        ids = reconcile.job_ids(seen, hints, recheck) | differing
-        known = self._store.ends(self.cluster, ids)
-        asked = reconcile.questions(
-            seen, known, hints, recheck, moved=self._moved, caught_up=caught_up, away=away
-        )
-        if not asked.job_ids <= ids:  # what is gone from the listing; answers speak of all its runs
-            known = self._store.ends(self.cluster, ids | asked.job_ids)
-        return seen, known, asked
-
-    def _differing(self, seen: Observation) -> frozenset[int]:
-        """Give the ids of what may have changed: of all that runs, no more than that is held in memory."""
-        moved = frozenset(key.job_id for key in self._moved)
-        if seen.listed is None:
-            return moved
-        return moved | self._store.differing(self.cluster, reconcile.running(seen))
-
-    async def _write_down(
-        self,
-        seen: Observation,
-        asked: Questions,
-        answers: Answers,
-        known: Known,
-        *,
-        now: int,
-        trigger: Trigger,
-    ) -> Plan:
-        """Judge and record; give what was recorded."""
-        plan, gone = await self._thread(self._record, seen, asked, answers, known, now=now, trigger=trigger)
-        self._vanishing.note(gone, now)
-        self._count(seen, answers, plan)
-        await self._recorded(plan)
-        return plan
-
-    def _record(
-        self,
-        seen: Observation,
-        asked: Questions,
-        answers: Answers,
-        known: Known,
-        *,
-        now: int,
-        trigger: Trigger,
-    ) -> tuple[Plan, frozenset[RunKey] | None]:
-        """Record what follows from a look; give that, and the open runs of which Slurm knows nothing."""
-        plan = reconcile.plan(seen, asked, answers, known, floor=self._floor(now), trigger=trigger)
-        self._store.record(plan, self._clock.now())
-        return plan, reconcile.vanished(seen, asked, answers, known, now)
-
-    def _keep_moved(self, plan: Plan, known: Known) -> None:
-        still_open = {key for key, end_at in known.items() if end_at is None}
-        found = {**self._moved, **dict(plan.moved)}
-        self._moved = {shown: told for shown, told in found.items() if told in still_open}
-
-    def _floor(self, now: int) -> int:
-        return now - int(self._policy.max_span_s)
-
-    async def _since(self, until: int) -> int:
-        """Where to read accounting from: the cursor less the overlap, bounded on both sides."""
-        cursor = await self._thread(self._store.cursor, self.cluster)
-        floor, overlap = self._floor(until), int(self._policy.overlap_s)
-        if cursor is None:
-            return floor
-        if cursor > until + overlap:
-            # Some clock was wrong, so the checkpoint does not say what was read: read all that we may.
-            log.warning("checkpoint_in_future", cluster=self.cluster, checkpoint=cursor, read_from=floor)
-            await self._thread(self._store.set_cursor, self.cluster, floor)
-            return floor
-        if cursor < floor:
-            self._note_limit(cursor, floor)
-        return max(min(cursor, until) - overlap, floor)
-
-    def _patience(self, next_poll: float) -> float:
-        """Seconds until something is to be done unasked: a recheck, or the poll."""
-        due_at = self._rechecks.next_at()
-        return max(0.0, (next_poll if due_at is None else min(due_at, next_poll)) - time.monotonic())
-
-    def _count(self, seen: Observation, answers: Answers, plan: Plan) -> None:
-        starts = [event.job for event in plan.events if isinstance(event, Started)]
-        self.tally.starts += len(starts)
-        self.tally.stops += len(plan.events) - len(starts)
-        self.tally.incomplete += sum(job.allocation is None for job in starts)
-        self.tally.never_started += seen.never_started
-        self.tally.set_aside += seen.set_aside + answers.set_aside
-
-    def _note_limit(self, cursor: int, floor: int) -> None:
-        """Name the span that is left out, once."""
-        if not self._limited:
-            log.warning(
-                "look_back_limited",
-                cluster=self.cluster,
-                skipped_from=cursor,
-                skipped_to=floor,
-                remedy=f"slurmsyncd backfill --from {cursor} --to {floor}",
+    def _note_answers(self, seen: Observation, done: Planned, *, listing: bool, accounting: bool) -> None:
+        """Note of each half that was asked whether it answered all, and when it is asked next."""
+        trouble = (*seen.trouble, *done.trouble)
+        asked = [
+            (half, failed)
+            for half, was_asked, failed in (
+                (self._controller, listing, seen.listed is None or done.controller),
+                (self._accounting, accounting, seen.through is None or done.accounting),
             )
-        self._limited = True
+            if was_asked
+        ]
+        in_part = not any(failed for _, failed in asked)
+        for half, failed in asked:
+            if failed:
+                self._failed(half, trouble)
+            else:
+                half.answered(self._next_poll, trouble if in_part else ())
+        answered = seen.listed is not None or seen.through is not None
+        self.tally.failures += not answered
+        if listing and answered:
+            self.tally.looks += 1
+            self.tally.last_look_at = self._clock.now()
+        self._note_trouble()
 
-    def _note_progress(self, until: int) -> None:
-        """Tell of a long way to catch up: at its beginning, now and then, and at its end."""
-        if self._position is None:
-            if self._progress_at is not None:
-                log.info("caught_up", cluster=self.cluster)
-            self._progress_at = None
-        elif self._progress_at is None or time.monotonic() >= self._progress_at + PROGRESS_S:
-            self._progress_at = time.monotonic()
-            log.info("catching_up", cluster=self.cluster, behind_s=until - self._position)
+    def _failed(self, half: Half, trouble: tuple[str, ...]) -> None:
+        half.failed(trouble, self._monotonic(), self._policy.poll_s, self._chance())
 
-    def _note_trouble(self, trouble: tuple[str, ...]) -> None:
+    def _note_trouble(self) -> None:
         """Log a change of state, not every cycle."""
-        now = "; ".join(trouble) or None
+        halves = (self._controller, self._accounting)
+        now = "; ".join(dict.fromkeys(text for half in halves for text in half.trouble)) or None
         before, self.tally.unavailable = self.tally.unavailable, now
+        self.tally.partly = bool(now) and not all(half.failures for half in halves)
         if bool(now) != bool(before):
             self.tally.unavailable_since = self._clock.now() if now else None
         if now and not before:
             log.warning("look_failed", cluster=self.cluster, reason=now)
         elif before and not now:
             log.info("look_works_again", cluster=self.cluster)
-
-
-def next_poll_at(began: float, ended: float, poll_s: float) -> float:
-    """
-    Give when to look again, after a look from ``began`` to ``ended`` (monotonic seconds).
-
-    From beginning to beginning, so that whatever runs longer than the interval is seen while it runs. Where
-    Slurm needs long to answer it gets its rest: nine tenths of the interval from the end.
-    """
-    return max(began + poll_s, ended + 0.9 * poll_s)

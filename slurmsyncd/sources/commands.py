@@ -71,7 +71,9 @@ class CommandSource:
         """What was asked of Slurm and what it cost, by command."""
         return self._commands.tally
 
-    async def look(self, since: int, until: int, *, listing: bool = True) -> Observation:
+    async def look(
+        self, since: int, until: int, *, listing: bool = True, accounting: bool = True
+    ) -> Observation:
         """
         List what the controller holds and what ended from ``since`` on, at most one slice of it.
 
@@ -86,12 +88,12 @@ class CommandSource:
         through = max(since, min(until, since + int(self._slice_s)))
         listed, ended = await _both(
             lambda: self._controller.listing() if listing else _nothing(),
-            lambda: self._accounting.window(since, through),
+            lambda: self._accounting.window(since, through) if accounting else _nothing(),
         )
         if isinstance(listed, Listing) and isinstance(ended, SourceError) and not self._identity.is_confirmed:
             listed = ended  # accounting showed another cluster meanwhile, so this is that one's queue
         trouble = _trouble(listed, ended)
-        if len(trouble) == 1 + listing:
+        if len(trouble) == listing + accounting:
             raise SourceUnavailable("; ".join(trouble))
         found = ended if isinstance(ended, Runs) else Runs()
         if isinstance(ended, Runs):
@@ -107,7 +109,7 @@ class CommandSource:
             trouble=trouble,
         )
 
-    def _count(self, ended: Runs | SourceError) -> int:
+    def _count(self, ended: Runs | SourceError | None) -> int:
         """Count jobs that never started once, though windows overlap."""
         if not isinstance(ended, Runs):
             return 0

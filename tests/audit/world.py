@@ -62,7 +62,9 @@ class Accounting:
     asked: list[frozenset[int]] = field(default_factory=list)
     cluster: str = CLUSTER
 
-    async def look(self, since: int, until: int, *, listing: bool = True) -> Observation:
+    async def look(
+        self, since: int, until: int, *, listing: bool = True, accounting: bool = True
+    ) -> Observation:
         raise AssertionError("the audit does not look")
 
     async def ask(self, questions: Questions) -> Answers:

@@ -109,6 +109,27 @@ def test_s1_s2_s3_s4_i10_an_outage_of_a_part_of_slurm_bends_no_record(
     assert daemon.stop() == 0
 
 
+def test_s2_without_slurmctld_a_first_start_reports_what_accounting_has(
+    lab: Lab, site: Site, witness: Witness
+) -> None:
+    """slurmdbd confirms the cluster's name, and a run that ended minutes ago does not wait for its cores."""
+    backend = site.backend()
+    traffic = Traffic(lab, witness)
+    traffic.submit("-n2", seconds=1)
+    traffic.wait_for_ends()
+    with lab.slurmctld.stopped():
+        daemon = site.daemon(backend, slurm__command_timeout=3)
+        until(
+            lambda: [job["jobState"] for job in backend.jobs()] == ["completed"],
+            "end of the run in the backend",
+            timeout_s=90,
+        )
+        assert _is_away(daemon)
+    until(lambda: not _is_away(daemon), "word that slurmctld is back", timeout_s=60)
+    assert len(backend.jobs()) == 1
+    assert daemon.stop() == 0
+
+
 def test_p11_a_daemon_that_starts_before_slurm_waits_for_it(lab: Lab, site: Site, witness: Witness) -> None:
     """Neither munge nor slurmdbd nor slurmctld is up: it is ready all the same, says once what is missing, and then works."""
     if lab.munged is None:

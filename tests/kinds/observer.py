@@ -13,8 +13,9 @@ import anyio
 from slurmsyncd.config import SlurmConfig
 from slurmsyncd.delivery import Done
 from slurmsyncd.model import Entry, Hint, Step
-from slurmsyncd.pipeline.collect import Collector, CollectPolicy, CollectTally
+from slurmsyncd.pipeline.collect import Collector, CollectPolicy
 from slurmsyncd.pipeline.storage import StoreThread
+from slurmsyncd.pipeline.tally import CollectTally
 from slurmsyncd.sources.commands import CommandSource
 from slurmsyncd.store import open_store
 from tests.kinds.world import hints_of

@@ -314,14 +314,14 @@ MUTANTS = (
     ),
     Mutant(
         "no_overlap",
-        "pipeline/collect.py",
+        "pipeline/reading.py",
         "return max(min(cursor, until) - overlap, floor)",
         "return max(min(cursor, until), floor)",
         ("pipeline/test_collect.py::TestTheWindow::test_z6_windows_overlap",),
     ),
     Mutant(
         "future_cursor_believed",
-        "pipeline/collect.py",
+        "pipeline/reading.py",
         "if cursor > until + overlap:",
         "if cursor < 0:",
         ("pipeline/test_collect.py::TestTheWindow::test_z1_z4_a_checkpoint_in_the_future_is_not_believed",),
@@ -335,7 +335,7 @@ MUTANTS = (
     ),
     Mutant(
         "ends_wait_for_job_details",
-        "pipeline/collect.py",
+        "pipeline/planning.py",
         "            return Answers(details=None, accounting=None, trouble=(str(err),))\n",
         "            raise\n",
         ("pipeline/test_collect.py", "pipeline/test_portions.py"),

@@ -14,9 +14,9 @@ from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import Hint, NodeState, Plan
 from slurmsyncd.pipeline.bell import Bell
 from slurmsyncd.pipeline.checkpoint import Checkpoint
-from slurmsyncd.pipeline.collect import next_poll_at
 from slurmsyncd.pipeline.nodes import report_nodes
 from slurmsyncd.pipeline.rechecks import ROUNDS, Rechecks
+from slurmsyncd.pipeline.rhythm import next_poll_at
 from slurmsyncd.pipeline.storage import StoreThread
 from tests.fakes import ACCEPTED, NOW, FakeSink, FakeSlurm, FakeSource
 from tests.pipeline.conftest import until

@@ -70,7 +70,9 @@ class Slurm:
         self.alive: list[int] = []
         self.answers = True
 
-    async def look(self, since: int, until: int, *, listing: bool = True) -> Observation:
+    async def look(
+        self, since: int, until: int, *, listing: bool = True, accounting: bool = True
+    ) -> Observation:
         self.alive.append(sum(type(each) is Job for each in gc.get_objects()))
         if not self.answers:
             raise SourceUnavailable("slurmdbd does not answer")

@@ -1,0 +1,187 @@
+"""From an observation to what is recorded: ask what it leaves open, plan, write down."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from slurmsyncd import reconcile
+from slurmsyncd.errors import SourceUnavailable
+from slurmsyncd.model import Answers, Hint, Trigger
+from slurmsyncd.pipeline.vanishing import Vanishing
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from slurmsyncd.model import Observation, Plan, Questions, RunKey
+    from slurmsyncd.pipeline.rechecks import Item
+    from slurmsyncd.pipeline.storage import StoreThread
+    from slurmsyncd.pipeline.tally import CollectTally
+    from slurmsyncd.ports import Clock, Source, Store
+    from slurmsyncd.reconcile import Known
+
+
+class Planned(NamedTuple):
+    """
+    What became of an observation.
+
+    Attributes:
+        left: What has to be asked again soon.
+        controller: Whether the controller answered nothing of what it was asked by job id.
+        accounting: Likewise.
+        trouble: What was not answered, a line each.
+    """
+
+    left: frozenset[Item]
+    controller: bool = False
+    accounting: bool = False
+    trouble: tuple[str, ...] = ()
+
+
+class Planning:
+    """
+    Judges the observations of one cluster.
+
+    Args:
+        span_s: How far back runs are told of that nobody knew.
+        recorded: Called with each plan that is on the disk.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        store: Store,
+        thread: StoreThread,
+        clock: Clock,
+        tally: CollectTally,
+        *,
+        span_s: int,
+        recorded: Callable[[Plan], Awaitable[None]],
+    ) -> None:
+        self._source = source
+        self._store = store
+        self._thread = thread
+        self._clock = clock
+        self._tally = tally
+        self._span_s = span_s
+        self._recorded = recorded
+        self._moved: dict[RunKey, RunKey] = {}  # spares questions only: what is forgotten is found out again
+        self._vanishing = Vanishing()
+
+    async def take(
+        self,
+        seen: Observation,
+        trigger: Trigger,
+        open_: frozenset[Item],
+        *,
+        now: int,
+        caught_up: bool = True,
+        away: bool = False,
+    ) -> Planned:
+        """
+        Judge an observation together with what is open, and record what it leads to.
+
+        Args:
+            seen: One look.
+            trigger: What made us look.
+            open_: Hints and rechecks that are asked for along.
+            now: Epoch seconds.
+            caught_up: Accounting was read up to now.
+            away: The controller does not list its jobs, so it is not asked for their details.
+
+        Raises:
+            DiskFull: Nothing was recorded.
+        """
+        hints = frozenset(item for item in open_ if isinstance(item, Hint))
+        recheck = frozenset(item for item in open_ if isinstance(item, int))
+        # Judging is done in the store's thread, too: for 100,000 jobs it takes some tenths of a second.
+        seen, known, asked = await self._thread(
+            self._questions, seen, hints, recheck, caught_up=caught_up, away=away
+        )
+        size = await self._source.portion() if asked.details else 0
+        done = Planned(frozenset())
+        for part, questions in reconcile.portions(asked, seen, hints, size):
+            answers = await self._ask(questions)
+            plan, gone = await self._thread(
+                self._record, part, questions, answers, known, now=now, trigger=trigger
+            )
+            self._vanishing.note(gone, now)
+            self._tally.count(part, answers, plan)
+            await self._recorded(plan)
+            left: frozenset[Item] = frozenset(plan.recheck)
+            if part is seen:
+                self._keep_moved(plan, known)
+                left |= reconcile.unsettled(hints, plan, known)
+                left |= recheck & answers.left(questions).job_ids
+                later = asked.details - questions.details
+                known = {key: end_at for key, end_at in known.items() if key.job_id in later}
+            done = _with(done, left, questions, answers)
+            del plan, answers  # not to be held beside the next
+            if done.controller:
+                break  # nor would the others be answered; the next listing shows them again
+        return done
+
+    async def _ask(self, asked: Questions) -> Answers:
+        """Ask by job id. What does not answer is missing, and keeps nothing else from being recorded."""
+        if not asked:
+            return Answers()
+        try:
+            return await self._source.ask(asked)
+        except SourceUnavailable as err:
+            return Answers(details=None, accounting=None, trouble=(str(err),))
+
+    def _questions(
+        self,
+        seen: Observation,
+        hints: frozenset[Hint],
+        recheck: frozenset[int],
+        *,
+        caught_up: bool,
+        away: bool,
+    ) -> tuple[Observation, Known, Questions]:
+        """Give what of a look is to be judged, what is known of that, and what is to be asked first."""
+        cluster, differing = self._source.cluster, self._differing(seen)
+        seen = reconcile.narrowed(seen, differing, hints, recheck)
+        ids = reconcile.job_ids(seen, hints, recheck) | differing
+        known = self._store.ends(cluster, ids)
+        asked = reconcile.questions(
+            seen, known, hints, recheck, moved=self._moved, caught_up=caught_up, away=away
+        )
+        if not asked.job_ids <= ids:  # what is gone from the listing; answers speak of all its runs
+            known = self._store.ends(cluster, ids | asked.job_ids)
+        return seen, known, asked
+
+    def _differing(self, seen: Observation) -> frozenset[int]:
+        """Give the ids of what may have changed: of all that runs, no more than that is held in memory."""
+        moved = frozenset(key.job_id for key in self._moved)
+        if seen.listed is None:
+            return moved
+        return moved | self._store.differing(self._source.cluster, reconcile.running(seen))
+
+    def _record(
+        self,
+        seen: Observation,
+        asked: Questions,
+        answers: Answers,
+        known: Known,
+        *,
+        now: int,
+        trigger: Trigger,
+    ) -> tuple[Plan, frozenset[RunKey] | None]:
+        """Record what follows from a look; give that, and the open runs of which Slurm knows nothing."""
+        plan = reconcile.plan(seen, asked, answers, known, floor=now - self._span_s, trigger=trigger)
+        self._store.record(plan, self._clock.now())
+        return plan, reconcile.vanished(seen, asked, answers, known, now)
+
+    def _keep_moved(self, plan: Plan, known: Known) -> None:
+        still_open = {key for key, end_at in known.items() if end_at is None}
+        found = {**self._moved, **dict(plan.moved)}
+        self._moved = {shown: told for shown, told in found.items() if told in still_open}
+
+
+def _with(done: Planned, left: frozenset[Item], asked: Questions, answers: Answers) -> Planned:
+    return Planned(
+        done.left | left,
+        done.controller or (bool(asked.details) and answers.details is None),
+        done.accounting or (bool(asked.accounting) and answers.accounting is None),
+        done.trouble + answers.trouble,
+    )

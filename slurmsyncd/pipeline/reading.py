@@ -1,0 +1,109 @@
+"""How far the accounting of a cluster has been read, and from where it is read next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from slurmsyncd.pipeline.storage import StoreThread
+    from slurmsyncd.ports import Store
+
+log = structlog.get_logger(__name__)
+
+#: Seconds between two lines about catching up.
+PROGRESS_S = 10.0
+
+
+class Reading:
+    """
+    The position in one cluster's accounting.
+
+    Args:
+        overlap_s: By how much windows overlap.
+        span_s: How far back to read at most.
+        monotonic: Seconds of a clock that never jumps.
+
+    Attributes:
+        position: Where catching up continues (epoch seconds), None if accounting is read from the cursor.
+        reached: Whether accounting was read up to the present at least once.
+    """
+
+    def __init__(
+        self,
+        cluster: str,
+        store: Store,
+        thread: StoreThread,
+        *,
+        overlap_s: int,
+        span_s: int,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self.position: int | None = None
+        self.reached = False
+        self._cluster = cluster
+        self._store = store
+        self._thread = thread
+        self._overlap_s = overlap_s
+        self._span_s = span_s
+        self._monotonic = monotonic
+        self._limited = False
+        self._progress_at: float | None = None
+
+    async def since(self, until: int) -> int:
+        """Return from where to read (epoch seconds): the cursor less the overlap, bounded on both sides."""
+        if self.position is not None:
+            return self.position
+        cursor = await self._thread(self._store.cursor, self._cluster)
+        floor, overlap = until - self._span_s, self._overlap_s
+        if cursor is None:
+            return floor
+        if cursor > until + overlap:
+            # Some clock was wrong, so the checkpoint does not say what was read: read all that we may.
+            log.warning("checkpoint_in_future", cluster=self._cluster, checkpoint=cursor, read_from=floor)
+            await self._thread(self._store.set_cursor, self._cluster, floor)
+            return floor
+        if cursor < floor:
+            self._note_limit(cursor, floor)
+        return max(min(cursor, until) - overlap, floor)
+
+    def came(self, through: int | None, since: int, until: int) -> None:
+        """
+        Note how far a window came that has been recorded.
+
+        Args:
+            through: Read up to here (epoch seconds); None if there was no answer.
+            since: From where.
+            until: The present.
+        """
+        if through is None:
+            return
+        self.reached = self.reached or through >= until
+        # A source that came no further is left to the next poll.
+        self.position = through if since < through < until else None
+        self._note_progress(until)
+
+    def _note_limit(self, cursor: int, floor: int) -> None:
+        """Name the span that is left out, once."""
+        if not self._limited:
+            log.warning(
+                "look_back_limited",
+                cluster=self._cluster,
+                skipped_from=cursor,
+                skipped_to=floor,
+                remedy=f"slurmsyncd backfill --from {cursor} --to {floor}",
+            )
+        self._limited = True
+
+    def _note_progress(self, until: int) -> None:
+        """Tell of a long way to catch up: at its beginning, now and then, and at its end."""
+        if self.position is None:
+            if self._progress_at is not None:
+                log.info("caught_up", cluster=self._cluster)
+            self._progress_at = None
+        elif self._progress_at is None or self._monotonic() >= self._progress_at + PROGRESS_S:
+            self._progress_at = self._monotonic()
+            log.info("catching_up", cluster=self._cluster, behind_s=until - self.position)

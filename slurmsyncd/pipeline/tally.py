@@ -1,0 +1,46 @@
+"""What a collector has done so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from slurmsyncd.model import Started
+
+if TYPE_CHECKING:
+    from slurmsyncd.model import Answers, Observation, Plan
+
+
+@dataclass(slots=True)
+class CollectTally:
+    """
+    What a collector has done so far; read by status and metrics, written by the collector alone.
+
+    Attributes:
+        looks: Polls that were answered, at least in part.
+        failures: Looks that came to nothing.
+        partly: Only one half of Slurm did not answer last.
+    """
+
+    looks: int = 0
+    failures: int = 0
+    hints: int = 0
+    starts: int = 0
+    stops: int = 0
+    incomplete: int = 0
+    never_started: int = 0
+    set_aside: int = 0
+    last_look_at: float | None = None
+    unavailable: str | None = None
+    unavailable_since: float | None = None
+    partly: bool = False
+    rechecks: int = 0
+
+    def count(self, seen: Observation, answers: Answers, plan: Plan) -> None:
+        """Count what was recorded, and what of it is less than it might be."""
+        starts = [event.job for event in plan.events if isinstance(event, Started)]
+        self.starts += len(starts)
+        self.stops += len(plan.events) - len(starts)
+        self.incomplete += sum(job.allocation is None for job in starts)
+        self.never_started += seen.never_started
+        self.set_aside += seen.set_aside + answers.set_aside
