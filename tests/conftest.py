@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from tests.lab import BOOKWORM, Lab
@@ -43,6 +44,13 @@ def pytest_configure() -> None:
 def anyio_backend() -> str:
     """Async tests run on asyncio, as the daemon does."""
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """Commands that are run within a test set the level of all later ones otherwise."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -47,5 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the demonstration until Ctrl-C or for its duration; gives the exit status."""
     from slurmsyncd.demo.show import show  # noqa: PLC0415 - heavy, and not needed for --help
+    from slurmsyncd.logs import configure_logs  # noqa: PLC0415
 
+    configure_logs("warning", "auto")
     return show(args)

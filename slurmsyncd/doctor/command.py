@@ -13,6 +13,7 @@ from slurmsyncd.doctor.finding import Finding, Level, worst
 from slurmsyncd.doctor.host import examine_host
 from slurmsyncd.doctor.slurm import Seen, examine
 from slurmsyncd.errors import ConfigError
+from slurmsyncd.logs import configure_logs
 from slurmsyncd.terminal import Colour, Styled, Terminal, counted
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def run(args: argparse.Namespace, read: Callable[[argparse.Namespace], Config]) 
     Returns:
         0: all is well. 1: something deserves attention. 2: something does not work.
     """
+    configure_logs("error", "auto")  # what is worth a warning is a finding
     found = diagnose(args, read)
     if args.json:
         print(

@@ -12,6 +12,7 @@ from slurmsyncd.control.office import office
 from slurmsyncd.control.previews import AskPreviews, RunPreviews, previews
 from slurmsyncd.control.requests import AskStories, AskTotals
 from slurmsyncd.errors import SlurmsyncdError
+from slurmsyncd.logs import configure_logs
 from slurmsyncd.operator.job_view import show
 from slurmsyncd.operator.silence import why_nothing
 from slurmsyncd.operator.slurm import Said, ask_slurm, raw_ids
@@ -47,6 +48,7 @@ class Tale:
 
 def run(args: argparse.Namespace, config: Config) -> int:
     """Tell it; gives the exit status."""
+    configure_logs("warning", "auto")
     ids = anyio.run(_raw_ids, args.id, args.slurm, config)
     terminal = Terminal()
     tales = [_tell(job_id, config, ask=args.slurm) for job_id in ids]

@@ -7,6 +7,7 @@ httpx alone would wait for ever for an answer that drips, read a bomb whole and 
 from __future__ import annotations
 
 import math
+import os
 import socket
 import ssl
 import time
@@ -16,12 +17,15 @@ from typing import TYPE_CHECKING
 
 import anyio
 import httpx
+import structlog
 
 from slurmsyncd import __version__
 from slurmsyncd.sinks.answers import Answer, Failure, date_at, retry_after_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+log = structlog.get_logger(__name__)
 
 #: Bytes of an answer that are read, unless a call asks for more.
 ANSWER_LIMIT = 16384
@@ -85,6 +89,18 @@ class Transport:
 
     async def exchange(self, call: Call, token: str) -> Answer | Broken:
         """Send a request and read its answer, within the deadline."""
+        began = time.monotonic()
+        answer = await self._in_time(call, token)
+        log.debug(
+            "http_request",
+            method=call.method,
+            url=self._url + call.path,
+            seconds=round(time.monotonic() - began, 3),
+            **({"status": answer.status} if isinstance(answer, Answer) else {"detail": answer.detail}),
+        )
+        return answer
+
+    async def _in_time(self, call: Call, token: str) -> Answer | Broken:
         try:
             with anyio.fail_after(self._timeout_s):
                 return await self._exchange(call, token)
@@ -201,8 +217,11 @@ def broken(err: Exception) -> Broken:
 
 
 def _chain(err: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and all its causes: a group has one for each address that was tried."""
     while err is not None:
         yield err
+        for each in getattr(err, "exceptions", ()):
+            yield from _chain(each)
         err = err.__cause__ or err.__context__
 
 
@@ -218,5 +237,8 @@ def _not_connected(causes: list[BaseException]) -> Broken:
             return Broken(Failure.TLS, str(cause.reason or "the TLS handshake failed"))
         if isinstance(cause, socket.gaierror):
             return Broken(Failure.UNREACHABLE, f"name not resolved: {cause.strerror}")
-    texts = [str(cause) for cause in causes if isinstance(cause, OSError)]
-    return Broken(Failure.UNREACHABLE, texts[0] if texts else str(causes[0]))
+    numbers = [
+        each.errno for each in causes if isinstance(each, OSError) and not isinstance(each, ssl.SSLError)
+    ]
+    reasons = dict.fromkeys(os.strerror(number) for number in numbers if number)
+    return Broken(Failure.UNREACHABLE, "; ".join(reasons) or str(causes[0]))

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import resource
+import shlex
 import signal
 import subprocess
 import tempfile
@@ -14,16 +15,19 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Final
 
 import anyio
+import structlog
 
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.slurm.scalars import printable
 from slurmsyncd.sources.output import Output, read_output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from anyio.abc import Process
+
+log = structlog.get_logger(__name__)
 
 _STDERR_LIMIT: Final = 4096
 _REAP_S: Final = 5.0
@@ -73,15 +77,15 @@ class Tally:
     commands: dict[str, CommandTally] = field(default_factory=dict)
 
     @contextlib.contextmanager
-    def count(self, name: str) -> Iterator[None]:
-        """Count one call of a command, and its failure if it raises."""
+    def count(self, name: str, is_answer: Callable[[SourceUnavailable], bool]) -> Iterator[None]:
+        """Count one call of a command, and its failure unless that is an answer, too."""
         tally = self.commands.setdefault(name, CommandTally())
         tally.calls += 1
         began = time.monotonic()
         try:
             yield
-        except BaseException:
-            tally.failures += 1
+        except SourceUnavailable as err:
+            tally.failures += not is_answer(err)
             raise
         finally:
             tally.seconds += time.monotonic() - began
@@ -129,7 +133,7 @@ async def run(
         CommandFailed: It exited non-zero, was killed, or met a limit.
         SourceUnavailable: It could not be started, or the system has no room, descriptor or task for it.
     """
-    limit = _limit(output_limit)
+    limit, began = _limit(output_limit), time.monotonic()
     with _as_its_failure(argv), _spool(directory) as out, _spool(directory) as err:
         process = await _start(argv, env, out, err)
         in_time = False
@@ -142,6 +146,13 @@ async def run(
             await _end_group(process)
         stderr = printable(os.pread(err.fileno(), _STDERR_LIMIT, 0), _STDERR_LIMIT)
         size = os.fstat(out.fileno()).st_size
+        log.debug(
+            "slurm_command",
+            command=shlex.join(argv),
+            seconds=round(time.monotonic() - began, 3),
+            bytes=size,
+            exit_code=process.returncode,
+        )
         _require_room(out.fileno(), size, directory)
         reason = _failure(process.returncode, in_time, size, timeout_s, limit)
         if reason:

@@ -99,7 +99,12 @@ class SlurmCommands:
         self._fields: tuple[str, ...] | None = None
 
     async def run(
-        self, name: str, *arguments: str, probe: bool = False, timeout_s: float = math.inf
+        self,
+        name: str,
+        *arguments: str,
+        probe: bool = False,
+        may_fail: bool = False,
+        timeout_s: float = math.inf,
     ) -> Output:
         """
         Run a command of Slurm.
@@ -108,14 +113,19 @@ class SlurmCommands:
             name: squeue, sacct, scontrol, sinfo or sacctmgr.
             arguments: As they are.
             probe: About the command itself, not a cluster; what it says on standard error is no news.
+            may_fail: An exit status of its own is an answer, and no failure of Slurm's.
             timeout_s: A shorter deadline than the configured one.
 
         Raises:
             SourceUnavailable: It did not answer, or printed an error and nothing else.
         """
         path = str(Path(self._config.bin_dir) / name) if self._config.bin_dir else name
+
+        def is_answer(err: SourceUnavailable) -> bool:
+            return is_forgotten(err) or (may_fail and _exited(err))
+
         try:
-            with self.tally.count(name):
+            with self.tally.count(name, is_answer):
                 output = await run(
                     [path, *(() if probe else self._where(name)), *arguments],
                     timeout_s=min(timeout_s, self._config.command_timeout),
@@ -125,7 +135,7 @@ class SlurmCommands:
                 )
                 _require_answer(name, output)
         except SourceUnavailable as err:
-            if not is_forgotten(err):
+            if not is_answer(err):
                 self.doubt(name)
             raise
         if not probe:
@@ -205,9 +215,9 @@ class SlurmCommands:
 
     async def _data_versions(self) -> frozenset[str]:
         try:
-            output = await self.run("squeue", "--json=list", probe=True)
+            output = await self.run("squeue", "--json=list", probe=True, may_fail=True)
         except CommandFailed as err:
-            if err.exit_code is None:
+            if not _exited(err):
                 raise
             return frozenset()  # to 23.02: "option '--json' doesn't allow an argument"
         # 23.11 and 24.05 print the list on standard error, later releases on standard output.
@@ -231,4 +241,9 @@ def _require_answer(name: str, output: Output) -> None:
 
 def is_forgotten(err: SourceUnavailable) -> bool:
     """Tell squeue's failure for a single id that slurmctld no longer knows from an outage."""
-    return isinstance(err, CommandFailed) and err.exit_code is not None and "Invalid job id" in err.stderr
+    return isinstance(err, CommandFailed) and _exited(err) and "Invalid job id" in err.stderr
+
+
+def _exited(err: SourceUnavailable) -> bool:
+    """Return whether a command ended with an exit status of its own."""
+    return isinstance(err, CommandFailed) and err.exit_code is not None

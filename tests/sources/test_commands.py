@@ -185,6 +185,7 @@ async def test_s25_a_forgotten_job_is_no_outage(cluster: Cluster) -> None:
     assert await cluster.ask(4711) == ()
     assert await cluster.ask(4711, 4712) == ()
     assert await cluster.ask(4711, accounting=True) == ()
+    assert cluster.source.tally.commands["squeue"].failures == 0
 
 
 async def test_s25_a_forgotten_job_does_not_hide_the_others(modern: Cluster) -> None:

@@ -162,6 +162,13 @@ async def test_a_data_version_that_prints_nothing_is_asked_for_once(slurm: Recor
     assert ("--json=v0.0.42" in asked[0]) == pinned
 
 
+async def test_what_a_release_does_not_offer_is_no_failure(slurm: Recorded) -> None:
+    """An old squeue refuses to list its data versions, which is how it answers; a failure would be Slurm's."""
+    await slurm.source.ask(Questions(details=frozenset(slurm.running())))
+
+    assert slurm.source.tally.commands["squeue"].failures == 0
+
+
 async def test_nodes_that_are_held_in_part_are_mixed(slurm: Recorded) -> None:
     """Also where the JSON calls them ALLOCATED, as 23.02 does."""
     nodes = slurm.root / "nodes"

@@ -14,6 +14,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import pytest
+from structlog.testing import capture_logs
 
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.sources.output import FileText, Output
@@ -286,16 +287,39 @@ async def test_no_name_is_on_disk_while_it_runs(tmp_path: Path) -> None:
     assert (await call(script(tmp_path, text), directory=spool)).text == "600\n"
 
 
+def _always(answer: bool, _: SourceUnavailable) -> bool:
+    return answer
+
+
 async def test_what_is_asked_is_counted() -> None:
-    """Calls, failures and seconds by command."""
+    """Calls, failures and seconds are counted by command; a failure that is an answer is none."""
     tally = Tally()
-    with tally.count("squeue"):
+    with tally.count("squeue", partial(_always, False)):
         pass
-    with pytest.raises(SourceUnavailable), tally.count("squeue"):
-        raise SourceUnavailable("x")
-    assert tally.commands["squeue"].calls == 2
+    for is_answer in (False, True):
+        with pytest.raises(SourceUnavailable), tally.count("squeue", partial(_always, is_answer)):
+            raise SourceUnavailable("x")
+    with pytest.raises(KeyboardInterrupt), tally.count("squeue", partial(_always, False)):
+        raise KeyboardInterrupt  # as a stop of the daemon's: no failure of Slurm's
+    assert tally.commands["squeue"].calls == 4
     assert tally.commands["squeue"].failures == 1
     assert tally.commands["squeue"].seconds >= 0
+
+
+async def test_each_command_is_a_debug_line(tmp_path: Path) -> None:
+    """Its words as they may be typed, how long it took, what it printed and how it ended."""
+    squeue = script(tmp_path, "printf 12345; exit 3")
+    with capture_logs() as lines, pytest.raises(CommandFailed):
+        await run([squeue, "-o", "%i %j"], timeout_s=20.0, output_limit=MIB, env={"PATH": os.environ["PATH"]})
+    (line,) = lines
+    assert line.pop("seconds") >= 0
+    assert line == {
+        "event": "slurm_command",
+        "log_level": "debug",
+        "command": f"{squeue} -o '%i %j'",
+        "bytes": 5,
+        "exit_code": 3,
+    }
 
 
 async def test_d1_an_answer_for_which_there_was_no_room_is_none(tmp_path: Path, full_disk: Path) -> None:
@@ -347,8 +371,10 @@ RESTRICTED = """
 import os, resource, sys
 import anyio
 from slurmsyncd.errors import SourceUnavailable
+from slurmsyncd.logs import configure_logs
 from slurmsyncd.sources.runner import minimal_environment, run
 
+configure_logs("warning", "json")
 anyio.run(anyio.sleep, 0)  # imports what the other user may not be able to read
 kind, size, *argv = sys.argv[1:]
 os.chdir("/")
