@@ -74,8 +74,9 @@ class DeliveryPolicy:
         not_yet_s: Wait after NOT_YET.
         rewinds: Attempts of a stop up to which its start is sent again at once if the stop finds nothing;
             after that it is sent again as slowly as what is parked.
-        dead_after: Attempts after which a rejection counts although the sink accepted nothing else meanwhile:
-            those up to ``park_after``, and a day of parking.
+        park_rejected_after: Attempts of one entry after which it is parked if it was rejected, and the sink
+            accepted nothing else in between.
+        dead_after: Attempts after which such a rejection counts all the same: another day.
     """
 
     backoff_s: float = 1.0
@@ -85,7 +86,8 @@ class DeliveryPolicy:
     stop_hold_s: float = 150.0
     not_yet_s: float = 60.0
     rewinds: int = 5
-    dead_after: int = 36
+    park_rejected_after: int = 3
+    dead_after: int = 27
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +270,8 @@ def _after_rejection(
         return Park(now + _spread(policy.park_s, dice), reason, detail)
     if outcome.certain or standing is Standing.PROVEN or entry.attempts + 1 >= policy.dead_after:
         return Dead(reason, detail)
+    if entry.attempts + 1 >= policy.park_rejected_after:
+        return Park(now + _spread(policy.park_s, dice), reason, detail)
     return _after_failure(entry, outcome, policy, now=now, dice=dice)
 
 

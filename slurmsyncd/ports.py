@@ -75,9 +75,13 @@ class Queue(Protocol):
         *,
         newest_first: bool = False,
     ) -> Sequence[Entry]:
-        """Give the steps of one kind that the sink may be told now, oldest due first, not in flight."""
+        """
+        Give the steps of one kind that the sink may be told now, oldest due first, not in flight.
 
-    def next_due_at(self, sink: str, step: Step, in_flight: Iterable[int] = ()) -> float | None:
+        The starts of one job id are given in order of start, each when the one before is told or given up.
+        """
+
+    def next_due_at(self, sink: str, step: Step, now: float, in_flight: Iterable[int] = ()) -> float | None:
         """Give when the sink's next entry of that kind not in flight is due, None if nothing waits."""
 
     def settle(self, verdicts: Sequence[tuple[Entry, Verdict]], now: float) -> None:

@@ -77,10 +77,10 @@ def test_h7_a_proven_rejection_is_a_dead_letter_with_its_reason() -> None:
 
 
 def test_h7_a_rejection_that_nothing_proves_is_tried_for_a_day() -> None:
-    """On an idle cluster nothing else is accepted: with backoff, then parked and so visible, in the end a dead letter."""
+    """On an idle cluster nothing else is accepted: soon it is parked and so visible, in the end a dead letter."""
     kinds = [type(verdict(Result.REFUSED, attempts=count)) for count in range(POLICY.dead_after)]
-    parked = POLICY.dead_after - POLICY.park_after
-    assert kinds == [Retry] * (POLICY.park_after - 1) + [Park] * parked + [Dead]
+    parked = POLICY.dead_after - POLICY.park_rejected_after
+    assert kinds == [Retry] * (POLICY.park_rejected_after - 1) + [Park] * parked + [Dead]
     assert parked * POLICY.park_s == pytest.approx(86400)
 
 

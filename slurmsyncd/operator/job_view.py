@@ -163,7 +163,8 @@ def _show_delivery(
     for line in told_of(delivery, tale.now):
         terminal.say(line, indent=4)
     sink = config.sinks.get(delivery.sink)
-    text, fine = next_of(delivery, sink, tale.now, running=tale.running)
+    others = [each for story in tale.runs for each in story.deliveries]
+    text, fine = next_of(delivery, sink, tale.now, running=tale.running, others=others)
     terminal.say(Styled(f"next: {text}", None if fine else Colour.WARN), indent=4)
     show_history(delivery, tale.now, terminal, indent=4)
     if made is None:

@@ -9,7 +9,7 @@ from slurmsyncd.operator.reasons import meaning
 from slurmsyncd.terminal import counted, when
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from slurmsyncd.config import SinkConfig
     from slurmsyncd.store.desk import Delivery
@@ -26,8 +26,24 @@ def told_of(delivery: Delivery, now: float) -> Iterator[str]:
         yield f"stop: taken {when(delivery.waiting_since, now)}"
 
 
-def next_of(delivery: Delivery, sink: SinkConfig | None, now: float, *, running: bool) -> tuple[str, bool]:
-    """Say what happens next, and whether that is as it should be."""
+def next_of(
+    delivery: Delivery,
+    sink: SinkConfig | None,
+    now: float,
+    *,
+    running: bool,
+    others: Iterable[Delivery] = (),
+) -> tuple[str, bool]:
+    """
+    Say what happens next, and whether that is as it should be.
+
+    Args:
+        delivery: One run at one sink.
+        sink: Its section, None if that is gone.
+        now: Epoch seconds.
+        running: The daemon runs.
+        others: Deliveries of other runs of the job id.
+    """
     step = delivery.step.value
     if sink is None and delivery.state in ("ready", "parked", "idle"):
         return f"nothing: [sinks.{delivery.sink}] is not configured any more", False
@@ -52,7 +68,23 @@ def next_of(delivery: Delivery, sink: SinkConfig | None, now: float, *, running:
                 f"its {step} again {_due(delivery, now, running=running)} ({why}); do: {do or 'see its log'}",
                 False,
             )
+    if earlier := _waits_for(delivery, others):
+        begun = when(earlier.key.start_at, now)
+        return f"its {step}, after the start of the run that began {begun}: one job id goes in order", True
     return _ready(delivery, sink, now, running=running)
+
+
+def _waits_for(delivery: Delivery, others: Iterable[Delivery]) -> Delivery | None:
+    """Return an earlier run whose start is to be told first, as the store's queue has it."""
+    key = delivery.key
+    earlier = (
+        each
+        for each in others
+        if (each.sink, each.key.cluster, each.step) == (delivery.sink, key.cluster, Step.START)
+        and each.due_at is not None
+        and each.key.start_at < key.start_at
+    )
+    return next(earlier, None) if delivery.step is Step.START else None
 
 
 def _ready(delivery: Delivery, sink: SinkConfig | None, now: float, *, running: bool) -> tuple[str, bool]:

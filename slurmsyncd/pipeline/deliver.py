@@ -71,6 +71,7 @@ class Delivery:
         self._bells = {step: Bell() for step in workers}
         self._in_flight: dict[Step, set[int]] = {step: set() for step in workers}
         self._newest = dict.fromkeys(workers, False)
+        self._under_way = dict.fromkeys(workers, 0)
         self._resting: set[Step] = set()
         self._verdicts: list[tuple[Entry, Verdict]] = []
         self._to_settle = Bell()
@@ -176,16 +177,25 @@ class Delivery:
             return pause_s
         if self._room(step) <= 0:
             return IDLE_S
-        flying = tuple(self._in_flight[step])
-        due_at = await self._thread(self._store.next_due_at, self.sink.name, step, flying)
+        flying, now = tuple(self._in_flight[step]), self._clock.now()
+        due_at = await self._thread(self._store.next_due_at, self.sink.name, step, now, flying)
         return IDLE_S if due_at is None else min(IDLE_S, max(LEAST_S, due_at - self._clock.now()))
 
     async def _work(self, take: ObjectReceiveStream[Entry]) -> None:
         async for entry in take:
-            if self._stopping or self.health.pause_s(entry.step):
+            if self._stopping or self._is_kept_back(entry.step):
                 self._release(entry)
             else:
+                self._under_way[entry.step] += 1
                 await self._attempt(entry)
+                self._under_way[entry.step] -= 1
+
+    def _is_kept_back(self, step: Step) -> bool:
+        """Return whether an entry in hand has to wait: a sink paused meanwhile gets one at a time."""
+        if self.health.down.reason:
+            return self.health.pause_s(step) > 0 or any(self._under_way.values())
+        paused = self.health.lanes[step].pause
+        return bool(paused.reason) and (paused.left_s > 0 or self._under_way[step] > 0)
 
     async def _attempt(self, entry: Entry) -> None:
         began, number = time.monotonic(), self.health.began(entry)

@@ -121,11 +121,7 @@ class Hand:
     ) -> Sequence[Entry]:
         """Give what may be told now."""
         flying = set(in_flight)
-        found = [
-            held
-            for seq, held in self._held.items()
-            if held.entry.step is step and held.due_at <= now and seq not in flying
-        ]
+        found = [held for seq, held in self._in_turn(step) if held.due_at <= now and seq not in flying]
         found.sort(key=lambda held: (held.due_at, held.entry.id), reverse=newest_first)
         return [held.entry for held in found[:limit]]
 
@@ -133,14 +129,26 @@ class Hand:
         self,
         sink: str,  # noqa: ARG002 - there is but one
         step: Step,
+        now: float,  # noqa: ARG002 - what waits here waits for nothing else
         in_flight: Iterable[int] = (),
     ) -> float | None:
         """Give when the next one is due."""
         flying = set(in_flight)
-        waiting = (
-            held.due_at for seq, held in self._held.items() if held.entry.step is step and seq not in flying
-        )
+        waiting = (held.due_at for seq, held in self._in_turn(step) if seq not in flying)
         return min(waiting, default=None)
+
+    def _in_turn(self, step: Step) -> list[tuple[int, _Held]]:
+        """Give what is held of one kind; of each job id only the earliest start, see ``ports.Queue``."""
+        held = [(seq, each) for seq, each in self._held.items() if each.entry.step is step]
+        if step is Step.STOP:
+            return held
+        first: dict[tuple[str, int], int] = {}
+        for _, each in held:
+            key = each.entry.start.key
+            job = (key.cluster, key.job_id)
+            first[job] = min(key.start_at, first.get(job, key.start_at))
+        starts = [(pair, pair[1].entry.start.key) for pair in held]
+        return [pair for pair, key in starts if first[key.cluster, key.job_id] == key.start_at]
 
     def settle(self, verdicts: Sequence[tuple[Entry, Verdict]], now: float) -> None:
         """Carry out verdicts. One on what we no longer hold changes nothing: somebody tries it again."""

@@ -179,5 +179,6 @@ def policy(target: SinkConfig) -> DeliveryPolicy:
         stop_hold_s=target.stop_hold,
         not_yet_s=max(1.0, min(DeliveryPolicy().not_yet_s, target.stop_hold)),
         rewinds=_NEVER,
+        park_rejected_after=_NEVER,
         dead_after=_NEVER,
     )

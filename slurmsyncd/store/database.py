@@ -18,7 +18,7 @@ from slurmsyncd.errors import AlreadyRunning, DiskFull, SlurmsyncdError, StoreEr
 from slurmsyncd.store.space import exhausted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from slurmsyncd.store.space import Reserve
@@ -54,7 +54,7 @@ class Database:
         except sqlite3.Error as err:
             raise translated(err, path) from err
 
-    def rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    def rows(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[tuple[Any, ...]]:
         """Give all rows of a question."""
         try:
             return self._con.execute(sql, values).fetchall()

@@ -27,17 +27,50 @@ DAMAGED = "damaged_record"
 _DETAIL_CHARS = 500
 _HISTORY = 8
 
-_DUE = """
-    SELECT d.id, d.due_at, d.acked_at, d.start_attempts, d.stop_attempts, r.cluster, r.job_id, r.start_at,
+#: Seconds for which a start that fails keeps the starts of later runs of its job id waiting.
+PATIENCE_S = 3600.0
+# Deliveries at the newer end of the queue that may wait for their turn before the older end is taken.
+_WINDOW = 128
+
+_ENTRY = """
+    SELECT d.id, d.acked_at, d.start_attempts, d.stop_attempts, r.cluster, r.job_id, r.start_at,
            a.body, a.crc, z.body, z.crc, a.at, a.trigger, z.at, z.trigger
     FROM delivery d JOIN run r ON r.id = d.run_id
     LEFT JOIN started a ON a.run_id = d.run_id LEFT JOIN stopped z ON z.run_id = d.run_id
-    WHERE d.sink = ? AND d.step = ? AND d.due_at <= ? ORDER BY d.due_at, d.id LIMIT ?
+    WHERE d.id = ?
 """
-_NEWEST = _DUE.replace("d.due_at, d.id", "d.due_at DESC, d.id DESC")
-_NEXT = """
-    SELECT id, due_at FROM delivery WHERE sink = ? AND step = ? AND due_at IS NOT NULL ORDER BY due_at LIMIT ?
+# A backend that has a run of a job id rejects earlier ones for good, so starts go in order. One that fails
+# for long keeps none waiting; a clock that was set back must not make that longer.
+_IN_TURN = """
+    NOT EXISTS (
+        SELECT 1 FROM run r
+        JOIN run e ON e.job_id = r.job_id AND e.start_at < r.start_at AND e.cluster = r.cluster
+        JOIN delivery p ON p.run_id = e.id AND p.sink = d.sink
+        WHERE r.id = d.run_id AND p.step = 'start' AND p.due_at IS NOT NULL
+          AND (p.failing_since IS NULL OR abs(:now - p.failing_since) < :patience)
+    )
 """
+_PICK_OLDEST = """
+    SELECT d.id FROM delivery d WHERE d.sink = :sink AND d.step = :step AND d.due_at <= :now AND {turn}
+    ORDER BY d.due_at, d.id LIMIT :limit
+"""
+_PICK_NEWEST = """
+    SELECT d.id FROM (
+        SELECT id, run_id, sink, due_at FROM delivery WHERE sink = :sink AND step = :step AND due_at <= :now
+        ORDER BY due_at DESC, id DESC LIMIT :window
+    ) d WHERE {turn} ORDER BY d.due_at DESC, d.id DESC LIMIT :limit
+"""
+_PICK_NEXT = """
+    SELECT d.id, d.due_at FROM delivery d
+    WHERE d.sink = :sink AND d.step = :step AND d.due_at IS NOT NULL AND {turn} ORDER BY d.due_at LIMIT :limit
+"""
+
+
+def _by_step(sql: str) -> dict[Step, str]:
+    return {Step.START: sql.format(turn=_IN_TURN), Step.STOP: sql.format(turn="1")}
+
+
+_OLDEST, _NEWEST, _NEXT = _by_step(_PICK_OLDEST), _by_step(_PICK_NEWEST), _by_step(_PICK_NEXT)
 _STATE = """
     SELECT step, state, due_at, waiting_since, start_attempts, stop_attempts,
            acked_at, hold_until, failing_since, reason, detail, history,
@@ -91,26 +124,57 @@ def due(
     in_flight: Collection[int],
     newest_first: bool,
 ) -> list[Entry]:
-    """Give what may be told now, oldest due first; damaged records are set dead on the way."""
+    """
+    Give what may be told now, oldest due first; damaged records are set dead on the way.
+
+    A start waits for the starts of earlier runs of its job id, but not for one that has failed for long.
+    """
     found: list[Entry] = []
     damaged: list[tuple[int, Step, Dead]] = []
-    sql = _NEWEST if newest_first else _DUE
-    for row in database.rows(sql, (sink, step.value, now, limit + len(in_flight))):
-        if row[0] in in_flight:
-            continue
+    for id_ in _picked(
+        database, sink, step, now, limit=limit, in_flight=in_flight, newest_first=newest_first
+    ):
+        ((*row,),) = database.rows(_ENTRY, (id_,))
         try:
             found.append(_entry(sink, step, row))
         except DamagedBody as err:
-            damaged.append((row[0], step, Dead(DAMAGED, f"{RunKey(*row[5:8])}: {err}")))
+            damaged.append((id_, step, Dead(DAMAGED, f"{RunKey(*row[4:7])}: {err}")))
     if damaged:
         _bury(database, damaged, now)
-    return found[:limit]
+    return found
 
 
-def next_due_at(database: Database, sink: str, step: Step, in_flight: Collection[int]) -> float | None:
-    """Give when the next entry that is not in flight is due, None if nothing waits."""
-    rows = database.rows(_NEXT, (sink, step.value, 1 + len(in_flight)))
+def _picked(
+    database: Database,
+    sink: str,
+    step: Step,
+    now: float,
+    *,
+    limit: int,
+    in_flight: Collection[int],
+    newest_first: bool,
+) -> list[int]:
+    """Give the ids of what may be told now."""
+    wanted = limit + len(in_flight)
+    values = {**_turn(sink, step, now), "limit": wanted, "window": wanted + _WINDOW}
+    sql = (_NEWEST if newest_first else _OLDEST)[step]
+    ids = [id_ for (id_,) in database.rows(sql, values) if id_ not in in_flight]
+    if newest_first and not ids:  # all of that end wait for their turn
+        return _picked(database, sink, step, now, limit=limit, in_flight=in_flight, newest_first=False)
+    return ids[:limit]
+
+
+def next_due_at(
+    database: Database, sink: str, step: Step, now: float, in_flight: Collection[int]
+) -> float | None:
+    """Give when the next entry whose turn it is and that is not in flight is due, None if nothing waits."""
+    values = {**_turn(sink, step, now), "limit": 1 + len(in_flight)}
+    rows = database.rows(_NEXT[step], values)
     return next((due_at for id_, due_at in rows if id_ not in in_flight), None)
+
+
+def _turn(sink: str, step: Step, now: float) -> dict[str, object]:
+    return {"sink": sink, "step": step.value, "now": now, "patience": PATIENCE_S}
 
 
 def carry_out(con: sqlite3.Connection, id_: int, step: Step, verdict: Verdict, now: float) -> bool:
@@ -187,9 +251,9 @@ def _failed(at: Position, reason: str, detail: str, now: float) -> Position:
     )
 
 
-def _entry(sink: str, step: Step, row: tuple[Any, ...]) -> Entry:
-    (id_, _, acked_at, *attempts), (cluster, job_id, start_at) = row[:5], row[5:8]
-    start, start_crc, stop, stop_crc, *seen = row[8:]
+def _entry(sink: str, step: Step, row: Sequence[Any]) -> Entry:
+    (id_, acked_at, *attempts), (cluster, job_id, start_at) = row[:4], row[4:7]
+    start, start_crc, stop, stop_crc, *seen = row[7:]
     seen_at, trigger = seen[2:] if step is Step.STOP else seen[:2]
     key = RunKey(cluster, job_id, start_at)
     return Entry(

@@ -95,7 +95,9 @@ class SqliteStore:
         """
         Give the steps of one kind that the sink may be told now, oldest due first, not ``in_flight``.
 
-        A record that is damaged is never given: its delivery goes to the dead letters, the others go on.
+        A record that is damaged is never given: its delivery goes to the dead letters, the others go on. The
+        start of a later run of a job id is not given while that of an earlier one is still to be told, or at
+        most for an hour if that one fails.
 
         Args:
             sink: Its name.
@@ -108,9 +110,13 @@ class SqliteStore:
         flying = frozenset(in_flight)
         return outbox.due(self._db, sink, step, now, limit=limit, in_flight=flying, newest_first=newest_first)
 
-    def next_due_at(self, sink: str, step: Step, in_flight: Iterable[int] = ()) -> float | None:
-        """Give when the sink's next entry of that kind not ``in_flight`` is due, None if nothing waits."""
-        return outbox.next_due_at(self._db, sink, step, frozenset(in_flight))
+    def next_due_at(self, sink: str, step: Step, now: float, in_flight: Iterable[int] = ()) -> float | None:
+        """
+        Give when the sink's next entry of that kind not ``in_flight`` is due, None if nothing waits.
+
+        One that waits for an earlier run of its job id is left out.
+        """
+        return outbox.next_due_at(self._db, sink, step, now, frozenset(in_flight))
 
     def settle(self, verdicts: Sequence[tuple[Entry, Verdict]], now: float) -> None:
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from typing import TYPE_CHECKING
 
 import anyio
@@ -73,5 +74,5 @@ async def test_p1_sigterm_lets_the_exchange_under_way_end_and_writes_its_result_
             daemon.kill()
     store = open_store(tmp_path / "state", [SINK], reserve_bytes=4096).store
     assert store.counts(SINK).states == {"idle": 1}
-    assert store.next_due_at(SINK, Step.START) is None
+    assert store.next_due_at(SINK, Step.START, time.time()) is None
     store.close()

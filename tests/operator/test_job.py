@@ -52,6 +52,8 @@ async def test_the_daemon_tells_what_was_seen_captured_and_sent(tmp_path: Path) 
             await until(lambda: at.states(good) == [["running"]])
             told = await typed(at, "job", str(good))
             plain = await typed(at, "job", str(good), "--json", "--slurm")
+            await shown(at, lambda seen: "(http_400" in seen.out, "job", str(bad))
+            at.submit()  # once the backend takes another, it is known that only this one is refused
             refused = await shown(at, lambda seen: "refused for good" in seen.out, "job", str(bad))
             unknown = await typed(at, "job", "777777", "--slurm")
             array = Submission((request(duration_s=600.0),), tasks=3)
@@ -108,6 +110,14 @@ def test_every_run_of_the_id_is_told_with_how_it_ended(config: Config, command: 
     assert "next: nothing, it knows all of this run" in done.shown
     assert "run 2 of 2" in done.shown
     assert "next: its start once the daemon runs" in done.shown
+
+
+def test_j1_a_later_run_is_said_to_wait_for_the_earlier_one(config: Config, command: Command) -> None:
+    """Its start goes out after that one's."""
+    write(config, lambda store: store.record(plan(started(key(7)), started(key(7, T0 + 500))), T0))
+    done = command(config, "job", "7")
+    assert "next: its start once the daemon runs" in done.shown
+    assert "next: its start, after the start of the run that began 2023-11-14 " in done.shown
 
 
 def test_the_body_is_made_without_a_daemon_too(config: Config, command: Command) -> None:

@@ -56,7 +56,7 @@ async def shown(at: Site, condition: Callable[[Seen], bool], *argv: str) -> Seen
 @pytest.mark.anyio
 async def test_the_verdict_names_what_is_broken_and_the_remedy_works(tmp_path: Path) -> None:
     """
-    Slurm down, a token that is refused, a dead letter, no daemon: each is the first line, and the exit status.
+    Slurm down, a token that is refused, a run that is rejected, a dead letter, no daemon: each is the first line, and the exit status.
 
     In between, once the remedy was applied, all is well again.
     """
@@ -77,8 +77,9 @@ async def test_the_verdict_names_what_is_broken_and_the_remedy_works(tmp_path: P
             await shown(at, lambda seen: seen.status == 0)
 
             at.backend.knobs.unauthorized = True
-            idle = await shown(at, lambda seen: seen.status == 1)  # nothing has to be told of any job
-            assert idle.out.startswith("sink demo: credentials refused (asked with node states): ")
+            # Nothing has to be told of any job; an audit may have been the first to notice.
+            words = "sink demo: credentials refused (asked with node states): "
+            await shown(at, lambda seen: seen.status == 1 and seen.out.startswith(words))
             at.submit()
             refused = await shown(at, lambda seen: " since " in seen.out.splitlines()[0])
             assert refused.out.startswith("sink demo: credentials refused since ")
@@ -88,7 +89,14 @@ async def test_the_verdict_names_what_is_broken_and_the_remedy_works(tmp_path: P
 
             at.backend.knobs.refuse_job_ids = list(range(1, 100))
             (unwanted,) = at.submit()
-            dead = await shown(at, lambda seen: seen.status == 1)
+            # Nothing else is accepted, so it is not known yet whose fault that is.
+            parked = await shown(at, lambda seen: seen.status == 1)
+            assert parked.out.startswith(
+                "sink demo: refuses 1 run until somebody changes something there (http_400)"
+            )
+            at.backend.knobs.refuse_job_ids = [unwanted]
+            at.submit()
+            dead = await shown(at, lambda seen: "1 dead letter" in seen.out)
             assert dead.out.startswith("sink demo: 1 dead letter, ")
             at.backend.knobs.refuse_job_ids = []
             assert (await typed(at, "deadletters", "retry", "--job", str(unwanted))).status == 0
@@ -100,7 +108,7 @@ async def test_the_verdict_names_what_is_broken_and_the_remedy_works(tmp_path: P
         assert stopped.status == 3
         assert stopped.out.startswith("slurmsyncd does not run; ")
         assert "demo" in stopped.out
-        for seen in (well, down, refused, dead, stopped):
+        for seen in (well, down, refused, parked, dead, stopped):
             assert not seen.err
             assert "\x1b" not in seen.out
             assert "\u202e" not in seen.out

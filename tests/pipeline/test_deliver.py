@@ -330,7 +330,8 @@ async def test_h13_a_wait_that_was_asked_for_is_kept(
         group.start_soon(delivery.run)
         for n in (1, 2, 3):
             await until(partial(thread.settled, n))
-            assert (await thread(store.next_due_at, "rest", Step.START) or 0) >= clock.now() + 20
+            due_at = await thread(store.next_due_at, "rest", Step.START, clock.now())
+            assert (due_at or 0) >= clock.now() + 20
             clock.at += 1000
             delivery.ring()
         delivery.stop()
@@ -369,7 +370,7 @@ async def test_p1_429_during_a_stop_is_settled_and_not_waited_for(
         await until(lambda: sink.under_way)
         delivery.stop()
         hold.set()
-    assert store.next_due_at("rest", Step.START) == clock.now() + 200
+    assert store.next_due_at("rest", Step.START, clock.now()) == clock.now() + 200
 
 
 async def test_what_was_answered_is_settled_even_when_all_is_torn_down(
@@ -427,7 +428,7 @@ async def test_d2_a_full_disk_loses_no_result_and_does_not_spin(
         delivery.stop()
     assert not delivery.health.disk_full
     assert len(sink.attempts) == 100, "nothing was sent twice"
-    assert store.next_due_at("rest", Step.START) is None
+    assert store.next_due_at("rest", Step.START, clock.now()) is None
 
 
 async def test_d2_a_stop_does_not_wait_for_a_full_disk(
@@ -528,7 +529,7 @@ async def test_until_idle_does_not_wait_for_what_is_due_later(
     sink = FakeSink()
     await deliverer(sink, store, thread, clock, replace(POLICY, stop_hold_s=150.0)).run(until_idle=True)
     assert steps(sink, 1) == [Step.START]
-    assert store.next_due_at("rest", Step.STOP) == clock.now() + 150
+    assert store.next_due_at("rest", Step.STOP, clock.now()) == clock.now() + 150
 
 
 async def test_h11_a_lost_start_is_sent_again_before_its_stop(

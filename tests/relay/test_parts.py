@@ -14,7 +14,7 @@ from slurmsyncd.relay.command import choose
 from slurmsyncd.relay.decode import Message, message_of
 from slurmsyncd.relay.hand import MOST, Answer, Hand, Kind, Room
 from slurmsyncd.relay.letters import Letters
-from tests.sinks.parts import entry, job
+from tests.sinks.parts import START, entry, job
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,7 +73,27 @@ def test_a_verdict_settles_puts_off_or_keeps_a_message() -> None:
         hand.settle([(taken, kept)], 0.0)
         assert not answers
         assert not hand.due("cc", Step.START, 0.0, 10)
-        assert hand.next_due_at("cc", Step.START) == kept.at
+        assert hand.next_due_at("cc", Step.START, 0.0) == kept.at
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_j1_of_one_job_id_the_earliest_start_that_is_held_goes_first(*, newest_first: bool) -> None:
+    """Whatever the order in the stream; the others do not wait for it, and neither do stops."""
+    hand = Hand(lambda _: None)
+    runs = [job(1, START + 500), job(1), job(2, START + 900), job(1)]
+    for seq, run in enumerate(runs, 1):
+        step = Step.STOP if seq == 4 else Step.START
+        hand.take(message(seq), Entry(id=seq, sink="cc", step=step, start=run, stop=run))
+
+    def due(*in_flight: int) -> set[int]:
+        found = hand.due("cc", Step.START, 0.0, 9, in_flight, newest_first=newest_first)
+        return {each.id for each in found}
+
+    assert due() == {2, 3}
+    assert due(2) == {3}
+    assert [each.id for each in hand.due("cc", Step.STOP, 0.0, 9)] == [4]
+    hand.settle([(Entry(id=2, sink="cc", step=Step.START, start=runs[1]), Dead("http_400", ""))], 0.0)
+    assert due() == {1, 3}
 
 
 def test_a_stop_without_its_start_becomes_that_start_and_then_a_stop_again() -> None:

@@ -87,6 +87,7 @@ def test_runs_of_tells_the_story_of_a_job(directory: Path) -> None:
     store.record(plan(started(first), stopped(first)), T0 + 90)
     store.record(plan(started(second)), T0 + 510)
     tell_starts(store, T0 + 600)
+    tell_starts(store, T0 + 600)
     one, two = store.runs_of(7)
     assert (one.key, one.phase, one.start, one.stop) == (first, Phase.STOPPED, running(first), ended(first))
     assert (one.started_by, one.stopped_by, one.started_seen_at) == ("hook", "poll", T0 + 90)
@@ -168,13 +169,14 @@ def test_z1_what_a_wrong_clock_put_off_for_years_is_brought_back(store: SqliteSt
 
 def test_what_a_delivery_asks_is_found_by_index(store: SqliteStore) -> None:
     """What is asked at each step of a delivery never reads over the whole table."""
-    for sql, values in (
-        (outbox._DUE, ("rest", "start", 0, 1)),
-        (outbox._NEWEST, ("rest", "start", 0, 1)),
-        (outbox._NEXT, ("rest", "start", 1)),
-        (desk._COUNTS, ("rest",)),
-    ):
-        steps = [row[3] for row in store._db.rows(f"EXPLAIN QUERY PLAN {sql}", values)]
+    values = {**outbox._turn("rest", Step.START, 0), "limit": 1, "window": 1}
+    for sql in (*outbox._OLDEST.values(), *outbox._NEXT.values(), outbox._ENTRY, desk._COUNTS):
+        given = (1,) * sql.count("?") or values
+        steps = [row[3] for row in store._db.rows(f"EXPLAIN QUERY PLAN {sql}", given)]
         assert not [step for step in steps if step.startswith("SCAN") or "TEMP B-TREE FOR ORDER" in step], (
             steps
         )
+    for sql in outbox._NEWEST.values():  # sorts the few ids of its window
+        steps = [row[3] for row in store._db.rows(f"EXPLAIN QUERY PLAN {sql}", values)]
+        assert [step for step in steps if step.startswith("SCAN")] == ["SCAN d"]
+        assert any("delivery_due" in step for step in steps)

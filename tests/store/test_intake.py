@@ -23,7 +23,7 @@ def test_the_store_is_what_the_ports_promise(store: SqliteStore) -> None:
     assert port.ends("alpha", [1]) == {}
     assert port.differing("alpha", ()) == frozenset()
     assert port.due("rest", Step.START, T0, 10) == []
-    assert port.next_due_at("rest", Step.START) is None
+    assert port.next_due_at("rest", Step.START, T0) is None
 
 
 def test_recorded_runs_are_known_until_they_stop(store: SqliteStore) -> None:
@@ -68,7 +68,9 @@ def test_j1_j3_requeued_job_is_another_run(store: SqliteStore) -> None:
     """The same id with another start is a run of its own, with a delivery of its own."""
     store.record(plan(started(key(1, T0)), stopped(key(1, T0)), started(key(1, T0 + 100))), T0)
     assert known(store, "alpha") == {key(1, T0 + 100): Phase.STARTED}
-    assert {entry.start.key.start_at for entry in starts(store, T0)} == {T0, T0 + 100}
+    (story, again) = store.runs_of(1)
+    assert (story.key.start_at, again.key.start_at) == (T0, T0 + 100)
+    assert [each.deliveries[0].state for each in (story, again)] == ["ready", "ready"]
 
 
 def test_cursor_moves_forward_only_unless_it_is_set(store: SqliteStore) -> None:

@@ -22,6 +22,7 @@ from hypothesis.stateful import (
 
 from slurmsyncd.delivery import Dead, Done, Park, Retry, Rewind, Verdict
 from slurmsyncd.model import Entry, Event, Job, Phase, RunKey, Step
+from slurmsyncd.store.outbox import PATIENCE_S
 from tests.store.builders import CLUSTER, T0, key, known, opened, plan, started, stopped
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Told:
     state: str = "ready"
     attempts: dict[Step, int] = field(default_factory=lambda: {Step.START: 0, Step.STOP: 0})
     hold: float = 0.0
+    failing_since: float | None = None
 
 
 @dataclass
@@ -160,10 +162,12 @@ class StoreMachine(RuleBasedStateMachine):
         if told and told.step is entry.step and told.due is not None:
             self.move(told, verdict, over=self.model[entry.start.key].stop is not None)
 
-    @staticmethod
-    def move(told: Told, verdict: Verdict, *, over: bool) -> None:
-        if not isinstance(verdict, Done) and not (isinstance(verdict, Retry) and not verdict.charged):
+    def move(self, told: Told, verdict: Verdict, *, over: bool) -> None:
+        if isinstance(verdict, Done):
+            told.failing_since = None
+        elif not isinstance(verdict, Retry) or verdict.charged:
             told.attempts[told.step] += 1
+            told.failing_since = self.now if told.failing_since is None else told.failing_since
         match verdict:
             case Done() if told.step is Step.STOP:
                 told.state, told.due = "done", None
@@ -188,6 +192,7 @@ class StoreMachine(RuleBasedStateMachine):
         for (name, _), told in self.told.items():
             if name == sink and told.state == "dead":
                 told.state, told.due, told.attempts = "ready", self.now, {Step.START: 0, Step.STOP: 0}
+                told.failing_since = None
 
     @rule(sink=st.sampled_from(SINKS))
     def drop_the_dead(self, sink: str) -> None:
@@ -214,7 +219,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     # What the world does
 
-    @rule(seconds=st.integers(-100, 400))
+    @rule(seconds=st.integers(-100, 400) | st.just(int(PATIENCE_S)))
     def clock_moves(self, seconds: int) -> None:
         self.now += seconds
 
@@ -255,10 +260,13 @@ class StoreMachine(RuleBasedStateMachine):
         for sink in SINKS:
             for step in Step:
                 entries = self.store.due(sink, step, self.now, 100)
+                assert {
+                    entry.id for entry in self.store.due(sink, step, self.now, 100, newest_first=True)
+                } == {entry.id for entry in entries}
                 expected = {
                     (run, told.attempts[step], told.due)
-                    for (name, run), told in self.told.items()
-                    if name == sink and told.step is step and told.due is not None and told.due <= self.now
+                    for run, told in self.in_turn(sink, step)
+                    if told.due is not None and told.due <= self.now
                 }
                 dues = {run: due for run, _, due in expected}
                 assert {
@@ -270,12 +278,24 @@ class StoreMachine(RuleBasedStateMachine):
                         self.model[entry.start.key].start,
                         self.model[entry.start.key].stop,
                     )
-                waiting = [
-                    told.due
-                    for (name, _), told in self.told.items()
-                    if name == sink and told.step is step and told.due is not None
-                ]
-                assert self.store.next_due_at(sink, step) == min(waiting, default=None)
+                waiting = [told.due for _, told in self.in_turn(sink, step) if told.due is not None]
+                assert self.store.next_due_at(sink, step, self.now) == min(waiting, default=None)
+
+    def in_turn(self, sink: str, step: Step) -> list[tuple[RunKey, Told]]:
+        """Give what waits for a sink, but for starts behind the start of an earlier run of their job id."""
+        waiting = [
+            (run, told)
+            for (name, run), told in self.told.items()
+            if name == sink and told.step is step and told.due is not None
+        ]
+        held_up = {
+            run
+            for run, _ in waiting
+            for earlier, told in waiting
+            if step is Step.START and earlier.job_id == run.job_id and earlier.start_at < run.start_at
+            if told.failing_since is None or abs(self.now - told.failing_since) < PATIENCE_S
+        }
+        return [(run, told) for run, told in waiting if run not in held_up]
 
 
 TestT2StoreMachine = StoreMachine.TestCase

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slurmsyncd.delivery import Dead, Done, Park, Retry, Rewind
-from slurmsyncd.model import Step
+from slurmsyncd.model import RunKey, Step
+from slurmsyncd.store import outbox
 from slurmsyncd.store.codec import encode
 from tests.store.builders import (
     T0,
     ended,
     key,
+    opened,
     plan,
     running,
     settle,
@@ -23,6 +25,8 @@ from tests.store.builders import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from slurmsyncd.store import SqliteStore
 
 
@@ -31,25 +35,25 @@ def test_i4_a_stop_is_due_only_after_its_start_is_settled_and_held(store: Sqlite
     store.record(plan(started(key(1)), stopped(key(1))), T0)
     (entry,) = starts(store, T0)
     assert (entry.step, entry.start, entry.stop) == (Step.START, running(key(1)), ended(key(1)))
-    assert (stops(store, T0 + 9999), store.next_due_at("rest", Step.STOP)) == ([], None)
+    assert (stops(store, T0 + 9999), store.next_due_at("rest", Step.STOP, T0)) == ([], None)
     settle(store, [entry], Done(T0 + 5, T0 + 155, "ok"), T0 + 5)
     assert (starts(store, T0 + 9999), stops(store, T0 + 154)) == ([], [])
-    assert store.next_due_at("rest", Step.STOP) == T0 + 155
+    assert store.next_due_at("rest", Step.STOP, T0) == T0 + 155
     (entry,) = stops(store, T0 + 155)
     assert (entry.step, entry.acked_at) == (Step.STOP, T0 + 5)
     assert (entry.start, entry.stop) == (running(key(1)), ended(key(1)))
     settle(store, [entry], Done(T0 + 200, T0 + 200, "ok"), T0 + 200)
     assert (starts(store, T0 + 9999), stops(store, T0 + 9999)) == ([], [])
-    assert store.next_due_at("rest", Step.STOP) is None
+    assert store.next_due_at("rest", Step.STOP, T0) is None
 
 
 def test_h24_a_stop_that_comes_after_the_acknowledgement_is_held_as_well(store: SqliteStore) -> None:
     """A run that ends within the hold waits for it; one that ends later does not wait at all."""
     store.record(plan(started(key(1)), started(key(2))), T0)
     tell_starts(store, T0, hold_s=150)
-    assert store.next_due_at("rest", Step.STOP) is None
+    assert store.next_due_at("rest", Step.STOP, T0) is None
     store.record(plan(stopped(key(1))), T0 + 10)
-    assert store.next_due_at("rest", Step.STOP) == T0 + 150
+    assert store.next_due_at("rest", Step.STOP, T0) == T0 + 150
     store.record(plan(stopped(key(2))), T0 + 500)
     assert [entry.start.key for entry in stops(store, T0 + 500)] == [key(1), key(2)]
 
@@ -72,6 +76,117 @@ def test_what_is_in_flight_is_not_given_again(store: SqliteStore) -> None:
     assert [entry.start.key.job_id for entry in store.due("rest", Step.START, T0, 2, under_way)] == [4, 5]
     store.record(plan(stopped(key(1))), T0)
     assert [entry.start.key.job_id for entry in store.due("rest", Step.START, T0, 9, under_way)] == [4, 5]
+
+
+DAY = 86400
+EARLY, LATER, LAST = key(1, T0), key(1, T0 + 2 * DAY), key(1, T0 + 4 * DAY)
+
+
+def due_keys(store: SqliteStore, now: float, *, newest_first: bool = False) -> list[RunKey]:
+    """Give the runs whose start may be told now."""
+    return [entry.start.key for entry in store.due("rest", Step.START, now, 10, newest_first=newest_first)]
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize("recorded", [(EARLY, LATER, LAST), (LAST, LATER, EARLY)])
+def test_j1_runs_of_one_job_id_are_told_in_order_of_start(
+    store: SqliteStore, recorded: tuple[RunKey, ...], newest_first: bool
+) -> None:
+    """From either end of the queue and whatever was written down first; another job does not wait."""
+    store.record(plan(started(key(2)), *map(started, recorded)), T0)
+    for run in (EARLY, LATER, LAST):
+        assert set(due_keys(store, T0, newest_first=newest_first)) - {key(2)} == {run}
+        (entry,) = [entry for entry in starts(store, T0) if entry.start.key == run]
+        assert set(due_keys(store, T0, newest_first=newest_first)) - {key(2)} == {run}, (
+            "not while it is in flight"
+        )
+        settle(store, [entry], Done(T0, T0, "ok"), T0)
+
+
+@pytest.mark.parametrize("end", [Dead("http_400", ""), "dropped"])
+def test_j1_a_run_that_is_given_up_keeps_no_later_one_waiting(store: SqliteStore, end: Dead | str) -> None:
+    """By the sink or by an operator; tried again it goes first."""
+    store.record(plan(started(EARLY), started(LATER)), T0)
+    (entry,) = starts(store, T0)
+    if isinstance(end, Dead):
+        settle(store, [entry], end, T0)
+    else:
+        store.drop([entry.id])
+    assert due_keys(store, T0) == [LATER]
+    if isinstance(end, Dead):
+        store.retry([entry.id], T0)
+        assert due_keys(store, T0) == [EARLY]
+
+
+@pytest.mark.parametrize("failure", [Park(T0 + 2000, "no_subcluster", ""), Retry(T0 + 300, "http_500", "")])
+def test_j1_a_run_that_fails_keeps_a_later_one_waiting_for_an_hour_at_most(
+    store: SqliteStore, failure: Park | Retry
+) -> None:
+    """Then the later one, which may be running, is shown, though the earlier may be rejected for it."""
+    store.record(plan(started(EARLY), started(LATER)), T0)
+    settle(store, starts(store, T0), failure, T0)
+    assert due_keys(store, T0) == []
+    assert store.next_due_at("rest", Step.START, T0) == failure.at, "not at once, which would be a busy loop"
+    assert due_keys(store, T0 + outbox.PATIENCE_S - 1) == [EARLY]
+    assert set(due_keys(store, T0 + outbox.PATIENCE_S)) == {EARLY, LATER}
+    assert store.next_due_at("rest", Step.START, T0 + outbox.PATIENCE_S) == T0
+
+
+def test_j1_an_outage_of_the_sink_does_not_use_up_that_hour(store: SqliteStore) -> None:
+    """A backlog of days is told in order, too: what is charged to no entry is no failure of the earlier run."""
+    store.record(plan(started(EARLY), started(LATER)), T0)
+    settle(store, starts(store, T0), Retry(T0, "unreachable", "", charged=False), T0)
+    assert due_keys(store, T0 + 9 * DAY) == [EARLY]
+
+
+def test_j1_a_start_that_is_sent_again_goes_before_later_runs(store: SqliteStore) -> None:
+    """The backend lost it: what has not been told of the later run waits for it."""
+    store.record(plan(started(EARLY), stopped(EARLY)), T0)
+    tell_starts(store, T0)
+    store.record(plan(started(LATER)), T0)
+    assert due_keys(store, T0) == [LATER]
+    settle(store, stops(store, T0), Rewind(T0, "start_missing"), T0)
+    assert due_keys(store, T0) == [EARLY]
+
+
+def test_j5_runs_of_another_cluster_or_sink_and_stops_do_not_wait(directory: Path) -> None:
+    """Only a start waits, and only for a start of the very same job that the same sink is still to be told of."""
+    store = opened(directory, "rest", "file")
+    foreign = key(1, T0 + DAY, cluster="beta")
+    store.record(plan(started(EARLY), started(LATER), stopped(EARLY), stopped(LATER)), T0)
+    store.record(plan(started(foreign), cluster="beta"), T0)
+    assert set(due_keys(store, T0)) == {EARLY, foreign}
+    tell_starts(store, T0, sink="file")
+    tell_starts(store, T0, sink="file")
+    assert {entry.start.key for entry in stops(store, T0, sink="file")} == {EARLY, LATER}
+    assert set(due_keys(store, T0)) == {EARLY, foreign}
+    store.close()
+
+
+def test_what_waits_for_its_turn_costs_the_newer_end_of_the_queue_little(store: SqliteStore) -> None:
+    """Thousands of later runs at that end are not read over each time: what the database does stays the same."""
+    runs = range(1, 4001)
+    store.record(plan(*(started(key(n)) for n in runs)), T0)
+    before = steps_of(store, newest_first=True)
+    store.record(plan(*(started(key(n, T0 + DAY)) for n in runs)), T0 + 1)
+    assert len(store.due("rest", Step.START, T0 + 1, 32, newest_first=True)) == 32
+    assert steps_of(store, newest_first=True) < 3 * before
+    assert steps_of(store, newest_first=False) < 3 * before
+
+
+def steps_of(store: SqliteStore, *, newest_first: bool) -> int:
+    """Give how many hundred steps SQLite's machine makes for one look into the queue."""
+    count = 0
+
+    def step() -> int:
+        nonlocal count
+        count += 1
+        return 0
+
+    store._db._con.set_progress_handler(step, 100)
+    store.due("rest", Step.START, T0 + 1, 32, newest_first=newest_first)
+    store._db._con.set_progress_handler(None, 0)
+    return count
 
 
 def test_charged_retries_count_and_uncharged_ones_do_not(store: SqliteStore) -> None:
