@@ -23,6 +23,8 @@ _NUMBERS: Final = {
 }
 _PATHS: Final = {"pidFilePath": ("daemon", "pid_file"), "lastRunPath": ("daemon", "lastrun_file")}
 _TCP: Final = re.compile(r"tcp:(\[[0-9A-Fa-f:.%]*\]|[^:\[\]]*):(\d{1,5})", re.IGNORECASE)
+#: Keys that are settings of a cluster here, so its name has to be known.
+NEED_CLUSTER: Final = frozenset({"gpuPciAddrs", "ignoreHosts"})
 _REST, _NATS = "monitoring", "nats"
 
 
@@ -74,14 +76,26 @@ def imported(found: Mapping[str, Any], *, cluster: str, secret_dir: str) -> Impo
     _rest(rest, result, secret_dir)
     _nats(rest, result, secret_dir)
     _hosts(rest, result, cluster)
+    _scripts(result)
     for key in ("slurmMaxRetries", "slurmQueryMaxRetries"):
         if rest.pop(key, None) is not None:
             result.notes.append(f"{key}: not needed; what a hook told of is asked until Slurm has answered")
+    if rest.pop("slurmMaxConcurrent", None) is not None:
+        result.notes.append("slurmMaxConcurrent: not needed; two commands run at a time at most")
     if rest.pop("ipcSockPath", None) is not None:
         result.notes.append("ipcSockPath: was removed there too; see hook.socket")
     for key in sorted(rest):
         result.lost.append(f"{key}: not a key that is known")
     return result
+
+
+def _scripts(result: Imported) -> None:
+    """Keep sending batch scripts: cc-backend's tagger finds the application of a job in its script."""
+    result.set(("slurm",), "job_script", True)
+    result.notes.append(
+        "job_script = true: batch scripts are sent as before, for cc-backend's application tagger; it costs "
+        "one scontrol for each batch job, and scripts may hold secrets: false sends none"
+    )
 
 
 def _numbers(rest: dict[str, Any], result: Imported) -> None:
@@ -119,9 +133,15 @@ def _hook(rest: dict[str, Any], result: Imported) -> None:
 def _listen(address: str, result: Imported) -> None:
     tcp = _TCP.fullmatch(address)
     if tcp:
-        host = tcp[1] or "[::]"
+        # Go listens on both families where no address, or that of all of IPv6, is given.
+        hosts = ["0.0.0.0", "[::]"] if tcp[1] in ("", "[::]") else [tcp[1]]  # noqa: S104 - as there
         result.set(("hook",), "socket", "")
-        result.set(("hook",), "listen", [f"tcp:{host}:{tcp[2]}"])
+        result.set(("hook",), "listen", [f"tcp:{host}:{tcp[2]}" for host in hosts])
+        if len(hosts) > 1:
+            result.notes.append(
+                f"prepSockListenPath = {address}: IPv4 and IPv6, as before; "
+                "remove tcp:[::] from hook.listen where this host has no IPv6"
+            )
         result.set(("hook",), "secret_file", "/etc/slurmsyncd/hook-secret")
         result.notes.append(
             "prepSockListenPath over TCP: whoever rings must know a shared secret of 16 characters or more: "
@@ -182,13 +202,7 @@ def _nats(rest: dict[str, Any], result: Imported, secret_dir: str) -> None:
     result.set(section, "format", "cc")
     result.set(section, "job_subject", words["natsSubject"] or "jobs")
     result.notes.append("nats…: the line protocol as before (format = cc); format = json has the whole run")
-    for key, name in (
-        ("natsUser", "user"),
-        ("natsCredsFile", "creds_file"),
-        ("natsNKeySeedFile", "nkey_seed_file"),
-    ):
-        if words[key]:
-            result.set(section, name, words[key])
+    _login(words, result)
     if words["natsPassword"]:
         result.secrets["nats-password"] = words["natsPassword"]
         result.set(section, "password_file", f"{secret_dir}/nats-password")
@@ -198,6 +212,19 @@ def _nats(rest: dict[str, Any], result: Imported, secret_dir: str) -> None:
             result.notes.append(
                 "natsPassword goes in the clear as before (insecure_http): use tls:// if you can"
             )
+
+
+def _login(words: dict[str, str | None], result: Imported) -> None:
+    """Set one way to log in, and take out the others: of several, NATS uses the first of these."""
+    ways = (("natsCredsFile",), ("natsNKeySeedFile",), ("natsUser", "natsPassword"))
+    used = next((way for way in ways if words[way[0]]), ())
+    for key in (key for way in ways if way != used for key in way if words[key]):
+        words[key] = None
+        result.notes.append(f"{key}: left out, since {used[0] if used else 'natsUser'} is how to log in")
+    names = {"natsCredsFile": "creds_file", "natsNKeySeedFile": "nkey_seed_file", "natsUser": "user"}
+    for key in used:
+        if key in names:
+            result.set(("sinks", _NATS), names[key], words[key])
 
 
 def _hosts(rest: dict[str, Any], result: Imported, cluster: str) -> None:
@@ -220,7 +247,9 @@ def _hosts(rest: dict[str, Any], result: Imported, cluster: str) -> None:
     if settings:
         result.sections[section] = settings
         if not cluster:
-            result.lost.append("[clusters.NAME]: write Slurm's name of the cluster for NAME")
+            result.lost.append(
+                "[clusters.NAME]: write Slurm's name of the cluster for NAME, or give --cluster"
+            )
 
 
 def _gpus(table: Mapping[str, Any], result: Imported) -> Iterator[tuple[str, list[str]]]:

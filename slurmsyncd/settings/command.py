@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from slurmsyncd.config.load import load_config
 from slurmsyncd.config.nats_rules import SECRETS
-from slurmsyncd.errors import ConfigError
+from slurmsyncd.errors import ConfigError, SourceUnavailable
 from slurmsyncd.host.secretfile import read_private
-from slurmsyncd.settings.ancestor import Imported, imported
+from slurmsyncd.settings.ancestor import NEED_CLUSTER, Imported, imported
 from slurmsyncd.settings.example import example
 from slurmsyncd.settings.show import as_document, shown
 from slurmsyncd.terminal import safe
@@ -48,7 +48,7 @@ def add_commands(
     )
     take.add_argument("source", type=Path, metavar="FILE", help="its config.json")
     take.add_argument("--to", type=Path, metavar="DIRECTORY", help="where config.toml and secrets go")
-    take.add_argument("--cluster", default="", help="Slurm's name of the cluster")
+    take.add_argument("--cluster", default="", help="Slurm's name of the cluster (default: Slurm is asked)")
     take.set_defaults(run=_import)
 
 
@@ -96,7 +96,9 @@ def _init(args: argparse.Namespace) -> int:
 
 
 def _import(args: argparse.Namespace) -> int:
-    found = imported(_read(args.source), cluster=args.cluster, secret_dir=str(args.to or "/etc/slurmsyncd"))
+    old = _read(args.source)
+    cluster = args.cluster or (_own_cluster() if NEED_CLUSTER & old.keys() else "")
+    found = imported(old, cluster=cluster, secret_dir=str(args.to or "/etc/slurmsyncd"))
     text = found.toml(str(args.source))
     if args.to is None:
         print(text, end="")
@@ -109,6 +111,19 @@ def _import(args: argparse.Namespace) -> int:
     written = args.to / "config.toml"
     print(f"{written}: written; next: slurmsyncd config check --config {written}")
     return 1 if found.lost else 0
+
+
+def _own_cluster() -> str:
+    """Return the name of the cluster that this host belongs to, empty if Slurm does not answer."""
+    import anyio  # noqa: PLC0415 - heavy, and seldom needed
+
+    from slurmsyncd.config import SlurmConfig  # noqa: PLC0415
+    from slurmsyncd.sources.discover import discover  # noqa: PLC0415
+
+    try:
+        return anyio.run(discover, SlurmConfig(command_timeout=10.0)).cluster
+    except SourceUnavailable:
+        return ""
 
 
 def _read(source: Path) -> dict[str, Any]:

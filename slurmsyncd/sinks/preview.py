@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -101,7 +102,7 @@ def _sending(step: Step, where: str, made: Body | Refusal) -> Sending:
 def _nats(entries: list[Entry], sink: SinkConfig, config: ClusterConfig, facts: Known) -> Iterator[Sending]:
     from slurmsyncd.sinks.nats.messages import Form, job_json, job_lines  # noqa: PLC0415 - only its users pay
 
-    form = Form(sink.job_subject, sink.node_subject, sink.script_limit, _NO_LIMIT)
+    form = Form(sink.job_subject, sink.node_subject, sink.script_limit, _NO_LIMIT, socket.gethostname())
     for entry in entries:
         if sink.format == "cc":
             made = job_lines((entry.step,), entry, config, facts.topology or Topology(), form)

@@ -22,8 +22,10 @@ from tests.sinks.parts import START, entry, job
 FORM = Form("cc.jobs", "cc.nodes", 65536, 1_000_000)
 DEMO = ClusterConfig(name="demo")
 BOTH = (Step.START, Step.STOP)
+TAGS = "partition=batch,type=node,type-id=0"
 _LINE = re.compile(
-    r'(job,function=(?:start|stop)_job|nodestate) event="((?:[^"\\]|\\.)*)" (\d+)\n', re.DOTALL
+    r'(job,function=(?:start|stop)_job(?:,[a-z-]+=(?:[^\\ ,=\n]|\\[ ,=])+)+|nodestate) event="((?:[^"\\]|\\.)*)" (\d+)\n',
+    re.DOTALL,
 )
 
 
@@ -54,9 +56,33 @@ def test_start_and_stop_are_the_bodies_of_the_rest_interface() -> None:
     both = told(*BOTH, run=run)
     assert isinstance(both, Message)
     assert read(both.payload) == [
-        ("job,function=start_job", json.loads(start.content), START * 10**9),
-        ("job,function=stop_job", json.loads(stop.content), (START + 60) * 10**9),
+        (f"job,function=start_job,{TAGS}", json.loads(start.content), START * 10**9),
+        (f"job,function=stop_job,{TAGS}", json.loads(stop.content), (START + 60) * 10**9),
     ]
+
+
+def tags_of(partition: str) -> dict[str, str]:
+    (line,) = read(job_line(Step.STOP, b"{}", 1, host="head", partition=partition))
+    tags = re.findall(r",([a-z-]+)=((?:[^\\ ,=]|\\[ ,=])+)", line[0])
+    return {key: re.sub(r"\\(.)", r"\1", value) for key, value in tags}
+
+
+def test_a_line_has_the_tags_of_cc_slurm_adapter() -> None:
+    """By the partition's tag a stock cc-energy-manager with a partitionRegex takes the stop of a run."""
+    assert tags_of("batch") == {
+        "function": "stop_job",
+        "hostname": "head",
+        "partition": "batch",
+        "type": "node",
+        "type-id": "0",
+    }
+
+
+@given(st.text())
+def test_n9_a_tag_is_its_value_or_is_left_out(partition: str) -> None:
+    """No partition ends its tag, and one that no tag can hold costs only its tag."""
+    sent = partition if partition and partition.isprintable() and "\\" not in partition else None
+    assert tags_of(partition).get("partition") == sent
 
 
 def test_each_kind_of_message_has_an_id_of_its_own() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from typing import TYPE_CHECKING, Any
 
@@ -164,8 +165,8 @@ def test_every_key_of_the_ancestor_is_taken_over() -> None:
         ("unix:/run/x.sock", "unix:/run/x.sock", ()),
         ("tcp:0.0.0.0:12345", "", ("tcp:0.0.0.0:12345",)),
         ("tcp:[::1]:12345", "", ("tcp:[::1]:12345",)),
-        ("tcp:[::]:12345", "", ("tcp:[::]:12345",)),
-        ("tcp::12345", "", ("tcp:[::]:12345",)),
+        ("tcp:[::]:12345", "", ("tcp:0.0.0.0:12345", "tcp:[::]:12345")),
+        ("tcp::12345", "", ("tcp:0.0.0.0:12345", "tcp:[::]:12345")),
     ],
 )
 def test_the_socket_in_all_its_forms(address: str, socket: str, listen: tuple[str, ...]) -> None:
@@ -258,3 +259,130 @@ def test_a_credential_that_only_the_service_may_have_is_noted(
     (tmp_path / "token").write_text("a.b.c")
     assert main(["config", "check", "--config", str(path)]) == 0
     assert "note" not in capsys.readouterr().out
+
+
+#: As its README and its tutorial have them, but for the values of secrets.
+MONITORING = {"ccRestUrl": "https://monitoring.example", "ccRestJwt": "canary-jwt"}
+LASTRUN = "/var/lib/cc-slurm-adapter/lastrun"
+SITE_NATS = {
+    "natsServer": "monitoring.example",
+    "natsSubject": "woody",
+    "natsUser": "woody",
+    "natsPassword": "canary-password",
+}
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "readme": {
+        "pidFilePath": "/run/cc-slurm-adapter/daemon.pid",
+        "prepSockListenPath": "/run/cc-slurm-adapter/daemon.sock",
+        "prepSockConnectPath": "/run/cc-slurm-adapter/daemon.sock",
+        "lastRunPath": "/var/lib/cc-slurm-adapter/last_run",
+        "slurmPollInterval": 60,
+        "slurmQueryDelay": 1,
+        "slurmQueryMaxSpan": 604800,
+        "slurmQueryMaxRetries": 5,
+        "ccPollInterval": 21600,
+        "ccRestSubmitJobs": True,
+        **MONITORING,
+        "gpuPciAddrs": {
+            "^nodehostname0[0-9]$": ["00000000:00:10.0", "00000000:00:3F.0"],
+            "^nodehostname1[0-9]$": ["00000000:00:10.0", "00000000:00:3F.0"],
+        },
+        "ignoreHosts": r"^nodehostname9\w+$",
+        "natsServer": "mynatsserver.example",
+        "natsPort": 4222,
+        "natsSubject": "mysubject",
+        "natsUser": "myuser",
+        "natsPassword": "canary-password",
+        "natsCredsFile": "/etc/cc-slurm-adapter/nats.creds",
+        "natsNKeySeedFile": "/etc/ss-slurm-adapter/nats.nkey",
+    },
+    "minimum": MONITORING,
+    "defaults": {
+        **MONITORING,
+        "pidFilePath": "/run/cc-slurm-adapter/daemon.pid",
+        "lastRunPath": LASTRUN,
+        "slurmMaxRetries": 10,
+        "slurmMaxConcurrent": 10,
+        "ccRestSubmitJobs": True,
+        "natsPort": 4222,
+        "natsSubject": "jobs",
+    },
+    "gpus": {
+        **MONITORING,
+        "gpuPciAddrs": {"^node[0-9]{3}$": ["00000000:01:00.0", "00000000:25:00.0", "00000000:41:00.0"]},
+    },
+    "ignored hosts": {**MONITORING, "ignoreHosts": "^viznode1$"},
+    "NATS alone": {**MONITORING, "ccRestSubmitJobs": False, **SITE_NATS, "natsPort": 4222},
+    "every address": {**MONITORING, "prepSockListenPath": "tcp::12345", "prepSockConnectPath": "tcp:::12345"},
+    "woody": {
+        **MONITORING,
+        "lastRunPath": LASTRUN,
+        "slurmPollInterval": 300,
+        "slurmQueryMaxSpan": 86400,
+        **SITE_NATS,
+    },
+    "fritz": {
+        **MONITORING,
+        "lastRunPath": LASTRUN,
+        "slurmPollInterval": 300,
+        "ignoreHosts": "^viznode1$",
+        **SITE_NATS,
+        "gpuPciAddrs": {r"^gpunode\d+$": ["00000000:CE:00.0", "00000000:CF:00.0"]},
+    },
+    "alex": {
+        **MONITORING,
+        "lastRunPath": LASTRUN,
+        "slurmPollInterval": 300,
+        **SITE_NATS,
+        "gpuPciAddrs": {
+            r"^(a0[1-4]\d\d|a052\d|a162\d|a172\d)$": ["00000000:01:00.0", "00000000:25:00.0"],
+            r"^(a0[6-9]\d\d|a053\d)$": ["00000000:0E:00.0", "00000000:13:00.0"],
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_what_cc_slurm_adapter_publishes_is_imported_whole(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each configuration of its README and tutorial is imported with exit status 0, and is a sound one."""
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    scontrol = commands / "scontrol"
+    scontrol.write_text("#!/bin/sh\necho 'ClusterName             = alex'\n")
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
+    source, to = tmp_path / "config.json", tmp_path / "new"
+    source.write_text(json.dumps(PUBLISHED[name]))
+    assert main(["config", "import", str(source), "--to", str(to)]) == 0
+    said = capsys.readouterr()
+    assert "NOT TAKEN OVER" not in said.out
+    assert "canary" not in said.out + said.err
+    config = load_config(tomllib.parse((to / "config.toml").read_text()))
+    assert config.sinks
+    assert set(config.clusters) <= {"alex"}
+    assert config.slurm.job_script
+
+
+def test_a_cluster_that_slurm_does_not_name_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without Slurm the import ends with 1 and names the option; with the option it ends with 0."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    source = tmp_path / "config.json"
+    source.write_text(json.dumps(PUBLISHED["fritz"]))
+    assert main(["config", "import", str(source)]) == 1
+    assert "--cluster" in capsys.readouterr().out
+    assert main(["config", "import", str(source), "--cluster", "fritz"]) == 0
+
+
+def test_of_several_ways_to_log_in_one_is_kept() -> None:
+    """NATS takes one; the README's example has three, and those that are left out are named."""
+    found = imported(PUBLISHED["readme"], cluster="alpha", secret_dir="/s")
+    sink = load_config(tomllib.parse(found.toml("x"))).sinks["nats"]
+    assert (sink.creds_file, sink.nkey_seed_file, sink.user, sink.password_file) == (
+        "/etc/cc-slurm-adapter/nats.creds", "", "", "",
+    )  # fmt: skip
+    assert sum("left out" in note for note in found.notes) == 3
+    assert "nats-password" not in found.secrets

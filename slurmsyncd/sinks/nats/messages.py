@@ -56,12 +56,19 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How messages are made: ``limit`` is what the server takes, in bytes."""
+    """
+    How messages are made.
+
+    Attributes:
+        limit: Bytes that the server takes.
+        host: Name of this host, for the tag of a line.
+    """
 
     job_subject: str
     node_subject: str
     script_limit: int
     limit: int
+    host: str = ""
 
 
 def headers_size(found: dict[str, str]) -> int:
@@ -115,7 +122,7 @@ def job_lines(
             if isinstance(body, Refusal):
                 return body
             at = key.start_at if step is Step.START else _end(entry)
-            lines += job_line(step, body.content, at)
+            lines += job_line(step, body.content, at, host=form.host, partition=entry.start.partition or "")
             notes += body.notes
         return Message(where, lines, head, tuple(notes))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING
 
@@ -183,7 +184,13 @@ class NatsSink:
         config, limit = self._config, link.max_payload
         if self._stream is not None and self._stream.max_msg_size > 0:
             limit = min(limit, self._stream.max_msg_size)
-        return Form(config.job_subject, config.node_subject, config.script_limit, limit - _STREAM_HEADER)
+        return Form(
+            config.job_subject,
+            config.node_subject,
+            config.script_limit,
+            limit - _STREAM_HEADER,
+            socket.gethostname(),
+        )
 
     async def _look_around(self, link: Link) -> None:
         """Say what of a stream may cost events, each once; a sink without one is down."""
