@@ -23,6 +23,24 @@ class CommandCost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnnouncedStatus:
+    """
+    One of slurmctld's hooks; see ``pipeline.announced``.
+
+    Attributes:
+        hook: Its setting in slurm.conf.
+        unannounced: Starts (or ends) that polls saw since its last hint.
+        heard_at: When that came (epoch seconds), None if none came since the daemon's start.
+        silent: It is configured, and its hints do not come.
+    """
+
+    hook: str
+    unannounced: int
+    heard_at: float | None
+    silent: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceStatus:
     """
     One cluster, since the start of the daemon. Times are epoch seconds.
@@ -38,6 +56,7 @@ class SourceStatus:
         rechecks: Jobs that are asked for again soon.
         failures: Looks that came to nothing.
         commands: What was asked of Slurm, by command.
+        hooks: Whether slurmctld's hooks announce what polls see.
     """
 
     cluster: str
@@ -56,6 +75,7 @@ class SourceStatus:
     set_aside: int
     rechecks: int
     commands: dict[str, CommandCost] = field(default_factory=dict)
+    hooks: tuple[AnnouncedStatus, ...] = ()
 
     @property
     def no_room(self) -> bool:

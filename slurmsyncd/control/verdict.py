@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from slurmsyncd.control.requests import SinkTotals
-    from slurmsyncd.control.status import AuditStatus, Live, SinkStatus, SourceStatus, Status
+    from slurmsyncd.control.status import AnnouncedStatus, AuditStatus, Live, SinkStatus, SourceStatus, Status
 
 #: A run that was given up is news for so long; after that it is a number in a table.
 NEWS_S = 86400.0
@@ -205,12 +205,29 @@ def _of_slurm(live: Live, now: float) -> Iterator[Problem]:
                 f"was not looked at for {duration(late_s)}",
                 "see the log; if nothing is said there, restart slurmsyncd and report a bug",
             )
+        for hook in source.hooks:
+            if hook.silent:
+                yield Problem(subject, silence(hook, now), SILENT)
     if live.loop_lag.stalling:
         yield Problem(
             "daemon",
             f"stalls, by up to {live.loop_lag.recent_s:.1f} s in the last minutes",
             "see what else uses the CPU or the disk of this host",
         )
+
+
+#: What to do about a hook that is silent.
+SILENT = (
+    "restart slurmctld (before Slurm 23.11 a reconfigure switches no hook on), "
+    "then see docs/troubleshooting.md, The hooks are silent"
+)
+
+
+def silence(hook: AnnouncedStatus, now: float) -> str:
+    """Describe a hook that is silent."""
+    seen = counted(hook.unannounced, "start" if hook.hook.startswith("Prolog") else "end")
+    since = "it never came" if hook.heard_at is None else f"the last one came {moment(hook.heard_at, now)}"
+    return f"{hook.hook} is set and silent: polls saw {seen} without its hint ({since})"
 
 
 _ASK_SLURM = (

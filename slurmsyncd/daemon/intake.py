@@ -10,8 +10,10 @@ import anyio
 import structlog
 
 from slurmsyncd.config import ClusterConfig
+from slurmsyncd.daemon.hookwatch import HookWatch
 from slurmsyncd.daemon.outlet import WallClock
 from slurmsyncd.errors import SourceUnavailable
+from slurmsyncd.pipeline.announced import Announced
 from slurmsyncd.pipeline.checkpoint import Checkpoint
 from slurmsyncd.pipeline.collect import Collector, CollectPolicy
 from slurmsyncd.pipeline.rhythm import Half
@@ -42,6 +44,7 @@ class Intake:
     Attributes:
         sources: One for each cluster, once the names of the clusters are known.
         collectors: Likewise.
+        announced: Cluster → whether its hooks announce what polls see.
         waiting_for_slurm: Why they are not known yet, None if they are or Slurm was not asked.
     """
 
@@ -56,6 +59,7 @@ class Intake:
     ) -> None:
         self.sources: list[CommandSource] = []
         self.collectors: list[Collector] = []
+        self.announced: dict[str, Announced] = {}
         self.waiting_for_slurm: str | None = None
         self._config = config
         self._store = store
@@ -69,10 +73,12 @@ class Intake:
         """Look for ever; ``and_then`` starts what needs the sources beside it."""
         await self._begin(patient=True)
         async with anyio.create_task_group() as group:
-            for collector in self.collectors:
+            for collector, source in zip(self.collectors, self.sources, strict=True):
                 wakeup = Wakeup(self._config.daemon.query_delay)
                 self._wakeups[collector.cluster] = wakeup
                 group.start_soon(collector.run, wakeup, name=f"collect-{collector.cluster}")
+                watch = HookWatch(source, self.announced[collector.cluster], self._config.hook)
+                group.start_soon(watch.run, self._config.daemon.poll_interval)
             and_then(group)
 
     async def look_once(self) -> bool:
@@ -92,6 +98,7 @@ class Intake:
     def hint(self, hint: Hint) -> None:
         """Pass a hint to its cluster; one of a cluster that is not ours is said once and dropped."""
         if (wakeup := self._wakeups.get(hint.cluster)) is not None:
+            self.announced[hint.cluster].hear(hint, time.time())
             wakeup.ring(hint)
         elif not hint.cluster:
             return  # a test of the way here, which is counted, and speaks of nothing
@@ -128,9 +135,11 @@ class Intake:
 
         async def recorded(plan: Plan) -> None:
             await checkpoint.advance(plan)
+            self.announced[plan.cluster].note(plan.events)
             if plan.events:
                 self._ring()
 
+        self.announced = {name: Announced(time.time()) for name in clusters}
         # Both at once: whoever asks how we are doing takes them in pairs.
         self.collectors = [
             Collector(source, self._store, self._thread, policy, WallClock(), recorded=recorded)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from slurmsyncd import __version__
 from slurmsyncd.control.status import (
+    AnnouncedStatus,
     AuditStatus,
     CommandCost,
     HookStatus,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from slurmsyncd.daemon.intake import Intake
     from slurmsyncd.daemon.outlet import Outlet
     from slurmsyncd.delivery import Outcome
+    from slurmsyncd.pipeline.announced import Announced
     from slurmsyncd.pipeline.audit import AuditTally
     from slurmsyncd.pipeline.collect import Collector
     from slurmsyncd.pipeline.deliver import Delivery
@@ -62,7 +64,10 @@ def live(
         cpu_s=time.process_time(),
         poll_s=config.daemon.poll_interval,
         waiting_for_slurm=intake.waiting_for_slurm,
-        sources=tuple(source_status(collector, source) for collector, source in sources),
+        sources=tuple(
+            source_status(collector, source, intake.announced[source.cluster])
+            for collector, source in sources
+        ),
         sinks=tuple(
             sink_status(
                 each,
@@ -86,7 +91,7 @@ def live(
     )
 
 
-def source_status(collector: Collector, source: CommandSource) -> SourceStatus:
+def source_status(collector: Collector, source: CommandSource, announced: Announced) -> SourceStatus:
     """Tell of one cluster."""
     tally = collector.tally
     return SourceStatus(
@@ -109,6 +114,15 @@ def source_status(collector: Collector, source: CommandSource) -> SourceStatus:
             name: CommandCost(calls=cost.calls, failures=cost.failures, seconds=cost.seconds)
             for name, cost in sorted(source.tally.commands.items())
         },
+        hooks=tuple(
+            AnnouncedStatus(
+                hook=each.name,
+                unannounced=each.unannounced,
+                heard_at=each.since if each.heard else None,
+                silent=each.silent,
+            )
+            for each in announced.hooks
+        ),
     )
 
 

@@ -15,11 +15,12 @@ from slurmsyncd import notify
 from slurmsyncd.control.office import office
 from slurmsyncd.control.requests import AskTotals
 from slurmsyncd.control.status import AskStatus
+from slurmsyncd.control.verdict import SILENT, silence
 from slurmsyncd.doctor.finding import Finding, Level
 from slurmsyncd.errors import SlurmsyncdError
 from slurmsyncd.store import lastrun
 from slurmsyncd.store.opening import STORE
-from slurmsyncd.terminal import counted, duration
+from slurmsyncd.terminal import counted, duration, moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -201,6 +202,19 @@ def _hint_arrives(address: str, desk: Office) -> Finding:
     return Finding("hook", "hint", Level.OK, "a test hint reached the daemon")
 
 
+def _announced(desk: Office) -> Iterator[Finding]:
+    """Report which of slurmctld's hooks the daemon has heard."""
+    live, now = desk.ask(AskStatus(0)).live, time.time()
+    for source in () if live is None else live.sources:
+        for each in source.hooks:
+            if each.silent:
+                said = f"cluster {source.cluster}: {silence(each, now)}"
+                yield Finding("hook", "silent", Level.WARN, said, SILENT)
+            elif each.heard_at is not None:
+                said = f"{each.hook} of cluster {source.cluster} announced a job {moment(each.heard_at, now)}"
+                yield Finding("hook", "heard", Level.OK, said)
+
+
 def _accepted(desk: Office) -> int:
     live = desk.ask(AskStatus(0)).live
     return 0 if live is None else live.hook.accepted
@@ -212,6 +226,7 @@ def _daemon(config: Config) -> Iterator[Finding]:
             running, totals = desk.running, desk.ask(AskTotals())
             if running and config.hook.socket:
                 yield _hint_arrives(config.hook.socket, desk)
+            yield from _announced(desk)
     except SlurmsyncdError as err:
         new = not (config.daemon.state_dir / STORE).exists()
         remedy = "systemctl enable --now slurmsyncd.socket slurmsyncd.service" if new else _SEE

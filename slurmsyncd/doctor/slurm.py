@@ -18,9 +18,9 @@ from slurmsyncd.doctor.settings import AREA, judge_permission, judge_release, ju
 from slurmsyncd.doctor.user import daemons_uid, user_name
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.slurm.scalars import printable
-from slurmsyncd.slurm.settings import SlurmSettings, parse_settings, parse_slurmdbd_settings
+from slurmsyncd.slurm.settings import SlurmSettings, parse_slurmdbd_settings
 from slurmsyncd.sources.commands import CommandSource
-from slurmsyncd.sources.discover import known_clusters
+from slurmsyncd.sources.discover import known_clusters, slurm_settings
 from slurmsyncd.sources.slurm_commands import SlurmCommands
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ async def examine(config: Config, cluster: ClusterConfig | None) -> Seen:
     findings = [_found(config)]
     try:
         findings.append(judge_release((await commands.run("sacct", "--version", probe=True)).text))
-        settings = parse_settings((await commands.run("scontrol", "show", "config")).text)
+        settings = await slurm_settings(commands)
         now = time.time()
         nodes = parse_nodes((await commands.run("sinfo", *SINFO)).text)
     except SourceUnavailable as err:
@@ -175,7 +175,7 @@ async def _runaways(commands: SlurmCommands) -> AsyncIterator[Finding]:
 
 def _hooks(settings: SlurmSettings) -> Iterator[Finding]:
     for name in ("PrologSlurmctld", "EpilogSlurmctld"):
-        programs = settings.programs(name)
+        programs = settings.listed(name)
         if not programs:
             yield Finding(
                 "hook",

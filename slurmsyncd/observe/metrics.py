@@ -81,6 +81,15 @@ def _sources(sources: Iterable[SourceStatus]) -> Iterator[Family]:
             failures.add([source.cluster, command], cost.failures)
     yield costs
     yield failures
+    labels = ("cluster", "hook")
+    silent = _gauge("hook_silent", "The hook is configured, and its hints do not come", *labels)
+    unannounced = _gauge("unannounced_runs", "Starts or ends that polls saw since its last hint", *labels)
+    for source in sources:
+        for hook in source.hooks:
+            silent.add([source.cluster, hook.hook], hook.silent)
+            unannounced.add([source.cluster, hook.hook], hook.unannounced)
+    yield silent
+    yield unannounced
 
 
 _SOURCE_GAUGES: Final[tuple[tuple[str, str, Callable[[SourceStatus], float]], ...]] = (

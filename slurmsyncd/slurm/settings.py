@@ -39,8 +39,8 @@ class SlurmSettings:
         number = self.get(name).split(" ")[0]
         return int(number) if number.isdecimal() else None
 
-    def programs(self, name: str) -> tuple[str, ...]:
-        """Return the programs of a hook; 24.11 and later print ``NAME[0]``, ``NAME[1]``, or nothing."""
+    def listed(self, name: str) -> tuple[str, ...]:
+        """Return the values of a setting that may have several, printed as ``NAME[0]``, ``NAME[1]``."""
         keys = [key for key in self.values if _INDEX.sub("", key) == name]
         return tuple(filter(None, map(self.get, keys)))
 

@@ -13,6 +13,7 @@ from slurmsyncd.sources.accounting import EARLIEST, Accounting
 from slurmsyncd.sources.batches import Asked
 from slurmsyncd.sources.controller import Controller
 from slurmsyncd.sources.decoding import Listing, Runs, newest
+from slurmsyncd.sources.discover import active_controller, slurm_settings
 from slurmsyncd.sources.identity import Identity
 from slurmsyncd.sources.slurm_commands import SlurmCommands
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from slurmsyncd.config import SlurmConfig
     from slurmsyncd.model import Job, NodeState
+    from slurmsyncd.slurm.settings import SlurmSettings
     from slurmsyncd.sources.runner import Tally
 
     A = TypeVar("A")
@@ -160,6 +162,24 @@ class CommandSource:
     async def portion(self) -> int:
         """Give how many jobs' details to ask for at once; asks what squeue offers, the first time."""
         return await self._controller.portion()
+
+    async def settings(self) -> SlurmSettings:
+        """
+        Return the settings of slurmctld.
+
+        Raises:
+            SourceUnavailable: It does not answer.
+        """
+        return await slurm_settings(self._commands)
+
+    async def active_controller(self) -> str:
+        """
+        Return the host of the slurmctld that is in charge, empty if none is.
+
+        Raises:
+            SourceUnavailable: None answers.
+        """
+        return await active_controller(self._commands)
 
     async def node_states(self) -> tuple[NodeState, ...]:
         """

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from slurmsyncd.errors import SourceUnavailable
+from slurmsyncd.slurm.settings import SlurmSettings, parse_settings
 from slurmsyncd.sources.slurm_commands import SlurmCommands
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from slurmsyncd.config import SlurmConfig
 
-_SETTING: Final = re.compile(r"^(ClusterName|SLURM_VERSION|MinJobAge) *= *(\S+)", re.ASCII | re.MULTILINE)
+_CONTROLLER: Final = re.compile(r"^Slurmctld\([^)]*\) at (\S+) is UP", re.ASCII | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +50,38 @@ async def describe(commands: SlurmCommands) -> HostSlurm:
     Raises:
         SourceUnavailable: It does not answer, or scontrol is missing.
     """
-    output = await commands.run("scontrol", "show", "config")
-    found = dict(_SETTING.findall(output.text))
-    if "ClusterName" not in found:
+    settings = await slurm_settings(commands)
+    if not (cluster := settings.get("ClusterName")):
         raise SourceUnavailable("scontrol show config names no ClusterName; is this slurm.conf a cluster's?")
-    age = found.get("MinJobAge", "")
+    age_s = settings.seconds("MinJobAge")
     return HostSlurm(
-        cluster=found["ClusterName"],
-        version=found.get("SLURM_VERSION", ""),
-        min_job_age_s=int(age) if age.isdecimal() else 300,
+        cluster=cluster,
+        version=settings.get("SLURM_VERSION"),
+        min_job_age_s=300 if age_s is None else age_s,
     )
+
+
+async def slurm_settings(commands: SlurmCommands) -> SlurmSettings:
+    """
+    Return the settings of slurmctld.
+
+    Raises:
+        SourceUnavailable: It does not answer, or scontrol is missing.
+    """
+    return parse_settings((await commands.run("scontrol", "show", "config")).text)
+
+
+async def active_controller(commands: SlurmCommands) -> str:
+    """
+    Return the host of the slurmctld that is in charge, empty if none is.
+
+    Of several, Slurm takes the first one that is up, in the order of slurm.conf, which is that of the answer.
+
+    Raises:
+        SourceUnavailable: None is up, or scontrol is missing.
+    """
+    found = _CONTROLLER.search((await commands.run("scontrol", "ping")).text)
+    return found[1] if found else ""
 
 
 async def known_clusters(commands: SlurmCommands) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import pytest
 
 from slurmsyncd.control.requests import SinkTotals, Totals
 from slurmsyncd.control.status import (
+    AnnouncedStatus,
     AuditStatus,
     HookStatus,
     LagStatus,
@@ -48,6 +49,12 @@ def source(**changes: Any) -> SourceStatus:
         ),
     }
     return SourceStatus(**{**well, **changes})
+
+
+def hook(**changes: Any) -> AnnouncedStatus:
+    """Give a hook of which nothing was heard yet."""
+    well: dict[str, Any] = {"hook": "PrologSlurmctld", "unannounced": 0, "heard_at": None, "silent": False}
+    return AnnouncedStatus(**{**well, **changes})
 
 
 def sink(**changes: Any) -> SinkStatus:
@@ -121,6 +128,7 @@ def dead(at: float) -> dict[str, Any]:
         status(totals=dead(NOW - NEWS_S - 1)),
         status(totals={"states": {"dropped": 1}, "reasons": {"dropped": {"http_400": 1}}}),
         status(sources=(source(last_look_at=NOW - 170),)),
+        status(sources=(source(hooks=(hook(unannounced=1000), hook(unannounced=2, heard_at=NOW - 5))),)),
         status(sources=(source(last_look_at=None, behind=True),)),
         status(started_at=NOW - 2, sources=(source(last_look_at=None),)),
         status(sinks=(sink(answers=0, last_answer_at=None),)),
@@ -191,6 +199,12 @@ def test_what_is_as_it_should_be_is_no_problem(well: Status) -> None:
             "cluster alpha",
             "not looked at for 16 min",
             "log",
+        ),
+        (
+            status(sources=(source(hooks=(hook(unannounced=12, silent=True),)),)),
+            "cluster alpha",
+            "PrologSlurmctld is set and silent: polls saw 12 starts without its hint (it never came)",
+            "restart slurmctld",
         ),
         (status(totals=dead(NOW - 60)), "sink cc", "2 dead letters", "deadletters list --sink cc"),
         (

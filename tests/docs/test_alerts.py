@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from slurmsyncd.control.requests import SinkTotals, Totals
 from slurmsyncd.control.status import (
+    AnnouncedStatus,
     AuditStatus,
     CommandCost,
     HookStatus,
@@ -43,6 +44,7 @@ def _given() -> dict[str, set[str]]:
         cluster="alpha", last_look_at=1.0, unavailable=None, unavailable_since=None, partly=False,
         behind=False, looks=1, failures=0, hints=0, starts=1, stops=1, incomplete=0, never_started=0,
         set_aside=0, rechecks=0, commands={"squeue": CommandCost(calls=1, failures=0, seconds=0.1)},
+        hooks=(AnnouncedStatus(hook="PrologSlurmctld", unannounced=0, heard_at=1.0, silent=False),),
     )  # fmt: skip
     sink = SinkStatus(
         name="cc", kind="rest", address="", trouble=None, detail="", trouble_since=None, alarm=False,

@@ -38,8 +38,8 @@ def test_settings_of_real_releases_are_read(release: str) -> None:
     settings = parse_settings((CAPTURES / release / "scontrol-show-config.txt").read_text())
     assert settings.get("AccountingStorageType") == "accounting_storage/slurmdbd"
     assert settings.seconds("MinJobAge") == 120
-    assert [Path(each).name for each in settings.programs("PrologSlurmctld")] == ["ctld-prolog"]
-    assert settings.programs("EpilogSlurmctl") == ()
+    assert [Path(each).name for each in settings.listed("PrologSlurmctld")] == ["ctld-prolog"]
+    assert settings.listed("EpilogSlurmctl") == ()
     assert not settings.hides_jobs
 
 

@@ -16,6 +16,7 @@ import time
 from contextlib import contextmanager
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx
@@ -25,10 +26,10 @@ from tests.e2e.machine import machine
 from tests.e2e.site import PROGRAM, run_program
 from tests.e2e.test_check import check
 from tests.lab import until
+from tests.lab.bringup import write_slurm_conf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.e2e.site import Backend, Daemon, Site
     from tests.lab import Lab
@@ -119,6 +120,52 @@ def test_k1_a_hook_gets_the_mode_that_they_say(site: Site, lab: Lab) -> None:
             assert "PrologSlurmctld" not in check(daemon)[1]
         finally:
             closed.chmod(mode)
+
+
+@pytest.fixture
+def hookless(lab: Lab) -> Iterator[None]:
+    """Have a slurmctld that was started without any hook."""
+    before = {name: lab.settings[name] for name in ("PrologSlurmctld", "EpilogSlurmctld")}
+    for settings in (dict.fromkeys(before, ""), before):
+        lab.settings.update(settings)
+        write_slurm_conf(lab)
+        lab.slurmctld.stop()
+        lab.slurmctld.start()
+        if settings is not before:
+            yield
+
+
+@pytest.mark.usefixtures("hookless")
+def test_a_slurmctld_that_ignores_its_new_hooks_is_started_again(site: Site, lab: Lab) -> None:
+    """
+    Hooks that a reconfigure added are off in 22.05, though slurmctld shows them; both name them, and a restart helps.
+
+    From 23.11 on the reconfigure switches them on, and nothing is said.
+    """
+    daemon = site.daemon(site.backend())
+    hook = str(site.hook(daemon))
+    Path(hook).chmod(0o755)
+    lab.configure(PrologSlurmctld=hook, EpilogSlurmctld=hook)
+    for _ in range(2):  # the first ones may begin in the second in which the daemon did
+        lab.wait_accounted(lab.sbatch("--array=1-4", script="exit 0"))
+    if lab.release.version >= "23.11":
+        until(lambda: "heard" in _heard(daemon), "a hint", timeout_s=30)
+        assert not [each for each in problems(daemon) if "silent" in each["text"]]
+        return
+    remedy = named(daemon, "PrologSlurmctld is set and silent")["remedy"]
+    assert "restart slurmctld" in remedy
+    named(daemon, "EpilogSlurmctld is set and silent", "ends without its hint")
+    assert {each["remedy"] for each in check(daemon)[1]["silent"]} == {remedy}
+    lab.slurmctld.stop()
+    lab.slurmctld.start()
+    lab.wait_accounted(lab.sbatch(script="exit 0"))
+    mended(daemon, "silent")
+    assert "silent" not in check(daemon)[1]
+
+
+def _heard(daemon: Daemon) -> set[str]:
+    found = json.loads(run_program("check", "--config", str(daemon.config), "--json").stdout)["findings"]
+    return {each["name"] for each in found}
 
 
 def test_s1_slurmdbd_is_started_again(site: Site, lab: Lab) -> None:
