@@ -27,7 +27,7 @@ from slurmsyncd.pipeline.storage import StoreThread
 from slurmsyncd.store import lastrun, open_store
 from slurmsyncd.triggers.hook import make_gate
 from slurmsyncd.triggers.listener import listen
-from slurmsyncd.triggers.spool import spool, watch
+from slurmsyncd.triggers.spool import Sweeper, spool
 from slurmsyncd.web.server import serve as web
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ class Loops:
 
         group.start_soon(listen, self._gate, sockets.hints, name="hints")
         if self._config.hook.spool:
-            group.start_soon(watch, self._config.hook.spool, self._gate, name="hints-spool")
+            group.start_soon(Sweeper(self._config.hook.spool, self._gate).watch, name="hints-spool")
         if self._web:
             # Only where it is wanted; and before READY, so that an upgrade finds all of it in memory.
             from slurmsyncd.observe.routes import routes  # noqa: PLC0415

@@ -9,6 +9,7 @@ one no files gather.
 from __future__ import annotations
 
 import os
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,8 +34,14 @@ log = structlog.get_logger(__name__)
 KEY = "hook.spool"
 #: Between two looks; a scan of an empty directory takes 5 µs.
 SCAN_S = 1.0
-#: Files that are taken before other tasks get their turn.
+#: Entries that are passed before other tasks get their turn.
 BATCH = 256
+#: Entries that one sweep removes, in 70 ms. Slurm starts fewer jobs a second; the others wait for the next.
+MOST = 5000
+#: Names that are remembered of entries that cannot be removed, up to 256 bytes each.
+KNOWN = 5000
+#: If entries cannot be removed, the pause is so many times as long as the sweep: 5 % of a core at most.
+RESTS = 20.0
 #: Slurm's group may put files in, and take away only its own; nobody else may look.
 OURS, OPEN, SHUT = 0o700, 0o1730, 0o500
 
@@ -66,43 +73,71 @@ def spool(hook: HookConfig) -> Iterator[None]:
             path.chmod(SHUT)
 
 
-async def watch(directory: str, gate: Gate) -> NoReturn:
-    """Take what is left there, once a second, until cancelled."""
-    said = False
-    while True:
+class Sweeper:
+    """
+    Removes what is found in the directory, and brings it before the gate.
+
+    What cannot be removed, such as a directory with something in it, is named once and then passed over.
+    """
+
+    def __init__(self, directory: str, gate: Gate) -> None:
+        self._directory = directory
+        self._gate = gate
+        self._stuck: set[bytes] = set()
+
+    async def watch(self) -> NoReturn:
+        """Sweep once a second, until cancelled."""
+        said = False
+        while True:
+            began = time.monotonic()
+            try:
+                await self.sweep()
+                said = False
+            except OSError as err:
+                if not said:
+                    log.warning("hook_spool_unreadable", path=self._directory, reason=str(err))
+                said = True
+            took_s = time.monotonic() - began
+            await anyio.sleep(max(SCAN_S, took_s * RESTS) if self._stuck else SCAN_S)
+
+    async def sweep(self) -> None:
+        """
+        Remove what is there, at most `MOST` entries.
+
+        Raises:
+            OSError: The directory is not what it was.
+        """
+        known, self._stuck = self._stuck, set()
+        removed = 0
+        with os.scandir(os.fsencode(self._directory)) as found:
+            for count, entry in enumerate(found, 1):
+                if entry.name in known:
+                    self._stuck.add(entry.name)
+                elif removed < MOST:
+                    removed += 1
+                    self._take(entry)
+                if count % BATCH == 0:
+                    await anyio.lowlevel.checkpoint()
+        if self._stuck and not known:
+            log.warning("hook_spool_obstructed", path=self._directory, entries=len(self._stuck))
+
+    def _take(self, entry: os.DirEntry[bytes]) -> None:
+        """Remove a file before its hint is heard: one that is left again meanwhile is heard again."""
         try:
-            await sweep(directory, gate)
-            said = False
-        except OSError as err:
-            if not said:
-                log.warning("hook_spool_unreadable", path=directory, reason=str(err))
-            said = True
-        await anyio.sleep(SCAN_S)
+            uid = entry.stat(follow_symlinks=False).st_uid
+        except FileNotFoundError:
+            return
+        try:
+            os.unlink(entry.path)  # noqa: PTH108 - names are bytes
+        except OSError:
+            self._gate.refuse("spool", uid)
+            self._remove_directory(entry)
+        else:
+            self._gate.admit_local(b"slurmsyncd/1 " + entry.name.replace(b",", b" "), uid)
 
-
-async def sweep(directory: str, gate: Gate) -> None:
-    """
-    Take all that is there, and bring it before the gate.
-
-    Raises:
-        OSError: The directory is not what it was.
-    """
-    with os.scandir(os.fsencode(directory)) as found:
-        for count, entry in enumerate(found, 1):
-            _take(entry, gate)
-            if count % BATCH == 0:
-                await anyio.lowlevel.checkpoint()
-
-
-def _take(entry: os.DirEntry[bytes], gate: Gate) -> None:
-    """Remove a file before its hint is heard: one that is left again meanwhile is heard again."""
-    try:
-        uid = entry.stat(follow_symlinks=False).st_uid
-    except FileNotFoundError:
-        return
-    try:
-        os.unlink(entry.path)  # noqa: PTH108 - names are bytes
-    except OSError:  # a directory
-        gate.refuse("spool", uid)
-    else:
-        gate.admit_local(b"slurmsyncd/1 " + entry.name.replace(b",", b" "), uid)
+    def _remove_directory(self, entry: os.DirEntry[bytes]) -> None:
+        try:
+            os.rmdir(entry.path)  # noqa: PTH106 - names are bytes
+        except OSError:
+            if len(self._stuck) < KNOWN:
+                self._stuck.add(entry.name)

@@ -15,7 +15,7 @@ import pytest
 from slurmsyncd.config import HookConfig
 from slurmsyncd.model import Hint
 from slurmsyncd.triggers.gate import Gate
-from slurmsyncd.triggers.spool import spool, sweep
+from slurmsyncd.triggers.spool import Sweeper, spool
 from tests.bench.site import site, until
 from tests.hooks import test_hook
 from tests.hooks.test_hook import DATA, ENVIRONMENT, captured
@@ -59,7 +59,7 @@ async def test_its_hint_reaches_the_daemon(name: str, shell: str, run_dir: Path)
     gate = Gate(hints.append, uids=frozenset({os.geteuid()}))
     with spool(hook):
         await anyio.to_thread.run_sync(run, run_dir / "spool", environment, shell)
-        await sweep(hook.spool, gate)
+        await Sweeper(hook.spool, gate).sweep()
     assert hints == [
         Hint(
             cluster=environment["SLURM_CLUSTER_NAME"],
@@ -115,6 +115,15 @@ def test_k13_what_has_its_name_already_is_neither_waited_for_nor_emptied(
         there.symlink_to(precious)
     run(place, shell=shell)
     assert kind == "fifo" or there.read_text() == precious.read_text() == "precious"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_k13_a_link_that_leads_nowhere_is_not_followed(shell: str, place: Path, tmp_path: Path) -> None:
+    """The daemon's user could else have Slurm's, which may be root, make a file anywhere."""
+    target = tmp_path / "nologin"
+    (place / "context=prolog,cluster=alpha,job=27,restarts=0").symlink_to(target)
+    run(place, shell=shell)
+    assert not target.exists()
 
 
 @pytest.mark.parametrize("value", ["../../etc", "a/b", "a b", "$(touch x)", "a\nb", "*"])

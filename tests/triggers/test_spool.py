@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,9 @@ import structlog
 from slurmsyncd.config import HookConfig
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.model import Hint
+from slurmsyncd.triggers import spool as spooling
 from slurmsyncd.triggers.gate import Gate
-from slurmsyncd.triggers.spool import BATCH, spool, sweep, watch
+from slurmsyncd.triggers.spool import BATCH, Sweeper, spool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,9 +34,10 @@ class Place:
         self.hints: list[Hint] = []
         self.gate = Gate(self.hints.append, uids=frozenset({os.geteuid()}))
         self.hook = HookConfig(spool=str(path), allow_users=())
+        self.sweeper = Sweeper(self.hook.spool, self.gate)
 
     async def sweep(self) -> None:
-        await sweep(self.hook.spool, self.gate)
+        await self.sweeper.sweep()
 
 
 @pytest.fixture
@@ -82,9 +85,47 @@ async def test_k13_what_is_found_is_never_opened_nor_followed(place: Place, tmp_
         (place.path / NAME.format(3)).mkdir()
         await place.sweep()
         assert {hint.job_id for hint in place.hints} == {1, 2}
-        assert [each.name for each in place.path.iterdir()] == [NAME.format(3)]
+        assert list(place.path.iterdir()) == []
     assert target.read_text() == "precious"
     assert place.gate.counts().refused == {"spool": 1}
+
+
+async def test_i6_k13_what_cannot_be_removed_is_named_once_and_passed_over(place: Place) -> None:
+    """Of thousands of directories with something in them, a sweep touches none again, and hints pass."""
+    full = [place.path / NAME.format(n) for n in range(1, 301)]
+    with spool(place.hook), structlog.testing.capture_logs() as logs:
+        for each in full:
+            (each / "x").mkdir(parents=True)
+        for n in range(1000, 1003):
+            (place.path / NAME.format(n)).touch()
+            await place.sweep()
+    assert [hint.job_id for hint in place.hints] == [1000, 1001, 1002]
+    assert place.gate.counts().refused == {"spool": 300}
+    said = [entry for entry in logs if entry["event"] == "hook_spool_obstructed"]
+    assert [entry["entries"] for entry in said] == [300]
+
+
+async def test_k13_what_is_in_the_way_anew_is_named_anew(place: Place) -> None:
+    """An operator who removed it learns that it is back."""
+    with spool(place.hook), structlog.testing.capture_logs() as logs:
+        for _ in range(2):
+            (place.path / "a" / "b").mkdir(parents=True)
+            await place.sweep()
+            shutil.rmtree(place.path / "a")
+            await place.sweep()
+    assert [entry["event"] for entry in logs].count("hook_spool_obstructed") == 2
+
+
+async def test_i6_one_sweep_removes_a_bounded_number(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that are made as fast as they are removed keep no sweep for long; the next one goes on."""
+    monkeypatch.setattr(spooling, "MOST", 3)
+    with spool(place.hook):
+        for n in range(1, 8):
+            (place.path / NAME.format(n)).touch()
+        for left in (4, 1, 0):
+            await place.sweep()
+            assert len(list(place.path.iterdir())) == left
+    assert {hint.job_id for hint in place.hints} == set(range(1, 8))
 
 
 @pytest.mark.parametrize(
@@ -166,7 +207,7 @@ async def test_a_directory_that_is_gone_is_said_once_and_found_again(
     monkeypatch.setattr("slurmsyncd.triggers.spool.SCAN_S", 0.01)
     with structlog.testing.capture_logs() as logs:
         async with anyio.create_task_group() as group:
-            group.start_soon(watch, place.hook.spool, place.gate)
+            group.start_soon(place.sweeper.watch)
             with anyio.fail_after(20):
                 while not logs:  # noqa: ASYNC110 - the daemon has no need of an event here
                     await anyio.sleep(0.01)
