@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -101,7 +102,8 @@ class Outlet:
             interval_s = self._config.sinks[delivery.sink.name].nodestate_interval
             if interval_s:
                 down = self.nodes_down.setdefault(delivery.sink.name, {})
-                group.start_soon(report_nodes, sources, delivery.sink, interval_s, down)
+                report = partial(report_nodes, heard=delivery.heard)
+                group.start_soon(report, sources, delivery.sink, interval_s, down)
 
     def ring(self) -> None:
         """Tell all that there is something new."""
@@ -152,7 +154,15 @@ class Outlet:
             grace_s=config.audit_grace,
             settled_s=LOOK_UP_S if config.type == "nats" else 0.0,
         )
-        return Auditor(sink, self._store, self._thread, policy, WallClock(), repaired=delivery.ring)
+        return Auditor(
+            sink,
+            self._store,
+            self._thread,
+            policy,
+            WallClock(),
+            repaired=delivery.ring,
+            heard=delivery.heard,
+        )
 
     def _delivery(self, sink: Sink, config: SinkConfig) -> Delivery:
         policy = DeliveryPolicy(

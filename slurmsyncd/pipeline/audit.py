@@ -93,6 +93,7 @@ class Auditor:
 
     Args:
         repaired: Called when the sink has something to do.
+        heard: Called when the sink answered all that it was asked.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Auditor:
         clock: Clock,
         *,
         repaired: Callable[[], None],
+        heard: Callable[[], None] = lambda: None,
     ) -> None:
         self.tally = AuditTally()
         self._inventory = inventory
@@ -112,6 +114,7 @@ class Auditor:
         self._policy = policy
         self._clock = clock
         self._repaired = repaired
+        self._heard = heard
         self._reported: frozenset[RunKey] = frozenset()  # of which nothing is written down
         self._looked_up: dict[str, float] = {}  # cluster → what was settled before has been
         self._doubted: float | None = None
@@ -153,6 +156,7 @@ class Auditor:
             trouble = await audit.collect(self._policy.grace_s, self._settled_from(source.cluster))
             await self._carry_out(source.cluster, audit)
             if not trouble:
+                self._heard()
                 self._looked_up[source.cluster] = audit.began_at - self._policy.grace_s
         except DiskFull as err:
             trouble = str(err)

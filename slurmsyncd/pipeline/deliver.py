@@ -89,6 +89,12 @@ class Delivery:
         for bell in self._bells.values():
             bell.ring()
 
+    def heard(self) -> None:
+        """Probe a paused sink now: another request than a delivery succeeded."""
+        if self.health.heard():
+            self.ring()
+            self._to_settle.ring()
+
     def stop(self) -> None:
         """Begin nothing more; ``run`` returns once the exchanges under way are settled."""
         self._stopping = True
@@ -242,16 +248,16 @@ class Delivery:
         While it is written more results gather: groups grow with the load by themselves.
         """
         group = self._verdicts[:]
-        if not group:
-            self.health.disk_full = False
-            return
         try:
-            await self._thread(self._store.settle, group, self._clock.now())
-            await self._recall()
+            if group:
+                await self._thread(self._store.settle, group, self._clock.now())
+            recalled = await self._recall()
         except DiskFull as err:
             self._note_full(err)
             return
         self.health.disk_full = False
+        if not group and not recalled:
+            return
         del self._verdicts[: len(group)]
         for entry, verdict in group:
             self._in_flight[entry.step].discard(entry.id)
@@ -259,12 +265,13 @@ class Delivery:
                 self.health.forget(entry, settled=not isinstance(verdict, Park))
         self.ring()
 
-    async def _recall(self) -> None:
-        """Have rejected entries decided again, now that the sink accepted another one."""
+    async def _recall(self) -> bool:
+        """Make entries due that can be attempted again already; gives whether there are any."""
         recalled = tuple(self.health.recalled)
         if recalled:
             await self._thread(self._store.hasten, recalled, self._clock.now())
             self.health.recalled.difference_update(recalled)
+        return bool(recalled)
 
     def _note_full(self, err: DiskFull) -> None:
         if not self.health.disk_full:

@@ -53,7 +53,7 @@ class SinkHealth:
         disk_full: Results wait for room on the disk.
         answers: Attempts that came to a proper answer, whatever it was.
         failing: Entries that failed since the last proper answer.
-        recalled: Rejected entries that are to be decided again.
+        recalled: Entries that wait for a later attempt and need not any more.
         results: How often each reason was given.
         latency: From what was seen to what was taken.
         told: Step → how many of them it took, or had already.
@@ -114,10 +114,19 @@ class SinkHealth:
             return self._rejected(entry, outcome, now)
         return Standing.UNPROVEN
 
-    def heard(self) -> None:
-        """Have the sink probed now: another request than a delivery succeeded."""
-        for pause in (self.down, *(lane.pause for lane in self.lanes.values())):
+    def heard(self) -> bool:
+        """
+        End the waits: another request than a delivery succeeded.
+
+        Returns:
+            Whether something waited. Whether the sink accepts runs again, only the next attempt shows.
+        """
+        pauses = [self.down, *(lane.pause for lane in self.lanes.values())]
+        waiting = {id_ for id_, (answers, count) in self._failed.items() if count and answers == self.answers}
+        self.recalled.update(waiting)
+        for pause in pauses:
             pause.cut()
+        return bool(waiting) or any(pause.reason for pause in pauses)
 
     def failures(self, entry: Entry) -> int:
         """
@@ -188,11 +197,12 @@ class SinkHealth:
         )
 
     def _answered(self, now: float) -> None:
+        if self.down.reason:
+            self.recalled.update(self._failed)
+            self.down = self._over()
         self.last_answer_at = now
         self.answers += 1
         self.failing.clear()
-        if self.down.reason:
-            self.down = self._over()
 
     def _over(self) -> Pause:
         log.info("sink_available_again", sink=self.sink)

@@ -11,7 +11,7 @@ from slurmsyncd.delivery import Result
 from slurmsyncd.errors import SourceUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping, Sequence
+    from collections.abc import Callable, MutableMapping, Sequence
 
     from slurmsyncd.delivery import Outcome
     from slurmsyncd.ports import Sink, Source
@@ -20,7 +20,12 @@ log = structlog.get_logger(__name__)
 
 
 async def report_nodes(
-    sources: Sequence[Source], sink: Sink, every_s: float, down: MutableMapping[str, Outcome] | None = None
+    sources: Sequence[Source],
+    sink: Sink,
+    every_s: float,
+    down: MutableMapping[str, Outcome] | None = None,
+    *,
+    heard: Callable[[], None] = lambda: None,
 ) -> None:
     """
     Tell a sink the states of all nodes at an interval, each cluster by itself. Runs until cancelled.
@@ -31,20 +36,25 @@ async def report_nodes(
         every_s: From one report to the next.
         down: Where to keep, by cluster, that the sink as a whole is in trouble: while no job starts or
             ends, nobody else finds out.
+        heard: Called when the sink accepted a report.
     """
     troubles = {} if down is None else down
     async with anyio.create_task_group() as group:
         for source in sources:
             name = f"nodes-{source.cluster}"
-            group.start_soon(_keep_reporting, source, sink, every_s, troubles, name=name)
+            group.start_soon(_keep_reporting, source, sink, every_s, troubles, heard, name=name)
 
 
 async def _keep_reporting(
-    source: Source, sink: Sink, every_s: float, down: MutableMapping[str, Outcome]
+    source: Source,
+    sink: Sink,
+    every_s: float,
+    down: MutableMapping[str, Outcome],
+    heard: Callable[[], None],
 ) -> None:
     trouble: str | None = None
     while True:
-        before, trouble = trouble, await _report(source, sink, down)
+        before, trouble = trouble, await _report(source, sink, down, heard)
         if trouble and not before:
             log.warning("node_states_not_sent", sink=sink.name, cluster=source.cluster, reason=trouble)
         elif before and not trouble:
@@ -52,7 +62,9 @@ async def _keep_reporting(
         await anyio.sleep(every_s)
 
 
-async def _report(source: Source, sink: Sink, down: MutableMapping[str, Outcome]) -> str | None:
+async def _report(
+    source: Source, sink: Sink, down: MutableMapping[str, Outcome], heard: Callable[[], None]
+) -> str | None:
     """Give what went wrong, None if all went well."""
     try:
         nodes = await source.node_states()
@@ -65,5 +77,6 @@ async def _report(source: Source, sink: Sink, down: MutableMapping[str, Outcome]
     else:
         down.pop(source.cluster, None)
     if outcome.result is Result.ACCEPTED:
+        heard()
         return None
     return f"{outcome.reason} {outcome.detail}".strip()

@@ -178,6 +178,64 @@ async def test_h1_a_sink_that_is_down_is_probed_with_one_entry_and_charges_none(
     assert all(entry.attempts == 0 for entry in sink.taken)
 
 
+async def test_h1_a_sink_that_is_back_is_probed_as_soon_as_another_request_succeeds(
+    store: SqliteStore, thread: CountingThread, clock: FakeClock
+) -> None:
+    """A report of node states, say: nothing waits for the end of the pause, nor for the backoff of an entry."""
+    record(store, *range(1, 51))
+    sink = FakeSink(lambda _: DOWN)
+    delivery = deliverer(sink, store, thread, clock, replace(POLICY, backoff_s=3600.0, backoff_max_s=3600.0))
+    async with anyio.create_task_group() as group:
+        group.start_soon(delivery.run)
+        await until(lambda: delivery.health.trouble and not sink.under_way)
+        tried = len(sink.attempts)
+        delivery.heard()
+        await until(lambda: len(sink.attempts) == tried + 1 and not sink.under_way)
+        assert delivery.health.trouble == "unreachable", "only an attempt shows whether it accepts runs"
+        sink.outcomes = lambda _: None
+        delivery.heard()
+        await until(lambda: len(sink.taken) == 50)
+        delivery.stop()
+
+
+async def test_h8_an_entry_that_failed_alone_is_tried_as_soon_as_another_request_succeeds(
+    store: SqliteStore, thread: CountingThread, clock: FakeClock
+) -> None:
+    """One or two of them never make the sink suspected; their own wait ends, too."""
+    record(store, 1)
+    sink = FakeSink(lambda _: FAILED)
+    delivery = deliverer(sink, store, thread, clock)
+    async with anyio.create_task_group() as group:
+        group.start_soon(delivery.run)
+        for n in (1, 2, 3):
+            await until(partial(thread.settled, n))
+            clock.at += 1
+            delivery.ring()
+        await until(partial(thread.settled, 4))
+        sink.outcomes = lambda _: None
+        assert not delivery.health.trouble
+        delivery.heard()
+        await until(lambda: job_ids(sink.taken) == [1])
+        delivery.stop()
+
+
+async def test_h13_a_wait_that_the_sink_asked_for_outlasts_other_requests(
+    store: SqliteStore, thread: CountingThread, clock: FakeClock
+) -> None:
+    """Its Retry-After concerns deliveries, whatever else it accepts meanwhile."""
+    record(store, *range(1, 51))
+    sink = FakeSink(lambda _: replace(DOWN, reason="http_429", retry_after_s=3600.0))
+    delivery = deliverer(sink, store, thread, clock, replace(POLICY, backoff_max_s=3600.0))
+    async with anyio.create_task_group() as group:
+        group.start_soon(delivery.run)
+        await until(lambda: delivery.health.trouble and not sink.under_way)
+        tried = len(sink.attempts)
+        delivery.heard()
+        await anyio.wait_all_tasks_blocked()
+        assert len(sink.attempts) == tried
+        delivery.stop()
+
+
 async def test_a_paused_sink_costs_nothing(
     store: SqliteStore, thread: CountingThread, clock: FakeClock
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -198,6 +199,21 @@ async def test_i5_one_dead_cluster_does_not_keep_the_nodes_of_another() -> None:
     ]
     assert (lines[0]["cluster"], lines[0]["reason"]) == ("alpha", "no answer")
     assert {line["cluster"] for line in lines[2:]} == {"alpha", "beta"}
+
+
+@pytest.mark.anyio
+async def test_an_accepted_report_of_nodes_is_told_to_the_delivery() -> None:
+    """One that fails is not: a paused sink is probed when it is heard of again, and not before."""
+    sink, heard = NodeSink(), list[int]()
+    sink.outcome = Outcome(result=Result.SINK_DOWN, reason="unreachable")
+    async with anyio.create_task_group() as group:
+        report = partial(report_nodes, heard=lambda: heard.append(len(sink.told)))
+        group.start_soon(report, [Nodes("alpha")], sink, 0.001)
+        await until(lambda: len(sink.told) >= 3)
+        assert not heard
+        sink.outcome = ACCEPTED
+        await until(lambda: heard)
+        group.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(
