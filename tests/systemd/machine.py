@@ -189,12 +189,12 @@ def wheels(root: Path) -> Path:
     lock = REPOSITORY / "requirements/run.txt"
     directory = CACHE / f"wheels-{version}-{zlib.crc32(lock.read_bytes()):08x}"
     if not directory.exists():
-        partial = tempfile.mkdtemp(dir=CACHE)
-        options = ["--quiet", "--only-binary=:all:", f"--python-version={version}", f"--dest={partial}"]
-        for names in ([f"--requirement={lock}", "--require-hashes"], ["--no-deps", "pip"]):
-            subprocess.run([sys.executable, "-m", "pip", "download", *options, *names], check=True)
-        with suppress(OSError):  # somebody was quicker
-            Path(partial).rename(directory)
+        with tempfile.TemporaryDirectory(dir=CACHE, ignore_cleanup_errors=True) as partial:
+            options = ["--quiet", "--only-binary=:all:", f"--python-version={version}", f"--dest={partial}"]
+            for names in ([f"--requirement={lock}", "--require-hashes"], ["--no-deps", "pip"]):
+                subprocess.run([sys.executable, "-m", "pip", "download", *options, *names], check=True)
+            with suppress(OSError):  # somebody was quicker
+                Path(partial).rename(directory)
     return directory
 
 
@@ -218,7 +218,7 @@ def _wait_ready(notified: socket.socket, process: subprocess.Popen[bytes], outpu
 
 def _switch_off(process: subprocess.Popen[bytes]) -> None:
     """Kill systemd-nspawn and all with it; the shell around it then clears up."""
-    if process.poll() is None:
+    with suppress(ValueError, OSError):  # it did not come so far, or has ended
         os.kill(_descendant(process.pid, 2), signal.SIGKILL)
     process.wait(BOOT_S)
 

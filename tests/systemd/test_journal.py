@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.systemd.site import Site
 
 
-def test_p8_each_line_has_its_priority(site: Site) -> None:
+def test_each_line_has_its_priority(site: Site) -> None:
     """`journalctl -p warning` shows warnings and errors of the daemon, and no more."""
     site.configure(CONFIG + '[daemon]\nlog_level = "debug"\n')
     pid = site.start()

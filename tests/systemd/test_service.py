@@ -22,7 +22,7 @@ def test_p11_the_daemon_is_active_without_slurm_and_without_a_backend(site: Site
     until(lambda: site.shown("StatusText"), "text of the daemon's", timeout_s=PATIENCE_S)
 
 
-def test_p8_a_reload_keeps_the_daemon(site: Site) -> None:
+def test_p2_p8_a_reload_keeps_the_daemon(site: Site) -> None:
     """After `systemctl reload` the same process is active, with the new settings, and no stop is pending."""
     pid = site.start()
     site.configure(CONFIG.replace("127.0.0.1:9", "127.0.0.1:10"))
@@ -76,7 +76,7 @@ def test_k9_a_hint_for_a_daemon_that_is_down_arrives(site: Site) -> None:
     until(lambda: accepted in site.machine.run(*status, check=False).stdout, accepted, timeout_s=PATIENCE_S)
 
 
-def test_p6_a_stalled_daemon_is_killed_and_started_again(site: Site) -> None:
+def test_p3_p6_a_stalled_daemon_is_killed_and_started_again(site: Site) -> None:
     """A daemon that gives no sign of life for WatchdogSec is ended by systemd, and a new one takes its place."""
     site.drop_in("[Service]\nWatchdogSec=2s\nRestartSec=100ms\n")
     pid = site.start()
@@ -88,7 +88,7 @@ def test_p6_a_stalled_daemon_is_killed_and_started_again(site: Site) -> None:
     assert any("Watchdog timeout" in entry["MESSAGE"] for entry in ended)
 
 
-def test_p3_a_killed_daemon_is_started_again(site: Site) -> None:
+def test_p5_p8_a_killed_daemon_is_started_again(site: Site) -> None:
     """After SIGKILL systemd starts a new one, on the same state."""
     site.drop_in("[Service]\nRestartSec=100ms\n")
     pid = site.start()
@@ -107,7 +107,7 @@ def test_p8_a_wrong_configuration_is_not_tried_again(site: Site) -> None:
     assert [entry["PRIORITY"] for entry in site.said("surprise")] == ["3"]
 
 
-def test_p10_beside_another_daemon_it_is_not_tried_again(site: Site) -> None:
+def test_p4_p8_beside_another_daemon_it_is_not_tried_again(site: Site) -> None:
     """Exit status 75 is final: the daemon that runs already keeps the state to itself."""
     site.machine.run("systemctl", "start", "slurmsyncd.socket")
     site.machine.run("install", "-d", "-o", "slurmsyncd", "-m", "700", "/var/lib/slurmsyncd")
