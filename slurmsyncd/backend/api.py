@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from slurmsyncd.backend.answers import ApiError, HandlerCrash, refusal, unauthorized
-from slurmsyncd.backend.calls import Call, Core, route
+from slurmsyncd.backend.calls import BODY_BYTES, Call, Core, route
 from slurmsyncd.backend.edit_routes import EDIT_ROUTES
 from slurmsyncd.backend.job_routes import READ, SUBMIT
 from slurmsyncd.backend.site_routes import SITE
@@ -56,7 +56,8 @@ async def _routed(core: Core, request: Request) -> Response | None:
     methods, arg = target
     if request.method not in methods:
         return Response(405)
-    return await methods[request.method](core, Call(request, user, arg))
+    body = await request.body.read(BODY_BYTES)
+    return await methods[request.method](core, Call(request, user, body, arg))
 
 
 class _EmptyRoles(BadToken):

@@ -20,6 +20,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from slurmsyncd.backend.answers import answer
+from slurmsyncd.backend.calls import BODY_BYTES
 from slurmsyncd.backend.clusters import BadClusters, Clusters
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class RequestLog:
                 "method": request.method,
                 "path": request.path,
                 "query": [list(pair) for pair in request.query],
-                "body": request.body[:_KEPT_BODY].decode("utf-8", "replace"),
+                "body": request.body.content[:_KEPT_BODY].decode("utf-8", "replace"),
                 "status": response.status if response else None,
                 "began": began,
                 "ended": ended,
@@ -104,7 +105,7 @@ class Control:
         return dataclasses.asdict(self._core.knobs)
 
     async def _turn(self, request: Request) -> Any:
-        values = json.loads(request.body)
+        values = json.loads(await request.body.read(BODY_BYTES))
         if not isinstance(values, dict):
             raise ValueError("an object of knobs expected")  # noqa: TRY004  # the client's mistake
         self._core.knobs.update(values)
@@ -115,7 +116,7 @@ class Control:
         return {}
 
     async def _set_clusters(self, request: Request) -> Any:
-        content = json.loads(request.body)
+        content = json.loads(await request.body.read(BODY_BYTES))
         self._core.jobs.clusters = Clusters.parse(content if isinstance(content, list) else [content])
         return {}
 

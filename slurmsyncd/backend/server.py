@@ -30,7 +30,7 @@ import structlog
 
 from slurmsyncd.backend.api import api
 from slurmsyncd.backend.archive import Archive
-from slurmsyncd.backend.calls import Core
+from slurmsyncd.backend.calls import BODY_BYTES, Core
 from slurmsyncd.backend.clusters import Clusters
 from slurmsyncd.backend.control import Control, RequestLog
 from slurmsyncd.backend.database import Database
@@ -54,8 +54,8 @@ log = structlog.get_logger(__name__)
 
 _TEXT = (("content-type", "text/plain; charset=utf-8"),)
 _NOT_FOUND = Response(404, b"not found\n", _TEXT)
-# The original has no limit on bodies and keeps idle connections for ever.
-_LIMITS = Limits(body_bytes=256 * 1024 * 1024, connections=1024, idle_s=None, body_s=None)
+# The original keeps idle connections for ever.
+_LIMITS = Limits(body_bytes=2 * BODY_BYTES, connections=1024, idle_s=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,8 @@ REQUESTS = {
     for kind in (*requests.REQUESTS, *runs.REQUESTS, *letters.REQUESTS, *previews.REQUESTS, *status.REQUESTS)
 }
 #: A repair carries whole runs; its sender keeps to less.
-LIMITS = Limits(connections=16, body_bytes=16 * 2**20, idle_s=600.0)
+BODY_BYTES = 16 * 2**20
+LIMITS = Limits(connections=16, body_bytes=2 * BODY_BYTES, idle_s=600.0)
 
 
 def control_path(daemon: DaemonConfig) -> Path:
@@ -92,7 +93,7 @@ def control_handler(in_store: Callable[[Any], Awaitable[Any]], live: Live) -> Ha
         if kind is None or http.method != "POST" or not http.path.startswith(PREFIX):
             return _refusal(404, f"this daemon knows no {http.method} {http.path[:80]}")
         try:
-            request = decode_json(http.body, msgspec.json.Decoder(kind))
+            request = decode_json(await http.body.read(BODY_BYTES), msgspec.json.Decoder(kind))
             result = await live.get(name, in_store)(request)
         except (MalformedJson, OverflowError) as err:  # SQLite keeps 64 bits and a sign
             return _refusal(400, f"{name}: {err}")

@@ -14,12 +14,14 @@ import re
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Protocol
 
+import anyio
+
 from slurmsyncd.control.verdict import judge
 from slurmsyncd.numbers import read_id
 from slurmsyncd.observe.families import CONTENT_TYPE
 from slurmsyncd.observe.markup import job, overview, text
 from slurmsyncd.observe.metrics import metrics
-from slurmsyncd.web.messages import Response
+from slurmsyncd.web.messages import Limits, Response
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -44,6 +46,9 @@ _HTML = (
     ("cache-control", "no-store"),
 )
 
+#: One Prometheus and some browsers. No request has a body.
+LIMITS = Limits(body_bytes=0)
+
 
 class Views(Protocol):
     """What the routes ask for."""
@@ -67,6 +72,9 @@ def routes(views: Views, *, page: bool) -> Handler:
         page: Serve the page, too.
     """
     known = _routes(views)
+    one_at_a_time = (
+        anyio.Lock()
+    )  # whatever is asked for here, an operator's command waits for one answer at most
     if not page:
         known = {path: route for path, route in known.items() if path not in ("/", "/job")}
 
@@ -78,7 +86,8 @@ def routes(views: Views, *, page: bool) -> Handler:
             return Response(405, b"read only\n", (*_PLAIN, ("allow", "GET, HEAD")))
         if request.peer != "unix" and not _is_loopback(request.headers.get("host", "")):
             return Response(403, b"call it by a loopback name, e.g. over ssh -L\n", _PLAIN)
-        return await route(request)
+        async with one_at_a_time:
+            return await route(request)
 
     return answer
 

@@ -7,25 +7,22 @@ and time. A kernel queue that overflows is the sender's drop (see ``slurmsyncd.n
 
 from __future__ import annotations
 
-import errno
 import socket
 import struct
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
-import structlog
 
 from slurmsyncd.triggers.gate import TCP
 from slurmsyncd.triggers.hints import MESSAGE_LIMIT
+from slurmsyncd.web.accept import Acceptor, affordable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
     from slurmsyncd.triggers.gate import Gate
-
-log = structlog.get_logger(__name__)
 
 #: Datagrams that are read before other tasks get their turn.
 BATCH = 256
@@ -34,10 +31,6 @@ CONNECTIONS = 64
 DEADLINE_S = 1.0
 
 _CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid
-# What the kernel says when it is short of something that others give back sooner or later.
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-# A connection that is gone before it is accepted is no trouble of the listener's (accept(2)).
-_GONE = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.EHOSTUNREACH})
 
 
 async def listen(gate: Gate, sockets: Sequence[socket.socket]) -> None:
@@ -48,7 +41,7 @@ async def listen(gate: Gate, sockets: Sequence[socket.socket]) -> None:
         gate: Judges every message.
         sockets: Datagram sockets, and stream sockets that listen.
     """
-    slots = anyio.Semaphore(CONNECTIONS)
+    slots = anyio.Semaphore(affordable(CONNECTIONS))
     async with anyio.create_task_group() as group:
         for sock in sockets:
             if sock.type == socket.SOCK_DGRAM:
@@ -88,34 +81,18 @@ def _sender(extra: list[tuple[int, int, bytes]]) -> int:
 
 
 async def _serve_streams(sock: socket.socket, gate: Gate, slots: anyio.Semaphore) -> None:
-    sock.setblocking(False)
+    acceptor = Acceptor(sock)
     async with anyio.create_task_group() as group:
         while True:
             # Not accepting is the limit: who waits in the kernel's queue has sent all, and is read later.
             await slots.acquire()
-            connection = await _accept(sock)
+            connection, _ = await acceptor.accept()
             group.start_soon(_serve_connection, connection, gate, slots)
-
-
-async def _accept(sock: socket.socket) -> socket.socket:
-    while True:
-        await anyio.wait_readable(sock)
-        try:
-            return sock.accept()[0]
-        except BlockingIOError:
-            continue
-        except OSError as err:
-            if err.errno in _EXHAUSTED:
-                log.warning("hint_connection_not_accepted", reason=str(err))
-                await anyio.sleep(DEADLINE_S)
-            elif err.errno not in _GONE:
-                raise
 
 
 async def _serve_connection(connection: socket.socket, gate: Gate, slots: anyio.Semaphore) -> None:
     try:
         with connection, anyio.move_on_after(DEADLINE_S) as deadline:
-            connection.setblocking(False)
             data = await _read_message(connection)
             gate.admit_remote(data)
         if deadline.cancelled_caught:

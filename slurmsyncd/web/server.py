@@ -12,19 +12,27 @@ Usage::
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
 import anyio
 
-from slurmsyncd.web.connection import Connection
+from slurmsyncd.web.accept import Acceptor
+from slurmsyncd.web.capacity import Capacity
+from slurmsyncd.web.connection import Connection, report
 from slurmsyncd.web.listen import BadAddress, listening, split_address
 from slurmsyncd.web.messages import Handler, Limits, Request, Response
+from slurmsyncd.web.stream import SocketStream
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    import ssl
+    from collections.abc import Callable, Sequence
+
+    from anyio.abc import ByteStream, TaskGroup
+
+    #: The context for the next connection by TCP, None while there is none.
+    Tls = Callable[[], ssl.SSLContext | None]
 
 __all__ = [
     "BadAddress",
@@ -37,79 +45,84 @@ __all__ = [
     "split_address",
 ]
 
-_FULL = (
-    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-)
-_CLOSE_S = 1.0
-_Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+#: Seconds for which input is still read, and forgotten, after the last answer.
+_LINGER_S = 1.0
 
 
-async def serve(sockets: Sequence[socket.socket], handler: Handler, limits: Limits | None = None) -> None:
+async def serve(
+    sockets: Sequence[socket.socket], handler: Handler, limits: Limits | None = None, tls: Tls | None = None
+) -> None:
     """
     Answer requests on listening sockets until cancelled; they are closed then.
 
     A handler that raises is answered with 500 and an empty body, and logged.
+
+    Args:
+        sockets: Of TCP or UNIX.
+        handler: Answers each request.
+        limits: What clients may ask for.
+        tls: Has connections by TCP encrypted. They are closed while it returns None.
     """
-    bounds = limits or Limits()
-    slots = anyio.Semaphore(bounds.connections)
-    arrived: asyncio.Queue[_Streams] = asyncio.Queue()
-    # A task that is cancelled before it begins closes nothing, and neither does one that was never begun.
-    open_: set[asyncio.StreamWriter] = set()
-
-    ended = False
-
-    def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if ended:  # asyncio had accepted it already
-            writer.transport.abort()
-        open_.add(writer)
-        arrived.put_nowait((reader, writer))
-
-    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _converse(reader, writer, handler, bounds, slots)
-        open_.discard(writer)
-
-    def abandon() -> None:
-        nonlocal ended
-        ended = True
-        for writer in open_:
-            writer.transport.abort()
-
-    async with contextlib.AsyncExitStack() as stack:
-        stack.callback(abandon)
-        group = await stack.enter_async_context(anyio.create_task_group())
+    with contextlib.ExitStack() as stack:
         for sock in sockets:
-            # asyncio's streams and not anyio's: cancelling anyio's UNIX streams can fail the event loop.
-            server = await asyncio.start_server(take, sock=sock)
-            stack.callback(server.close)
+            stack.callback(sock.close)
+        server = _Server(handler, limits or Limits(), tls)
+        # A task that is cancelled before it begins closes nothing.
+        stack.callback(server.close)
+        async with anyio.create_task_group() as group:
+            for sock in sockets:
+                group.start_soon(server.listen, sock, group)
+
+
+class _Server:
+    def __init__(self, handler: Handler, limits: Limits, tls: Tls | None) -> None:
+        self._handler = handler
+        self._capacity = Capacity(limits)
+        self._tls = tls
+        self._clients: set[socket.socket] = set()
+
+    async def listen(self, sock: socket.socket, group: TaskGroup) -> None:
+        acceptor = Acceptor(sock)
         while True:
-            group.start_soon(converse, *await arrived.get())
+            await anyio.wait_readable(sock)
+            await self._capacity.enter()  # not accepting is the limit; and no place is emptied for nobody
+            client, address = await acceptor.accept()
+            self._clients.add(client)
+            peer = str(address[0]) if isinstance(address, tuple) else "unix"
+            group.start_soon(self._converse, client, peer)
 
+    def close(self) -> None:
+        for client in self._clients:
+            client.close()
 
-async def _converse(
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    handler: Handler,
-    limits: Limits,
-    slots: anyio.Semaphore,
-) -> None:
-    try:
-        slots.acquire_nowait()
-    except anyio.WouldBlock:
-        writer.write(_FULL)
-        await _close(writer)
-        return
-    try:
-        with contextlib.suppress(OSError, TimeoutError):  # the other side is gone, or does not listen
-            await Connection(reader, writer, handler, limits).run()
-    finally:
-        slots.release()
-        await _close(writer)
+    async def _converse(self, client: socket.socket, peer: str) -> None:
+        raw = SocketStream(client)
+        try:
+            stream = raw if self._tls is None or peer == "unix" else await self._encrypted(raw, peer)
+            if await Connection(stream, peer, self._handler, self._capacity).run():
+                await self._linger(raw, peer)
+        except (OSError, anyio.BrokenResourceError, anyio.EndOfStream):  # ssl.SSLError is an OSError
+            pass  # the other side is gone, or does not listen
+        except Exception as err:  # noqa: BLE001  # whatever one client sends must not end the server
+            report(err)
+        finally:
+            client.close()
+            self._clients.discard(client)
+            self._capacity.leave()
 
+    async def _encrypted(self, raw: SocketStream, peer: str) -> ByteStream:
+        from anyio.streams.tls import TLSStream  # noqa: PLC0415  # only where it is configured
 
-async def _close(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    with anyio.CancelScope(shield=True, deadline=anyio.current_time() + _CLOSE_S) as scope:
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
-    if scope.cancelled_caught:
-        writer.transport.abort()
+        assert self._tls is not None
+        context = self._tls()
+        if context is None:
+            raise anyio.BrokenResourceError
+        with self._capacity.waiting(self._capacity.limits.head_s, peer):
+            return await TLSStream.wrap(raw, server_side=True, ssl_context=context, standard_compatible=False)
+
+    async def _linger(self, raw: SocketStream, peer: str) -> None:
+        # Closing with unread input resets the connection, and the answer may be lost on the way.
+        await raw.send_eof()
+        with self._capacity.waiting(_LINGER_S, peer):
+            while True:
+                await raw.receive()

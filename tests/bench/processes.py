@@ -70,6 +70,12 @@ def peak_mb(pid: int) -> float:
     return _status_mb(pid, "VmHWM:")
 
 
+def forget_peak(pid: int) -> float:
+    """Have the largest resident set measured from now on; return what is resident now, in MB."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+    return peak_mb(pid)
+
+
 def _status_mb(pid: int, name: str) -> float:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1000 * 1.024

@@ -5,29 +5,38 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import anyio
+from anyio.abc import ByteStream
+
 from slurmsyncd.control.server import REQUESTS, control_handler
+from slurmsyncd.web.capacity import Capacity
 from slurmsyncd.web.connection import Connection
-from slurmsyncd.web.messages import Limits, Request, Response
+from slurmsyncd.web.messages import Body, Limits, Request, Response
 
-LIMITS = Limits(head_bytes=2048, body_bytes=64)
+LIMITS = Limits(head_bytes=2048, body_bytes=128)
+BODY_BYTES = 64
 
 
-class Written:
-    """The other side's ears, in the place of a StreamWriter."""
+class Line(ByteStream):
+    """The other side: what it says, and what it hears."""
 
-    def __init__(self) -> None:
-        self.data = b""
+    def __init__(self, said: bytes) -> None:
+        self._said = said
+        self.heard = b""
 
-    def get_extra_info(self, _: str) -> Any:
-        return ("192.0.2.1", 1)
+    async def receive(self, max_bytes: int = 1000) -> bytes:
+        part, self._said = self._said[:max_bytes], self._said[max_bytes:]
+        if not part:
+            raise anyio.EndOfStream
+        return part
 
-    def write(self, data: bytes) -> None:
-        self.data += data
+    async def send(self, item: bytes) -> None:
+        self.heard += item
 
-    def write_eof(self) -> None:
+    async def send_eof(self) -> None:
         pass
 
-    async def drain(self) -> None:
+    async def aclose(self) -> None:
         pass
 
 
@@ -36,18 +45,18 @@ def check_conversation(said: bytes) -> None:
     asked: list[Request] = []
 
     async def answer(request: Request) -> Response:
+        await request.body.read(BODY_BYTES)
         asked.append(request)
         return Response(200, b"x" * 300)
 
     async def talk() -> bytes:
-        reader, writer = asyncio.StreamReader(), Written()
-        reader.feed_data(said)
-        reader.feed_eof()
-        await Connection(reader, writer, answer, LIMITS).run()  # type: ignore[arg-type]
-        return writer.data
+        line, capacity = Line(said), Capacity(LIMITS)
+        await Connection(line, "192.0.2.1", answer, capacity).run()
+        assert capacity.reserve(LIMITS.body_bytes), "what was reserved for bodies is released"
+        return line.heard
 
     answers = asyncio.run(talk())
-    assert all(len(request.body) <= LIMITS.body_bytes for request in asked)
+    assert all(len(request.body.content) <= BODY_BYTES for request in asked)
     check_http(answers, [request.method for request in asked])
 
 
@@ -59,8 +68,11 @@ def check_control(said: tuple[str, bytes]) -> None:
     async def in_store(request: Any) -> None:
         asked.append(request)
 
+    async def sent(_: int) -> bytes:
+        return body
+
     async def ask() -> Response | None:
-        return await control_handler(in_store, {})(Request("POST", f"/v1/{name}", body=body))
+        return await control_handler(in_store, {})(Request("POST", f"/v1/{name}", body=Body(sent)))
 
     response = asyncio.run(ask())
     assert response is not None

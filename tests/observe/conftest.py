@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import socket
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import anyio
@@ -13,7 +14,7 @@ from slurmsyncd.demo.stage import stop_daemon
 from tests.audit.test_daemon import Site, site
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
 
@@ -47,9 +48,20 @@ def free_port() -> int:
         return port
 
 
+@contextmanager
+def few_descriptors(count: int) -> Iterator[None]:
+    """Have processes that are started within the block run with so many file descriptors; 0: with those of here."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count or before[0], before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
 @asynccontextmanager
 async def watched(
-    path: Path, *, listen: str = "", page: bool = True, token: str = ""
+    path: Path, *, listen: str = "", page: bool = True, token: str = "", descriptors: int = 0
 ) -> AsyncIterator[Watched]:
     """
     Have one.
@@ -59,6 +71,7 @@ async def watched(
         listen: Where metrics and page are served; empty: a free port on loopback.
         page: Serve the page.
         token: What the daemon has instead of its token.
+        descriptors: File descriptors that the daemon may have; 0: as many as here.
     """
     async with site(path) as at:
         address = listen or f"127.0.0.1:{free_port()}"
@@ -66,7 +79,8 @@ async def watched(
         at.stage.config.write_text(at.stage.config.read_text() + web)
         if token:
             (path / "token").write_text(token)
-        daemon = at.stage.start_daemon()
+        with few_descriptors(descriptors):
+            daemon = at.stage.start_daemon()
         try:
             watch = Watched(at, address)
             async with watch.http:

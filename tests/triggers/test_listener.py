@@ -261,7 +261,7 @@ async def test_p10_without_file_descriptors_the_listener_waits(run_dir: Path, se
                 finally:
                     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
                 await bell.received(1)
-    assert [entry["event"] for entry in logs] == ["hint_connection_not_accepted"]
+    assert [entry["event"] for entry in logs] == ["connection_not_accepted"]
     assert bell.hints == [HINT]
 
 
