@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
@@ -20,6 +20,19 @@ if TYPE_CHECKING:
 QUESTIONS_PER_S = 20.0
 #: How often one question is asked, and the first wait between.
 ATTEMPTS, WAIT_S = 4, 1.0
+#: Questions in a row that fail on the backend's side; one more, and it is the backend that does not answer.
+FAILED_IN_A_ROW = 5
+
+
+class Unreadable(NamedTuple):
+    """
+    The second of a run's start cannot be listed: cc-backend fails over a missing file of its archive.
+
+    Attributes:
+        why: The backend's answer.
+    """
+
+    why: str
 
 
 class Backend:
@@ -48,34 +61,43 @@ class Backend:
         self._asking = asking
         self._pause_s = 1.0 / questions_per_s
         self._next_at = 0.0
+        self._failed = 0  # questions in a row
 
-    async def there(self, keys: Iterable[RunKey]) -> Mapping[RunKey, Presence]:
+    async def there(self, keys: Iterable[RunKey]) -> Mapping[RunKey, Presence | Unreadable]:
         """
-        Say of each run whether it is there.
+        Return of each run whether it is there, or why the backend cannot list it.
 
         Raises:
             SourceUnavailable: It does not answer.
         """
-        found: dict[RunKey, Presence] = {}
+        found: dict[RunKey, Presence | Unreadable] = {}
         began: dict[tuple[str, int], list[RunKey]] = {}
         for key in keys:
             began.setdefault((key.cluster, key.start_at), []).append(key)
         for (cluster, start_at), those in began.items():
             shown = await self._ask(cluster, start_at)
-            found.update((key, shown.get(key.job_id, Presence.ABSENT)) for key in those)
+            if isinstance(shown, Unreadable):
+                found.update(dict.fromkeys(those, shown))
+            else:
+                found.update((key, shown.get(key.job_id, Presence.ABSENT)) for key in those)
         return found
 
-    async def _ask(self, cluster: str, start_at: int) -> Mapping[int, Presence]:
-        said = ""
+    async def _ask(self, cluster: str, start_at: int) -> Mapping[int, Presence] | Unreadable:
+        said = reason = ""
         for attempt in range(ATTEMPTS):
             await self._wait_for_turn()
             answer = await self._inventory.presence(cluster, start_at)
             if not isinstance(answer, Outcome):
+                self._failed = 0
                 return answer
-            said = f"{answer.reason} {answer.detail}".strip()
+            reason, said = answer.reason, f"{answer.reason} {answer.detail}".strip()
             if answer.alarm or answer.result not in (Result.FAILED, Result.SINK_DOWN):
                 break
             await anyio.sleep(WAIT_S * 2.0**attempt)
+        else:
+            self._failed += 1
+            if reason == "http_500" and self._failed <= FAILED_IN_A_ROW:
+                return Unreadable(said)
         raise SourceUnavailable(f"sink {self._inventory.name} does not say what it has: {said}")
 
     async def _wait_for_turn(self) -> None:

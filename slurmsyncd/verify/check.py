@@ -12,7 +12,8 @@ from slurmsyncd.control.runs import AskWritten, Mend, Record
 from slurmsyncd.delivery import Presence, Repair
 from slurmsyncd.model import Questions
 from slurmsyncd.verify import compare
-from slurmsyncd.verify.compare import FAILING, Fate
+from slurmsyncd.verify.backend import Unreadable
+from slurmsyncd.verify.compare import FAILING, REPAIRABLE, Fate
 from slurmsyncd.verify.read import DAY_S, running, slices
 from slurmsyncd.verify.report import ClusterReport, Tally, difference
 
@@ -43,12 +44,14 @@ class Judged:
         written: What is written down of it.
         fates: Sink → what became of it.
         there: Sink → what it shows; only of those that were asked.
+        unreadable: Sink → why it cannot say what it shows.
     """
 
     run: Job
     written: Written | None
     fates: dict[str, Fate]
     there: dict[str, Presence] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
 
     def told(self, sink: str) -> Told | None:
         """Give how far a sink is with it, as it is written down."""
@@ -56,8 +59,8 @@ class Judged:
 
     @property
     def failing(self) -> dict[str, Fate]:
-        """Sinks that should have it and have not."""
-        return {sink: fate for sink, fate in self.fates.items() if fate in FAILING}
+        """Sinks that should have it and have not, so that it has to be sent there."""
+        return {sink: fate for sink, fate in self.fates.items() if fate in REPAIRABLE}
 
 
 class Check:
@@ -178,7 +181,11 @@ class Check:
             those = [each for each in judged if each.fates[sink] in wanted]
             there = await backend.there({_key(each) for each in those})
             for each in those:
-                each.there[sink] = there[_key(each)]
+                shown = there[_key(each)]
+                if isinstance(shown, Unreadable):
+                    each.fates[sink], each.unreadable[sink] = Fate.UNREADABLE, shown.why
+                    continue
+                each.there[sink] = shown
                 each.fates[sink] = compare.confirmed(
                     each.fates[sink],
                     each.there[sink],
@@ -228,12 +235,20 @@ async def _details(source: Source, listed: Sequence[Job]) -> list[Job]:
 
 def _repaired(fate: Fate, before: Judged, after: Judged | None, sink: str) -> Fate:
     """Give the fate after the repair; what only the backend knows is better once it has been told again."""
-    if after is None or (fate is Fate.LOST and after.told(sink) == before.told(sink)):
+    if (
+        after is None
+        or fate not in REPAIRABLE
+        or (fate is Fate.LOST and after.told(sink) == before.told(sink))
+    ):
         return fate
     return after.fates[sink]
 
 
 def _why(each: Judged, sink: str) -> str:
+    if sink in each.unreadable:
+        return (
+            f"the backend cannot list this run, or one that began in the same second: {each.unreadable[sink]}"
+        )
     if each.written is None:
         return "not written down"
     if each.told(sink) is None:

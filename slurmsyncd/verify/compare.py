@@ -41,10 +41,13 @@ class Fate(str, enum.Enum):
     FORGOTTEN = "forgotten"  # so old that nothing need be known of it any more
     MISSING = "missing"
     LOST = "lost"  # the backend acknowledged it and shows it otherwise, or not at all
+    UNREADABLE = "unreadable"  # the backend fails to list it
 
 
+#: What is sent again.
+REPAIRABLE = frozenset({Fate.MISSING, Fate.LOST})
 #: What makes the proof fail.
-FAILING = frozenset({Fate.MISSING, Fate.LOST})
+FAILING = REPAIRABLE | {Fate.UNREADABLE}
 
 _BY_STATE = {
     "ready": Fate.WAITING,

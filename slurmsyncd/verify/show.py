@@ -22,6 +22,8 @@ _NAME = 40
 _EXPLAINED: Mapping[Fate, str] = {
     Fate.MISSING: "missing: never written down for this sink; --repair has them written down and sent",
     Fate.LOST: "lost: the sink acknowledged them and shows otherwise; --repair sends what can be sent again",
+    Fate.UNREADABLE: "unreadable: the backend cannot list them, e.g. over a missing file of its archive; "
+    "see its log, and restore the file or delete the job there",
     Fate.DEAD: "dead: not tried again unasked; the dead letters say why",
     Fate.REFUSED: "refused: cc-backend takes one run of a job id a day; see sinks.NAME.requeue",
     Fate.PARKED: "parked: refused until somebody changes something there; tried again now and then",

@@ -302,6 +302,45 @@ async def test_who_does_not_answer_is_no_proof(config: Config, monkeypatch: pyte
         await check(config, slurm)
 
 
+async def test_a_run_that_the_backend_cannot_list_is_named_and_the_others_are_checked(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One missing file of the backend's archive fails the second of that run alone, and is no proof."""
+    monkeypatch.setattr(backend_module, "WAIT_S", 0.0)
+    runs = [job(number, NOW - 9000 + number) for number in range(1, 6)]
+    written(config, *runs)
+    broken = Outcome(result=Result.FAILED, reason="http_500", detail="meta.json: no such file")
+
+    class Archive(Shelf):
+        async def presence(self, cluster: str, start_at: int) -> Mapping[int, Presence] | Outcome:
+            return broken if start_at == runs[2].key.start_at else self._shown
+
+    shelf = Archive(dict.fromkeys(range(1, 6), Presence.ENDED))
+    for repair in (False, True):
+        backend = Backend(cast("Inventory", shelf), 300.0, questions_per_s=1e6)
+        report = await check(config, Slurm(among(*runs)), backend=backend, repair=repair)
+        assert report.total() == {Fate.DELIVERED: 4, Fate.UNREADABLE: 1}
+        assert not report.complete
+        assert report.repaired == 0
+        (named,) = report.differences
+        assert (named.job_id, named.fate.value) == (3, "unreadable")
+        assert "meta.json: no such file" in named.why
+        assert "1 unreadable" in shown(report)
+
+
+async def test_a_backend_that_fails_at_every_question_does_not_answer(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not asked for each of thousands of seconds, and that no run can be read is no finding."""
+    monkeypatch.setattr(backend_module, "WAIT_S", 0.0)
+    runs = [job(number, NOW - 9000 + number) for number in range(1, 30)]
+    written(config, *runs)
+    backend = asking({}, [Outcome(result=Result.FAILED, reason="http_500")] * 1000)
+    with pytest.raises(SourceUnavailable, match="http_500"):
+        await check(config, Slurm(among(*runs)), backend=backend)
+    assert backend.questions == backend_module.ATTEMPTS * (backend_module.FAILED_IN_A_ROW + 1)
+
+
 async def test_hostile_names_move_no_cursor(config: Config) -> None:
     """What users put into names is escaped where people read it, and whole in the JSON."""
     evil = "\x1b]0;owned\x07\x1b[2J\u202eevil\nrow"
