@@ -27,6 +27,14 @@ class Source(Protocol):
     def cluster(self) -> str:
         """Slurm's name of the cluster."""
 
+    @property
+    def doubted_from(self) -> float | None:
+        """
+        From when on accounting may have been incomplete when it was read (epoch seconds); None: never.
+
+        The position in accounting has to be set back to it.
+        """
+
     async def look(
         self, since: int, until: int, *, listing: bool = True, accounting: bool = True
     ) -> Observation:

@@ -215,6 +215,7 @@ class FakeSource:
     """A modelled Slurm behind the port."""
 
     cluster = CLUSTER
+    doubted_from: float | None = None
 
     def __init__(self, slurm: FakeSlurm) -> None:
         self.slurm = slurm

@@ -41,6 +41,14 @@ class AnnouncedStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BlindStatus:
+    """Why other users' jobs are hidden, and what to do; see ``sources.sight``."""
+
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceStatus:
     """
     One cluster, since the start of the daemon. Times are epoch seconds.
@@ -54,6 +62,7 @@ class SourceStatus:
         never_started: Jobs that ended without ever starting.
         set_aside: Records of Slurm that were not understood.
         rechecks: Jobs that are asked for again soon.
+        blind: What the user that asks Slurm does not see; None if nothing is known to be hidden.
         failures: Looks that came to nothing.
         commands: What was asked of Slurm, by command.
         hooks: Whether slurmctld's hooks announce what polls see.
@@ -74,6 +83,7 @@ class SourceStatus:
     never_started: int
     set_aside: int
     rechecks: int
+    blind: BlindStatus | None = None
     commands: dict[str, CommandCost] = field(default_factory=dict)
     hooks: tuple[AnnouncedStatus, ...] = ()
 

@@ -191,7 +191,9 @@ def _of_slurm(live: Live, now: float) -> Iterator[Problem]:
         yield Problem("Slurm", f"has not answered yet: {live.waiting_for_slurm}", _ASK_SLURM)
     for source in live.sources:
         subject = f"cluster {source.cluster}"
-        if source.unavailable:
+        if source.blind:
+            yield Problem(subject, f"hides jobs: {source.blind.reason}", source.blind.remedy)
+        elif source.unavailable:
             since = (
                 "" if source.unavailable_since is None else f" since {moment(source.unavailable_since, now)}"
             )

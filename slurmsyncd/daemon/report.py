@@ -12,6 +12,7 @@ from slurmsyncd import __version__
 from slurmsyncd.control.status import (
     AnnouncedStatus,
     AuditStatus,
+    BlindStatus,
     CommandCost,
     HookStatus,
     LagStatus,
@@ -110,6 +111,7 @@ def source_status(collector: Collector, source: CommandSource, announced: Announ
         never_started=tally.never_started,
         set_aside=tally.set_aside,
         rechecks=tally.rechecks,
+        blind=BlindStatus(reason=source.blind.reason, remedy=source.blind.remedy) if source.blind else None,
         commands={
             name: CommandCost(calls=cost.calls, failures=cost.failures, seconds=cost.seconds)
             for name, cost in sorted(source.tally.commands.items())

@@ -96,6 +96,11 @@ _SOURCE_GAUGES: Final[tuple[tuple[str, str, Callable[[SourceStatus], float]], ..
     ("source_up", "Slurm answered when it was asked last", lambda it: it.unavailable is None),
     ("source_last_look_seconds", "When Slurm was last looked at", lambda it: it.last_look_at or 0),
     ("source_behind", "Accounting is still being read to catch up", lambda it: it.behind),
+    (
+        "source_blind",
+        "Whether Slurm hides other users' jobs (1) or not (0)",
+        lambda it: it.blind is not None,
+    ),
     ("source_rechecks", "Jobs that are asked for again soon", lambda it: it.rechecks),
 )
 _SOURCE_COUNTERS: Final[tuple[tuple[str, str, Callable[[SourceStatus], float]], ...]] = (

@@ -176,6 +176,7 @@ class Collector:
     async def _look(self, *, listing: bool, accounting: bool) -> None:
         began, until = self._monotonic(), int(self._clock.now())
         try:
+            await self._reading.set_back(self._source.doubted_from)
             since = await self._reading.since(until) if accounting else until
             seen = await self._observe(since, until, listing=listing, accounting=accounting)
             if listing:

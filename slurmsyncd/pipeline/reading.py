@@ -51,6 +51,7 @@ class Reading:
         self._span_s = span_s
         self._monotonic = monotonic
         self._limited = False
+        self._doubted: float | None = None
         self._progress_at: float | None = None
 
     async def since(self, until: int) -> int:
@@ -69,6 +70,16 @@ class Reading:
         if cursor < floor:
             self._note_limit(cursor, floor)
         return max(min(cursor, until) - overlap, floor)
+
+    async def set_back(self, doubted: float | None) -> None:
+        """Set the position back, once, to where accounting became doubtful; see ``Source.doubted_from``."""
+        if doubted is None or doubted == self._doubted:
+            return
+        self._doubted = doubted
+        cursor = await self._thread(self._store.cursor, self._cluster)
+        if cursor is not None and int(doubted) < cursor:
+            await self._thread(self._store.set_cursor, self._cluster, int(doubted))
+            self.position = None
 
     def came(self, through: int | None, since: int, until: int) -> None:
         """

@@ -15,6 +15,7 @@ from slurmsyncd.sources.controller import Controller
 from slurmsyncd.sources.decoding import Listing, Runs, newest
 from slurmsyncd.sources.discover import active_controller, slurm_settings
 from slurmsyncd.sources.identity import Identity
+from slurmsyncd.sources.sight import Sight, own_name
 from slurmsyncd.sources.slurm_commands import SlurmCommands
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from slurmsyncd.model import Job, NodeState
     from slurmsyncd.slurm.settings import SlurmSettings
     from slurmsyncd.sources.runner import Tally
+    from slurmsyncd.sources.sight import Blind
 
     A = TypeVar("A")
     B = TypeVar("B")
@@ -47,6 +49,7 @@ class CommandSource:
         slurm_conf: str = "",
         remote: bool = False,
         accelerators: Sequence[str] = ("gpu",),
+        user: str = "",
         directory: Path | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -58,6 +61,7 @@ class CommandSource:
         self._identity = Identity(cluster, self._commands, remote=remote)
         parts = (cluster, config, self._commands, self._identity, now)
         self._accounting = Accounting(*parts)
+        self._sight = Sight(cluster, self._commands, user or own_name(), now=now)
         self._controller = Controller(*parts, rows=self._rows_of, accelerators=accelerators)
         self._now = now
         self._slice_s = config.slice
@@ -67,6 +71,16 @@ class CommandSource:
     def cluster(self) -> str:
         """Slurm's name of the cluster."""
         return self._cluster
+
+    @property
+    def blind(self) -> Blind | None:
+        """What the user that asks does not see, None if nothing is known to be hidden."""
+        return self._sight.blind
+
+    @property
+    def doubted_from(self) -> float | None:
+        """Accounting since then may have been incomplete when it was read; see ``ports.Source``."""
+        return self._sight.doubted_from
 
     @property
     def tally(self) -> Tally:
@@ -94,6 +108,7 @@ class CommandSource:
         )
         if isinstance(listed, Listing) and isinstance(ended, SourceError) and not self._identity.is_confirmed:
             listed = ended  # accounting showed another cluster meanwhile, so this is that one's queue
+        listed, ended = await self._believed(listed, ended)
         trouble = _trouble(listed, ended)
         if len(trouble) == listing + accounting:
             raise SourceUnavailable("; ".join(trouble))
@@ -109,6 +124,21 @@ class CommandSource:
             never_started=self._count(ended),
             set_aside=found.set_aside + (listed.set_aside if isinstance(listed, Listing) else 0),
             trouble=trouble,
+        )
+
+    async def _believed(
+        self, listed: Listing | SourceError | None, ended: Runs | SourceError | None
+    ) -> tuple[Listing | SourceError | None, Runs | SourceError | None]:
+        """Replace the answers that leave out jobs of other users."""
+        if listed is None and self._sight.blind is None:
+            return listed, ended
+        empty = not listed.held if isinstance(listed, Listing) else None
+        if (blind := await self._sight.look(empty=empty)) is None:
+            return listed, ended
+        hidden = SourceUnavailable(blind.reason)
+        return (
+            hidden if blind.listing and listed is not None else listed,
+            hidden if blind.accounting and ended is not None else ended,
         )
 
     def _count(self, ended: Runs | SourceError | None) -> int:
@@ -143,6 +173,10 @@ class CommandSource:
                 self._accounting.runs(questions.accounting, has_time) if questions.accounting else _none()
             ),
         )
+        if (blind := self._sight.blind) is not None:  # what it does not show proves nothing
+            hidden = SourceUnavailable(blind.reason)
+            details = hidden if blind.listing and questions.details else details
+            accounting = hidden if blind.accounting and questions.accounting else accounting
         halves = _Half(questions.details, details), _Half(questions.accounting, accounting)
         trouble = tuple(text for half in halves for text in half.trouble)
         if trouble and all(half.jobs is None for half in halves if half.wanted):

@@ -61,6 +61,7 @@ class Accounting:
     rows: list[Job] | None = field(default_factory=list)
     asked: list[frozenset[int]] = field(default_factory=list)
     cluster: str = CLUSTER
+    doubted_from: float | None = None
 
     async def look(
         self, since: int, until: int, *, listing: bool = True, accounting: bool = True

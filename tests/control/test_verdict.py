@@ -11,6 +11,7 @@ from slurmsyncd.control.requests import SinkTotals, Totals
 from slurmsyncd.control.status import (
     AnnouncedStatus,
     AuditStatus,
+    BlindStatus,
     HookStatus,
     LagStatus,
     Live,
@@ -192,6 +193,12 @@ def test_what_is_as_it_should_be_is_no_problem(well: Status) -> None:
             "cluster alpha",
             "answers only in part since",
             "sacct",
+        ),
+        (
+            status(sources=(source(blind=BlindStatus(reason="x is no operator", remedy="sacctmgr x")),)),
+            "cluster alpha",
+            "hides jobs: x is no operator",
+            "sacctmgr x",
         ),
         (status(sources=(), waiting_for_slurm="no scontrol"), "Slurm", "no scontrol", "scontrol ping"),
         (

@@ -47,7 +47,7 @@ class Stage:
 
     def restart(self) -> Collector:
         """Lose all that is not in the store."""
-        source = FakeSource(self.slurm)
+        self.source = source = FakeSource(self.slurm)
         source.at_once = self.at_once
         self.collector = Collector(
             source, self.store, self.thread, self.policy, self.clock, recorded=self._recorded
@@ -314,6 +314,28 @@ async def test_s19_s27_a_run_that_slurm_has_forgotten_stays_open_and_is_named_on
     stage.slurm.end(there)
     await stage.look()
     assert stage.phases() == ["started", "stopped"]
+
+
+async def test_s19_a_position_that_became_doubtful_is_set_back_once(stage: Stage) -> None:
+    """What ended while Slurm hid it is read again once it is shown; the doubt is not repeated for ever."""
+    await stage.look()
+    doubted = stage.slurm.now
+    run = stage.slurm.start(1)
+    stage.later(60)
+    stage.slurm.end(run)
+    hidden, stage.slurm.listing = stage.slurm.listing, lambda _: ()
+    stage.slurm.windows = False
+    for _ in range(3):
+        stage.later(2 * OVERLAP)
+        await stage.look()
+    assert stage.phases() == []
+    stage.slurm.listing, stage.slurm.windows = hidden, True
+    stage.source.doubted_from = float(doubted)
+    await stage.look()
+    assert stage.phases() == ["stopped"]
+    since = [window[0] for window in stage.slurm.looks]
+    await stage.look()
+    assert stage.slurm.looks[-1][0] > since[-1]
 
 
 async def test_s14_a_job_whose_record_is_unreadable_is_announced_all_the_same(stage: Stage) -> None:

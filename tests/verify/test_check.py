@@ -60,6 +60,7 @@ class Slurm:
     """A source whose accounting is a function, and which counts the records that are alive at each look."""
 
     cluster = CLUSTER
+    doubted_from: float | None = None
 
     def __init__(
         self, ended: Callable[[int, int], Iterable[Job]], *, runs: Iterable[Job] = (), slice_s: int = 3600
