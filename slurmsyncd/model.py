@@ -250,10 +250,12 @@ class Questions:
     Attributes:
         details: Ask the controller for the allocation (perishable).
         accounting: Ask slurmdbd how it stands.
+        again: Ids that an earlier observation left open.
     """
 
     details: frozenset[int] = frozenset()
     accounting: frozenset[int] = frozenset()
+    again: frozenset[int] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.details or self.accounting)

@@ -155,9 +155,27 @@ class TestNothingIsConcludedFromAbsence:
         """slurmdbd may be behind."""
         assert judge(seen(()), {key(): None}, rows=[job()]).events == ()
 
-    def test_while_catching_up_what_is_gone_is_left_to_the_coming_slices(self) -> None:
-        """They will end it; asking by id would ask for everything twice."""
-        assert not ask(seen(()), {key(): None}, caught_up=False)
+    def test_what_is_gone_is_asked_for_while_catching_up(self) -> None:
+        """A stop does not wait for windows that may take hours, or fail."""
+        assert ask(seen(()), {key(): None}, caught_up=False).accounting == {1}
+
+    def test_j2_while_catching_up_accounting_is_asked_for_what_is_about_to_be_announced(self) -> None:
+        """An earlier run of the id, which ended in a window that was not read yet, is recorded before the later."""
+        look = seen([listed(start_at=T0 + 400)], through=T0 - 86400)
+        assert ask(look, caught_up=False).accounting == {1}
+        rows = [done(end_at=T0 + 200, state=JobState.REQUEUED), job(start_at=T0 + 400)]
+        shown = [job(start_at=T0 + 400, allocation=HELD)]
+        plan = judge(look, details=shown, rows=rows, caught_up=False)
+        told = [(type(event), event.job.key.start_at) for event in plan.events]
+        assert told == [(Started, T0), (Stopped, T0), (Started, T0 + 400)]
+
+    @pytest.mark.parametrize("restarts", [0, 1])
+    def test_j2_a_prolog_of_a_restarted_job_asks_accounting_for_its_earlier_runs(self, restarts: int) -> None:
+        """The hint says that there was one, whether or not accounting was read up to now."""
+        hint = Hint(CLUSTER, 1, "prolog", restarts)
+        asked = ask(seen(None, through=None), hints=[hint])
+        assert asked.details == {1}
+        assert sorted(asked.accounting) == [1] * restarts
 
 
 class TestStarting:

@@ -146,7 +146,8 @@ class Collector:
         for part in filter(None, (begun, due - begun)):
             now = int(self._clock.now())
             seen = Observation(cluster=self.cluster, looked_at=now)
-            done = await self._judge(seen, Trigger.HOOK, part, now=now)
+            caught_up = self._reading.reached and not self.behind
+            done = await self._judge(seen, Trigger.HOOK, part, now=now, caught_up=caught_up)
             for half, failed in ((self._controller, done.controller), (self._accounting, done.accounting)):
                 if failed and not half.failures:  # else it has its time: hints must not put that off
                     self._failed(half, done.trouble)
@@ -204,7 +205,7 @@ class Collector:
         open_: frozenset[Item],
         *,
         now: int,
-        caught_up: bool = True,
+        caught_up: bool,
     ) -> Planned:
         left: frozenset[Item] = open_  # unless we come through
         away = self._away and trigger is Trigger.POLL

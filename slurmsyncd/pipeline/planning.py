@@ -99,7 +99,7 @@ class Planning:
         )
         size = await self._source.portion() if asked.details else 0
         done = Planned(frozenset())
-        for part, questions in reconcile.portions(asked, seen, hints, size):
+        for part, questions in reconcile.portions(asked, seen, hints, size, known=known):
             answers = await self._ask(questions)
             plan, gone = await self._thread(
                 self._record, part, questions, answers, known, now=now, trigger=trigger

@@ -75,8 +75,8 @@ def questions(
         hints: What the hooks said since.
         recheck: What an earlier plan left open.
         moved: What earlier plans found of starts that moved: as listed now → as announced.
-        caught_up: Accounting was read up to now. If not, the coming slices will end most of what is
-            no longer listed, and asking for it by id would ask for everything twice.
+        caught_up: Accounting was read up to now. If not, earlier runs of what is about to be announced may
+            not be known yet. They are asked for by id, since a backend rejects what comes out of order.
         away: The controller does not answer, so it is not asked for details.
     """
     runs = Runs(known)
@@ -84,19 +84,28 @@ def questions(
         item for item in _started(seen) if _key(seen, item) not in moved and not runs.told(sighting(item))
     ]
     doubtful = {item.job_id for item in fresh if _is_doubtful(item, runs)}
-    gone = _gone(seen, known, moved) if caught_up else set()
+    gone = _gone(seen, known, moved)
     unseen = {job.key.job_id for job in seen.finished if not runs.is_open(job.key) and not runs.settled(job)}
     remembered = unseen & _remembered(seen)
     begun, ended = _hinted(hints, runs)
-    shown = {item.job_id for item in fresh} | remembered | begun | set(recheck)
+    announced = {item.job_id for item in fresh} | begun
+    shown = announced | remembered | set(recheck)
+    if not caught_up:
+        doubtful |= announced
     return Questions(
         details=frozenset() if away else frozenset(shown),
         accounting=frozenset(doubtful | gone | ended | set(recheck)),
+        again=frozenset(recheck),
     )
 
 
 def portions(
-    asked: Questions, seen: Observation, hints: Iterable[Hint], size: int
+    asked: Questions,
+    seen: Observation,
+    hints: Iterable[Hint],
+    size: int,
+    *,
+    known: Known = MappingProxyType({}),
 ) -> Iterator[tuple[Observation, Questions]]:
     """
     Split a look that many runs began in, so that not all of their records are in memory at once.
@@ -104,15 +113,17 @@ def portions(
     The first portion is the whole look, and asks all but what only the listing shows: of that it and the
     others ask for ``size`` ids each. None of these has an open run, so portions do not depend on each other.
     """
-    together = {job.key.job_id for job in seen.finished} | {hint.job_id for hint in hints} | asked.accounting
+    together = {job.key.job_id for job in seen.finished} | {hint.job_id for hint in hints} | asked.again
+    together |= {key.job_id for key, end_at in known.items() if end_at is None}
     alone = sorted(asked.details - together)
     later = frozenset(alone[size:])
-    yield seen, replace(asked, details=asked.details - later)
+    yield seen, replace(asked, details=asked.details - later, accounting=asked.accounting - later)
     if later:
         listed = tuple(item for item in seen.listed or () if item.job_id in later)
         begun = Observation(cluster=seen.cluster, looked_at=seen.looked_at, listed=listed)
         for start in range(size, len(alone), size):
-            yield begun, Questions(details=frozenset(alone[start : start + size]))
+            part = frozenset(alone[start : start + size])
+            yield begun, Questions(details=part, accounting=part & asked.accounting)
 
 
 def _started(seen: Observation) -> Iterator[Listed]:
@@ -164,7 +175,7 @@ def _hinted(hints: Iterable[Hint], runs: Runs) -> tuple[set[int], set[int]]:
     begun, ended = set(), set()
     for hint in hints:
         is_open = bool(runs.open(hint.job_id))
-        if is_open or hint.context == "epilog":
+        if is_open or hint.restarts or hint.context == "epilog":
             ended.add(hint.job_id)
         if not is_open or hint.context == "prolog" or hint.restarts:
             begun.add(hint.job_id)

@@ -119,6 +119,7 @@ class _Judge:
         asked_rows = (row for row in answers.accounting or () if row.key.job_id in asked.accounting)
         self._rows = _one_each((*seen.finished, *asked_rows))
         self._starts = _starts_by_id(self._rows)
+        self._again = asked.again
         left = answers.left(asked)
         self._answered = asked.accounting - left.accounting
         shown = [job for job in answers.details or () if job.key.job_id in asked.details]
@@ -191,15 +192,15 @@ class _Judge:
         """
         Announce from accounting alone what is listed as active but has no readable details.
 
-        Accounting is asked only the second time: an empty answer may be a controller that just died.
+        Only the second time: an empty answer may be a controller that just died.
         """
         rows = [row for key, row in self._rows.items() if key.job_id == job_id and row.state.active]
         fresh = [row for row in rows if self._is_new(row)]
         if job_id not in self._listed:
             self.recheck.update(row.key.job_id for row in fresh)
-        elif fresh:
+        elif fresh and job_id in self._again:
             yield from map(self._start, fresh)
-        elif not rows:
+        elif fresh or not rows:
             self.recheck.add(job_id)
 
     def _shown(self, row: Job) -> Job | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slurmsyncd.errors import SourceUnavailable
-from slurmsyncd.model import Answers, Hint, JobState, Listed, Observation, Phase, Questions
+from slurmsyncd.model import Answers, Hint, JobState, Listed, Observation, Phase, Questions, RunKey
 from slurmsyncd.reconcile import portions
 from tests.fakes import CLUSTER, NOW
 from tests.pipeline.test_collect import Stage
@@ -79,10 +79,15 @@ def test_i5_what_depends_on_accounting_or_a_hint_is_judged_with_the_whole_look()
     """Only runs that the listing alone shows are put off; everything else is asked for at once."""
     listed = tuple(Listed(job_id, JobState.RUNNING, NOW) for job_id in range(1, 31))
     seen = Observation(cluster=CLUSTER, looked_at=NOW, listed=listed, through=NOW)
-    asked = Questions(details=frozenset(range(1, 31)), accounting=frozenset({28, 29, 99}))
-    (whole, first), *others = portions(asked, seen, [Hint(CLUSTER, 30, "prolog", 0)], PORTION)
+    asked = Questions(
+        details=frozenset(range(1, 31)), accounting=frozenset({28, 29, 99}), again=frozenset({28})
+    )
+    hints, known = [Hint(CLUSTER, 30, "prolog", 0)], {RunKey(CLUSTER, 29, NOW - 9): None}
+    (whole, first), *others = portions(asked, seen, hints, PORTION, known=known)
     assert whole is seen
-    assert first == Questions(details=frozenset({*range(1, 11), 28, 29, 30}), accounting=asked.accounting)
+    assert first == Questions(
+        details=frozenset({*range(1, 11), 28, 29, 30}), accounting=asked.accounting, again=asked.again
+    )
     assert [sorted(one.details) for _, one in others] == [list(range(11, 21)), list(range(21, 28))]
     assert not any(one.accounting for _, one in others)
     for part, _ in others:
