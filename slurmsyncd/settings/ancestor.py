@@ -202,6 +202,12 @@ def _nats(rest: dict[str, Any], result: Imported, secret_dir: str) -> None:
     result.set(section, "format", "cc")
     result.set(section, "job_subject", words["natsSubject"] or "jobs")
     result.notes.append("nats…: the line protocol as before (format = cc); format = json has the whole run")
+    if ("sinks", _REST) in result.sections:
+        result.notes.append(
+            "nats…: jobs go to cc-backend by REST, and to NATS for other readers, as before. If cc-backend's "
+            "config.json has api-subjects, it takes jobs from NATS alone: then remove [sinks.monitoring] and "
+            "give its url and token_file to [sinks.nats]"
+        )
     _login(words, result)
     if words["natsPassword"]:
         result.secrets["nats-password"] = words["natsPassword"]

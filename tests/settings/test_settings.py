@@ -152,6 +152,7 @@ def test_every_key_of_the_ancestor_is_taken_over() -> None:
     assert config.clusters["alpha"].ignore_hosts == ("login?*",)
     assert found.secrets == {"token": "canary-jwt", "nats-password": "canary-password"}
     assert "canary" not in text + repr(found)
+    assert any("api-subjects" in note and "[sinks.nats]" in note for note in found.notes)
     notes = " ".join(found.notes)
     assert all(
         word in notes for word in ("slurmMaxRetries", "prepSockListenPath", "ccPollInterval", "natsPassword")
