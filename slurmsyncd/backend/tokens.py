@@ -121,7 +121,7 @@ def _libraries() -> tuple[Any, Any, Any]:
         from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415
     except ImportError as err:
         raise TokensUnavailable(
-            f"the embedded backend signs tokens and {err.name} is missing: pip install 'slurmsyncd[backend]'"
+            f"the embedded backend signs tokens and {err.name} is missing: pip install 'pyjwt[crypto]'"
         ) from err
     return jwt, serialization, ed25519
 

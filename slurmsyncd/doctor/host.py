@@ -35,7 +35,7 @@ _REMOTE: Final = frozenset(
 )
 _QLEN: Final = Path("/proc/sys/net/unix/max_dgram_qlen")
 _QLEN_WANTED: Final = 512
-_SEE: Final = "systemctl status slurmsyncd"
+_FIRST_START: Final = "systemctl enable --now slurmsyncd.socket slurmsyncd.service"
 _START: Final = "start slurmsyncd (and slurmsyncd.socket)"
 #: Hints that a second of the busiest cluster may leave.
 _SPOOLED: Final = 5000
@@ -45,12 +45,27 @@ _HINT_S: Final = 3.0
 
 def examine_host(config: Config) -> Iterator[Finding]:
     """Look at this host; changes nothing."""
-    yield from _directory(config.daemon.state_dir)
+    new = _never_ran(config.daemon)
+    if config.daemon.state_dir.exists() or not new:
+        yield from _directory(config.daemon.state_dir)
     yield _checkpoint(config.daemon)
+    if new:  # what its first start makes is missing, and that is right
+        yield Finding("daemon", "running", Level.NOTE, "the daemon has not run here yet", _FIRST_START)
+        return
     yield from _hook(config)
     if config.hook.spool:
         yield spool(Path(config.hook.spool))
     yield from _daemon(config)
+
+
+def _never_ran(daemon: DaemonConfig) -> bool:
+    try:
+        (daemon.state_dir / STORE).stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        pass  # what it is stands in the finding about the directory
+    return False
 
 
 def _directory(path: Path) -> Iterator[Finding]:
@@ -228,9 +243,7 @@ def _daemon(config: Config) -> Iterator[Finding]:
                 yield _hint_arrives(config.hook.socket, desk)
             yield from _announced(desk)
     except SlurmsyncdError as err:
-        new = not (config.daemon.state_dir / STORE).exists()
-        remedy = "systemctl enable --now slurmsyncd.socket slurmsyncd.service" if new else _SEE
-        yield Finding("daemon", "running", Level.WARN, str(err), remedy)
+        yield Finding("daemon", "running", Level.WARN, str(err), "systemctl status slurmsyncd")
         return
     if running:
         yield Finding(

@@ -107,4 +107,4 @@ def hide(text: str, secrets: Mapping[str, Any]) -> str:
 
 def _want_nkeys(key: str) -> None:
     if find_spec("nkeys") is None:
-        raise ConfigError([f"{key}: the package nkeys is wanted; pip install 'slurmsyncd[nkeys]'"])
+        raise ConfigError([f"{key}: the package nkeys is missing; pip install nkeys"])

@@ -1,0 +1,1 @@
+"""The guide for beginners, followed word by word on a fresh machine."""
