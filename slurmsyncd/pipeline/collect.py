@@ -190,6 +190,8 @@ class Collector:
                 self._next_poll = next_poll_at(began, self._monotonic(), self._policy.poll_s)
         if accounting:
             self._reading.came(seen.through, since, until)
+            doubtful = seen.through is None or (listing and seen.listed is None)
+            self._reading.note(since, doubtful=doubtful, agreed=caught_up and not self._away)
         self._note_answers(seen, done, listing=listing, accounting=accounting)
 
     async def _observe(self, since: int, until: int, *, listing: bool, accounting: bool) -> Observation:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from slurmsyncd.pipeline.rereads import Rereads
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+#: How far back a first start reads accounting again.
+FIRST_S = 86400
 #: Seconds between two lines about catching up.
 PROGRESS_S = 10.0
 
@@ -53,11 +57,30 @@ class Reading:
         self._limited = False
         self._doubted: float | None = None
         self._progress_at: float | None = None
+        self._rereads = Rereads()
+        self._began = self._again = False
 
     async def since(self, until: int) -> int:
-        """Return from where to read (epoch seconds): the cursor less the overlap, bounded on both sides."""
+        """Return from where to read (epoch seconds): the cursor less the overlap, or what is due again."""
         if self.position is not None:
             return self.position
+        since = await self._from_cursor(until)
+        if not self._began:  # the halves, too, may have been away while no daemon ran
+            self._began = True
+            self._rereads.doubt(max(since, until - FIRST_S) if since == until - self._span_s else since)
+        again = self._rereads.due(self._monotonic(), until)
+        self._again = again is not None
+        return since if again is None else max(min(since, again), until - self._span_s)
+
+    def note(self, since: int, *, doubtful: bool, agreed: bool) -> None:
+        """Note of a look whether a half of Slurm did not answer, or both did and accounting is read."""
+        if doubtful:
+            self._rereads.doubt(since)
+            self._again = False
+        elif agreed:
+            self._rereads.agree(self._monotonic())
+
+    async def _from_cursor(self, until: int) -> int:
         cursor = await self._thread(self._store.cursor, self._cluster)
         floor, overlap = until - self._span_s, self._overlap_s
         if cursor is None:
@@ -93,6 +116,9 @@ class Reading:
         if through is None:
             return
         self.reached = self.reached or through >= until
+        if self._again and through >= until:
+            self._again = False
+            self._rereads.read(self._monotonic())
         # A source that came no further is left to the next poll.
         self.position = through if since < through < until else None
         self._note_progress(until)

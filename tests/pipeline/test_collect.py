@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from tests.pipeline.conftest import CountingThread, until
 from tests.store.builders import known
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from slurmsyncd.model import Answers, Observation, RunKey
     from slurmsyncd.store import SqliteStore
@@ -42,6 +43,7 @@ class Stage:
         self.thread = thread
         self.clock = FakeClock(self.slurm.now)
         self.plans: list[Plan] = []
+        self.monotonic: Callable[[], float] = time.monotonic
         self.policy = CollectPolicy(poll_s=poll_s, overlap_s=OVERLAP, max_span_s=SPAN)
         self.collector = self.restart()
 
@@ -50,7 +52,13 @@ class Stage:
         self.source = source = FakeSource(self.slurm)
         source.at_once = self.at_once
         self.collector = Collector(
-            source, self.store, self.thread, self.policy, self.clock, recorded=self._recorded
+            source,
+            self.store,
+            self.thread,
+            self.policy,
+            self.clock,
+            recorded=self._recorded,
+            monotonic=self.monotonic,
         )
         return self.collector
 
@@ -525,6 +533,78 @@ class TestTheWindow:
         await stage.look()
         assert stage.collector.tally.incomplete == 0
         assert stage.phases() == ["stopped"]
+
+
+class TestLateRows:
+    @pytest.fixture
+    def turned(self, stage: Stage) -> Stage:
+        """The stage on a clock that is turned by hand as a whole."""
+        stage.monotonic = stage.clock.now
+        stage.restart()
+        return stage
+
+    @staticmethod
+    async def _polls(stage: Stage, seconds: int) -> None:
+        for _ in range(seconds // 60):
+            stage.later(60)
+            await stage.look()
+
+    @staticmethod
+    def _unseen(stage: Stage, *, state: JobState = JobState.REQUEUED) -> None:
+        """A run that begins and ends, and of which slurmctld keeps nothing but its message to slurmdbd."""
+        run = stage.slurm.start(1)
+        stage.later(8)
+        stage.slurm.end(run, state)
+        stage.slurm.memory.clear()
+
+    @pytest.mark.parametrize("daemon_too", [False, True])
+    @pytest.mark.parametrize("late_s", [60, 300, 840])
+    async def test_s1_z6_a_run_that_slurmdbd_learns_of_after_its_return_is_found(
+        self, turned: Stage, late_s: int, daemon_too: bool
+    ) -> None:
+        """It ended an hour before; slurmdbd answers first, and slurmctld delivers what it kept later."""
+        await turned.look()
+        turned.slurm.accounting_up = turned.slurm.linked = False
+        if not daemon_too:
+            await self._polls(turned, 300)
+        self._unseen(turned)
+        if not daemon_too:
+            await self._polls(turned, 3600)
+        else:
+            turned.later(3900)
+            turned.restart()
+        turned.slurm.accounting_up = True
+        await self._polls(turned, late_s)
+        assert turned.phases() == []
+        turned.slurm.linked = True
+        turned.slurm.catch_up()
+        await self._polls(turned, 960)
+        assert turned.phases() == ["stopped"]
+
+    async def test_z6_a_row_that_is_806_s_late_is_found_though_slurm_answered_all_the_time(
+        self, turned: Stage
+    ) -> None:
+        """A short run that was requeued is in no job list, so nothing else shows it."""
+        await turned.look()
+        await self._polls(turned, 7200)
+        turned.slurm.linked = False
+        self._unseen(turned)
+        await self._polls(turned, 780)
+        turned.slurm.linked = True
+        turned.later(26)
+        turned.slurm.catch_up()
+        await self._polls(turned, 1800)
+        assert turned.phases() == ["stopped"]
+
+    async def test_an_undisturbed_daemon_reads_again_four_times_an_hour(self, turned: Stage) -> None:
+        """All other polls read from the cursor less the overlap."""
+        await turned.look()
+        await self._polls(turned, 7200)
+        turned.slurm.looks.clear()
+        await self._polls(turned, 7200)
+        spans = [until - since for since, until, _ in turned.slurm.looks]
+        assert sorted(set(spans)) == [60 + OVERLAP, 1800]
+        assert spans.count(1800) == 8
 
 
 class TestHints:
