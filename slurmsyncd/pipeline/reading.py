@@ -121,7 +121,7 @@ class Reading:
             self._rereads.read(self._monotonic())
         # A source that came no further is left to the next poll.
         self.position = through if since < through < until else None
-        self._note_progress(until)
+        self._note_progress(until, caught_up=through >= until)
 
     def _note_limit(self, cursor: int, floor: int) -> None:
         """Name the span that is left out, once."""
@@ -135,12 +135,14 @@ class Reading:
             )
         self._limited = True
 
-    def _note_progress(self, until: int) -> None:
-        """Tell of a long way to catch up: at its beginning, now and then, and at its end."""
-        if self.position is None:
+    def _note_progress(self, until: int, *, caught_up: bool) -> None:
+        """Log a long way to catch up: at its beginning, now and then, and at its end."""
+        if caught_up:
             if self._progress_at is not None:
                 log.info("caught_up", cluster=self._cluster)
             self._progress_at = None
+        elif self.position is None:
+            return
         elif self._progress_at is None or self._monotonic() >= self._progress_at + PROGRESS_S:
             self._progress_at = self._monotonic()
             log.info("catching_up", cluster=self._cluster, behind_s=until - self.position)

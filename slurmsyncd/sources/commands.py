@@ -109,6 +109,8 @@ class CommandSource:
         if isinstance(listed, Listing) and isinstance(ended, SourceError) and not self._identity.is_confirmed:
             listed = ended  # accounting showed another cluster meanwhile, so this is that one's queue
         listed, ended = await self._believed(listed, ended)
+        if isinstance(ended, SourceError):
+            self._narrow(through - since)
         trouble = _trouble(listed, ended)
         if len(trouble) == listing + accounting:
             raise SourceUnavailable("; ".join(trouble))
@@ -147,6 +149,14 @@ class CommandSource:
             return 0
         before, self._never_started = self._never_started, frozenset(ended.never_started)
         return len(self._never_started - before)
+
+    def _narrow(self, span_s: int) -> None:
+        """
+        Halve the window after a failure; the next ones that are answered widen it again.
+
+        It may have been too wide for slurmdbd (MaxQueryTimeRange), for the deadline, or for the output limit.
+        """
+        self._slice_s = max(_LEAST_SLICE_S, min(self._slice_s, span_s / 2))
 
     def _adapt(self, runs: int, span_s: int) -> None:
         """Widen the slice over quiet spans and narrow it over busy ones: sacct's memory follows its rows."""

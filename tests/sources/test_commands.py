@@ -432,6 +432,28 @@ async def test_a_wide_window_is_read_in_slices(tmp_path: Path) -> None:
     assert sorted(key.job_id for key in found) == ids
 
 
+@pytest.mark.parametrize("how", ["echo Too wide of a date range in query >&2; exit 1", "exec sleep 600"])
+async def test_s4_a_window_that_is_too_wide_is_halved(tmp_path: Path, how: str) -> None:
+    """Each look that fails narrows the next one, until slurmdbd answers; then windows become wider again."""
+    cluster = Cluster(tmp_path, "24.11", command_timeout=1.5)
+    job_id = cluster.submit(duration_s=2.0)
+    cluster.pass_(600)
+    real = (cluster.bin / "sacct").rename(cluster.bin / "sacct.real")
+    window = "for word; do case $word in uts*) from=${to:-${word#uts}} to=${word#uts};; esac; done"
+    check = f'if [ "$to" ] && [ $((to - from)) -gt 200 ]; then {how}; fi'
+    (cluster.bin / "sacct").write_text(f'#!/bin/sh\n{window}\n{check}\nexec {real} "$@"\n')
+    (cluster.bin / "sacct").chmod(0o755)
+    since, until, found, failures = cluster.began, int(cluster.now), set(), 0
+    while since < until:
+        seen = await cluster.source.look(since, until)
+        failures += seen.through is None
+        since = since if seen.through is None else seen.through
+        found |= {job.key.job_id for job in seen.finished}
+    cluster.sim.close()
+    assert found == {job_id}
+    assert 2 <= failures <= 6
+
+
 async def test_many_ids_are_asked_in_batches(tmp_path: Path) -> None:
     """No question is longer than the batch, and none is lost."""
     cluster = Cluster(tmp_path, "24.11", batch=2)
