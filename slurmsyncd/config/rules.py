@@ -93,10 +93,23 @@ def _bounded(path: str, section: SlurmConfig | DaemonConfig | SinkConfig) -> Ite
 
 
 def _web(web: WebConfig) -> Iterator[str]:
-    allowed = "127.0.0.1:port, [::1]:port or unix:/absolute/path is wanted"
     for address in web.listen:
-        if not _is_local(address):
-            yield f"{shown('web.listen', address)}: {allowed}"
+        if _is_local(address):
+            continue
+        where = shown("web.listen", address)
+        if address.startswith("unix:") or not _is_tcp(f"tcp:{address}"):
+            yield f"{where}: must be host:port, [address]:port or unix:/absolute/path"
+        elif not (web.cert_file and web.password_file):
+            missing = "password_file" if web.cert_file else "cert_file"
+            yield f"{where}: other hosts can reach it; set web.{missing}, or use 127.0.0.1:port"
+    for key in ("cert_file", "key_file"):
+        if (file := getattr(web, key)) and not file.startswith("/"):
+            yield f"{shown(f'web.{key}', file)}: must be an absolute path"
+    if web.key_file and not web.cert_file:
+        yield f"{shown('web.key_file', web.key_file)}: is the key of no certificate; set web.cert_file"
+    if not web.user or ":" in web.user or not web.user.isprintable():
+        yield f"{shown('web.user', web.user)}: must be a name without a colon"
+    yield from _secret_file("web.password_file", web.password_file)
 
 
 def _hook(hook: HookConfig) -> Iterator[str]:

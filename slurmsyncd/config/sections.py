@@ -98,10 +98,19 @@ class HookConfig:
 class WebConfig:
     """``[web]``: metrics, health and the status page. Nothing is served unless asked for."""
 
-    #: Where: ``127.0.0.1:9481``, ``[::1]:9481`` or ``unix:/path``; other addresses are refused.
+    #: Where: ``127.0.0.1:9481``, ``[::1]:9481`` or ``unix:/path``; any other ``host:port`` requires
+    #: cert_file and password_file.
     listen: tuple[str, ...] = ()
     #: Serve the status page, too. It names jobs and users to everybody who can connect.
     page: bool = True
+    #: PEM file with the certificate and its chain, for TLS on all addresses with a port.
+    cert_file: str = ""
+    #: PEM file with the key of cert_file; empty: it is in cert_file.
+    key_file: str = ""
+    #: User that clients must log in as where password_file is set (HTTP basic authentication).
+    user: str = "prometheus"
+    #: File with the password that clients must send on all addresses with a port.
+    password_file: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

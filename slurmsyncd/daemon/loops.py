@@ -191,10 +191,13 @@ class Loops:
             group.start_soon(Sweeper(self._config.hook.spool, self._gate).watch, name="hints-spool")
         if self._web:
             # Only where it is wanted; and before READY, so that an upgrade finds all of it in memory.
-            from slurmsyncd.observe import routes  # noqa: PLC0415
+            from slurmsyncd.observe import access, routes  # noqa: PLC0415
 
-            handler = routes.routes(Observed(self), page=self._config.web.page)
-            group.start_soon(web, self._web, handler, routes.LIMITS, name="web")
+            config = self._config.web
+            tls = access.Certificate(config).context if config.cert_file else None
+            login = access.Login(config) if config.password_file else None
+            handler = routes.routes(Observed(self), page=config.page, login=login)
+            group.start_soon(web, self._web, handler, routes.LIMITS, tls, name="web")
         group.start_soon(self.intake.run, start_reports, name="collect")
         group.start_soon(self.lag.run, name="lag")
         group.start_soon(self._keep_counting, name="rates")

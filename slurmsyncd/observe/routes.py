@@ -1,8 +1,8 @@
 """
 What is served on ``web.listen``: ``/metrics``, ``/healthz``, ``/readyz``, the page at ``/`` and ``/job``.
 
-Reads only. A browser gets it under a loopback name alone: a foreign site that resolves to 127.0.0.1 gets
-nothing.
+Reads only. Without a password a browser gets it under a loopback name alone: a foreign site that resolves to
+127.0.0.1 gets nothing.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from slurmsyncd.control.status import Status
+    from slurmsyncd.observe.access import Login
     from slurmsyncd.store.desk import Story
     from slurmsyncd.web.messages import Handler, Request
 
@@ -63,13 +64,14 @@ class Views(Protocol):
         """Give all that is known of a job's runs."""
 
 
-def routes(views: Views, *, page: bool) -> Handler:
+def routes(views: Views, *, page: bool, login: Login | None = None) -> Handler:
     """
     Give the handler.
 
     Args:
         views: Where everything comes from.
         page: Serve the page, too.
+        login: What clients by TCP must prove; None: only that they call a loopback name.
     """
     known = _routes(views)
     one_at_a_time = (
@@ -79,17 +81,28 @@ def routes(views: Views, *, page: bool) -> Handler:
         known = {path: route for path, route in known.items() if path not in ("/", "/job")}
 
     async def answer(request: Request) -> Response:
+        if request.peer != "unix" and (refusal := _refusal(request, login)):
+            return refusal
         route = known.get(request.path)
         if route is None:
             return Response(404, b"no such page\n", _PLAIN)
         if request.method not in ("GET", "HEAD"):
             return Response(405, b"read only\n", (*_PLAIN, ("allow", "GET, HEAD")))
-        if request.peer != "unix" and not _is_loopback(request.headers.get("host", "")):
-            return Response(403, b"call it by a loopback name, e.g. over ssh -L\n", _PLAIN)
         async with one_at_a_time:
             return await route(request)
 
     return answer
+
+
+def _refusal(request: Request, login: Login | None) -> Response | None:
+    if login is None:
+        if _is_loopback(request.headers.get("host", "")):
+            return None
+        return Response(403, b"call it by a loopback name, e.g. over ssh -L\n", _PLAIN)
+    if login.admits(request.headers.get("authorization", "")):
+        return None
+    challenge = ("www-authenticate", 'Basic realm="slurmsyncd"')
+    return Response(401, b"user and password are required\n", (*_PLAIN, challenge))
 
 
 def _routes(views: Views) -> dict[str, Route]:

@@ -284,6 +284,35 @@ class TestUrl:
         assert load_config(sink(url="http://cc.example.org", insecure_http=True))
 
 
+class TestWeb:
+    LOCKED = {"cert_file": "/etc/web.pem", "password_file": "/etc/web-password"}  # noqa: RUF012
+
+    @pytest.mark.parametrize("address", ["0.0.0.0:9481", "[::]:9481", "monitor.example.org:9481"])
+    def test_another_address_requires_tls_and_a_password(self, address: str) -> None:
+        """Metrics leave the host only encrypted and for a password; the missing setting is named."""
+        for present in ({}, {"cert_file": "/etc/web.pem"}, {"password_file": "/etc/web-password"}):
+            (line,) = problems({**sink(), "web": {"listen": [address], **present}})
+            assert f"set web.{'password_file' if 'cert_file' in present else 'cert_file'}" in line
+        assert load_config({**sink(), "web": {"listen": [address], **self.LOCKED}})
+
+    @pytest.mark.parametrize(
+        ("web", "problem"),
+        [
+            ({"listen": ["9481"]}, "must be host:port"),
+            ({"listen": ["unix:relative"]}, "must be host:port"),
+            ({"listen": ["0.0.0.0:99999"], **LOCKED}, "must be host:port"),
+            ({"cert_file": "web.pem"}, "must be an absolute path"),
+            ({"key_file": "/etc/key.pem"}, "set web.cert_file"),
+            ({"user": "a:b"}, "without a colon"),
+            ({"password_file": "two words"}, "web.password_file: an absolute path"),
+        ],
+    )
+    def test_what_is_refused(self, web: dict[str, Any], problem: str) -> None:
+        """Each mistake is one line with what is required."""
+        (line,) = problems({**sink(), "web": web})
+        assert problem in line
+
+
 class TestSecrets:
     @pytest.mark.parametrize(
         "tree",

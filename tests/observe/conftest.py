@@ -61,7 +61,14 @@ def few_descriptors(count: int) -> Iterator[None]:
 
 @asynccontextmanager
 async def watched(
-    path: Path, *, listen: str = "", page: bool = True, token: str = "", descriptors: int = 0
+    path: Path,
+    *,
+    listen: str = "",
+    page: bool = True,
+    token: str = "",
+    descriptors: int = 0,
+    public: str = "",
+    more: str = "",
 ) -> AsyncIterator[Watched]:
     """
     Have one.
@@ -72,10 +79,13 @@ async def watched(
         page: Serve the page.
         token: What the daemon has instead of its token.
         descriptors: File descriptors that the daemon may have; 0: as many as here.
+        public: A second address to serve them on.
+        more: Further lines of the section [web].
     """
     async with site(path) as at:
         address = listen or f"127.0.0.1:{free_port()}"
-        web = f'\n[web]\nlisten = ["{address}"]\npage = {str(page).lower()}\n'
+        addresses = ", ".join(f'"{each}"' for each in (address, public) if each)
+        web = f"\n[web]\nlisten = [{addresses}]\npage = {str(page).lower()}\n{more}"
         at.stage.config.write_text(at.stage.config.read_text() + web)
         if token:
             (path / "token").write_text(token)
