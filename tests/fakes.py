@@ -59,6 +59,7 @@ class TrueRun:
 
     def job(self, start_at: int, state: JobState, end_at: int | None, **more: object) -> Job:
         key = RunKey(CLUSTER, self.job_id, start_at)
+        more["submit_at"] = self.starts[0]
         return Job(key=key, state=state, end_at=end_at, user="ada", nodes=("n1",), num_nodes=1, **more)  # type: ignore[arg-type]
 
     @property

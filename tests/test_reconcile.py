@@ -334,6 +334,26 @@ class TestEnding:
 
 
 class TestTheSameIdAgain:
+    def test_j1_a_later_run_whose_row_comes_first_does_not_end_the_earlier_one(self) -> None:
+        """It was submitted after the earlier one began, so it is no moved start of that, whatever is asked."""
+        later = done(start_at=T0 + 500, end_at=NOW - 10, submit_at=T0 + 200)
+        look, known = seen((), [later]), {key(): None}
+        for rows in (None, [later]):
+            plan = judge(look, known, rows=rows)
+            assert [event.job.key.start_at for event in plan.events] == [T0 + 500, T0 + 500]
+
+    @pytest.mark.parametrize("hours", [0.1, 2, 30])
+    def test_j4_a_start_may_move_by_hours_while_nodes_boot(self, hours: float) -> None:
+        """Accounting has this start alone, and it was submitted before: one run, listed or ended."""
+        start_at, known = T0 + int(3600 * hours), {key(): None}
+        look = seen([listed(start_at=start_at)])
+        row = job(start_at=start_at, submit_at=T0 - 5)
+        plan = judge(look, known, details=[job(start_at=start_at, allocation=HELD)], rows=[row])
+        assert (plan.events, plan.moved) == ((), ((key(1, start_at), key()),))
+        over = done(start_at=start_at, end_at=start_at + 60, submit_at=T0 - 5)
+        (stop,) = stops(judge(seen((), [over]), known, rows=[over]))
+        assert (stop.key, stop.end_at) == (key(), start_at + 60)
+
     def test_j1_a_requeue_closes_the_first_run_with_its_own_end(self) -> None:
         """And announces the second with its own start."""
         look = seen([listed(start_at=T0 + 400)])

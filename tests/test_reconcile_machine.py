@@ -299,7 +299,7 @@ def story(dice: random.Random) -> list[tuple[Any, ...]]:
     some: list[Any] = [
         lambda: (Planning.job_starts, dice.choice(IDS), dice.choice(AFTER)),
         lambda: (Planning.job_ends, dice.choice(IDS), dice.choice(AFTER), dice.choice(ENDS)),
-        lambda: (Planning.start_moves, dice.choice(IDS), dice.choice(AFTER)),
+        lambda: (Planning.start_moves, dice.choice(IDS), dice.choice((*AFTER, 5000))),
         lambda: (Planning.epilog_is_over, dice.choice(IDS), dice.random() < 0.5),
         lambda: (Planning.link_to_slurmdbd_breaks,),
         lambda: (Planning.link_to_slurmdbd_is_back,),

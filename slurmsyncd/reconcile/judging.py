@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from slurmsyncd.model import Job, JobState, Plan, RunKey, Started, Stopped
-from slurmsyncd.reconcile.runs import MOVE_LIMIT_S, Runs, is_same, sighting
+from slurmsyncd.reconcile.runs import Runs, is_same, may_be_moved, sighting
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -178,7 +178,7 @@ class _Judge:
             self.recheck.add(key.job_id)  # the run before is open in accounting, or this not there yet
             return False
         nearest = min(before, key=lambda at: abs(key.start_at - at))
-        if abs(key.start_at - nearest) > MOVE_LIMIT_S:
+        if not may_be_moved(nearest, self._rows[key]):
             return True
         # Accounting has this start and not ours: one run whose start moved.
         self.moved[key] = replace(key, start_at=nearest)

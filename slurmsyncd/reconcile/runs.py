@@ -3,8 +3,9 @@ Known runs, and which sightings are of one run. Pure.
 
 A run is known by the start under which it was announced, for good. Slurm may correct that start later,
 by minutes when its nodes had to boot (slurmctld then sets it to the end of the boot). So a sighting
-under another start is not always another run. What decides is that runs of one job id never overlap,
-and that two of them never end in the same second.
+under another start is not always another run. What decides is that runs of one job id never overlap, that two
+of them never end in the same second, and that a requeue submits the job anew: what was submitted after a
+run began is a later one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 #: When each known run ended (epoch seconds); None while it is open.
 Known = Mapping[RunKey, int | None]
 
-#: A start moves no further: booting nodes takes minutes. Beyond it an id was given out again.
+#: Where accounting does not say when a run was submitted, its start moves no further than this.
 MOVE_LIMIT_S = 3600
 
 
@@ -45,7 +46,14 @@ def sighting(seen: Listed | Job) -> Sighting:
 def is_same(start_at: int, end_at: int | None, seen: Sighting) -> bool:
     """Say whether a sighting of the same id is of the run from ``start_at`` to ``end_at`` (None: open)."""
     apart = abs(seen.start_at - start_at)
-    return not apart or (end_at is not None and seen.end_at == end_at and apart <= MOVE_LIMIT_S)
+    return not apart or (end_at is not None and seen.end_at == end_at)
+
+
+def may_be_moved(start_at: int, row: Job) -> bool:
+    """Return whether accounting's row may be of the run that was announced under another start."""
+    if row.submit_at is None:
+        return abs(row.key.start_at - start_at) <= MOVE_LIMIT_S
+    return row.submit_at <= start_at
 
 
 class Runs:
@@ -87,7 +95,7 @@ class Runs:
         """
         at, end_at = row.key.start_at, row.end_at
         assert end_at is not None
-        near = [s for s in self.open(row.key.job_id) if s < end_at and abs(s - at) <= MOVE_LIMIT_S]
+        near = [s for s in self.open(row.key.job_id) if s < end_at and may_be_moved(s, row)]
         return sorted(near, key=lambda start: abs(start - at))
 
     def _of(self, job_id: int) -> Mapping[int, int | None]:
