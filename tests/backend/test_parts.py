@@ -185,5 +185,5 @@ def test_broken_key_is_named(tmp_path: Path) -> None:
 def test_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without PyJWT the remedy is said."""
     monkeypatch.setitem(__import__("sys").modules, "jwt", None)
-    with pytest.raises(TokensUnavailable, match=r"pip install 'slurmsyncd\[backend\]'"):
+    with pytest.raises(TokensUnavailable, match=r"pip install 'pyjwt\[crypto\]'"):
         Tokens.open(None)
