@@ -26,6 +26,7 @@ def test_z8_a_clock_that_python_cannot_read_is_named(
     config.write_text(
         f'[daemon]\nstate_dir = "{tmp_path}/state"\nlastrun_file = "{tmp_path}/lastrun"\n'
         f'pid_file = "{tmp_path}/pid"\n[hook]\nsocket = ""\n[clusters.alpha]\n'
+        f'[sinks.cc]\nurl = "http://127.0.0.1:9"\ntoken_file = "{tmp_path}/token"\n'
     )
     monkeypatch.setattr(time, "time", unreadable)
     assert cli.main([*command.split(), "--config", str(config)]) == cli.EXIT_CLOCK
