@@ -14,8 +14,10 @@ from typing import Union
 
 from slurmsyncd.model import Entry, Job, RunKey, Step
 
-#: Why a sink refuses a run of a job id of which it holds another run.
+#: Why a sink rejects a run: it has one of the job id that began less than a day before it.
 REPEAT = "repeat_of_earlier_run"
+#: Why a sink rejects a run: it has one of the job id that began after it.
+OVERTAKEN = "later_run_is_there"
 #: Reasons of a list that no backend gives: the same backend is not asked for another one.
 NO_LIST = frozenset({"repeats_itself", "too_many_rows", "without_end"})
 #: Of a run that was told and ended, and has given way there to a later run of its job id.
@@ -30,9 +32,25 @@ class Result(enum.Enum):
     FAILED = "failed"  # this attempt failed, outcome perhaps unknown: the same again later
     CURABLE = "curable"  # refused until somebody changes the sink (a node missing in its list)
     REFUSED = "refused"  # will never be taken
+    REPEATED = "repeated"  # gives way to another run of its job id, as the requeue policy has it: no trouble
     START_MISSING = "start_missing"  # a stop for a run that the sink does not know
     NOT_YET = "not_yet"  # the sink needs a moment before this step (commit interval)
     SINK_DOWN = "sink_down"  # the sink's trouble, charged to no entry
+
+
+@dataclass(frozen=True, slots=True)
+class OtherRun:
+    """
+    A run of the same job id that a sink has.
+
+    Attributes:
+        running: It has not ended there.
+        archived: Its metrics are archived.
+    """
+
+    key: RunKey
+    running: bool
+    archived: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +63,7 @@ class Outcome:
         detail: What the sink said, cut and printable.
         retry_after_s: What the sink asked for, None if it did not.
         alarm: The operator has to act (credentials, wrong URL).
-        repeat_of: A start was refused because of this other run of the id, which the sink holds.
+        other: The run because of which a start was rejected.
         certain: A rejection that needs no proof: the record cannot be sent, or the run in its way was seen.
         hold_s: Of an accepted start: seconds until its stop is tried; None: as the policy has it.
     """
@@ -56,7 +74,7 @@ class Outcome:
     status: int | None = None
     retry_after_s: float | None = None
     alarm: bool = False
-    repeat_of: RunKey | None = None
+    other: OtherRun | None = None
     certain: bool = False
     hold_s: float | None = None
 
@@ -134,7 +152,15 @@ class Dead:
     detail: str
 
 
-Verdict = Union[Done, Retry, Park, Rewind, Dead]
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Left out as a policy has it: settled without being accepted. A start takes its stop along."""
+
+    reason: str
+    detail: str
+
+
+Verdict = Union[Done, Retry, Park, Rewind, Dead, Drop]
 
 
 class Standing(enum.Enum):
@@ -254,6 +280,8 @@ def judge(
             # Slowly, but never not at all: an outage uses up attempts too, and what comes back after it
             # may be a backup without the run. Parking the stop alone would keep it missing for ever.
             return Rewind(now + _spread(policy.park_s, dice), reason)
+        case Result.REPEATED:
+            return Drop(reason, detail)
         case Result.REFUSED | Result.CURABLE:
             return _after_rejection(entry, outcome, policy, now=now, dice=dice, standing=standing)
         case Result.FAILED:

@@ -150,8 +150,9 @@ class SinkConfig:
     #: Seconds for which a started run may be missing there: twice the backend's commit interval and a margin.
     audit_grace: float = 300.0
     #: What becomes of a requeued job's later run, which the backend refuses for a day while it holds the
-    #: earlier one: keep-first (a dead letter), or replace (the earlier one is deleted there once it ended).
-    requeue: str = "keep-first"
+    #: earlier one: replace (the earlier one is deleted there once it is archived), or keep-first (the later
+    #: one is left out, which is noted at the earlier one).
+    requeue: str = "replace"
     #: Seconds between uploads of node states; 0: none.
     nodestate_interval: float = 60.0
     #: Bytes of batch script that are sent.

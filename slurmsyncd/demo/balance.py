@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from slurmsyncd.sim.ledger import Obligation
 
 Key = tuple[int, int]  # job id, start
+#: Reasons of runs that gave way to another one of their job id.
+_GAVE_WAY = frozenset({"repeat_of_earlier_run", "later_run_is_there", "replaced_by_requeue"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +84,10 @@ def balance(
 
 
 def _fate(run: Obligation, row: Mapping[str, Any] | None, state: str, reason: str) -> str:
+    if reason in _GAVE_WAY:
+        return "refused"
     if state == "dead":
-        return "refused" if reason == "repeat_of_earlier_run" else "lost"
+        return "lost"
     if row is None:
         return "waiting" if state else "lost"
     if not _same_place(run, row):

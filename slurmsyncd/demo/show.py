@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from slurmsyncd.backend.server import Backend, BackendConfig
+from slurmsyncd.delivery import REPLACED
 from slurmsyncd.demo.balance import Balance, Key, balance
 from slurmsyncd.demo.host_slurm import host_cluster
 from slurmsyncd.demo.stage import COMMIT_S, Stage, simulated_cluster, stop_daemon
@@ -195,11 +196,11 @@ def _settle(stage: Stage, backend: Backend, simulation: Simulation | None) -> in
 
 
 def _states(stage: Stage) -> Iterator[tuple[Key, tuple[str, str]]]:
-    """Give what the daemon has not told or could not tell: run → (state, reason)."""
+    """Give what the daemon has not told or could not tell, or removed again: run → (state, reason)."""
     with closing(open_store(stage.root / "state", ["demo"], expected=True).store) as store:
-        for state in ("dead", "ready", "parked", "idle"):
-            after = 0
-            while found := store.letters("demo", state=state, after=after):
+        for state in ("dead", "dropped", "ready", "parked", "idle", "done"):
+            after, reason = 0, REPLACED if state == "done" else None
+            while found := store.letters("demo", state=state, reason=reason, after=after):
                 for delivery in found:
                     yield (delivery.key.job_id, delivery.key.start_at), (state, delivery.reason)
                 after = found[-1].id

@@ -82,7 +82,7 @@ exit status: 0 they are given up; 1 none was found, or you said no
 
 examples:
   slurmsyncd deadletters drop 17
-  slurmsyncd deadletters drop --reason repeat_of_earlier_run --older-than 2d --yes""",
+  slurmsyncd deadletters drop --reason http_400 --older-than 2d --yes""",
     "notify": """\
 exit status: always 0, since Slurm requeues or kills a job whose prolog fails
 

@@ -164,14 +164,15 @@ def _add_events(add: Callable[[str, str, str, str], argparse.ArgumentParser]) ->
 
 _DEADLETTERS = """\
 What a sink will never take (dead), takes only after somebody has changed something there (parked), or was
-given up by you (dropped). retry and drop speak of dead and parked ones; what was dropped stays dropped.
+given up by you or left out by the requeue policy (dropped). retry and drop speak of dead and parked ones;
+retry --state dropped sends what the policy left out. What you gave up stays dropped.
 
 examples:
   slurmsyncd deadletters list
   slurmsyncd deadletters list --state parked --sink cc
   slurmsyncd deadletters show 17                    a letter's number, or a job id
   slurmsyncd deadletters retry --reason no_subcluster
-  slurmsyncd deadletters drop --reason repeat_of_earlier_run --older-than 2d --yes
+  slurmsyncd deadletters drop --reason http_400 --older-than 2d --yes
 """
 
 
@@ -185,7 +186,7 @@ def _add_deadletters(commands: Commands, add_config_options: Declare, read: Read
     )
     actions = parser.add_subparsers(required=True, metavar="ACTION", dest="action")
     listed = actions.add_parser("list", help="count them by reason, with an example each")
-    _add_selectors(listed, default="dead")
+    _add_selectors(listed, default="dead", dropped=True)
     listed.add_argument("--json", action="store_true", help="one line of JSON, for scripts")
     shown = actions.add_parser("show", help="all that is known of one")
     shown.add_argument("id", type=argument(read_id), metavar="ID", help="a letter's number, or a job id")
@@ -196,15 +197,15 @@ def _add_deadletters(commands: Commands, add_config_options: Declare, read: Read
     for each in (retried, dropped):
         each.add_argument("ids", type=argument(read_id), nargs="*", metavar="ID", help="numbers of letters")
         each.add_argument("--all", action="store_true", help="all of them")
-        _add_selectors(each, default=None)
+        _add_selectors(each, default=None, dropped=each is retried)
     for each in (listed, shown, retried, dropped):
         add_config_options(each)
         each.set_defaults(run=_selected(_runner("deadletters", read), each))
 
 
-def _add_selectors(parser: argparse.ArgumentParser, *, default: str | None) -> None:
+def _add_selectors(parser: argparse.ArgumentParser, *, default: str | None, dropped: bool) -> None:
     add = parser.add_argument
-    states = ("dead", "parked", "dropped") if default else ("dead", "parked")
+    states = ("dead", "parked", "dropped") if dropped else ("dead", "parked")
     add("--sink", metavar="NAME", help="only this sink's")
     add("--reason", metavar="REASON", help="only those with this reason")
     add("--job", type=argument(read_id), metavar="ID", help="only those of this job")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from slurmsyncd.delivery import OVERTAKEN, REPEAT
 from slurmsyncd.model import Step
 from slurmsyncd.operator.reasons import meaning
 from slurmsyncd.terminal import counted, when
@@ -52,6 +53,8 @@ def next_of(
             return "nothing, it knows all of this run", True
         case "idle":
             return "its stop, once it has ended", True
+        case "dropped" if delivery.reason in (REPEAT, OVERTAKEN):
+            return f"nothing: {meaning(delivery.reason)[0]} (requeue)", True
         case "dropped":
             return f"nothing, its {step} was given up ({delivery.reason or 'by hand'})", False
         case "dead":

@@ -5,8 +5,12 @@ from __future__ import annotations
 #: Reason → (what it means, what to do).
 REASONS: dict[str, tuple[str, str]] = {
     "repeat_of_earlier_run": (
-        "the backend takes one run of a job id a day, and has an earlier one",
-        'drop it; or set requeue = "replace" for the sink, then retry',
+        "the backend has an earlier run of the job id, and accepts the next one a day after that only",
+        'nothing, if requeue = "keep-first" keeps that one; else delete that one there, then retry',
+    ),
+    "later_run_is_there": (
+        "the backend has a later run of the job id, and accepts no run that began before one that it has",
+        "drop it; or delete the later run there, retry this one, then `slurmsyncd verify --backend --repair`",
     ),
     "no_subcluster": (
         "no sub-cluster of the backend has one of its nodes",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import time
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 import structlog
 
-from slurmsyncd.delivery import Dead, Park, Result, Retry, backoff, judge
+from slurmsyncd.delivery import Dead, Drop, Park, Result, Retry, backoff, judge
 from slurmsyncd.errors import DiskFull
 from slurmsyncd.model import Entry
 from slurmsyncd.pipeline.bell import Bell
@@ -212,7 +213,7 @@ class Delivery:
             self._release(entry)  # the sink's trouble is charged to no entry
             return
         verdict = self._judge(entry, outcome, standing)
-        if isinstance(verdict, Dead | Park):
+        if isinstance(verdict, Dead | Park | Drop):
             self._report(entry, verdict)
         self._verdicts.append((entry, verdict))
         self._to_settle.ring()
@@ -290,10 +291,13 @@ class Delivery:
             took_ms=round(took_s * 1000),
         )
 
-    def _report(self, entry: Entry, verdict: Dead | Park) -> None:
+    def _report(self, entry: Entry, verdict: Dead | Park | Drop) -> None:
         """Name a run that the sink does not take; it is kept, and seen by the operator."""
-        log.warning(
-            "dead_letter" if isinstance(verdict, Dead) else "parked",
+        left_out = isinstance(verdict, Drop)
+        refused = "dead_letter" if isinstance(verdict, Dead) else "parked"
+        log.log(
+            logging.INFO if left_out else logging.WARNING,
+            "repeat_left_out" if left_out else refused,
             sink=self.sink.name,
             cluster=entry.start.key.cluster,
             job=entry.start.key.job_id,

@@ -1,8 +1,8 @@
 """
 ``requeue = "replace"``: let the later run of a requeued job take the earlier one's place in the sink.
 
-A backend may refuse a run because it holds an earlier one of the same job id. With ``keep-first`` that
-is a dead letter. With ``replace`` the earlier run is removed there, if it is ours, all told and ended.
+A backend may refuse a run because it holds an earlier one of the same job id. With ``keep-first`` it is left
+out. With ``replace`` the earlier run is removed there, if it is ours, all told, ended and archived.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from slurmsyncd.delivery import REPEAT, REPLACED, Outcome, Presence, Result
+from slurmsyncd.delivery import OVERTAKEN, REPLACED, Outcome, Result
 from slurmsyncd.model import Step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from slurmsyncd.delivery import OtherRun
     from slurmsyncd.model import Entry, NodeState, RunKey
     from slurmsyncd.pipeline.storage import StoreThread
     from slurmsyncd.ports import Clock, Inventory, Sink, Store
@@ -29,6 +30,10 @@ REPLACES = "replaces_earlier_run"
 
 #: Runs that have to give way to one: a job that was requeued while the sink was unreachable.
 _MOST = 10
+#: For so long the metrics of an ended run may be on their way to the archive, which outlives its removal.
+_ARCHIVED_WITHIN_S = 3600.0
+#: A run that is removed for a later one began less than so long before it.
+_DAY_S = 86400
 
 
 class ReplacingSink:
@@ -59,16 +64,16 @@ class ReplacingSink:
         outcome = await self._sink.deliver(entry)
         replaced = False
         for _ in range(_MOST):
-            if outcome.reason != REPEAT or outcome.repeat_of is None:
+            if outcome.result is not Result.REPEATED or outcome.other is None:
                 break
-            hindered = await self._make_room(entry.start.key, outcome.repeat_of, outcome)
+            hindered = await self._make_room(entry.start.key, outcome.other, outcome)
             if hindered is not None:
                 return hindered
             replaced = True
             outcome = await self._sink.deliver(entry)
         if replaced and outcome.result is Result.ACCEPTED:
             return replace(outcome, reason=REPLACES)
-        return outcome
+        return _given_way(entry.start.key, outcome)
 
     async def report_nodes(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
         """Tell the states of a cluster's nodes."""
@@ -78,19 +83,16 @@ class ReplacingSink:
         """Let go of connections."""
         await self._sink.aclose()
 
-    async def _make_room(self, key: RunKey, earlier: RunKey, refusal: Outcome) -> Outcome | None:
+    async def _make_room(self, key: RunKey, other: OtherRun, refusal: Outcome) -> Outcome | None:
         """Remove the earlier run; None if that is done, else what becomes of the later one."""
+        earlier = other.key
         told = (await self._thread(self._store.told, self.name, (earlier,))).get(earlier)
-        if told is None or told.step is not Step.STOP or earlier.start_at >= key.start_at:
-            return refusal  # somebody else's, or not to be judged by us
-        if told.state in {"idle", "ready", "parked"}:
-            return replace(refusal, result=Result.NOT_YET, reason="earlier_run_not_stopped")
+        if told is None or told.step is not Step.STOP or told.state in {"dead", "dropped"}:
+            # Somebody else's, or one that will not end there: an operator may remove it.
+            return replace(refusal, result=Result.REFUSED, certain=True)
         if told.state != "done":
-            return refusal
-        there = await self._inventory.presence(earlier.cluster, earlier.start_at)
-        if isinstance(there, Outcome):
-            return there
-        if there.get(earlier.job_id) is Presence.RUNNING:
+            return replace(refusal, result=Result.NOT_YET, reason="earlier_run_not_stopped")
+        if not other.archived and (other.running or self._clock.now() - told.since < _ARCHIVED_WITHIN_S):
             return replace(refusal, result=Result.NOT_YET, reason="earlier_run_not_stopped")
         return await self._remove(key, earlier)
 
@@ -113,3 +115,11 @@ class ReplacingSink:
 
     async def _note(self, key: RunKey, reason: str, detail: str) -> None:
         await self._thread(self._store.note, self.name, key, reason, detail, self._clock.now())
+
+
+def _given_way(key: RunKey, outcome: Outcome) -> Outcome:
+    """Leave out a run in whose place the sink has a later one already, as it would be after this one."""
+    other = outcome.other
+    if outcome.reason != OVERTAKEN or other is None or other.key.start_at - key.start_at >= _DAY_S:
+        return outcome
+    return replace(outcome, result=Result.REPEATED)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from slurmsyncd.delivery import Finding, Presence, Repair
+from slurmsyncd.delivery import OVERTAKEN, REPEAT, Finding, Presence, Repair
 from slurmsyncd.model import Step
 from slurmsyncd.reconcile.judging import is_over
 from slurmsyncd.reconcile.runs import MOVE_LIMIT_S, Runs
@@ -78,7 +78,7 @@ def _finding(seen: Evidence, told: Told, grace_s: float) -> Finding | None:
     match seen.there:
         case Presence.RUNNING if told.state == "done" and told.since < seen.asked_at:
             return Finding.STOP_LOST
-        case Presence.RUNNING if told.state == "dead" and told.step is Step.START:
+        case Presence.RUNNING if told.step is Step.START and _was_refused(told):
             return Finding.REFUSED_YET_THERE
         case Presence.ABSENT if _is_open(told) and _acked_before(told, seen.asked_at - grace_s):
             return Finding.START_LOST
@@ -87,6 +87,10 @@ def _finding(seen: Evidence, told: Told, grace_s: float) -> Finding | None:
         case Presence.ENDED if _is_open(told) and _runs(seen):
             return Finding.CLOSED_WRONGLY
     return None
+
+
+def _was_refused(told: Told) -> bool:
+    return told.state == "dead" or (told.state == "dropped" and told.reason in {REPEAT, OVERTAKEN})
 
 
 def _is_open(told: Told) -> bool:

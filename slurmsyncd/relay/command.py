@@ -46,7 +46,7 @@ def run(args: argparse.Namespace, read: Callable[[argparse.Namespace], Config]) 
     source = choose(config, args.source, "nats")
     target = choose(config, args.target, "rest")
     durable = args.consumer or f"relay-{target.name}"
-    problems = list(_problems(source, target, durable))
+    problems = list(_problems(source, durable))
     if problems:
         raise ConfigError(problems)
     configure_logs(config.daemon.log_level, config.daemon.log_format)
@@ -73,12 +73,10 @@ def choose(config: Config, wanted: str | None, kind: str) -> SinkConfig:
     raise ConfigError([f"sinks: one {what} is wanted, and there are: {names}; choose with {option}"])
 
 
-def _problems(source: SinkConfig, target: SinkConfig, durable: str) -> list[str]:
+def _problems(source: SinkConfig, durable: str) -> list[str]:
     problems = []
     if source.format != "json":
         problems.append(f'sinks.{source.name}.format = "{source.format}": a relay reads json only')
-    if target.requeue != "keep-first":
-        problems.append(f'sinks.{target.name}.requeue = "{target.requeue}": a relay knows keep-first only')
     if not TOKEN.fullmatch(durable):
         problems.append(f"--consumer {durable[:80]!a}: letters, digits, _ and - are wanted")
     return problems

@@ -11,7 +11,7 @@ import enum
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from slurmsyncd.delivery import Dead, Done, Park, Retry, Rewind
+from slurmsyncd.delivery import Dead, Done, Drop, Park, Retry, Rewind
 from slurmsyncd.model import Step
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class Hand:
             case Done(next_at=next_at) if held.entry.step is Step.START and held.entry.stop is not None:
                 # The start that a stop brought along: now the stop's turn comes.
                 self._move(held, Step.STOP, next_at, now)
-            case Done():
+            case Done() | Drop():
                 self._leave(held, Kind.SETTLED)
             case Retry(at, charged=False):
                 held.due_at = at  # the backend's trouble: others have it no better

@@ -95,7 +95,9 @@ class Relay:
             held=self.hand.messages,
         )
         clock = WallClock()
-        sink = OrderedSink(RestSink(target, config.clusters, clock), config.clusters)
+        sink = OrderedSink(
+            RestSink(replace(target, requeue="keep-first"), config.clusters, clock), config.clusters
+        )
         workers = {Step.START: target.start_workers, Step.STOP: target.stop_workers}
         self.delivery = Delivery(sink, self.hand, _Here(), policy(target), clock, workers=workers)
 

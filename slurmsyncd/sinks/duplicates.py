@@ -1,18 +1,27 @@
-"""Whether the run that makes a start a duplicate is the very same one. Pure."""
+"""Whether the run that makes a start a duplicate is the very same one, and what is noted at it. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from slurmsyncd.delivery import REPEAT, Outcome, Result
+from slurmsyncd.delivery import OVERTAKEN, REPEAT, OtherRun, Outcome, Result
 from slurmsyncd.foreign import MalformedJson, decode_json
 
 if TYPE_CHECKING:
     from slurmsyncd.model import RunKey
     from slurmsyncd.sinks.answers import Answer
+
+#: Key of the metadata that the backend's page shows first; admins write there, too.
+NOTE: Final = "message"
+#: Characters of notes at one run; a job can be requeued without end.
+NOTES_LIMIT: Final = 4000
+
+_NOT_ENDED = frozenset({"", "running", "suspended", "pending"})
+_ARCHIVING = 1  # also of a run that has not ended
 
 
 def look_up_outcome(answer: Answer, key: RunKey, cluster: str) -> Outcome:
@@ -23,27 +32,72 @@ def look_up_outcome(answer: Answer, key: RunKey, cluster: str) -> Outcome:
         answer: Of ``GET /api/jobs/{dbid}``, already known to be a JSON object.
         key: Of the run that was refused.
         cluster: Backend's name of its cluster.
+
+    Source:
+        Contract section 4: the backend rejects a start less than 24 h after that of another run of its id.
+        The difference is signed, so it rejects every earlier start, too.
     """
     row = _decode_row(answer.body)
     if row is None or (row.jobId, row.cluster) != (key.job_id, cluster):
         return Outcome(result=Result.FAILED, reason="wrong_shape", status=answer.status)
     if row.startTime == key.start_at:
         return Outcome(result=Result.ALREADY_THERE, reason="listed_already", status=422)
-    detail = f"the backend has a run of this job id that began at {row.startTime}"
-    return Outcome(
-        result=Result.REFUSED,
-        reason=REPEAT,
-        detail=detail,
-        status=422,
-        repeat_of=replace(key, start_at=row.startTime),
-        certain=True,
+    other = OtherRun(
+        replace(key, start_at=row.startTime),
+        running=row.jobState in _NOT_ENDED,
+        archived=row.jobState not in _NOT_ENDED and row.monitoringStatus != _ARCHIVING,
     )
+    apart = _span(abs(row.startTime - key.start_at))
+    there = f"the backend has the run of {moment(row.startTime)}, {apart}"
+    if row.startTime < key.start_at:
+        detail = f"{there} before this one, and accepts the next run of a job id 24 h after that"
+        return Outcome(result=Result.REPEATED, reason=REPEAT, detail=detail, status=422, other=other)
+    detail = f"{there} after this one, and accepts no run of a job id that began before one that it has"
+    return Outcome(
+        result=Result.REFUSED, reason=OVERTAKEN, detail=detail, status=422, other=other, certain=True
+    )
+
+
+def note_of(answer: Answer, later: RunKey) -> str | None:
+    """
+    Give what the run in a row shall have as its note: what it has, and that the job ran again.
+
+    The page shows it as HTML, so nothing of a user's is in it.
+
+    Returns:
+        None if it says so already, or there is no room.
+    """
+    row = _decode_row(answer.body)
+    before = "" if row is None or row.metaData is None else row.metaData.get(NOTE, "")
+    again = f"Slurm ran this job again from {moment(later.start_at)} on."
+    line = f"{again} That run is not shown: it began less than a day after this one."
+    if not isinstance(before, str) or line in before or len(before) + len(line) > NOTES_LIMIT:
+        return None
+    return f"{before}\n{line}" if before else line
+
+
+def moment(at: int) -> str:
+    """Give an instant (epoch seconds) for people; a number that is none stays one."""
+    try:
+        return f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+    except (OverflowError, ValueError, OSError):
+        return str(at)
+
+
+def _span(seconds: int) -> str:
+    try:
+        return str(timedelta(seconds=seconds))
+    except OverflowError:
+        return f"{seconds} s"
 
 
 class _Row(msgspec.Struct):
     jobId: int  # noqa: N815 - the backend's spelling
     cluster: str
     startTime: int  # noqa: N815 - the backend's spelling
+    jobState: str = ""  # noqa: N815 - the backend's spelling
+    monitoringStatus: int = 0  # noqa: N815 - the backend's spelling
+    metaData: dict[str, Any] | None = None  # noqa: N815 - the backend's spelling
 
 
 class _Found(msgspec.Struct):

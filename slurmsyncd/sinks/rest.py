@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from slurmsyncd.config import ClusterConfig
-from slurmsyncd.delivery import REPEAT, Outcome, Result
+from slurmsyncd.delivery import Outcome, Result
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.model import Step
 from slurmsyncd.sinks.answers import (
@@ -26,7 +26,7 @@ from slurmsyncd.sinks.answers import (
 )
 from slurmsyncd.sinks.commit import AGAIN_S, CommitWatch
 from slurmsyncd.sinks.dialect import V1_4, Dialect
-from slurmsyncd.sinks.duplicates import look_up_outcome
+from slurmsyncd.sinks.duplicates import NOTE, look_up_outcome, note_of
 from slurmsyncd.sinks.facts import Facts
 from slurmsyncd.sinks.preview import Known
 from slurmsyncd.sinks.resources import host_name, hosts_of
@@ -40,6 +40,7 @@ from slurmsyncd.sinks.wire import (
     Refusal,
     WireOptions,
     backend_cluster,
+    edit_body,
     end_body,
     nodes_body,
     start_body,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _LOOK_UP_LIMIT = 8 * 2**20  # bytes; a run on many nodes with its script
+_NOTED_WITHIN = 3  # attempts; what is only noted must not keep a run waiting
 _EXPIRY_WARNING_S = 7 * 86400.0
 _ENDED = 10_000  # answers to stops that are remembered
 _UNREACHABLE = frozenset({Failure.UNREACHABLE.value, Failure.CONNECT_TIMEOUT.value})
@@ -274,7 +276,8 @@ class RestSink:
         if isinstance(outcome, Outcome) and outcome.reason in ("no_subcluster", "no_cluster"):
             self._facts.forget_topology()
         if isinstance(outcome, LookUp):
-            return replace(await self._look_up(entry, outcome.dbid, cluster), hold_s=0.0)  # it is committed
+            found = await self._look_up(entry, outcome.dbid, cluster, notes=options.dialect.edits)
+            return replace(found, hold_s=0.0)  # it is committed
         return replace(outcome, hold_s=self._commits.wait_s) if options.dialect.edits else outcome
 
     async def _send_start(self, entry: Entry, body: Union[Body, Refusal]) -> Outcome | LookUp:
@@ -285,8 +288,8 @@ class RestSink:
         outcome, _ = await self._ask(sent, Call("POST", "/api/jobs/start_job/", body.content))
         return outcome
 
-    async def _look_up(self, entry: Entry, dbid: int, cluster: str) -> Outcome:
-        """Find out whether the row that makes a start a duplicate is this very run."""
+    async def _look_up(self, entry: Entry, dbid: int, cluster: str, *, notes: bool) -> Outcome:
+        """Find out whether the row that makes a start a duplicate is this very run; else note it there."""
         found, answer = await self._ask(
             Sent(Request.LOOK_UP), Call("GET", f"/api/jobs/{dbid}", limit=_LOOK_UP_LIMIT)
         )
@@ -294,7 +297,7 @@ class RestSink:
         if found.result is not Result.ACCEPTED or answer is None:
             return found
         outcome = look_up_outcome(answer, entry.start.key, cluster)
-        if outcome.reason != REPEAT:
+        if outcome.other is None:
             return outcome
         # With several runs of the id the backend names any of them; ours may be there all the same.
         key = entry.start.key
@@ -302,7 +305,24 @@ class RestSink:
         if isinstance(there, Outcome):
             return there
         if key.job_id in there:
-            return replace(outcome, result=Result.ALREADY_THERE, reason="listed_already", detail="")
+            return Outcome(result=Result.ALREADY_THERE, reason="listed_already", status=outcome.status)
+        if notes and outcome.result is Result.REPEATED and self._config.requeue == "keep-first":
+            return await self._note(entry, outcome.other.key, answer) or outcome
+        return outcome
+
+    async def _note(self, entry: Entry, earlier: RunKey, answer: Answer) -> Outcome | None:
+        """Note at the run that is kept that its job ran again; gives why that has to be tried again."""
+        text = note_of(answer, entry.start.key)
+        if text is None:
+            return None
+        outcome = await self._edit(edit_body(earlier, NOTE, text, self._cluster(entry.start)))
+        passing = outcome.result in (Result.SINK_DOWN, Result.FAILED)
+        return outcome if passing and entry.attempts < _NOTED_WITHIN else None
+
+    async def _edit(self, body: Body) -> Outcome:
+        """Change the metadata of a committed run."""
+        outcome, _ = await self._ask(Sent(Request.EDIT), Call("PATCH", "/api/jobs/edit_meta/", body.content))
+        assert isinstance(outcome, Outcome)
         return outcome
 
     async def _stop(self, entry: Entry, options: WireOptions) -> Outcome:
@@ -352,9 +372,7 @@ class RestSink:
 
     async def _write_end(self, entry: Entry) -> Outcome:
         assert entry.stop is not None
-        body = end_body(entry.start, entry.stop, self._cluster(entry.start))
-        outcome, _ = await self._ask(Sent(Request.EDIT), Call("PATCH", "/api/jobs/edit_meta/", body.content))
-        assert isinstance(outcome, Outcome)
+        outcome = await self._edit(end_body(entry.start, entry.stop, self._cluster(entry.start)))
         if outcome.result is Result.ACCEPTED:
             self._commits.note_committed()
         elif outcome.result is Result.NOT_YET and entry.acked_at is not None:

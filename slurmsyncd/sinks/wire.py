@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from slurmsyncd.config import ClusterConfig
-    from slurmsyncd.model import Job, NodeState
+    from slurmsyncd.model import Job, NodeState, RunKey
     from slurmsyncd.sinks.topology import Topology
 
 _INT64 = 2**63 - 1
@@ -205,13 +205,17 @@ def end_body(start: Job, stop: Job, config: ClusterConfig) -> Body:
         restarts=start.restarts if stop.restarts is None else stop.restarts,
         sluid=start.sluid or stop.sluid,
     )
+    return edit_body(start.key, "slurmInfo", slurm_info(ended), config)
+
+
+def edit_body(key: RunKey, name: str, value: str, config: ClusterConfig) -> Body:
+    """Make the body of ``edit_meta`` that sets one value of a run's metadata."""
     which = {
-        "jobId": start.key.job_id,
-        "cluster": backend_cluster(start.key.cluster, config),
-        "startTime": start.key.start_at,
+        "jobId": key.job_id,
+        "cluster": backend_cluster(key.cluster, config),
+        "startTime": key.start_at,
     }
-    payload = {"key": "slurmInfo", "value": slurm_info(ended)}
-    return Body(msgspec.json.encode({**which, "payload": payload}))
+    return Body(msgspec.json.encode({**which, "payload": {"key": name, "value": value}}))
 
 
 _NODE_WORDS = frozenset({"allocated", "reserved", "idle", "down", "mixed", "unknown"})

@@ -42,7 +42,10 @@ _RUNS = """
 _RETRY = """
     UPDATE delivery
     SET state = 'ready', due_at = ?, start_attempts = 0, stop_attempts = 0, failing_since = NULL
-    WHERE id = ? AND state IN ('ready', 'parked', 'dead')
+    WHERE id = ? AND (
+        state IN ('ready', 'parked', 'dead')
+        OR (state = 'dropped' AND reason IN ('repeat_of_earlier_run', 'later_run_is_there'))
+    )
 """
 _DROP = (
     "UPDATE delivery SET state = 'dropped', due_at = NULL WHERE id = ? AND state NOT IN ('done', 'dropped')"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
-from slurmsyncd.delivery import Dead, Done, Park, Retry, Rewind
+from slurmsyncd.delivery import Dead, Done, Drop, Park, Retry, Rewind
 from slurmsyncd.model import Entry, RunKey, Step, Trigger
 from slurmsyncd.store.codec import DamagedBody, decode
 
@@ -215,6 +215,9 @@ def moved(at: Position, verdict: Verdict, *, ended: bool, now: float) -> Positio
             return _failed(at, verdict.reason, verdict.detail, now)._replace(state="parked", due_at=due_at)
         case Dead():
             return _failed(at, verdict.reason, verdict.detail, now)._replace(state="dead", due_at=None)
+        case Drop():
+            dropped = noted(at, verdict.reason, verdict.detail, now)
+            return dropped._replace(state="dropped", due_at=None, failing_since=None)
         case Rewind(due_at, reason):
             failed = _failed(at, reason, "the start is sent again", now)
             return failed._replace(

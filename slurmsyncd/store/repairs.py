@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from slurmsyncd.delivery import Finding, Told
+from slurmsyncd.delivery import OVERTAKEN, REPEAT, Finding, Told
 from slurmsyncd.model import JobState, Plan, RunKey, Started, Step, Stopped, Trigger
 from slurmsyncd.store import intake, outbox
 
@@ -105,10 +105,15 @@ def moved(at: Position, finding: Finding, *, ended: bool, now: float) -> Positio
         case (Finding.START_LOST, "stop", "idle") | (Finding.RUN_LOST, "stop", "done"):
             anew = then._replace(start_attempts=0, stop_attempts=0, acked_at=None)
             return anew._replace(step="start", state="ready", due_at=now)
-        case Finding.REFUSED_YET_THERE, "start", "dead":
+        case Finding.REFUSED_YET_THERE, "start", "dead" | "dropped" if at.state == "dead" or _gave_way(at):
             state, due_at = ("ready", now) if ended else ("idle", None)
             return then._replace(step="stop", state=state, due_at=due_at, acked_at=now, hold_until=now)
     return None
+
+
+def _gave_way(at: Position) -> bool:
+    """Return whether a run was left out by the requeue policy, and not by an operator."""
+    return at.reason in {REPEAT, OVERTAKEN}
 
 
 def note(con: sqlite3.Connection, sink: str, key: RunKey, words: tuple[str, str], now: float) -> bool:

@@ -12,7 +12,7 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from slurmsyncd.delivery import REPEAT, REPLACED, Finding, Presence
+from slurmsyncd.delivery import OVERTAKEN, REPEAT, REPLACED, Finding, Presence
 from slurmsyncd.model import Step
 from slurmsyncd.reconcile.audit import NOT_SENT
 from slurmsyncd.reconcile.runs import MOVE_LIMIT_S, is_same, sighting
@@ -34,7 +34,7 @@ class Fate(str, enum.Enum):
     WAITING = "waiting"
     PARKED = "parked"
     DEAD = "dead"
-    REFUSED = "refused"  # by the backend's rule of one run of a job id a day
+    REFUSED = "refused"  # by the backend's rule for runs of one job id
     IGNORED = "ignored"  # by ignore_hosts
     DROPPED = "dropped"  # by the operator
     UNREAD = "unread"  # the daemon's next look sees it
@@ -128,7 +128,7 @@ def _of(told: Told, *, over: bool) -> Fate:
             return Fate.REFUSED if told.reason == REPLACED else Fate.DELIVERED
         case "idle":
             return Fate.UNREAD if over else Fate.DELIVERED
-        case "dead" if told.reason == REPEAT:
+        case "dead" | "dropped" if told.reason in {REPEAT, OVERTAKEN}:
             return Fate.REFUSED
     return _BY_STATE[told.state]
 

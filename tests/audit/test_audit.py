@@ -265,20 +265,20 @@ async def test_rows_that_no_slurm_can_have_harm_nothing(world: World) -> None:
 
 
 async def test_j2_a_run_refused_as_a_repeat_is_not_repaired(world: World) -> None:
-    """It is a dead letter and not in the backend; that is known and stays so."""
+    """It is left out and not in the backend; that is known and stays so."""
     first, second = job(1), job(1, START + 3600)
     world.begin(first)
     world.end(first)
     await world.deliver()
     world.begin(second)
     await world.deliver()
-    (letter,) = world.store.letters("cc")
+    (letter,) = world.store.letters("cc", state="dropped")
     assert (letter.key, letter.reason) == (second.key, "repeat_of_earlier_run")
     sent = len(world.asked("/api/jobs/start_job/"))
     assert await world.audit() == {}
     await world.deliver()
     assert len(world.asked("/api/jobs/start_job/")) == sent
-    assert world.store.letters("cc") == (letter,)
+    assert world.store.letters("cc", state="dropped") == (letter,)
 
 
 async def test_a_run_that_was_given_up_and_is_there_after_all_gets_its_stop(world: World) -> None:

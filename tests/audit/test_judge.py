@@ -101,6 +101,14 @@ CASES = [
     ),  # only looked up where publishing proves nothing
     (Presence.ABSENT, told(state="done", ago_s=GRACE_S - 1), [], None),
     (Presence.ABSENT, told(Step.START, "dead", reason="repeat_of_earlier_run"), [], None),
+    (Presence.ABSENT, told(Step.START, "dropped", reason="repeat_of_earlier_run"), [], None),
+    (
+        Presence.RUNNING,
+        told(Step.START, "dropped", reason="later_run_is_there"),
+        [],
+        Finding.REFUSED_YET_THERE,
+    ),
+    (Presence.RUNNING, told(Step.START, "dropped", reason="http_400"), [], None),
     (Presence.ABSENT, None, [], None),
     (Presence.ENDED, told(), [row(JobState.RUNNING)], Finding.CLOSED_WRONGLY),
     (Presence.ENDED, told(), [row(JobState.SUSPENDED)], Finding.CLOSED_WRONGLY),

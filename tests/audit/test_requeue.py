@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from slurmsyncd.delivery import Result
+from slurmsyncd.config import ClusterConfig
+from slurmsyncd.delivery import Finding, Outcome, Repair, Result
 from slurmsyncd.model import Entry, Step
 from slurmsyncd.pipeline.requeue import ReplacingSink
+from slurmsyncd.sinks.dialect import V1_5
+from slurmsyncd.sinks.duplicates import moment
+from slurmsyncd.sinks.rest import RestSink
+from slurmsyncd.sinks.wire import edit_body
 from tests.audit.world import World, job
-from tests.sinks.parts import START
+from tests.sinks.parts import START, sink_on, token_file
 
 if TYPE_CHECKING:
-    from slurmsyncd.delivery import Outcome
-    from slurmsyncd.model import RunKey
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from slurmsyncd.model import Job, RunKey
+    from slurmsyncd.sinks.wire import Body
 
 pytestmark = pytest.mark.anyio
 
@@ -54,15 +64,141 @@ async def test_j2_the_later_run_takes_the_earlier_ones_place(world: World, sink:
 
 
 async def test_j2_without_the_setting_the_first_run_is_kept(world: World) -> None:
-    """keep-first: the second is a dead letter, and no row is touched."""
+    """keep-first: the second is left out, which is no trouble, and no row is removed."""
     world.begin(FIRST)
     world.end(FIRST)
     await world.deliver()
     world.begin(SECOND)
     await world.deliver()
     assert world.there() == {(1, START): COMPLETED}
-    assert [letter.reason for letter in world.store.letters("cc")] == ["repeat_of_earlier_run"]
+    assert world.store.letters("cc") == ()
+    assert left_out(world) == {SECOND.key: "repeat_of_earlier_run"}
     assert world.asked("/api/jobs/delete_job/") == []
+
+
+def left_out(world: World) -> dict[RunKey, str]:
+    return {each.key: each.reason for each in world.store.letters("cc", state="dropped")}
+
+
+def note_at(world: World, run: Job) -> str:
+    """Give the note that the backend's page shows first."""
+    (row,) = [row for row in world.backend.rows() if row["start_time"] == run.key.start_at]
+    message: str = json.loads(row["meta_data"])["message"]
+    return message
+
+
+@pytest.fixture
+async def keeping(world: World, tmp_path: Path) -> AsyncIterator[RestSink]:
+    """Give a sink that keeps the first run, as the configuration has it."""
+    token = token_file(tmp_path / "keeping", world.backend.token())
+    sink = sink_on(world.backend.url, token, {}, requeue="keep-first")
+    yield sink
+    await sink.aclose()
+
+
+@pytest.mark.parametrize("over", [True, False])
+async def test_j2_later_runs_are_noted_at_the_one_that_is_kept(
+    world: World, keeping: RestSink, *, over: bool
+) -> None:
+    """Each once, whether that has ended or not, beside what an admin noted; all else of its record stays."""
+    world.begin(FIRST)
+    if over:
+        world.end(FIRST)
+    await world.deliver(keeping)
+    await keeping._edit(edit_body(FIRST.key, "message", "broken fan", ClusterConfig(name="demo")))
+    before = [{**row, "meta_data": None} for row in world.backend.rows()]
+    world.begin(SECOND, THIRD)
+    await world.deliver(keeping)
+    ids = [each.id for each in world.store.letters("cc", state="dropped")]
+    world.store.retry(ids, world.clock.now())
+    await world.deliver(keeping)
+    assert left_out(world) == dict.fromkeys((SECOND.key, THIRD.key), "repeat_of_earlier_run")
+    admin, *lines = note_at(world, FIRST).split("\n")
+    assert admin == "broken fan"
+    assert [line.split(" on.")[0] for line in lines] == [
+        f"Slurm ran this job again from {moment(run.key.start_at)}" for run in (SECOND, THIRD)
+    ]
+    assert [{**row, "meta_data": None} for row in world.backend.rows()] == before
+
+
+async def test_j2_a_note_that_cannot_be_made_keeps_no_run_waiting(world: World, keeping: RestSink) -> None:
+    """The archive is busy, which answers 500 though the database has the note; or something in between fails."""
+    world.begin(FIRST)
+    await world.deliver(keeping)
+    world.backend.knobs.archive_delay_s = 3600.0
+    world.end(FIRST)
+    await world.deliver(keeping)
+    world.begin(SECOND)
+    await world.deliver(keeping)
+    assert left_out(world) == {SECOND.key: "repeat_of_earlier_run"}
+    assert "again from" in note_at(world, FIRST)
+
+    class NoEdits(RestSink):
+        async def _edit(self, body: Body) -> Outcome:
+            return Outcome(result=Result.FAILED, reason="http_502")
+
+    failing = NoEdits(keeping._config, {}, world.clock)
+    world.begin(THIRD)
+    for _ in range(4):
+        world.clock.at += 60
+        await world.deliver(failing)
+    assert left_out(world).keys() == {SECOND.key, THIRD.key}
+    await failing.aclose()
+
+
+async def test_j2_a_backend_without_edits_is_not_asked_for_one(world: World, tmp_path: Path) -> None:
+    """Before 1.5 the run is left out all the same."""
+    token = token_file(tmp_path / "old", world.backend.token())
+    sink = sink_on(world.backend.url, token, {}, requeue="keep-first", dialect=replace(V1_5, edits=False))
+    world.begin(FIRST)
+    await world.deliver(sink)
+    world.begin(SECOND)
+    await world.deliver(sink)
+    assert left_out(world) == {SECOND.key: "repeat_of_earlier_run"}
+    assert not [each for each in world.backend.requests if each["method"] == "PATCH"]
+    await sink.aclose()
+
+
+async def test_j2_the_earlier_run_is_removed_only_once_its_metrics_are_archived(
+    world: World, sink: ReplacingSink
+) -> None:
+    """The archive outlives the removal; a run that never gets there is waited for an hour, not for ever."""
+    world.backend.knobs.archive_delay_s = 3600.0
+    world.begin(FIRST)
+    await world.deliver(sink)
+    world.end(FIRST)
+    await world.deliver(sink)
+    world.begin(SECOND)
+    await world.deliver(sink)
+    assert world.there() == {(1, START): COMPLETED}
+    assert states(world)[SECOND.key.start_at] == ("start", "ready")
+    world.clock.at += 3600
+    await world.deliver(sink)
+    assert world.there() == {(1, SECOND.key.start_at): RUNNING}
+
+
+async def test_j1_a_run_that_a_later_one_keeps_out_is_a_dead_letter_whose_remedy_works(
+    world: World, sink: ReplacingSink
+) -> None:
+    """It names the later run. Without that one there it is accepted, and the later one is sent again after it."""
+    early, late = job(1), job(1, START + 26 * 3600)
+    world.clock.at = START + 30 * 3600
+    world.begin(late)
+    world.end(late)
+    await world.deliver(sink)
+    world.begin(early)
+    world.end(early)
+    await world.deliver(sink)
+    (letter,) = world.store.letters("cc")
+    assert (letter.key, letter.reason) == (early.key, "later_run_is_there")
+    assert moment(late.key.start_at) in letter.detail
+    world.remove(1)
+    world.store.retry([letter.id], world.clock.now())
+    await world.deliver(sink)
+    assert world.there() == {(1, START): COMPLETED}
+    world.store.repair("cc", [Repair(late.key, Finding.RUN_LOST)], world.clock.now())
+    await world.deliver(sink)
+    assert world.there() == {(1, START): COMPLETED, (1, late.key.start_at): COMPLETED}
 
 
 async def test_an_earlier_run_that_has_not_ended_there_is_waited_for(
@@ -116,7 +252,7 @@ async def test_a_foreign_row_is_never_removed(world: World, sink: ReplacingSink)
 
 
 async def test_a_later_run_does_not_give_way_to_an_earlier_one(world: World, sink: ReplacingSink) -> None:
-    """The backend refuses any earlier run of an id; what it holds is the newer."""
+    """The backend has what it would have in the end anyway: within a day the earlier one is left out."""
     world.begin(SECOND)
     world.end(SECOND)
     await world.deliver(sink)
@@ -124,7 +260,8 @@ async def test_a_later_run_does_not_give_way_to_an_earlier_one(world: World, sin
     world.end(FIRST)
     await world.deliver(sink)
     assert world.there() == {(1, SECOND.key.start_at): COMPLETED}
-    assert [letter.key for letter in world.store.letters("cc")] == [FIRST.key]
+    assert left_out(world) == {FIRST.key: "later_run_is_there"}
+    assert world.store.letters("cc") == ()
 
 
 async def test_several_earlier_runs_give_way_one_after_the_other(world: World, sink: ReplacingSink) -> None:

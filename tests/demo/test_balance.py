@@ -98,5 +98,6 @@ def test_a_run_that_still_runs_is_waiting() -> None:
 
 def test_a_repeat_that_the_backend_refuses_is_said_apart() -> None:
     """Only its own rule of one run a day is an excuse; any other dead letter is a loss."""
-    assert columns(RUN, [], ("dead", "repeat_of_earlier_run")) == REFUSED
+    assert columns(RUN, [], ("dropped", "repeat_of_earlier_run")) == REFUSED
+    assert columns(RUN, [], ("done", "replaced_by_requeue")) == REFUSED
     assert columns(RUN, [], ("dead", "bad_field")) == LOST

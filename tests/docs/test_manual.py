@@ -142,7 +142,7 @@ def _offered(script: Path, *typed: str) -> set[str]:
         (["config", ""], {"check", "show", "init", "import", "-h", "--help"}),
         (["config", "show", "--o"], {"--origin"}),
         (["deadletters", "list", "--state", "d"], {"dead", "dropped"}),
-        (["deadletters", "retry", "--state", "d"], {"dead"}),
+        (["deadletters", "retry", "--state", "d"], {"dead", "dropped"}),
         (["run", "--log-format", ""], {"auto", "console", "json"}),
         (["run", "--log-format", "=", "j"], {"json"}),
         (["run", "--set", "x"], set()),

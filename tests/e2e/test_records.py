@@ -86,6 +86,11 @@ class Watched:
         """Give the runs of a kind of job that accounting has; once all have ended, they are kept."""
         return self.ended.get(kind) or runs(self.lab, *self.ids[kind])
 
+    def absent(self, how: str) -> tuple[int, int]:
+        """Give the run of the requeued job that a backend cannot have beside the other one."""
+        first, second = self.runs("requeued")
+        return first.key if how == "hook" else second.key
+
     def expected(self, run: Run) -> dict[str, Any]:
         """Give the record that follows from Slurm's text."""
         return expected(run, self.witness.shown(run), self.lab.cluster, **self.names[run.key[0]])
@@ -98,7 +103,7 @@ def watched(running_lab: Lab) -> Iterator[Watched]:
         backends = {how: site.backend() for how in HOW}
         settings: dict[str, dict[str, Any]] = {
             "hook": {"daemon__poll_interval": 3600},
-            "poll": {"sinks__cc__nodestate_interval": 1},
+            "poll": {"sinks__cc__nodestate_interval": 1, "sinks__cc__requeue": "keep-first"},
         }
         daemons = {how: site.daemon(backends[how], **settings[how]) for how in HOW}
         hook = site.hook(daemons["hook"])
@@ -179,10 +184,10 @@ def _wait_for_ends(watched: Watched) -> None:
     for kind in kinds:
         watched.ended[kind] = until(lambda each=kind: _over(watched, each), f"end of {kind}", timeout_s=90)  # type: ignore[misc]
     watched.names.update({run.key[0]: {"name": "array"} for run in watched.ended["array"]})
-    refused = watched.ended["requeued"][-1]
-    wanted = {run.key for ended in watched.ended.values() for run in ended} - {refused.key}
+    every = {run.key for ended in watched.ended.values() for run in ended}
     for how, backend in watched.backends.items():
-        until(lambda each=backend: wanted <= _stopped(each), f"all jobs of {how}", timeout_s=60)  # type: ignore[misc]
+        wanted = every - {watched.absent(how)}
+        until(lambda each=backend, those=wanted: those <= _stopped(each), f"all jobs of {how}", timeout_s=240)  # type: ignore[misc]
 
 
 def _runs_again(job: Mapping[str, str]) -> bool:
@@ -239,21 +244,31 @@ def test_a_job_that_never_started_leaves_no_record(watched: Watched, kind: str, 
     assert watched.backends[how].jobs_of(job_id) == []
 
 
-@pytest.mark.parametrize("how", HOW)
-def test_j1_j2_a_requeued_job_is_closed_and_its_second_run_is_a_dead_letter(
-    watched: Watched, how: str
-) -> None:
-    """The first run ends when it was requeued. The second, which the backend refuses within a day, is reported."""
+def test_j1_j2_a_requeued_job_is_closed_and_its_second_run_is_left_out_and_noted(watched: Watched) -> None:
+    """With keep-first: the first run ends when it was requeued, and says that the job ran again."""
     first, second = watched.runs("requeued")
-    daemon = watched.daemons[how]
 
-    (row,) = watched.backends[how].jobs_of(first.key[0])
+    (row,) = watched.backends["poll"].jobs_of(first.key[0])
 
     assert first.state == "REQUEUED"
     assert comparable(row) == watched.expected(first)
-    told = daemon.wait_event("dead_letter", job=first.key[0])
+    assert "Slurm ran this job again from " in row["metaData"]["message"]
+    told = watched.daemons["poll"].wait_event("repeat_left_out", job=first.key[0])
     assert (told["start_at"], told["step"]) == (second.key[1], "start")
     assert told["reason"] == "repeat_of_earlier_run"
+
+
+def test_j1_j2_a_requeued_jobs_second_run_takes_the_place_of_the_first(watched: Watched) -> None:
+    """By default: the first one was sent to its end, and is deleted then."""
+    first, second = watched.runs("requeued")
+    daemon, backend = watched.daemons["hook"], watched.backends["hook"]
+
+    (row,) = backend.jobs_of(first.key[0])
+
+    assert comparable(row) == watched.expected(second)
+    told = daemon.wait_event("replaced_by_requeue", job=first.key[0])
+    assert (told["start_at"], told["by_start_at"]) == (first.key[1], second.key[1])
+    assert any(f'"startTime":{first.key[1]}' in each["body"] for each in backend.told("stop", first.key[0]))
 
 
 @pytest.mark.parametrize("how", HOW)
@@ -261,13 +276,12 @@ def test_t1_the_backend_has_each_run_of_accounting_once_and_nothing_else(watched
     """All jobs of the test, whatever they were: no run is missing, none is doubled, none is made up."""
     submitted = {job_id for ids in watched.ids.values() for job_id in ids}
     ours = [run.key for run in runs(watched.lab, *submitted)]
-    refused = max(run.key for run in watched.runs("requeued"))
     rows = [(row["jobId"], row["startTime"]) for row in watched.backends[how].jobs()]
     every = {run.key for run in runs(watched.lab)}
 
     assert len(rows) == len(set(rows))
     assert set(rows) <= every
-    assert sorted(row for row in rows if row in ours) == sorted(set(ours) - {refused})
+    assert sorted(row for row in rows if row in ours) == sorted(set(ours) - {watched.absent(how)})
 
 
 def test_node_states_arrive(watched: Watched) -> None:
@@ -281,18 +295,18 @@ def test_node_states_arrive(watched: Watched) -> None:
 
 @pytest.mark.parametrize("how", HOW)
 def test_p1_at_the_end_the_daemon_stops_cleanly_and_nothing_waits(watched: Watched, how: str) -> None:
-    """Exit status 0; in its store all is settled but the dead letter; who is rung has learnt all by hints."""
+    """Exit status 0; in its store all is settled; who is rung has learnt all by hints."""
     daemon = watched.daemons[how]
-    requeued = max(run.key for run in watched.runs("requeued"))
     submitted = {job_id for ids in watched.ids.values() for job_id in ids}
 
     assert daemon.stop() == 0
     assert not daemon.pid_file.exists()
     with daemon.open_store() as store:
-        assert {state: count for state, count in store.counts("cc").states.items() if count} == {"dead": 1}
-        (letter,) = store.letters()
+        counts = {state: count for state, count in store.counts("cc").states.items() if count}
+        dropped = store.letters(state="dropped")
         stories = [story for job_id in submitted for story in store.runs_of(job_id)]
-    assert (letter.key.job_id, letter.key.start_at) == requeued
-    assert letter.reason == "repeat_of_earlier_run"
+    left_out = [] if how == "hook" else [(*watched.absent(how), "repeat_of_earlier_run")]
+    assert [(each.key.job_id, each.key.start_at, each.reason) for each in dropped] == left_out
+    assert sum(counts.values()) == len(left_out)
     assert {story.started_by for story in stories} == {how}
     assert {story.stopped_by for story in stories} == {how}

@@ -179,7 +179,7 @@ def comparable(job: Mapping[str, Any]) -> dict[str, Any]:
     found = {key: value for key, value in found.items() if key not in own | {"concurrentJobs"}}
     if job["jobState"] == "running":
         del found["duration"]
-    free = {"slurmInfo", "exitCode", "sluid"}
+    free = {"slurmInfo", "exitCode", "sluid", "message"}
     found["metaData"] = {key: value for key, value in job["metaData"].items() if key not in free}
     return found
 

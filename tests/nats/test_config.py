@@ -56,7 +56,7 @@ def test_what_is_right_is_taken(more: dict[str, Any]) -> None:
         ({"token_file": "t"}, "sinks.x.token_file"),
         ({"format": "cc", "token_file": "t"}, "sinks.x.url = ''"),
         ({"format": "cc", "url": "https://cc.example.org"}, "sinks.x.token_file = ''"),
-        ({"requeue": "replace"}, "sinks.x.requeue = 'replace': goes with type = \"rest\" only"),
+        ({"requeue": "keep-first"}, "sinks.x.requeue = 'keep-first': goes with type = \"rest\" only"),
         ({"stream": "JOBS"}, "sinks.x.stream = 'JOBS': goes with mode = \"jetstream\" only"),
         ({"mode": "jetstream", "manage_stream": True}, "sinks.x.stream = ''"),
         ({"mode": "jetstream", "stream": "a.b"}, "sinks.x.stream = 'a.b'"),

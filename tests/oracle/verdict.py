@@ -16,6 +16,8 @@ Key = tuple[int, int]  # job id, start
 Row = dict[str, Any]
 
 REPEAT = "repeat_of_earlier_run"
+#: Reasons that the backend's rule for runs of one job id gives.
+RULE = frozenset({REPEAT, "later_run_is_there"})
 #: Within this, a topology that lacks a host is read again.
 REREAD_S = 6.0
 _DAY_S = 86400
@@ -115,7 +117,7 @@ def _missing(key: Key, starts: Iterable[int], evidence: Evidence, account: Accou
     reason = evidence.refused.get(key)
     if evidence.replaces and any(0 < start - key[1] < _DAY_S for start in starts):
         account.replaced += 1
-    elif reason == REPEAT and ruled_out:
+    elif reason in RULE and ruled_out:
         account.refused += 1
     else:
         account.find("lost", key, f"not there; refused: {reason}; other runs of its id: {list(starts)}")

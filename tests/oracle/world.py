@@ -542,7 +542,7 @@ class Daemon(Process):
         if event.get("event") == "ready":
             self._world.blind.append((began, time.time()))
             self.ready.set()
-        if event.get("event") == "dead_letter":
+        if event.get("event") in ("dead_letter", "repeat_left_out"):
             self.refused[event["sink"]][event["job"], event["start_at"]] = event["reason"]
 
     async def _measure(self) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurmsyncd.delivery import Outcome, Result
+from slurmsyncd.delivery import OtherRun, Outcome, Result
 from slurmsyncd.model import RunKey
 from slurmsyncd.sinks.answers import (
     Answer,
@@ -20,7 +21,7 @@ from slurmsyncd.sinks.answers import (
     failure_outcome,
     retry_after_s,
 )
-from slurmsyncd.sinks.duplicates import look_up_outcome
+from slurmsyncd.sinks.duplicates import look_up_outcome, note_of
 from tests.sinks.parts import error
 
 R = Result
@@ -247,8 +248,8 @@ def row(job_id: int = 7, cluster: str = "demo", start: int = 100) -> bytes:
     ("body", "result", "reason"),
     [
         (row(), R.ALREADY_THERE, "listed_already"),
-        (row(start=99), R.REFUSED, "repeat_of_earlier_run"),
-        (row(start=101), R.REFUSED, "repeat_of_earlier_run"),
+        (row(start=99), R.REPEATED, "repeat_of_earlier_run"),
+        (row(start=101), R.REFUSED, "later_run_is_there"),
         (row(job_id=8), R.FAILED, "wrong_shape"),
         (row(cluster="other"), R.FAILED, "wrong_shape"),
         (b"{}", R.FAILED, "wrong_shape"),
@@ -257,9 +258,74 @@ def row(job_id: int = 7, cluster: str = "demo", start: int = 100) -> bytes:
     ids=["same", "earlier", "later", "other-job", "other-cluster", "no-row", "no-json"],
 )
 def test_h6_the_row_decides(body: bytes, result: Result, reason: str) -> None:
-    """The same start is success, another start is a refusal, anything else is no answer."""
+    """The same start is success, an earlier one a matter of policy, a later one a rejection, all else no answer."""
     outcome = look_up_outcome(Answer(status=200, body=body), RunKey("slurm", 7, 100), "demo")
     assert (outcome.result, outcome.reason) == (result, reason)
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        (
+            1_700_000_000,
+            "has the run of 2023-11-14 22:13:20 UTC, 1:00:00 before this one, and accepts the next run",
+        ),
+        (
+            1_700_097_200,
+            "has the run of 2023-11-16 01:13:20 UTC, 1 day, 2:00:00 after this one, and accepts no run",
+        ),
+        (2**62, "has the run of 4611686018427387904, "),
+    ],
+)
+def test_h6_what_is_said_names_the_run_in_the_way_and_the_rule(start: int, words: str) -> None:
+    """When it began, how far apart they are, and which half of the backend's signed rule strikes."""
+    outcome = look_up_outcome(
+        Answer(status=200, body=row(start=start)), RunKey("slurm", 7, 1_700_003_600), "demo"
+    )
+    assert words in outcome.detail
+
+
+@pytest.mark.parametrize(
+    ("state", "monitoring", "running", "archived"),
+    [
+        ("running", 1, True, False),
+        ("failed", 1, False, False),
+        ("failed", 3, False, True),
+        ("", 0, True, False),
+    ],
+)
+def test_what_the_row_shows_of_the_run_in_the_way(
+    state: str, monitoring: int, running: bool, archived: bool
+) -> None:
+    """An ended run whose metrics are on the way to the archive is not archived; without a state nothing is sure."""
+    found = {
+        "jobId": 7,
+        "cluster": "demo",
+        "startTime": 99,
+        "jobState": state,
+        "monitoringStatus": monitoring,
+    }
+    body = json.dumps({"Meta": found}).encode()
+    outcome = look_up_outcome(Answer(status=200, body=body), RunKey("slurm", 7, 100), "demo")
+    assert outcome.other == OtherRun(RunKey("slurm", 7, 99), running=running, archived=archived)
+
+
+def noted(message: object) -> str | None:
+    """Give the note for a run that has one already."""
+    found = {"jobId": 7, "cluster": "demo", "startTime": 99, "metaData": {"message": message}}
+    answer = Answer(status=200, body=json.dumps({"Meta": found}).encode())
+    return note_of(answer, RunKey("slurm", 7, 1_700_000_000))
+
+
+def test_j2_what_an_admin_noted_stays_and_nothing_is_noted_twice() -> None:
+    """The line is added behind; a job that is requeued without end stops being noted."""
+    line = noted("")
+    assert line is not None
+    assert "again from 2023-11-14 22:13:20 UTC" in line
+    assert noted("broken <b>fan</b>") == f"broken <b>fan</b>\n{line}"
+    assert noted(f"broken fan\n{line}") is None
+    assert noted("x" * 4000) is None
+    assert noted(["no", "text"]) is None
 
 
 def test_a_stopped_job_that_is_longer_than_what_is_read_is_accepted() -> None:

@@ -98,12 +98,15 @@ async def test_h4_h5_a_start_that_is_repeated_is_counted_once(backend: Backend, 
 async def test_h6_j2_a_requeue_within_a_day_is_not_taken_for_success(
     backend: Backend, sink: RestSink
 ) -> None:
-    """The second run is refused with its reason; after a day it is taken."""
+    """The second run is refused with its reason, an earlier one however old; after a day it is taken."""
     await deliver(sink, entry())
     await backend.tick()
-    for later in (3600, -86400 * 30, 86399):
+    for later in (3600, 86399):
         outcome = await sink.deliver(entry(run=job(start_at=START + later)))
-        assert (outcome.result, outcome.reason) == (R.REFUSED, "repeat_of_earlier_run")
+        assert (outcome.result, outcome.reason) == (R.REPEATED, "repeat_of_earlier_run")
+    for earlier in (-3600, -93600, -86400 * 30):
+        outcome = await sink.deliver(entry(run=job(start_at=START + earlier)))
+        assert (outcome.result, outcome.reason) == (R.REFUSED, "later_run_is_there")
     assert await deliver(sink, entry(run=job(start_at=START + 86400))) is R.ACCEPTED
 
 

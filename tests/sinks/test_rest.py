@@ -289,9 +289,10 @@ async def test_h6_another_start_is_a_refusal(server: Rude, sink: RestSink) -> No
     server.plans["/api/jobs/5"] = [found(START - 3600)]
     server.plans["/api/jobs/?"] = [answer(200, '{"jobs":[],"items":5000,"page":1}')]
     outcome = await starts(server, sink, duplicate())
-    assert (outcome.result, outcome.reason) == (Result.REFUSED, "repeat_of_earlier_run")
+    assert (outcome.result, outcome.reason) == (Result.REPEATED, "repeat_of_earlier_run")
     assert server.paths()[-1].startswith(f"/api/jobs/?start-time={START}-{START}&cluster=demo&")
-    assert outcome.repeat_of == RunKey("demo", 7, START - 3600)
+    assert outcome.other is not None
+    assert outcome.other.key == RunKey("demo", 7, START - 3600)
 
 
 async def test_h6_ours_beside_a_later_run_is_already_there(server: Rude, sink: RestSink) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slurmsyncd.delivery import Dead, Done, Park, Retry
+from slurmsyncd.delivery import Dead, Done, Drop, Park, Retry
 from slurmsyncd.model import Phase, Step
 from slurmsyncd.store import desk, outbox
 from tests.store.builders import (
@@ -68,6 +68,16 @@ def test_d14_dead_letters_are_listed_by_reason_retried_and_dropped(store: Sqlite
     assert store.drop([letter.id for letter in store.letters(reason="bad_times")]) == 2
     assert store.drop([12345]) == 0
     assert store.counts("rest").states == {"ready": 2, "dead": 1, "dropped": 2}
+
+
+def test_what_the_requeue_policy_left_out_can_be_sent_after_all(store: SqliteStore) -> None:
+    """Once the policy is another one; what an operator gave up stays given up."""
+    store.record(plan(started(key(1))), T0)
+    (entry,) = starts(store, T0)
+    settle(store, [entry], Drop("repeat_of_earlier_run", "the backend has another"), T0)
+    assert store.counts("rest").reasons == {("dropped", "repeat_of_earlier_run"): 1}
+    assert store.retry([entry.id], T0) == 1
+    assert starts(store, T0) == [entry]
 
 
 def test_what_is_done_or_dropped_is_not_brought_back(store: SqliteStore) -> None:

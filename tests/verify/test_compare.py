@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurmsyncd.delivery import REPEAT, REPLACED, Finding, Presence, Told, Written
+from slurmsyncd.delivery import OVERTAKEN, REPEAT, REPLACED, Finding, Presence, Told, Written
 from slurmsyncd.model import Job, JobState, RunKey, Step
 from slurmsyncd.reconcile.audit import NOT_SENT
 from slurmsyncd.reconcile.runs import MOVE_LIMIT_S
@@ -44,6 +44,8 @@ ENDED = [
     ("parked", [written(told_=told("parked", reason="no_subcluster"))], Fate.PARKED),
     ("dead", [written(told_=told("dead", Step.START, "http_400"))], Fate.DEAD),
     ("refused as a repeat", [written(told_=told("dead", Step.START, REPEAT))], Fate.REFUSED),
+    ("left out as a repeat", [written(told_=told("dropped", Step.START, REPEAT))], Fate.REFUSED),
+    ("refused for a later run", [written(told_=told("dead", Step.START, OVERTAKEN))], Fate.REFUSED),
     ("gave way to a requeue", [written(told_=told(reason=REPLACED))], Fate.REFUSED),
     ("on ignored hosts", [written(told_=told(reason=NOT_SENT))], Fate.IGNORED),
     ("dropped", [written(told_=told("dropped"))], Fate.DROPPED),
