@@ -11,6 +11,7 @@ SOAK_ARGS ?=
 SUITE ?= trixie
 FUZZ_S ?= 600
 FUZZ_ARGS ?=
+FLIPS_ARGS ?=
 MUTANTS ?=
 BENCH_ARGS ?=
 
@@ -37,7 +38,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --
 	--generate-hashes --no-annotate --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-lowest test-newest test-pythons test-fresh test-versions test-matrix soak fuzz mutants bench lint lock clean
+.PHONY: help venv demo test test-lowest test-newest test-pythons test-fresh test-versions test-matrix soak fuzz flips mutants bench lint lock clean
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -81,6 +82,9 @@ soak: $(DEV) ## Let everything fail for an hour and settle the account; SOAK_S=6
 
 fuzz: $(DEV) ## Feed the readers ever new damage for ten minutes; FUZZ_S=60 FUZZ_ARGS='--target gres'
 	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_S) $(FUZZ_ARGS)
+
+flips: $(DEV) ## Flip bits of stores and settle the accounts, 4,000 in some 20 minutes; FLIPS_ARGS='--count 500 --seed 7'
+	@$(BIN)/python -m tests.store.flips $(FLIPS_ARGS)
 
 mutants: $(DEV) ## Break one invariant at a time, and see that the tests notice; MUTANTS='no_stop_hold'
 	@$(BIN)/python -m tests.mutants $(MUTANTS)

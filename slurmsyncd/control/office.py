@@ -13,7 +13,7 @@ import msgspec
 from slurmsyncd.control.server import KEY, PREFIX, control_path
 from slurmsyncd.errors import AlreadyRunning, SlurmsyncdError, StoreError
 from slurmsyncd.foreign import MalformedJson, decode_json
-from slurmsyncd.store import lastrun, open_store
+from slurmsyncd.store import open_store
 from slurmsyncd.store.opening import STORE
 
 if TYPE_CHECKING:
@@ -173,8 +173,7 @@ def _own_store(config: Config) -> SqliteStore:
         ) from err
     _become_owner(daemon)
     try:
-        read_before = lastrun.read(daemon.lastrun_file) is not None
-        return open_store(daemon.state_dir, tuple(config.sinks), expected=read_before).store
+        return open_store(daemon.state_dir, tuple(config.sinks)).store
     except AlreadyRunning as err:
         raise AlreadyRunning(
             f"a daemon runs, but nobody listens on {control_path(daemon)} ({KEY}); "

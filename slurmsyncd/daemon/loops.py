@@ -24,7 +24,7 @@ from slurmsyncd.errors import ConfigError, DiskFull, StoreError
 from slurmsyncd.pipeline.lag import LoopLag
 from slurmsyncd.pipeline.rates import Rates
 from slurmsyncd.pipeline.storage import StoreThread
-from slurmsyncd.store import lastrun, open_store
+from slurmsyncd.store import open_store
 from slurmsyncd.triggers.hook import make_gate
 from slurmsyncd.triggers.listener import listen
 from slurmsyncd.triggers.spool import Sweeper, spool
@@ -102,8 +102,7 @@ class Loops:
         self.refused = ""
         self.in_thread = StoreThread()
         daemon = config.daemon
-        read_before = lastrun.read(daemon.lastrun_file) is not None
-        opened = open_store(daemon.state_dir, tuple(config.sinks), expected=read_before)
+        opened = open_store(daemon.state_dir, tuple(config.sinks))
         self.store = opened.store
         # What cannot be built must not keep the store: a reload goes on with what ran before.
         with ExitStack() as undo:

@@ -50,7 +50,7 @@ async def serve(config: Config, reread: Callable[[], Config]) -> None:
         while following is not None:
             config, loops = _build(following, config, manager, rates)
             _spare_what_stays()
-            with closing(loops):
+            with closing(loops), loops.store.examined():
                 following = await loops.run(Sockets(hints=hints, control=control), signals, reread)
 
 
@@ -61,7 +61,11 @@ async def once(config: Config) -> int:
     Returns:
         0: Slurm answered and nothing that is due is left. 75: Slurm or a sink did not do its part.
     """
-    with pid_file(config.daemon.pid_file), closing(Loops(config, Manager({}))) as loops:
+    with (
+        pid_file(config.daemon.pid_file),
+        closing(Loops(config, Manager({}))) as loops,
+        loops.store.examined(),
+    ):
         looked = await loops.intake.look_once()
         sent = await loops.outlet.drain_once()
     return 0 if looked and sent else 75

@@ -2,7 +2,8 @@
 What is written down: one SQLite file, held by one process and used by one thread.
 
 claim.py     the directory's rights, the marker, the lock
-opening.py   finds, makes and judges the file; sets a damaged one aside
+opening.py   finds and makes the file; sets a damaged one aside
+soundness.py whether a file is a sound store
 database.py  the connection: transactions, the translation of errors, the reserve for a full disk
 intake.py    known runs, cursor, recording
 outbox.py    what is due, and carrying out verdicts

@@ -14,6 +14,9 @@ from slurmsyncd.errors import AlreadyRunning, StoreError
 if TYPE_CHECKING:
     from pathlib import Path
 
+# Words below the identity, a line each.
+_READ, _SUSPECT = "read", "suspect"
+
 
 def claim_directory(directory: Path) -> None:
     """
@@ -39,15 +42,17 @@ def claim_directory(directory: Path) -> None:
 
 class Marker:
     """
-    A file that says a store was here, which one, and (by its lock) who has it.
+    A file that names the store that was here last, and (by its lock) has one holder.
 
     The lock is the kernel's (flock): it is gone with its process, however that ended.
 
     Attributes:
-        id: Identity of the store that was here last; empty if none was.
+        id: Identity of that store; empty if none was.
+        read: A store here has had a cursor. One that has none now has lost it.
+        suspect: That store was found to be damaged in use.
 
     Raises:
-        AlreadyRunning: Another process has it.
+        AlreadyRunning: Another process holds the lock.
         OSError: It cannot be made or opened (a symbolic link is not followed).
     """
 
@@ -55,10 +60,11 @@ class Marker:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             self._lock(path, time.monotonic() + wait_s)
-            self.id = os.pread(self._fd, 64, 0).decode("ascii", "replace").strip()
+            self.id, *words = os.pread(self._fd, 64, 0).decode("ascii", "replace").split() or [""]
         except BaseException:
             self.release()
             raise
+        self.read, self.suspect = _READ in words, _SUSPECT in words
 
     def _lock(self, path: Path, deadline: float) -> None:
         while not _locked(self._fd):
@@ -69,12 +75,26 @@ class Marker:
             time.sleep(0.02)
 
     def write(self, identity: str) -> None:
-        """Note which store is here, durably."""
-        if identity != self.id:
-            os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, f"{identity}\n".encode(), 0)
-            os.fsync(self._fd)
-            self.id = identity
+        """Record durably which store is here. It is sound."""
+        if identity != self.id or self.suspect:
+            self._write(identity, read=self.read, suspect=False)
+
+    def note_read(self) -> None:
+        """Record durably that the store has a cursor."""
+        if not self.read:
+            self._write(self.id, read=True, suspect=self.suspect)
+
+    def note_damage(self) -> None:
+        """Record durably that the store is damaged, so that the next start sets it aside."""
+        if not self.suspect:
+            self._write(self.id, read=self.read, suspect=True)
+
+    def _write(self, identity: str, *, read: bool, suspect: bool) -> None:
+        words = (identity, *[_READ] * read, *[_SUSPECT] * suspect)
+        size = os.pwrite(self._fd, "".join(f"{word}\n" for word in words).encode(), 0)
+        os.ftruncate(self._fd, size)
+        os.fsync(self._fd)
+        self.id, self.read, self.suspect = identity, read, suspect
 
     def release(self) -> None:
         """Let others have the store; once is enough, twice does no harm."""

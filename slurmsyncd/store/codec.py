@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import zlib
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from slurmsyncd.foreign import MalformedJson, decode_json
 from slurmsyncd.model import Job
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 # Below it zlib saves too little to pay for itself: 13 us for 270 bytes of a stop's 670.
 _COMPRESS_FROM = 1024
 
+#: (at in epoch seconds, step, reason, detail) of a failed attempt.
+Attempt = tuple[float, str, str, str]
+
 _decoder = msgspec.json.Decoder(Job)
+_history_decoder = msgspec.json.Decoder(tuple[Attempt, ...])
 
 
 class DamagedBody(ValueError):
@@ -45,6 +53,8 @@ def decode(body: bytes, crc: int) -> Job:
     Raises:
         DamagedBody: The checksum differs, or the body is no run, or was given up (``letters``).
     """
+    if not isinstance(body, bytes):
+        raise DamagedBody("no bytes")
     if not body:
         raise DamagedBody("given up, since there were too many dead letters")
     if zlib.crc32(body) != crc:
@@ -53,3 +63,16 @@ def decode(body: bytes, crc: int) -> Job:
         return decode_json(body if body[:1] == b"{" else zlib.decompress(body), _decoder)
     except (MalformedJson, zlib.error) as err:
         raise DamagedBody(str(err)) from err
+
+
+def encode_history(attempts: Iterable[Attempt]) -> str:
+    """Return a delivery's history as it is stored."""
+    return json.dumps([*attempts])
+
+
+def decode_history(text: str) -> tuple[Attempt, ...]:
+    """Return a delivery's history. One that cannot be read is none: nothing is decided by it."""
+    try:
+        return decode_json(text.encode(), _history_decoder)
+    except MalformedJson:
+        return ()

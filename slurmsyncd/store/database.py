@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
@@ -33,8 +34,25 @@ _WAL_BYTES = 4 * 2**20
 _CACHE_KIB = 256
 
 
+# SQLite's message quotes what it read, and sqlite3 cannot decode all of that.
+_FAILED = (sqlite3.Error, UnicodeDecodeError)
+# Errors of the host and of our code. All others are the file's, a constraint's too: our SQL breaks none.
+_OTHER_KINDS = (sqlite3.OperationalError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
+# But these operational errors are the file's.
+_DAMAGE = ("malformed", "unsupported file format", "no such table", "no such column")
+
+
 class Damaged(StoreError):
-    """The file is no sound database. At start it is set aside; while running we exit to get there."""
+    """
+    The file is no sound database: exit. The next start quarantines it.
+
+    Attributes:
+        what: What is wrong with it.
+    """
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(f"{path}: {what}: restart; the file is then set aside and Slurm read again")
+        self.what = what
 
 
 class Database:
@@ -49,24 +67,26 @@ class Database:
         self.path = path
         self._reserve = reserve
         self._inodes: dict[Path, tuple[int, int]] = {}
+        self._damage: Damaged | None = None
+        self._note_damage: Callable[[], None] | None = None
         try:
             self._con = connect(path, wait_s)
-        except sqlite3.Error as err:
+        except _FAILED as err:
             raise translated(err, path) from err
 
     def rows(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[tuple[Any, ...]]:
         """Give all rows of a question."""
         try:
             return self._con.execute(sql, values).fetchall()
-        except sqlite3.Error as err:
-            raise translated(err, self.path) from err
+        except _FAILED as err:
+            raise self._failure(err) from err
 
     def each(self, sql: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
         """Give the rows of a question one by one, to be taken before anything else is asked."""
         try:
             yield from self._con.execute(sql, values)
-        except sqlite3.Error as err:
-            raise translated(err, self.path) from err
+        except _FAILED as err:
+            raise self._failure(err) from err
 
     def take_in(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """
@@ -100,17 +120,26 @@ class Database:
             self._empty_log()
         return self._transact(work, "NORMAL")
 
-    def remember_files(self) -> None:
-        """Note which files are ours, for ``check_files``."""
+    def watch(self, note_damage: Callable[[], None]) -> None:
+        """
+        Remember which files are ours, for ``check_files``.
+
+        Args:
+            note_damage: Called when the file turns out to be damaged from now on.
+        """
+        self._note_damage = note_damage
         self._inodes = {path: where for path in self._files() if (where := _inode(path)) is not None}
 
     def check_files(self) -> None:
         """
-        See that nobody deleted or replaced the files under us.
+        See that nobody deleted or replaced the files under us, and that no query found damage.
 
         Raises:
             StoreError: Somebody did; what is written from now on would vanish. Exit.
+            Damaged: A query did, whoever asked it.
         """
+        if self._damage is not None:
+            raise self._damage
         for path, where in self._inodes.items():
             if _inode(path) != where:
                 raise StoreError(
@@ -121,8 +150,8 @@ class Database:
         """Let go of the file. What was committed stays, even if the last clean-up fails."""
         try:
             self._con.close()
-        except sqlite3.Error as err:
-            log.warning("store_close_failed", path=str(self.path), reason=str(err))
+        except _FAILED as err:
+            log.warning("store_close_failed", path=str(self.path), reason=str(self._failure(err)))
 
     def _empty_log(self) -> None:
         """Move the log into the file, so that it can be written from its beginning again."""
@@ -151,9 +180,24 @@ class Database:
                 if con.in_transaction:
                     con.execute("ROLLBACK")
                 raise
-        except sqlite3.Error as err:
-            raise translated(err, self.path) from err
+        except _FAILED as err:
+            raise self._failure(err) from err
         return result
+
+    def damaged(self, what: str) -> Damaged:
+        """Note damage that a query found, so that the next start sets the file aside; return the error."""
+        return self._note(Damaged(self.path, what))
+
+    def _failure(self, err: Exception) -> SlurmsyncdError:
+        failure = translated(err, self.path)
+        return self._note(failure) if isinstance(failure, Damaged) else failure
+
+    def _note(self, damage: Damaged) -> Damaged:
+        self._damage = damage
+        if self._note_damage is not None:
+            with suppress(OSError):  # the next start has to find it by itself
+                self._note_damage()
+        return damage
 
 
 def connect(path: Path, wait_s: float) -> sqlite3.Connection:
@@ -175,21 +219,23 @@ def connect(path: Path, wait_s: float) -> sqlite3.Connection:
         con.execute("PRAGMA foreign_keys = ON")
         # No inode is needed while the disk is full.
         con.execute("PRAGMA temp_store = MEMORY")
+        # One flipped byte of a text must not keep the other rows from being read.
+        con.text_factory = partial(str, encoding="utf-8", errors="replace")
     except BaseException:
         con.close()
         raise
     return con
 
 
-def translated(err: sqlite3.Error, path: Path) -> SlurmsyncdError:
+def translated(err: Exception, path: Path) -> SlurmsyncdError:
     """Give our error for SQLite's, told by its words: Python 3.10 does not pass on its codes."""
-    text = str(err)
+    text = "malformed text" if isinstance(err, UnicodeDecodeError) else str(err)
     if "is locked" in text:
         return AlreadyRunning(
             f"{path} is in use by another process: stop it, or ask the running daemon instead"
         )
-    if "malformed" in text or "not a database" in text:
-        return Damaged(f"{path}: {text}: restart; the file is then set aside and Slurm read again")
+    if not isinstance(err, _OTHER_KINDS) or any(words in text for words in _DAMAGE):
+        return Damaged(path, text)
     if "is full" in text or ("disk I/O error" in text and exhausted(path)):
         return _full(path)
     return StoreError(f"{path}: {text}: check the disk and the rights of its directory")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from slurmsyncd.model import Job, Phase, RunKey, Step
-from slurmsyncd.store.codec import DamagedBody, decode
+from slurmsyncd.store.codec import DamagedBody, decode, decode_history
 
 if TYPE_CHECKING:
     import sqlite3
@@ -304,7 +303,7 @@ def _delivery(row: tuple[Any, ...]) -> Delivery:
         failing_since=failing_since,
         reason=reason,
         detail=detail,
-        history=tuple(tuple(attempt) for attempt in json.loads(history)),
+        history=decode_history(history),
     )
 
 

@@ -1,10 +1,10 @@
 """
 Finds, makes and judges the store's file.
 
-A file is ours if a marker beside it (or the checkpoint file) says that a store was here. Then a file
-that is gone, emptied or damaged is a loss, never "nothing to do": what is left of it is set aside
-under a new name, a fresh store is made, and ``Opened.recovered`` tells the daemon to read Slurm
-again. Without a marker, a file that is no store of ours belongs to somebody: it is left alone.
+Where a marker beside it says that a store was here, a file that is gone, emptied or damaged is a loss,
+never "nothing to do": what is left of it is set aside under a new name, a fresh store is made, and
+``Opened.recovered`` has the daemon read Slurm again. Without a marker there was no store: a checkpoint
+file alone is where the first start begins, and a file that is no store of ours is left alone.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import structlog
 
 from slurmsyncd import __version__
 from slurmsyncd.errors import DiskFull, StoreError
+from slurmsyncd.store import soundness
 from slurmsyncd.store.claim import Marker, claim_directory
 from slurmsyncd.store.database import Damaged, Database, translated
 from slurmsyncd.store.schema import APPLICATION_ID, MIGRATIONS, VERSION
@@ -37,7 +38,12 @@ log = structlog.get_logger()
 STORE = "store.sqlite"
 _MARKER = "store.id"
 _RESERVE = "store.reserve"
-_HEADER = b"SQLite format 3\0"
+_SUFFIXES = ("-wal", "-shm", "-journal", "")
+# A loss that is only said again keeps its time.
+_RECORD_LOSS = """
+    UPDATE meta SET recovered_at = :now, recovered_from = :reason WHERE recovered_from IS NOT :reason
+"""
+_AFTER_LOSS = "Slurm is read again over daemon.max_span; compare with `slurmsyncd verify`, then acknowledge"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +68,6 @@ def open_store(
     directory: Path,
     sinks: Sequence[str],
     *,
-    expected: bool = False,
     reserve_bytes: int = RESERVE_BYTES,
     wait_s: float = 1.0,
 ) -> Opened:
@@ -73,7 +78,6 @@ def open_store(
         directory: Ours, and writable by nobody else; made (0700) if it is missing.
         sinks: Names of the configured sinks. One that is new gets the runs recorded from now on;
             what waits for one that is gone stays until it is dropped.
-        expected: There was a store before (the checkpoint file exists), whatever the marker says.
         reserve_bytes: Kept back for a full disk.
         wait_s: For a process that is just letting go of the store.
 
@@ -87,7 +91,7 @@ def open_store(
     except OSError as err:
         raise _refused(directory, err) from err
     try:
-        return _open(directory, tuple(sinks), marker, expected=expected, reserve_bytes=reserve_bytes)
+        return _open(directory, tuple(sinks), marker, Reserve(directory / _RESERVE, reserve_bytes))
     except OSError as err:
         marker.release()
         raise _refused(directory, err) from err
@@ -96,98 +100,86 @@ def open_store(
         raise
 
 
-def _open(
-    directory: Path, sinks: tuple[str, ...], marker: Marker, *, expected: bool, reserve_bytes: int
-) -> Opened:
+def _open(directory: Path, sinks: tuple[str, ...], marker: Marker, reserve: Reserve) -> Opened:
     path = directory / STORE
-    ours = expected or bool(marker.id)
-    reserve = Reserve(directory / _RESERVE, reserve_bytes)
     if not reserve.take():
         log.warning("disk_full_no_reserve", path=str(directory), hint="make room")
-    database, trouble = _found(path, reserve)
+    database, trouble = _found(path, reserve, marker)
     aside = None
     if database is None:
-        if trouble != "missing":
-            aside = _set_aside(path, trouble, ours=ours)
+        aside = _set_aside(path, trouble)
         _make(path)
         database = _checked(path, reserve)
-    recovered = trouble if ours and trouble else None
-    identity = _identity(database)
-    if recovered is None and marker.id not in {"", identity}:
-        recovered = "replaced"
-    if recovered is None and expected and not database.rows("SELECT 1 FROM cursor LIMIT 1"):
-        recovered = "older"  # accounting was read, and this store knows nothing of it: it has lost its log
-    store = _ready(database, sinks, marker, recovered)
-    marker.write(identity)
-    return Opened(store=store, recovered=recovered or _unfinished(store), set_aside=aside)
+    try:
+        recovered = _loss(database, trouble, marker)
+        store = _ready(database, sinks, marker, recovered)
+    except BaseException:
+        database.close()
+        raise
+    if recovered:
+        log.warning("store_lost", path=str(path), reason=recovered, remedy=_AFTER_LOSS)
+    return Opened(store=store, recovered=recovered, set_aside=aside)
 
 
-def _found(path: Path, reserve: Reserve) -> tuple[Database | None, str]:
-    """Give the store that is there, or what is wrong with it."""
-    trouble = _outside(path)
+def _found(path: Path, reserve: Reserve, marker: Marker) -> tuple[Database | None, str]:
+    """Return the store that is there, or what is wrong with it."""
+    trouble = _outside(path, marker)
     if trouble:
         return None, trouble
     try:
         return _checked(path, reserve), ""
     except Damaged as err:
-        log.error("store_damaged", path=str(path), reason=str(err))  # noqa: TRY400 (no traceback for operators)
+        log.error("store_damaged", path=str(path), reason=err.what)  # noqa: TRY400 (no traceback for operators)
         return None, "damaged"
 
 
-def _outside(path: Path) -> str:
-    """Tell what is wrong with the file before SQLite touches it; empty if nothing is."""
+def _outside(path: Path, marker: Marker) -> str:
+    """Return what is wrong with the file before SQLite touches it; empty if nothing is."""
     try:
         info = path.lstat()
     except FileNotFoundError:
         return "missing"
     if not stat.S_ISREG(info.st_mode):
         raise StoreError(f"{path} is not a plain file: move it away")
-    if info.st_size == 0:
-        return "emptied"  # SQLite would take it for a new database, and find it sound
     with path.open("rb") as file:
-        header = file.read(72)
-    ours = header[:16] == _HEADER and header[68:] == APPLICATION_ID.to_bytes(4, "big")
-    return "" if ours else "damaged"
+        header = file.read(soundness.HEADER_BYTES)
+    if not marker.id and not soundness.is_ours(header):
+        raise StoreError(f"{path} is no store of slurmsyncd: move it away, or set daemon.state_dir elsewhere")
+    if not header:
+        return "emptied"  # SQLite would take it for a new database, and find it sound
+    sound = soundness.is_ours(header) and soundness.is_whole(header) and not marker.suspect
+    return "" if sound else "damaged"
+
+
+def _loss(database: Database, trouble: str, marker: Marker) -> str | None:
+    """Return why what was recorded here is not all in this store, None if it is."""
+    if trouble:
+        return trouble if marker.id or trouble != "missing" else None
+    if marker.id not in {"", _identity(database)}:
+        return "replaced"
+    if database.rows("SELECT 1 FROM cursor LIMIT 1"):
+        return None
+    ((earlier,),) = database.rows("SELECT recovered_from FROM meta")  # and nothing has been read since
+    return earlier or ("older" if marker.read else None)
 
 
 def _checked(path: Path, reserve: Reserve) -> Database:
     """Open the file and see that it is a sound store of ours, of a schema we know."""
     database = Database(path, reserve)
     try:
-        _judge(database)
+        soundness.check(database)
         _migrate(database)
+        soundness.reset_impossible_values(database, time.time())
     except BaseException:
         database.close()
         raise
     return database
 
 
-def _judge(database: Database) -> None:
-    version = _version(database)
-    if version > VERSION:
-        program = max(
-            (name for (name,) in database.rows("SELECT program FROM meta")), default="of its release"
-        )
-        raise StoreError(
-            f"{database.path} has schema {version}, this slurmsyncd knows {VERSION}: "
-            f"install slurmsyncd {program} or newer"
-        )
-    answer = database.rows("PRAGMA quick_check(1)")
-    if answer != [("ok",)]:
-        raise Damaged(f"{database.path}: {answer[0][0]}")
-    if len(database.rows("SELECT id FROM meta")) != 1:
-        raise Damaged(f"{database.path} has lost its identity")
-
-
 def _migrate(database: Database) -> None:
-    version = _version(database)
+    version = soundness.schema_version(database)
     if version < VERSION:
         database.let_out(lambda con: _advance(con, version))
-
-
-def _version(database: Database) -> int:
-    ((version,),) = database.rows("PRAGMA user_version")
-    return int(version)
 
 
 def _advance(con: sqlite3.Connection, version: int) -> None:
@@ -228,31 +220,31 @@ def _fill(draft: Path) -> None:
         con.close()
 
 
-def _set_aside(path: Path, trouble: str, *, ours: bool) -> Path:
-    if not ours:
-        raise StoreError(f"{path} is no store of slurmsyncd: move it away, or set daemon.state_dir elsewhere")
+def _set_aside(path: Path, trouble: str) -> Path | None:
+    """Rename what is left of a store; return the new name of the file, None if that is gone."""
     aside = _unused(path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"))
     # The log first: beside a fresh store, it would be taken for that one's.
-    for suffix in ("-wal", "-shm", "-journal", ""):
-        with suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+    moved = [suffix for suffix in _SUFFIXES if _renamed(path, aside, suffix)]
+    if not moved:
+        return None
     _sync_directory(path.parent)
-    log.error("store_set_aside", path=str(path), reason=trouble, kept_as=str(aside))
-    return aside
+    log.error("store_set_aside", path=str(path), reason=trouble, kept_as=f"{aside}{moved[-1]}")
+    return aside if "" in moved else None
+
+
+def _renamed(path: Path, aside: Path, suffix: str) -> bool:
+    with suppress(FileNotFoundError):
+        path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+        return True
+    return False
 
 
 def _unused(path: Path) -> Path:
     candidate, number = path, 1
-    while candidate.exists():
+    while any(candidate.with_name(candidate.name + suffix).exists() for suffix in _SUFFIXES):
         number += 1
         candidate = path.with_name(f"{path.name}-{number}")
     return candidate
-
-
-def _unfinished(store: SqliteStore) -> str | None:
-    """Give why a store was recovered if nothing has been read again since."""
-    incident = store.incident()
-    return incident[1] if incident and not store.looked() else None
 
 
 def _identity(database: Database) -> str:
@@ -267,20 +259,17 @@ def _ready(database: Database, sinks: tuple[str, ...], marker: Marker, recovered
     def note(con: sqlite3.Connection) -> None:
         con.execute("UPDATE meta SET opened_at = ?", (now,))
         if recovered:
-            con.execute("UPDATE meta SET recovered_at = ?, recovered_from = ?", (now, recovered))
+            con.execute(_RECORD_LOSS, {"now": now, "reason": recovered})
             con.execute("DELETE FROM cursor")  # wherever it was, Slurm is read again from further back
 
     try:
-        try:
-            database.let_out(note)
-        except DiskFull:
-            if recovered:
-                raise  # else draining may still go on
-        database.remember_files()
-    except BaseException:
-        database.close()
-        raise
-    return SqliteStore(database, sinks, release=marker.release)
+        database.let_out(note)
+    except DiskFull:
+        if recovered:
+            raise  # else draining may still go on
+    marker.write(_identity(database))
+    database.watch(marker.note_damage)
+    return SqliteStore(database, sinks, marker)
 
 
 def _sync_directory(directory: Path) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
 from slurmsyncd.delivery import Dead, Done, Drop, Park, Retry, Rewind
 from slurmsyncd.model import Entry, RunKey, Step, Trigger
-from slurmsyncd.store.codec import DamagedBody, decode
+from slurmsyncd.store.codec import DamagedBody, decode, decode_history, encode_history
 
 if TYPE_CHECKING:
     import sqlite3
@@ -26,6 +25,7 @@ DAMAGED = "damaged_record"
 
 _DETAIL_CHARS = 500
 _HISTORY = 8
+_TRIGGERS = {each.value: each for each in Trigger}
 
 #: Seconds for which a start that fails keeps the starts of later runs of its job id waiting.
 PATIENCE_S = 3600.0
@@ -135,6 +135,8 @@ def due(
         database, sink, step, now, limit=limit, in_flight=in_flight, newest_first=newest_first
     ):
         ((*row,),) = database.rows(_ENTRY, (id_,))
+        if row[7] is None or (step is Step.STOP and row[9] is None):
+            raise database.damaged(f"the record of {RunKey(*row[4:7])} is missing")
         try:
             found.append(_entry(sink, step, row))
         except DamagedBody as err:
@@ -241,8 +243,8 @@ def _done(at: Position, verdict: Done, *, ended: bool) -> Position:
 def noted(at: Position, reason: str, detail: str, now: float) -> Position:
     """Give the same place with one more line of history. Pure."""
     detail = _cut(detail)
-    history = [*json.loads(at.history), [now, at.step, reason, detail]][-_HISTORY:]
-    return at._replace(reason=reason, detail=detail, history=json.dumps(history))
+    history = (*decode_history(at.history), (now, at.step, reason, detail))[-_HISTORY:]
+    return at._replace(reason=reason, detail=detail, history=encode_history(history))
 
 
 def _failed(at: Position, reason: str, detail: str, now: float) -> Position:
@@ -268,22 +270,29 @@ def _entry(sink: str, step: Step, row: Sequence[Any]) -> Entry:
         attempts=attempts[step is Step.STOP],
         acked_at=acked_at,
         seen_at=seen_at,
-        trigger=None if trigger is None else Trigger(trigger),
+        trigger=_TRIGGERS.get(trigger),  # it decides nothing, so another word does not hold the run up
     )
 
 
 def _stop(step: Step, key: RunKey, body: bytes | None, crc: int) -> Job | None:
+    if body is None:
+        return None  # still running
     try:
-        return _job(key, body, crc)
+        return _ended(key, body, crc)
     except DamagedBody:
         if step is Step.STOP:
             raise
-        return None  # still running; or its record is damaged, and a start is told all the same
+        return None  # a start is told all the same
 
 
-def _job(key: RunKey, body: bytes | None, crc: int) -> Job:
-    if body is None:
-        raise DamagedBody("record is missing")
+def _ended(key: RunKey, body: bytes, crc: int) -> Job:
+    job = _job(key, body, crc)
+    if job.end_at is None:
+        raise DamagedBody("record of a run that has not ended")
+    return job
+
+
+def _job(key: RunKey, body: bytes, crc: int) -> Job:
     job = decode(body, crc)
     if job.key != key:
         raise DamagedBody("record of another run")

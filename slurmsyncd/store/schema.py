@@ -10,7 +10,8 @@ from __future__ import annotations
 APPLICATION_ID = 0x534C5359  # "SLSY"
 
 #: Statements that lead from one schema to the next; the version is how many of them were carried out.
-#: What was released stays as it is: a change is a new entry.
+#: What was released stays as it is: a change is a new entry. ``soundness`` compares a file's schema with
+#: what these make in memory, so its text must not depend on SQLite's release, as a renamed column's does.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         # One row. ``program`` is the release that made or last migrated the file.
@@ -84,6 +85,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX delivery_due ON delivery (sink, step, due_at) WHERE due_at IS NOT NULL",
         "CREATE INDEX delivery_open ON delivery (sink, state, reason) WHERE state <> 'done'",
     ),
+    # For no query: what is in an index, too, is compared with it at start. A later cursor would skip runs.
+    ("CREATE INDEX cursor_at ON cursor (at)",),
 )
 
 VERSION = len(MIGRATIONS)

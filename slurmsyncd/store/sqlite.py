@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import structlog
 
-from slurmsyncd.store import desk, intake, outbox, repairs
+from slurmsyncd.store import desk, intake, outbox, repairs, soundness
+from slurmsyncd.store.database import Damaged
 from slurmsyncd.store.letters import LETTERS, bound
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from slurmsyncd.delivery import Repair, Told, Verdict
     from slurmsyncd.model import Entry, Plan, RunKey, Step
+    from slurmsyncd.store.claim import Marker
     from slurmsyncd.store.database import Database
     from slurmsyncd.store.desk import Counts, Delivery, Group, Selection, Story
 
@@ -30,10 +33,12 @@ class SqliteStore:
     AlreadyRunning, which only opening raises.
     """
 
-    def __init__(self, database: Database, sinks: Sequence[str], release: Callable[[], None]) -> None:
+    def __init__(self, database: Database, sinks: Sequence[str], marker: Marker) -> None:
         self._db = database
         self._sinks = tuple(sinks)
-        self._release = release
+        self._marker = marker
+        if self.looked():
+            self._note_read()
 
     def cursor(self, cluster: str) -> int | None:
         """Give the position in the cluster's accounting (epoch seconds), None if it was never looked at."""
@@ -46,6 +51,7 @@ class SqliteStore:
     def set_cursor(self, cluster: str, at: int) -> None:
         """Put the position where it is wanted, also back: the way to look at a span again."""
         self._db.take_in(lambda con: con.execute("REPLACE INTO cursor VALUES (?, ?)", (cluster, at)))
+        self._note_read()
 
     def open_runs(self) -> dict[str, int]:
         """Give how many runs of each cluster, configured or not, have started and not stopped."""
@@ -80,7 +86,10 @@ class SqliteStore:
             DiskFull: Nothing was changed. Look again later, and go on draining.
             StoreError: Also for a stop whose run never started: a wrong plan is not half carried out.
         """
-        return self._db.take_in(lambda con: intake.record(con, plan, self._sinks, now))
+        new = self._db.take_in(lambda con: intake.record(con, plan, self._sinks, now))
+        if plan.cursor is not None:
+            self._note_read()
+        return new
 
     def due(
         self,
@@ -263,14 +272,35 @@ class SqliteStore:
 
     def integrity(self) -> None:
         """
-        See that nobody deleted or replaced the files under us. Cheap: for every cycle.
+        See that nobody deleted or replaced the files under us, and that they showed no damage. Cheap.
 
         Raises:
-            StoreError: Somebody did. Exit; the next start recovers.
+            StoreError: Something is wrong. Exit; the next start recovers.
         """
         self._db.check_files()
+
+    @contextmanager
+    def examined(self) -> Iterator[None]:
+        """
+        Check the file if the body fails: an impossible value in it causes any error.
+
+        Raises:
+            Damaged: The file is to blame, and the next start sets it aside.
+        """
+        try:
+            yield
+        except Exception as err:
+            try:
+                soundness.check(self._db)
+            except Damaged as damage:
+                raise self._db.damaged(damage.what) from err
+            raise
 
     def close(self) -> None:
         """Let go of the files."""
         self._db.close()
-        self._release()
+        self._marker.release()
+
+    def _note_read(self) -> None:
+        with suppress(OSError):  # the next cursor comes soon
+            self._marker.note_read()

@@ -76,9 +76,23 @@ MUTANTS = (
     Mutant(
         "lost_store_is_a_new_one",
         "store/opening.py",
-        "recovered = trouble if ours and trouble else None",
-        "recovered = None if trouble in {'missing', 'emptied'} else trouble if ours and trouble else None",
+        'return trouble if marker.id or trouble != "missing" else None',
+        'return None if trouble in {"missing", "emptied"} else trouble',
         ("store/test_opening.py::test_d7_a_deleted_store_is_missed",),
+    ),
+    Mutant(
+        "indexes_not_compared",
+        "store/soundness.py",
+        "PRAGMA integrity_check(1)",
+        "PRAGMA quick_check(1)",
+        ("store/test_damage.py::test_d6_t6_damage_that_looks_like_something_else_is_set_aside_once",),
+    ),
+    Mutant(
+        "damage_in_use_is_forgotten",
+        "store/opening.py",
+        "and not marker.suspect",
+        "",
+        ("store/test_damage.py::test_d6_damage_that_shows_in_use_is_remembered_and_the_file_set_aside_once",),
     ),
     Mutant(
         "recovered_store_keeps_its_cursor",

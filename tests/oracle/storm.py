@@ -229,7 +229,7 @@ async def _end(world: World, outcome: Outcome) -> None:
 
 def _left(world: World, peer: Peer, outcome: Outcome) -> dict[verdict.Key, str]:
     """Give what the store has as refused; nothing else may be left in it."""
-    opened = open_store(world.disk.path / "state", [peer.name], expected=True)
+    opened = open_store(world.disk.path / "state", [peer.name])
     if opened.recovered:
         outcome.problems.append(f"the store was {opened.recovered}")
     with contextlib.closing(opened.store) as store:
@@ -280,7 +280,7 @@ def _tell_daemon(world: World, outcome: Outcome) -> None:
 
 def _story(world: World, peer: Peer, key: verdict.Key) -> list[str]:
     """Tell what the store, the log and the proxy know of a run."""
-    with contextlib.closing(open_store(world.disk.path / "state", [peer.name], expected=True).store) as store:
+    with contextlib.closing(open_store(world.disk.path / "state", [peer.name]).store) as store:
         found = [f"    store: {story}" for story in store.runs_of(key[0])]
     found += _log_of(world, key[0])
     passed = [one for one in peer.proxy.passed if one.body["jobId"] == key[0]]

@@ -10,7 +10,7 @@ import pytest
 from slurmsyncd.delivery import Done
 from slurmsyncd.errors import StoreError
 from slurmsyncd.model import Phase
-from slurmsyncd.store import open_store, opening
+from slurmsyncd.store import open_store, opening, soundness
 from slurmsyncd.store.schema import MIGRATIONS
 from tests.store.builders import (
     T0,
@@ -45,9 +45,10 @@ def test_t12_a_store_of_every_released_schema_is_at_hand() -> None:
     }
 
 
-def test_t12_schema_1_opens_and_drains(directory: Path) -> None:
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS) + 1))
+def test_t12_an_earlier_schema_opens_and_drains(directory: Path, version: int) -> None:
     """Runs, cursor, waiting, held, parked and dead deliveries are all there, and can be told."""
-    stored(directory, 1)
+    stored(directory, version)
     now = open_store(directory, ["rest"], reserve_bytes=4096)
     store = now.store
     assert (now.recovered, store.cursor("alpha")) == (None, T0 + 60)
@@ -80,11 +81,16 @@ def test_d11_a_migration_that_is_interrupted_is_made_again_whole(
     store.record(plan(started(key(1)), cursor=5), T0)
     store.close()
     good = ("ALTER TABLE run ADD COLUMN colour TEXT", "CREATE TABLE later (id INTEGER PRIMARY KEY)")
-    monkeypatch.setattr(opening, "VERSION", len(MIGRATIONS) + 1)
-    monkeypatch.setattr(opening, "MIGRATIONS", (*MIGRATIONS, (*good, "SELECT no_such_function()")))
+
+    def migrate_by(*statements: str) -> None:
+        for module in (opening, soundness):
+            monkeypatch.setattr(module, "VERSION", len(MIGRATIONS) + 1)
+            monkeypatch.setattr(module, "MIGRATIONS", (*MIGRATIONS, statements))
+
+    migrate_by(*good, "SELECT no_such_function()")
     with pytest.raises(StoreError, match="no_such_function"):
         opened(directory)
-    monkeypatch.setattr(opening, "MIGRATIONS", (*MIGRATIONS, good))
+    migrate_by(*good)
     for _ in range(2):
         store = opened(directory)
         assert store._db.rows("SELECT colour FROM run") == [(None,)]
