@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from slurmsyncd.control.requests import Request
+from slurmsyncd.model import Job, RunKey
+from slurmsyncd.reconcile.runs import is_same, sighting
 from slurmsyncd.store.desk import Group, Selection
 
 if TYPE_CHECKING:
@@ -38,4 +40,43 @@ class AskIds(Request[tuple[int, ...]]):
         return store.select_ids(self.wanted)
 
 
-REQUESTS: tuple[type[Request[Any]], ...] = (AskGroups, AskIds)
+@dataclass(frozen=True, slots=True)
+class AskBare(Request[tuple[tuple[int, RunKey], ...]]):
+    """Ask for the deliveries of which a record is damaged or was given up: id and run."""
+
+    gives: ClassVar[Any] = tuple[tuple[int, RunKey], ...]
+
+    ids: tuple[int, ...]
+
+    def run(self, store: SqliteStore) -> tuple[tuple[int, RunKey], ...]:
+        """List them."""
+        return store.bare(self.ids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refill(Request[int]):
+    """
+    Record runs anew of which a record is damaged or was given up; gives how many there were.
+
+    Attributes:
+        jobs: All runs of the job ids, as accounting has them. One whose start moved keeps the start under
+            which it was recorded first.
+    """
+
+    gives: ClassVar[Any] = int
+
+    cluster: str
+    jobs: tuple[Job, ...]
+
+    def run(self, store: SqliteStore) -> int:
+        """Record them."""
+        known = store.ends(self.cluster, {job.key.job_id for job in self.jobs})
+        return store.refill(
+            replace(job, key=key)
+            for job in self.jobs
+            for key, end_at in known.items()
+            if key.job_id == job.key.job_id and is_same(key.start_at, end_at, sighting(job))
+        )
+
+
+REQUESTS: tuple[type[Request[Any]], ...] = (AskGroups, AskIds, AskBare, Refill)

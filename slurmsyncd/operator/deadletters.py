@@ -7,11 +7,14 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from slurmsyncd.control.letters import AskGroups, AskIds
+import anyio
+
+from slurmsyncd.control.letters import AskBare, AskGroups, AskIds, Refill
 from slurmsyncd.control.office import office
 from slurmsyncd.control.requests import AskLetters, AskTotals, Drop, Retry
-from slurmsyncd.errors import SlurmsyncdError
+from slurmsyncd.errors import SlurmsyncdError, SourceError
 from slurmsyncd.operator.deadletters_view import show_groups, show_letters
+from slurmsyncd.operator.slurm import accounting_of
 from slurmsyncd.store.desk import Selection
 from slurmsyncd.terminal import Terminal, counted
 
@@ -21,21 +24,53 @@ if TYPE_CHECKING:
 
     from slurmsyncd.config import Config
     from slurmsyncd.control.office import Office
+    from slurmsyncd.model import RunKey
     from slurmsyncd.store.desk import Delivery, Group
 
 #: Deliveries moved by one request: the store is for others, too.
 AT_ONCE = 1000
+#: Records that are sent to the daemon at once; one on many nodes has a long list of them.
+RECORDED = 50
 #: Of one job, or named one by one, not more are shown.
 SHOWN = 500
 
 
 def run(args: argparse.Namespace, config: Config) -> int:
     """Do what was asked; gives the exit status."""
+    terminal = Terminal()
+    if args.action == "retry":
+        _read_again(config, args, terminal)
     with office(config) as desk:
         if getattr(args, "sink", None):
             _check_sink(desk, args.sink)
         action = {"list": _list, "show": _show, "retry": _retry, "drop": _drop}[args.action]
-        return action(desk, args, Terminal())
+        return action(desk, args, terminal)
+
+
+def _read_again(config: Config, args: argparse.Namespace, terminal: Terminal) -> None:
+    """Have the records that the store lacks read from accounting. The store is not held meanwhile."""
+    with office(config) as desk:
+        bare = set(_bare(desk, _chosen(desk, args, ("dead", "parked"))).values())
+    if not bare:
+        return
+    try:
+        found = anyio.run(accounting_of, bare, config)
+    except SourceError as err:
+        terminal.say(f"{counted(len(bare), 'record')} cannot be read from Slurm again: {err}")
+        return
+    with office(config) as desk:
+        done = sum(
+            desk.ask(Refill(cluster=cluster, jobs=jobs[at : at + RECORDED]))
+            for cluster, jobs in found.items()
+            for at in range(0, len(jobs), RECORDED)
+        )
+    terminal.say(f"{counted(done, 'record')} of {len(bare)} read from Slurm's accounting again")
+
+
+def _bare(desk: Office, ids: Sequence[int]) -> dict[int, RunKey]:
+    """Give the run of each delivery that has no sound record."""
+    batches = (tuple(ids[at : at + AT_ONCE]) for at in range(0, len(ids), AT_ONCE))
+    return dict(pair for batch in batches for pair in desk.ask(AskBare(batch)))
 
 
 def _check_sink(desk: Office, name: str) -> None:
@@ -76,7 +111,11 @@ def _show(desk: Office, args: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def _retry(desk: Office, args: argparse.Namespace, terminal: Terminal) -> int:
-    ids = _chosen(desk, args, ("dead", "parked"))
+    chosen = _chosen(desk, args, ("dead", "parked"))
+    bare = _bare(desk, chosen)
+    ids = tuple(id_ for id_ in chosen if id_ not in bare)
+    if bare:
+        terminal.say(f"left as they are, without a record: {counted(len(bare), 'delivery', 'deliveries')}")
     done = sum(desk.ask(Retry(ids[at : at + AT_ONCE])) for at in range(0, len(ids), AT_ONCE))
     when = "" if desk.running else ", once the daemon runs"
     terminal.say(f"{counted(done, 'delivery', 'deliveries')} will be tried again{when or ' at once'}")

@@ -36,8 +36,8 @@ REASONS: dict[str, tuple[str, str]] = {
         "nothing for this run; the log names the other one, see docs/runbook.md#slurmsyncdauditfindings",
     ),
     "damaged_record": (
-        "its record in our store is damaged or was given up",
-        "compare with Slurm, then drop it",
+        "its record in the store is damaged or was given up",
+        "retry it: its record is read from Slurm's accounting again",
     ),
     "no_user": ("Slurm names no user", "drop it"),
     "no_nodes": ("Slurm names no node", "drop it"),

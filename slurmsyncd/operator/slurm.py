@@ -14,9 +14,10 @@ from slurmsyncd.sources.discover import discover
 from slurmsyncd.sources.slurm_commands import SlurmCommands
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from slurmsyncd.config import Config
+    from slurmsyncd.model import RunKey
 
 _ROW = re.compile(r"([0-9]{1,18})\|([0-9_+\[\],%-]+)", re.ASCII)
 
@@ -58,6 +59,23 @@ async def ask_slurm(job_id: int, config: Config) -> list[Said]:
                 )
             )
     return said
+
+
+async def accounting_of(runs: Collection[RunKey], config: Config) -> dict[str, tuple[Job, ...]]:
+    """
+    Return what accounting has of the jobs of runs, by cluster; a cluster that is not configured is left out.
+
+    Raises:
+        SourceError: Slurm does not answer.
+    """
+    found = {}
+    for name, each in (await _clusters(config)).items():
+        ids = frozenset(run.job_id for run in runs if run.cluster == name)
+        if ids:
+            source = CommandSource(name, config.slurm, slurm_conf=each.slurm_conf, remote=each.remote)
+            answers = await source.ask(Questions(accounting=ids))
+            found[name] = answers.accounting or ()
+    return found
 
 
 async def raw_ids(text: str, config: Config) -> tuple[int, ...]:

@@ -1,14 +1,26 @@
-"""Keeps the dead letters bounded: of the newest beyond a number, what was to be told is given up."""
+"""
+Keeps the dead letters bounded: of the newest beyond a number, what was to be told is given up.
+
+Slurm's accounting still has the newest ones, so their records can be read there again when they are retried.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from slurmsyncd.model import RunKey
+from slurmsyncd.store.codec import DamagedBody, decode, encode
+
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterable
 
-#: Dead letters of one sink that keep their records, a few KiB each. The others keep name, reason and history.
-LETTERS = 10_000
+    from slurmsyncd.model import Job
+    from slurmsyncd.store.database import Database
+
+#: Dead letters of one sink that keep their records, 1 to 2 KiB each without a script. The others keep name,
+#: reason and history.
+LETTERS = 100_000
 
 _BEYOND = """
     SELECT sink, count(*) - ? FROM delivery WHERE state = 'dead' GROUP BY sink HAVING count(*) > ?
@@ -22,6 +34,15 @@ _GIVE_UP = """
     )
 """
 
+_RECORDS = """
+    SELECT r.cluster, r.job_id, r.start_at, a.body, a.crc, z.run_id, z.body, z.crc
+    FROM delivery d JOIN run r ON r.id = d.run_id
+    JOIN started a ON a.run_id = r.id LEFT JOIN stopped z ON z.run_id = r.id WHERE d.id = ?
+"""
+_FIND = "SELECT id FROM run WHERE job_id = ? AND start_at = ? AND cluster = ?"
+_READ = "SELECT body, crc FROM {table} WHERE run_id = ?"
+_REFILL = "UPDATE {table} SET body = ?, crc = ? WHERE run_id = ?"
+
 
 def bound(con: sqlite3.Connection, keep: int) -> int:
     """Let no more than ``keep`` dead letters of a sink hold their records; give how many records went."""
@@ -31,3 +52,32 @@ def bound(con: sqlite3.Connection, keep: int) -> int:
         for sink, number in beyond
         for table in ("started", "stopped")
     )
+
+
+def bare(database: Database, ids: Iterable[int]) -> tuple[tuple[int, RunKey], ...]:
+    """Return the deliveries of which a record is damaged or was given up: id and run."""
+    found = []
+    for id_ in ids:
+        for cluster, job_id, start_at, *start, stopped, body, crc in database.rows(_RECORDS, (id_,)):
+            key = RunKey(cluster, job_id, start_at)
+            if not (_is_sound(key, *start) and (stopped is None or _is_sound(key, body, crc))):
+                found.append((id_, key))
+    return tuple(found)
+
+
+def refill(con: sqlite3.Connection, job: Job) -> bool:
+    """Record a run anew where its record is damaged or was given up; return whether any was."""
+    key, refilled = job.key, 0
+    for (run_id,) in con.execute(_FIND, (key.job_id, key.start_at, key.cluster)).fetchall():
+        for table in ("started", "stopped"):
+            row = con.execute(_READ.format(table=table), (run_id,)).fetchone()
+            if row is not None and not _is_sound(key, *row):
+                refilled += con.execute(_REFILL.format(table=table), (*encode(job), run_id)).rowcount
+    return refilled > 0
+
+
+def _is_sound(key: RunKey, body: bytes, crc: int) -> bool:
+    try:
+        return decode(body, crc).key == key
+    except DamagedBody:
+        return False

@@ -9,14 +9,14 @@ import structlog
 
 from slurmsyncd.store import desk, intake, outbox, repairs, soundness
 from slurmsyncd.store.database import Damaged
-from slurmsyncd.store.letters import LETTERS, bound
+from slurmsyncd.store.letters import LETTERS, bare, bound, refill
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator, Sequence
 
     from slurmsyncd.delivery import Repair, Told, Verdict
-    from slurmsyncd.model import Entry, Plan, RunKey, Step
+    from slurmsyncd.model import Entry, Job, Plan, RunKey, Step
     from slurmsyncd.store.claim import Marker
     from slurmsyncd.store.database import Database
     from slurmsyncd.store.desk import Counts, Delivery, Group, Selection, Story
@@ -223,6 +223,14 @@ class SqliteStore:
         """Try dead or parked deliveries again at once, as if for the first time; give how many there were."""
         return self._db.let_out(lambda con: desk.retry(con, ids, now))
 
+    def bare(self, ids: Iterable[int]) -> tuple[tuple[int, RunKey], ...]:
+        """Return the deliveries of which a record is damaged or was given up: id and run."""
+        return bare(self._db, ids)
+
+    def refill(self, jobs: Iterable[Job]) -> int:
+        """Record runs anew whose record is damaged or was given up; return how many there were."""
+        return self._db.take_in(lambda con: sum(refill(con, job) for job in jobs))
+
     def drop(self, ids: Iterable[int]) -> int:
         """Give up deliveries for good, on the operator's word; give how many there were."""
         return self._db.let_out(lambda con: desk.drop(con, ids))
@@ -256,7 +264,11 @@ class SqliteStore:
 
         forgotten, given_up = self._db.let_out(work)
         if given_up:
-            log.warning("dead_letters_pile_up", records_given_up=given_up, hint="look at them, and drop them")
+            log.warning(
+                "dead_letters_pile_up",
+                records_given_up=given_up,
+                hint="look at them; a retry reads what was given up from Slurm again",
+            )
         return forgotten
 
     def incident(self) -> tuple[float, str] | None:

@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,13 @@ import pytest
 from slurmsyncd.control.office import office
 from slurmsyncd.control.requests import AskTotals
 from slurmsyncd.delivery import Dead
+from slurmsyncd.demo.stage import stop_daemon
 from slurmsyncd.errors import SlurmsyncdError
+from slurmsyncd.model import Entry, Job, JobState, Step
+from slurmsyncd.sim.faults import clear_faults, set_fault
+from slurmsyncd.store.desk import Selection
+from tests.audit.test_daemon import site, until
+from tests.operator.test_status import shown, typed
 from tests.store.builders import T0, key, opened, plan, settle, started, starts
 
 if TYPE_CHECKING:
@@ -188,3 +195,47 @@ def test_on_a_terminal_it_asks(
     assert b"give up 2 deliveries for good?" in seen
     assert status == (0 if dropped else 1)
     assert states(filled).get("dropped", 0) == 2 * dropped
+
+
+@pytest.mark.anyio
+async def test_d15_a_retry_reads_from_slurm_what_was_given_up(tmp_path: Path) -> None:
+    """Whether a daemon runs or not, the run arrives whole; Slurm that does not answer is said, and costs nothing."""
+    async with site(tmp_path) as at:
+        (job,) = at.submit(duration_s=1.0)
+        at.backend.knobs.refuse_job_ids = [job]
+        daemon = at.stage.start_daemon()
+        try:
+            await shown(at, lambda seen: "(http_400" in seen.out, "job", str(job))
+            await until(lambda: at.ended_at(job))
+        finally:
+            assert await stop_daemon(daemon) == 0
+        with closing(opened(at.stage.root / "state", "demo")) as store:
+            (entry,) = store.select(Selection(job_id=job))
+            store.settle(
+                [
+                    (
+                        Entry(
+                            id=entry.id,
+                            sink="demo",
+                            step=Step.START,
+                            start=Job(key=entry.key, state=JobState.RUNNING),
+                        ),
+                        Dead("http_400", ""),
+                    )
+                ],
+                0.0,
+            )
+            store.prune(0.0, keep_s=0.0, keep=0)
+        at.backend.knobs.refuse_job_ids = []
+        set_fault(at.stage.root / "slurm", "dbd", "down:0")
+        silent = await typed(at, "deadletters", "retry", "--job", str(job))
+        assert "1 record cannot be read from Slurm again: " in silent.out
+        assert silent.out.endswith("0 deliveries will be tried again, once the daemon runs\n")
+        clear_faults(at.stage.root / "slurm")
+        done = await typed(at, "deadletters", "retry", "--job", str(job))
+        assert "1 record of 1 read from Slurm's accounting again" in done.out
+        daemon = at.stage.start_daemon()
+        try:
+            await until(lambda: at.states(job) == [["completed"]])
+        finally:
+            assert await stop_daemon(daemon) == 0
