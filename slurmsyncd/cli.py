@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 CONFIG = Path("/etc/slurmsyncd/config.toml")
 
 #: Exit statuses, after sysexits.h where it has a word for it.
+EXIT_INTERRUPTED = 130
 EXIT_BUG, EXIT_CLOCK, EXIT_STATE, EXIT_AGAIN, EXIT_CONFIG = 70, 71, 74, 75, 78
 _STATUSES: tuple[tuple[type[SlurmsyncdError], int], ...] = (
     (ConfigError, EXIT_CONFIG),
@@ -49,14 +50,19 @@ def main(arguments: Sequence[str]) -> int:
         status = run(args)
         print(end="", flush=True)  # here a reader that has gone is caught, at the interpreter's end it is not
         return status  # noqa: TRY300 - both belong together
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:
         # The reader of our output has gone; what is left of it must not fail once more at the very end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except BaseException as err:  # noqa: BLE001 - the one place where every error ends
-        return _report(err)
+        return EXIT_INTERRUPTED if _is_interrupt(err) else _report(err)
+
+
+def _is_interrupt(err: BaseException) -> bool:
+    """Return whether Ctrl-C ended the command; before Python 3.11 it ends anyio.run() with a cancellation."""
+    from asyncio import CancelledError  # noqa: PLC0415 - most commands do without
+
+    return isinstance(err, (KeyboardInterrupt, CancelledError))
 
 
 def _report(err: BaseException) -> int:

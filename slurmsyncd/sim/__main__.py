@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 import time
 from pathlib import Path
@@ -61,7 +62,7 @@ def _run(options: argparse.Namespace) -> int:
     sys.stdout.write(f"commands: {options.directory / 'bin'}\n")
     try:
         anyio.run(simulation.run, options.rate, time.time() + options.duration)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):  # the latter before Python 3.11
         pass
     finally:
         simulation.close()
