@@ -54,6 +54,8 @@ _NOT_FOUND = 10014
 _BACKOFF = DeliveryPolicy(backoff_s=0.5, backoff_max_s=15.0)
 # The next message is larger than the room that is left.
 _TOO_LARGE = "409 Message Size Exceeds MaxBytes"
+# From NATS 2.10 on after a pull's last message. It may overtake messages, and we count them anyway.
+_COMPLETED = "409 Batch Completed"
 # No messages, or none within the time: the usual ends of a pull.
 _USUAL = ("404", "408", _TOO_LARGE)
 
@@ -210,8 +212,10 @@ class Consumer:
                 self._ended.set()
         elif msg.headers and msg.subject.endswith(f".{self._pulls}"):
             words = (msg.headers.get("Status", ""), msg.headers.get("Description", ""))
-            self._status = printable(" ".join(words).strip(), 100)
-            self._ended.set()
+            status = printable(" ".join(words).strip(), 100)
+            if status != _COMPLETED:
+                self._status = status
+                self._ended.set()
 
     async def _bury(self, dead: Answer) -> bytes:
         message = dead.message

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import signal
+import ssl
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from slurmsyncd.delivery import Result
 from slurmsyncd.model import Step
 from slurmsyncd.pipeline.storage import StoreThread
+from slurmsyncd.sinks.nats.link import Link, Trouble
 from slurmsyncd.store import open_store
 from tests.fakes import FakeSink
 from tests.nats.parts import (
+    SUBJECT,
     delivering,
     delivery,
     key_of,
@@ -34,8 +39,10 @@ from tests.nats.server import JETSTREAM, NatsServer, running
 from tests.sinks.parts import entry, job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
+
+    from nats.aio.msg import Msg
 
     from slurmsyncd.delivery import Outcome
     from slurmsyncd.sinks.nats.sink import NatsSink
@@ -183,6 +190,29 @@ async def test_n6_credentials_that_are_revoked_while_connected(
             password.write_text("new")
             await until(lambda: loop.health.answers == 20)
             assert loop.health.trouble is None
+
+
+@pytest.mark.parametrize("way", ["publish", "ask", "tell", "listen"])
+async def test_n2_a_connection_that_breaks_right_before_a_call_is_lost(server: NatsServer, way: str) -> None:
+    """Whatever asyncio makes of it: the sink is down, and nothing else ends."""
+    link = Link("nats", 5.0)
+    await link.open(server.url, ssl.create_default_context(), {}, tls_wanted=False)
+
+    async def hear(_: Msg) -> None:
+        return None
+
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        "publish": lambda: link.publish(SUBJECT, b"x", {}),
+        "ask": lambda: link.ask(SUBJECT, b"x"),
+        "tell": lambda: link.tell(SUBJECT, b"x"),
+        "listen": lambda: link.listen(hear),
+    }
+    link._client._transport._io_writer.transport.close()  # type: ignore[union-attr]
+    with suppress(Trouble):
+        while link.alive:  # the first call may only end the task of nats-py that writes
+            await calls[way]()
+            await anyio.lowlevel.checkpoint()
+    await link.close()
 
 
 @pytest.mark.parametrize("mode", ["core", "jetstream"])

@@ -27,6 +27,8 @@ from tests.relay.parts import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from nats.aio.msg import Msg
+
     from tests.nats.server import NatsServer
 
 pytestmark = pytest.mark.anyio
@@ -129,6 +131,24 @@ async def test_what_is_not_understood_or_never_taken_becomes_a_dead_letter(
     assert letters[3]["body"] == "\\xff{"
     assert [json.loads(letters[seq]["body"])["kind"] for seq in (1, 2)] == ["start", "stop"]
     assert letters[1]["reason"] == letters[2]["reason"] != "not_understood"
+
+
+async def test_a_pull_that_is_completed_is_no_trouble(server: NatsServer, tmp_path: Path) -> None:
+    """From NATS 2.10 on the server says so after each full pull, or before its last message; the connection stays."""
+    jobs = runs(3)
+    await publish([server.url], jobs)
+    async with backend() as at, client(server.url) as newer:
+
+        async def say(pull: Msg) -> None:
+            await newer.publish(pull.reply, headers={"Status": "409", "Description": "Batch Completed"})
+
+        await newer.subscribe("$JS.API.CONSUMER.MSG.NEXT.>", cb=say)
+        await newer.flush()
+        with relay(tmp_path, at, server.url) as (only,):
+            await until(lambda: len(ended(at)) == len(jobs))
+            await all_settled(server.url)
+            assert "stream_unavailable" not in only.log
+        assert_once_and_in_order(at, jobs)
 
 
 async def test_a_stop_whose_start_never_comes_brings_it_along(server: NatsServer, tmp_path: Path) -> None:

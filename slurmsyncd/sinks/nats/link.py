@@ -36,6 +36,9 @@ _CONNECT_S = 5.0
 _CLOSE_S = 2.0
 _PING_S = 20
 _DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
+#: What nats-py raises on a broken connection. TypeError: writelines() of asyncio in Python 3.12 and 3.13
+#: where the transport has closed by itself.
+_BROKEN = (nats.errors.Error, OSError, TypeError)
 _LOGIN = ("authorization", "authentication", "account")
 
 
@@ -177,7 +180,7 @@ class Link:
         inbox = subject or self._client.new_inbox()
         try:
             self._heard.append(await self._client.subscribe(subject or f"{inbox}.*", cb=hear))
-        except (nats.errors.Error, OSError) as err:
+        except _BROKEN as err:
             self._lost = True
             raise down("connection_lost", self._error or self._words(err)) from err
         return inbox
@@ -191,13 +194,13 @@ class Link:
         """
         try:
             await self._client.publish(subject, payload, reply)
-        except (nats.errors.Error, OSError) as err:
+        except _BROKEN as err:
             self._lost = True
             raise down("connection_lost", self._error or self._words(err)) from err
 
     async def hush(self) -> None:
         """Hear no more but what is on its way, and wait for that; what was told is then on its way, too."""
-        with anyio.move_on_after(_CLOSE_S), contextlib.suppress(nats.errors.Error, OSError):
+        with anyio.move_on_after(_CLOSE_S), contextlib.suppress(*_BROKEN):
             while self._heard:
                 await self._heard.pop().drain()  # type: ignore[no-untyped-call]
             await self._written()
@@ -213,7 +216,7 @@ class Link:
     async def close(self) -> None:
         """Let go of it; never waits long."""
         self._lost = True
-        with anyio.move_on_after(_CLOSE_S, shield=True), contextlib.suppress(nats.errors.Error, OSError):
+        with anyio.move_on_after(_CLOSE_S, shield=True), contextlib.suppress(*_BROKEN):
             await self._client.close()
 
     @contextlib.contextmanager
@@ -235,7 +238,7 @@ class Link:
             raise
         except nats.errors.TimeoutError as err:
             raise self._timed_out(deniable=deniable) from err
-        except (nats.errors.Error, OSError) as err:
+        except _BROKEN as err:
             self._lost = True
             raise down("connection_lost", self._error or self._words(err)) from err
         # A round trip on a link that somebody else gave up meanwhile proves nothing.
