@@ -179,8 +179,11 @@ class Proxy:
     def _note(self, request: bytes, answer: bytes, began: float) -> None:
         line, _, rest = request.partition(b"\r\n")
         for step in ("start", "stop"):
-            if f"/api/jobs/{step}_job/".encode() in line:
-                body = json.loads(rest.partition(b"\r\n\r\n")[2])
+            content = rest.partition(b"\r\n\r\n")[2]
+            if (
+                content and f"/api/jobs/{step}_job/".encode() in line
+            ):  # a question without a body starts nothing
+                body = json.loads(content)
                 status = int(answer.split(b" ", 2)[1]) if answer else None
                 self.passed.append(Passed(began, step, body, status))
 

@@ -375,7 +375,7 @@ from slurmsyncd.logs import configure_logs
 from slurmsyncd.sources.runner import minimal_environment, run
 
 configure_logs("warning", "json")
-anyio.run(anyio.sleep, 0)  # imports what the other user may not be able to read
+anyio.run(anyio.run_process, "true")  # imports what the other user may not be able to read
 kind, size, *argv = sys.argv[1:]
 os.chdir("/")
 os.setgroups([])
