@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 _ROWS: Final = 10_000
 """Runs wanted of one sacct at most: some 60 MB of its memory, by the captures' scale table."""
 
+_REMEMBERED: Final = 10_000
+"""Jobs that never started and are remembered, since windows are read again: some 2 MB at most."""
+
 _LEAST_SLICE_S: Final = 60.0
 _MOST_SLICE_S: Final = 6 * 3600.0  # a busy day may follow a quiet month
 
@@ -65,7 +68,7 @@ class CommandSource:
         self._controller = Controller(*parts, rows=self._rows_of, accelerators=accelerators)
         self._now = now
         self._slice_s = config.slice
-        self._never_started: frozenset[tuple[str, str]] = frozenset()  # of the last window: counted already
+        self._never_started: dict[tuple[str, str], None] = {}  # counted already, the oldest first
 
     @property
     def cluster(self) -> str:
@@ -147,8 +150,11 @@ class CommandSource:
         """Count jobs that never started once, though windows overlap."""
         if not isinstance(ended, Runs):
             return 0
-        before, self._never_started = self._never_started, frozenset(ended.never_started)
-        return len(self._never_started - before)
+        new = [job for job in ended.never_started if job not in self._never_started]
+        self._never_started.update(dict.fromkeys(new))
+        while len(self._never_started) > _REMEMBERED:
+            del self._never_started[next(iter(self._never_started))]
+        return len(new)
 
     def _narrow(self, span_s: int) -> None:
         """

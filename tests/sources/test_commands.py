@@ -154,13 +154,17 @@ async def test_a_requeued_job_has_both_runs_in_accounting(cluster: Cluster) -> N
 
 
 async def test_s23_never_started_jobs_are_counted_only(cluster: Cluster) -> None:
-    """Cancelled while it waited: no run, in neither half."""
+    """Cancelled while it waited: no run, in neither half, and counted once however often it is read."""
     job_id = cluster.submit(held=True)
     cluster.pass_(3)
     cluster.sim.cancel(job_id, cluster.now)
     cluster.pass_(10)
     seen = await cluster.source.look(cluster.began, int(cluster.now))
     assert (seen.finished, seen.never_started, seen.set_aside) == ((), 1, 0)
+    cluster.pass_(600)
+    later = await cluster.source.look(int(cluster.now) - 60, int(cluster.now))
+    again = await cluster.source.look(cluster.began, int(cluster.now))  # for rows that are late
+    assert (later.never_started, again.never_started) == (0, 0)
     assert await cluster.ask(job_id) == ()
     assert await cluster.ask(job_id, accounting=True) == ()
 
