@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from slurmsyncd.model import Job
 from slurmsyncd.sinks.text import clean, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from slurmsyncd.model import Job, NodeAllocation
+    from slurmsyncd.model import NodeAllocation
 
+# Never filled in from the start: they say how it stood then.
+_OF_THE_END = frozenset({"key", "state", "end_at", "exit_code", "script"})
 _SHORT = 255  # bytes of a name
 _LONG = 4096  # bytes of a comment or a command line
 _INFO = 16384  # bytes of the summary
@@ -47,6 +51,16 @@ def meta_data(job: Job, missing: Iterable[str], *, script_limit: int, slim: bool
         found["slurmInfo"] = slurm_info(job)
         found["jobScript"] = clean(job.script or "", script_limit)
     return {key: value for key, value in found.items() if value}
+
+
+def completed(start: Job, stop: Job) -> Job:
+    """Return the run as it ended, with what only the start knew: accounting forgets cores and GPUs."""
+    known = {
+        spec.name: getattr(start, spec.name)
+        for spec in fields(Job)
+        if spec.name not in _OF_THE_END and getattr(stop, spec.name) in (None, "", 0, ())
+    }
+    return replace(stop, **known)
 
 
 def _number(value: int | None) -> str:

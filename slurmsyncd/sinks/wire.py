@@ -8,14 +8,14 @@ should check but does not is checked here: an id or a start of 0, a host twice, 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Union
 
 import msgspec
 
 from slurmsyncd.model import JobState, Sharing
 from slurmsyncd.sinks.dialect import V1_5, Dialect
-from slurmsyncd.sinks.meta import meta_data, slurm_info
+from slurmsyncd.sinks.meta import completed, meta_data, slurm_info
 from slurmsyncd.sinks.resources import Note, host_name, hosts_of, resources_of
 from slurmsyncd.sinks.text import one_line
 
@@ -197,15 +197,7 @@ def end_body(start: Job, stop: Job, config: ClusterConfig) -> Body:
     Source:
         Contract sections 8 and 17: one key a request, a string.
     """
-    ended = replace(
-        start,
-        state=stop.state,
-        end_at=stop.end_at,
-        exit_code=stop.exit_code,
-        restarts=start.restarts if stop.restarts is None else stop.restarts,
-        sluid=start.sluid or stop.sluid,
-    )
-    return edit_body(start.key, "slurmInfo", slurm_info(ended), config)
+    return edit_body(start.key, "slurmInfo", slurm_info(completed(start, stop)), config)
 
 
 def edit_body(key: RunKey, name: str, value: str, config: ClusterConfig) -> Body:

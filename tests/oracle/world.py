@@ -83,6 +83,7 @@ park_interval = {PARK_S}
 nodestate_interval = 2
 audit_interval = 5
 audit_grace = 6
+requeue = "keep-first"
 """
 #: A second backend, mostly out of reach: told of stops at once, so that they race with its commits, and a
 #: requeued job's later run takes the place of the first.

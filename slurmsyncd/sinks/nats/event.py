@@ -29,6 +29,7 @@ from slurmsyncd.model import (
     Stopped,
     Trigger,
 )
+from slurmsyncd.sinks.meta import completed
 from slurmsyncd.sinks.text import clean
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ JOB_START, JOB_STOP, NODES = "slurmsyncd.job.start", "slurmsyncd.job.stop", "slu
 
 _TEXT = 4096  # bytes of a text that users write
 _BEYOND = 2**40  # no job id and no time of Slurm's
-# Never filled in from the start: they say how it stood then.
-_OF_THE_END = frozenset({"key", "state", "end_at", "exit_code", "script"})
 
 
 class Device(msgspec.Struct, omit_defaults=True, frozen=True):
@@ -157,7 +156,7 @@ def job_event(step: Step, start: Job, stop: Job | None, cluster: str, script_lim
         cluster: The name under which others know the cluster.
         script_limit: Bytes of batch script; 0 leaves it out.
     """
-    job = start if step is Step.START or stop is None else _completed(start, stop)
+    job = start if step is Step.START or stop is None else completed(start, stop)
     key = replace(start.key, cluster=cluster)
     script = clean(job.script or "", script_limit) if step is Step.START else ""
     return msgspec.json.encode(
@@ -219,16 +218,6 @@ def _rfc3339(at: int) -> str:
         return datetime.fromtimestamp(at, tz=timezone.utc).isoformat().replace("+00:00", "Z")
     except (OverflowError, OSError, ValueError):
         return "1970-01-01T00:00:00Z"
-
-
-def _completed(start: Job, stop: Job) -> Job:
-    """Give the run as it ended, with what only the start knew: accounting forgets cores and GPUs."""
-    known = {
-        spec.name: getattr(start, spec.name)
-        for spec in fields(Job)
-        if spec.name not in _OF_THE_END and getattr(stop, spec.name) in (None, "", 0, ())
-    }
-    return replace(stop, **known)
 
 
 def _run(job: Job) -> Run:
