@@ -228,7 +228,7 @@ async def _end(world: World, outcome: Outcome) -> None:
 
 
 def _left(world: World, peer: Peer, outcome: Outcome) -> dict[verdict.Key, str]:
-    """Give what the store has as refused; nothing else may be left in it."""
+    """Return what the store has as rejected or left out; nothing else may be left in it."""
     opened = open_store(world.disk.path / "state", [peer.name])
     if opened.recovered:
         outcome.problems.append(f"the store was {opened.recovered}")
@@ -239,10 +239,11 @@ def _left(world: World, peer: Peer, outcome: Outcome) -> dict[verdict.Key, str]:
                     f"{peer.name}: left {state}: {letter.key} {letter.step.value} {letter.reason}"
                 )
         refused: dict[verdict.Key, str] = {}
-        after = 0
-        while dead := store.letters(peer.name, after=after):
-            refused |= {(letter.key.job_id, letter.key.start_at): letter.reason for letter in dead}
-            after = dead[-1].id
+        for state in ("dead", "dropped"):  # what the requeue policy leaves out is dropped
+            after = 0
+            while found := store.letters(peer.name, state=state, after=after):
+                refused |= {(letter.key.job_id, letter.key.start_at): letter.reason for letter in found}
+                after = found[-1].id
     return refused
 
 
