@@ -60,7 +60,7 @@ ENDED = [
     ("the run after it is, and runs", [written(T0 + 120, None)], Fate.MISSING),
     ("its start moved", [written(T0 - 300)], Fate.DELIVERED),
     ("its start moved while it ran", [written(T0 - 300, None)], Fate.UNREAD),
-    ("too far for a move", [written(T0 - MOVE_LIMIT_S - 1)], Fate.MISSING),
+    ("its start moved by hours", [written(T0 - 5 * 3600)], Fate.DELIVERED),
     ("the right one of two", [written(T0 - 500, T0 - 400, told("dead")), written()], Fate.DELIVERED),
     ("for another sink only", [Written(key=RunKey("alpha", 7, T0), end_at=T0 + 60, told={})], Fate.MISSING),
 ]
