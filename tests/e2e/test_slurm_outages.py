@@ -115,18 +115,18 @@ def test_s2_without_slurmctld_a_first_start_reports_what_accounting_has(
     """slurmdbd confirms the cluster's name, and a run that ended minutes ago does not wait for its cores."""
     backend = site.backend()
     traffic = Traffic(lab, witness)
-    traffic.submit("-n2", seconds=1)
+    job_id = traffic.submit("-n2", seconds=1)  # accounting has those of other tests, too
     traffic.wait_for_ends()
     with lab.slurmctld.stopped():
         daemon = site.daemon(backend, slurm__command_timeout=3)
         until(
-            lambda: [job["jobState"] for job in backend.jobs()] == ["completed"],
+            lambda: [job["jobState"] for job in backend.jobs_of(job_id)] == ["completed"],
             "end of the run in the backend",
             timeout_s=90,
         )
         assert _is_away(daemon)
     until(lambda: not _is_away(daemon), "word that slurmctld is back", timeout_s=60)
-    assert len(backend.jobs()) == 1
+    assert len(backend.jobs_of(job_id)) == 1
     assert daemon.stop() == 0
 
 
