@@ -185,6 +185,20 @@ MUTANTS = (
         ("test_delivery.py", "pipeline/test_deliver.py::test_h7_i5_a_refused_run_holds_up_no_other"),
     ),
     Mutant(
+        "later_runs_overtake",
+        "store/outbox.py",
+        "Step.START: sql.format(turn=_IN_TURN)",
+        'Step.START: sql.format(turn="1")',
+        ("pipeline/test_order.py",),
+    ),
+    Mutant(
+        "removed_before_it_is_archived",
+        "pipeline/requeue.py",
+        "if not other.archived and (",
+        "if other.running and (",
+        ("audit/test_requeue.py::test_j2_the_earlier_run_is_removed_only_once_its_metrics_are_archived",),
+    ),
+    Mutant(
         "rejections_need_no_proof",
         "delivery.py",
         "if outcome.certain or standing is Standing.PROVEN or entry.attempts + 1 >= policy.dead_after:",
