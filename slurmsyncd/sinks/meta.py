@@ -22,7 +22,9 @@ _INFO = 16384  # bytes of the summary
 _NODES = 32  # nodes that the summary names
 
 
-def meta_data(job: Job, missing: Iterable[str], *, script_limit: int, slim: bool = False) -> dict[str, str]:
+def meta_data(
+    job: Job, missing: Iterable[str], *, script_limit: int, slim: bool = False, ended: Job | None = None
+) -> dict[str, str]:
     """
     Give ``metaData``: what is known, as texts of bounded size; keys without a value are left out.
 
@@ -31,6 +33,7 @@ def meta_data(job: Job, missing: Iterable[str], *, script_limit: int, slim: bool
         missing: What had to be left out of the resources.
         script_limit: Bytes of batch script.
         slim: Without script, summary and long texts.
+        ended: The run as it ended, for the summary; None while it runs.
     """
     found = {
         "jobName": clean(job.name, _LONG),
@@ -48,7 +51,7 @@ def meta_data(job: Job, missing: Iterable[str], *, script_limit: int, slim: bool
     }
     if not slim:
         found["comment"] = clean(job.comment, _LONG)
-        found["slurmInfo"] = slurm_info(job)
+        found["slurmInfo"] = slurm_info(job if ended is None else completed(job, ended))
         found["jobScript"] = clean(job.script or "", script_limit)
     return {key: value for key, value in found.items() if value}
 

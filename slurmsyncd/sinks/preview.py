@@ -88,7 +88,7 @@ def _rest(entries: list[Entry], sink: SinkConfig, config: ClusterConfig, facts: 
         if entry.stop is not None and entry.step is Step.STOP:
             yield _sending(entry.step, where, stop_body(entry.start, entry.stop, config, options))
         else:
-            body = start_body(entry.start, config, facts.topology or Topology(), options)
+            body = start_body(entry.start, config, facts.topology or Topology(), options, entry.stop)
             yield _sending(entry.step, where, body)
 
 

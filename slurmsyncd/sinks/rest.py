@@ -269,7 +269,7 @@ class RestSink:
         topology = await self.topology(entry.start)
         if isinstance(topology, Outcome):
             return topology
-        body = start_body(entry.start, config, topology, options)
+        body = start_body(entry.start, config, topology, options, entry.stop)
         outcome = await self._send_start(entry, body)
         if isinstance(outcome, Outcome) and outcome.reason == "too_large" and not options.slim:
             return await self._start(entry, replace(options, slim=True))

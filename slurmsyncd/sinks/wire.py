@@ -69,19 +69,23 @@ def backend_cluster(name: str, config: ClusterConfig) -> str:
 
 
 def start_body(
-    job: Job, config: ClusterConfig, topology: Topology, options: WireOptions
+    job: Job, config: ClusterConfig, topology: Topology, options: WireOptions, ended: Job | None = None
 ) -> Union[Body, Refusal]:
     """
     Make the body of ``start_job``.
+
+    A stop cannot carry metadata. A start whose end is known carries the summary of the end, which no later
+    request may be able to write: there is no edit by NATS, and none before cc-backend 1.5.
 
     Args:
         job: As it was announced.
         config: Its cluster's.
         topology: What the backend says of its clusters; an empty one is all unknown.
         options: Dialect and limits.
+        ended: The run as it ended; None while its end is not known.
 
     Source:
-        Contract section 3.
+        Contract sections 3 and 5.
     """
     refusal = _problem(job, config)
     if refusal is not None:
@@ -105,7 +109,9 @@ def start_body(
         "walltime": min(max(job.time_limit_s or 0, 0), _INT64),
         "smt": held.smt,
         "resources": held.nodes,
-        "metaData": meta_data(job, held.missing, script_limit=options.script_limit, slim=options.slim),
+        "metaData": meta_data(
+            job, held.missing, script_limit=options.script_limit, slim=options.slim, ended=ended
+        ),
         "startTime": job.key.start_at,
     }
     if job.array_job_id is not None and 0 < job.array_job_id <= _INT64:

@@ -48,7 +48,7 @@ def test_start_and_stop_are_the_bodies_of_the_rest_interface() -> None:
     """The same JSON, with function and a timestamp in nanoseconds."""
     run = job(script='#!/bin/sh\necho "\\n"\n')
     options, end = WireOptions(), entry(Step.STOP, run)
-    start = start_body(run, DEMO, Topology(), options)
+    start = start_body(run, DEMO, Topology(), options, end.stop)
     assert end.stop is not None
     stop = stop_body(run, end.stop, DEMO, options)
     assert isinstance(start, Body)
@@ -59,6 +59,20 @@ def test_start_and_stop_are_the_bodies_of_the_rest_interface() -> None:
         (f"job,function=start_job,{TAGS}", json.loads(start.content), START * 10**9),
         (f"job,function=stop_job,{TAGS}", json.loads(stop.content), (START + 60) * 10**9),
     ]
+
+
+def summary_of(message: Message | Refusal) -> str:
+    assert isinstance(message, Message)
+    summary: str = read(message.payload)[0][1]["metaData"]["slurmInfo"]
+    return summary
+
+
+def test_a_run_sent_in_one_message_has_the_summary_of_its_end() -> None:
+    """A stop carries no metadata and NATS has no edit, so the start carries the summary of an end that is known."""
+    end: dict[str, Any] = {"state": JobState.FAILED, "exit_code": "3:0"}
+    summary = summary_of(told(*BOTH, **end))
+    for text in ("JobState=FAILED", "ExitCode=3:0", "EndTime=", "RunTime=0-00:01:00"):
+        assert text in summary
 
 
 def tags_of(partition: str) -> dict[str, str]:

@@ -52,11 +52,11 @@ def events(server: NatsServer, stream: str, job_id: int) -> list[str]:
 
 
 def shown(backend: Backend, job_id: int, *but: str) -> list[dict[str, Any]]:
-    """Give what every backend shows alike; a run that NATS told whole has its summary as of the start."""
-    rows = backend.jobs_of(job_id)
-    for row in rows:
-        row["metaData"].pop("slurmInfo", None)
-    return [{key: row.get(key) for key in (*SAME, *SAME_HELD) if key not in but} for row in rows]
+    """Give what every backend shows alike."""
+    return [
+        {key: row.get(key) for key in (*SAME, *SAME_HELD) if key not in but}
+        for row in backend.jobs_of(job_id)
+    ]
 
 
 class Address(NamedTuple):

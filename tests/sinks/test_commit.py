@@ -106,6 +106,21 @@ async def test_the_record_says_how_the_run_ended(backend: Backend, sinks: Callab
     assert "JobState=RUNNING" not in info
 
 
+async def test_a_start_whose_end_is_known_says_how_the_run_ended(
+    backend: Backend, sinks: Callable[..., RestSink], clock: FixedClock
+) -> None:
+    """A release without edit_meta shows the summary of the end, too, if it was known when the start was sent."""
+    sink, ended = sinks(PLAIN), stop(state=JobState.FAILED, exit_code="3:0")
+    await sink.deliver(replace(ended, step=Step.START, acked_at=None))
+    clock.at += HOLD_S
+    assert (await sink.deliver(ended)).result is Result.ACCEPTED
+    (row,) = backend.rows()
+    info = json.loads(row["meta_data"])["slurmInfo"]
+    assert "JobState=FAILED" in info
+    assert "RunTime=0-00:01:00" in info
+    assert asked(backend, EDIT) == 0
+
+
 async def test_h24_without_a_proof_the_hold_counts_from_the_acknowledgement(
     backend: Backend, sinks: Callable[..., RestSink], clock: FixedClock
 ) -> None:

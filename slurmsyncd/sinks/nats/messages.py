@@ -166,7 +166,7 @@ def _body(
     entry: Entry, config: ClusterConfig, topology: Topology, options: WireOptions
 ) -> Union[Body, Refusal]:
     if entry.step is Step.START:
-        return start_body(entry.start, config, topology, options)
+        return start_body(entry.start, config, topology, options, entry.stop)
     assert entry.stop is not None
     return stop_body(entry.start, entry.stop, config, options)
 
