@@ -218,6 +218,25 @@ class Listed(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """
+    A span of a cluster's accounting that cannot be read, though what follows it can.
+
+    Attributes:
+        since: Accounting is read up to here (epoch seconds).
+        until: Its last second; reading continues behind it.
+        reason: Why its first window failed.
+        recorded_at: When it was found (epoch seconds).
+    """
+
+    cluster: str
+    since: int
+    until: int
+    reason: str
+    recorded_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """
     What one look at one cluster showed.
@@ -230,6 +249,8 @@ class Observation:
         never_started: Jobs in the window that ended without ever starting (counted only).
         set_aside: Records that were not understood (counted only).
         trouble: What did not answer, a line each; empty when everything did.
+        gap: What cannot be read and ends at ``through``; nothing is known of it.
+        filled: A span of a gap that has been read now: since, until (epoch seconds).
     """
 
     cluster: str
@@ -240,6 +261,8 @@ class Observation:
     never_started: int = 0
     set_aside: int = 0
     trouble: tuple[str, ...] = ()
+    gap: Gap | None = None
+    filled: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,6 +343,8 @@ class Plan:
         cursor: New position in accounting (epoch seconds), None to leave it.
         recheck: Job ids to ask about again soon.
         moved: Open runs whose start moved: (as Slurm shows it now, as it was announced).
+        gap: What is skipped as the cursor moves.
+        filled: What is no gap any more, its runs being among the events: since, until (epoch seconds).
     """
 
     cluster: str
@@ -327,6 +352,8 @@ class Plan:
     cursor: int | None = None
     recheck: frozenset[int] = frozenset()
     moved: tuple[tuple[RunKey, RunKey], ...] = ()
+    gap: Gap | None = None
+    filled: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

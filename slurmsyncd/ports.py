@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from slurmsyncd.model import (
         Answers,
         Entry,
+        Gap,
         NodeState,
         Observation,
         Plan,
@@ -34,6 +35,10 @@ class Source(Protocol):
 
         The position in accounting has to be set back to it.
         """
+
+    @property
+    def is_narrowest(self) -> bool:
+        """Whether the next window of accounting is as narrow as failures make it (``reconcile.gaps``)."""
 
     async def look(
         self, since: int, until: int, *, listing: bool = True, accounting: bool = True
@@ -112,6 +117,9 @@ class Store(Queue, Protocol):
     def set_cursor(self, cluster: str, at: int) -> None:
         """Put the position elsewhere, backwards too: the operator wants accounting read again."""
 
+    def gaps(self, cluster: str) -> tuple[Gap, ...]:
+        """Return the spans of the cluster's accounting that could not be read, oldest first."""
+
     def differing(self, cluster: str, running: Iterable[tuple[int, int]]) -> frozenset[int]:
         """Give the job ids of which the open runs are not what runs: (job id, start in epoch seconds)."""
 
@@ -120,7 +128,7 @@ class Store(Queue, Protocol):
 
     def record(self, plan: Plan, now: float) -> int:
         """
-        Write events, runs and cursor in one durable transaction.
+        Write events, runs, cursor and gaps in one durable transaction.
 
         Returns:
             How many events were new; a repeated event changes nothing.

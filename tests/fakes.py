@@ -22,6 +22,7 @@ from slurmsyncd.model import (
     Questions,
     RunKey,
 )
+from slurmsyncd.reconcile.gaps import FLOOR_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -79,6 +80,7 @@ class FakeSlurm:
         poisoned: Jobs whose detail records are not readable.
         mute: Questions that are not answered, while others are.
         windows: Windows of accounting have their rows; else they are empty, as if slurmdbd knew of no end.
+        unreadable: Seconds whose windows fail; after each failure the slice is halved.
     """
 
     now: int = NOW
@@ -95,6 +97,8 @@ class FakeSlurm:
     poisoned: set[int] = field(default_factory=set)
     mute: Questions = field(default_factory=Questions)
     windows: bool = True
+    unreadable: frozenset[int] = frozenset()
+    widest_s: int = 0
     looks: list[tuple[int, int, bool]] = field(default_factory=list)
     asked: list[Questions] = field(default_factory=list)
 
@@ -174,7 +178,9 @@ class FakeSlurm:
         self.looks.append((since, until, listing))
         through = max(since, min(until, since + self.slice_s))
         shown = tuple(self.listing(self.listed())) if listing and self.listing else None
-        read = accounting and self.accounting_up
+        fails = accounting and any(since <= at <= through for at in self.unreadable)
+        self._adapt(through - since, fails=fails)
+        read = accounting and self.accounting_up and not fails
         trouble = (
             *(("squeue does not answer",) if listing and shown is None else ()),
             *(("sacct does not answer",) if accounting and not read else ()),
@@ -191,6 +197,14 @@ class FakeSlurm:
             through=through if read else None,
             trouble=trouble,
         )
+
+    def _adapt(self, span_s: int, *, fails: bool) -> None:
+        """Halve the slice after a window that fails; widen it after one that answers."""
+        if fails and span_s > FLOOR_S:
+            self.widest_s = max(self.widest_s, self.slice_s)
+            self.slice_s = max(FLOOR_S, min(self.slice_s, span_s // 2))
+        elif not fails and span_s >= self.slice_s < self.widest_s:
+            self.slice_s *= 2
 
     def answer(self, questions: Questions) -> Answers:
         self.asked.append(questions)
@@ -217,6 +231,10 @@ class FakeSource:
 
     cluster = CLUSTER
     doubted_from: float | None = None
+
+    @property
+    def is_narrowest(self) -> bool:
+        return self.slurm.slice_s <= FLOOR_S
 
     def __init__(self, slurm: FakeSlurm) -> None:
         self.slurm = slurm

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from slurmsyncd.errors import DiskFull, SourceUnavailable
+from slurmsyncd.errors import DiskFull
 from slurmsyncd.model import Hint, Observation, Trigger
+from slurmsyncd.pipeline.gaps import Gaps, observe
 from slurmsyncd.pipeline.planning import Planned, Planning
 from slurmsyncd.pipeline.reading import Reading
 from slurmsyncd.pipeline.rechecks import Rechecks
@@ -80,7 +81,10 @@ class Collector:
         self._clock = clock
         self._monotonic = monotonic
         self._chance = chance
-        self._planning = Planning(source, store, thread, clock, self.tally, span_s=span_s, recorded=recorded)
+        self._recorded = recorded
+        self._planning = Planning(
+            source, store, thread, clock, self.tally, span_s=span_s, recorded=self._note_recorded
+        )
         self._reading = Reading(
             source.cluster,
             store,
@@ -89,6 +93,7 @@ class Collector:
             span_s=span_s,
             monotonic=monotonic,
         )
+        self._gaps = Gaps(source, store, thread, monotonic)
         self._rechecks = Rechecks()
         self._controller, self._accounting = Half(), Half()
         self._next_poll = float("-inf")
@@ -119,7 +124,9 @@ class Collector:
                 await self._guarded(self._look(listing=listing, accounting=accounting))
             elif self._reads_on:
                 await self._guarded(self.catch_up())
-            hints = await wakeup.wait(0.0 if self._reads_on else self._patience())
+            elif self._fills:
+                await self._guarded(self.fill_gap())
+            hints = await wakeup.wait(0.0 if self._reads_on or self._fills else self._patience())
             if hints or self._rechecks.take(self._monotonic()):
                 await self._guarded(self.answer(hints))
 
@@ -130,6 +137,20 @@ class Collector:
     async def catch_up(self) -> None:
         """Read one more slice of accounting."""
         await self._look(listing=False, accounting=True)
+
+    async def fill_gap(self) -> None:
+        """Try one window of accounting again that could not be read."""
+        if (window := self._gaps.try_next()) is None:
+            return
+        now, is_filled = int(self._clock.now()), False
+        try:
+            seen = await observe(self._source, *window)
+            if seen.through is not None:
+                seen = replace(seen, through=None, filled=(window[0], seen.through))
+                await self._judge(seen, Trigger.POLL, frozenset(), now=now, caught_up=True)
+                is_filled = True
+        finally:
+            self._gaps.tried(window[0], filled=is_filled)
 
     async def answer(self, hints: Iterable[Hint] = ()) -> None:
         """
@@ -158,6 +179,11 @@ class Collector:
         """Whether there is accounting to be read now."""
         return self.behind and not self._accounting.failures
 
+    @property
+    def _fills(self) -> bool:
+        """Whether a gap of accounting is tried again now."""
+        return self.has_looked and not self._accounting.failures and self._gaps.is_due
+
     def _patience(self) -> float:
         """Seconds until something is to be done unasked: a recheck, or a poll of one half or both."""
         next_at = min(self._controller.next_at, self._accounting.next_at)
@@ -178,8 +204,10 @@ class Collector:
         began, until = self._monotonic(), int(self._clock.now())
         try:
             await self._reading.set_back(self._source.doubted_from)
-            since = await self._reading.since(until) if accounting else until
-            seen = await self._observe(since, until, listing=listing, accounting=accounting)
+            since, end = until, until
+            if accounting:
+                since, end = await self._gaps.around(await self._reading.since(until), until)
+            seen = await self._gaps.observe(since, end, now=until, listing=listing, accounting=accounting)
             if listing:
                 self._away = seen.listed is None
             open_ = self._rechecks.take(None) if listing else frozenset()
@@ -193,12 +221,6 @@ class Collector:
             doubtful = seen.through is None or (listing and seen.listed is None)
             self._reading.note(since, doubtful=doubtful, agreed=caught_up and not self._away)
         self._note_answers(seen, done, listing=listing, accounting=accounting)
-
-    async def _observe(self, since: int, until: int, *, listing: bool, accounting: bool) -> Observation:
-        try:
-            return await self._source.look(since, until, listing=listing, accounting=accounting)
-        except SourceUnavailable as err:
-            return Observation(cluster=self.cluster, looked_at=until, trouble=(str(err),))
 
     async def _judge(
         self,
@@ -218,6 +240,10 @@ class Collector:
             self._rechecks.settle(open_, left, self._monotonic())
             self.tally.rechecks = len(self._rechecks)
         return done
+
+    async def _note_recorded(self, plan: Plan) -> None:
+        await self._gaps.recorded(plan)
+        await self._recorded(plan)
 
     def _note_answers(self, seen: Observation, done: Planned, *, listing: bool, accounting: bool) -> None:
         """Note of each half that was asked whether it answered all, and when it is asked next."""

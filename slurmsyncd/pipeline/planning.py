@@ -168,7 +168,10 @@ class Planning:
         trigger: Trigger,
     ) -> tuple[Plan, frozenset[RunKey] | None]:
         """Record what follows from a look; give that, and the open runs of which Slurm knows nothing."""
-        plan = reconcile.plan(seen, asked, answers, known, floor=now - self._span_s, trigger=trigger)
+        floor = now - self._span_s
+        if seen.filled:  # of what ended in a gap, however old, all that was reported is still known
+            floor = min(floor, seen.filled[0])
+        plan = reconcile.plan(seen, asked, answers, known, floor=floor, trigger=trigger)
         self._store.record(plan, self._clock.now())
         return plan, reconcile.vanished(seen, asked, answers, known, now)
 

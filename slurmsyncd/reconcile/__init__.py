@@ -13,6 +13,7 @@ runs.py       known runs, and which sightings are of one run
 asking.py     the questions that a look leads to
 judging.py    the events that the answers lead to
 vanishing.py  open runs that Slurm has forgotten
+gaps.py       spans of accounting that cannot be read
 """
 
 from slurmsyncd.reconcile.asking import job_ids, narrowed, portions, questions, running

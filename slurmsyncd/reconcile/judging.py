@@ -45,6 +45,8 @@ def plan(
         cursor=seen.through,
         recheck=frozenset(judge.recheck),
         moved=tuple(judge.moved.items()),
+        gap=seen.gap,
+        filled=seen.filled,
     )
 
 

@@ -9,6 +9,7 @@ import anyio
 
 from slurmsyncd.errors import SourceError, SourceUnavailable
 from slurmsyncd.model import Answers, Observation, Questions
+from slurmsyncd.reconcile.gaps import FLOOR_S
 from slurmsyncd.sources.accounting import EARLIEST, Accounting
 from slurmsyncd.sources.batches import Asked
 from slurmsyncd.sources.controller import Controller
@@ -37,7 +38,6 @@ _ROWS: Final = 10_000
 _REMEMBERED: Final = 10_000
 """Jobs that never started and are remembered, since windows are read again: some 2 MB at most."""
 
-_LEAST_SLICE_S: Final = 60.0
 _MOST_SLICE_S: Final = 6 * 3600.0  # a busy day may follow a quiet month
 
 
@@ -67,7 +67,7 @@ class CommandSource:
         self._sight = Sight(cluster, self._commands, user or own_name(), now=now)
         self._controller = Controller(*parts, rows=self._rows_of, accelerators=accelerators)
         self._now = now
-        self._slice_s = config.slice
+        self._slice_s: float = config.slice
         self._never_started: dict[tuple[str, str], None] = {}  # counted already, the oldest first
 
     @property
@@ -84,6 +84,11 @@ class CommandSource:
     def doubted_from(self) -> float | None:
         """Accounting since then may have been incomplete when it was read; see ``ports.Source``."""
         return self._sight.doubted_from
+
+    @property
+    def is_narrowest(self) -> bool:
+        """Whether the next window of accounting is as narrow as failures make it."""
+        return self._slice_s <= FLOOR_S
 
     @property
     def tally(self) -> Tally:
@@ -162,12 +167,13 @@ class CommandSource:
 
         It may have been too wide for slurmdbd (MaxQueryTimeRange), for the deadline, or for the output limit.
         """
-        self._slice_s = max(_LEAST_SLICE_S, min(self._slice_s, span_s / 2))
+        if span_s > FLOOR_S:
+            self._slice_s = max(FLOOR_S, min(self._slice_s, span_s / 2))
 
     def _adapt(self, runs: int, span_s: int) -> None:
         """Widen the slice over quiet spans and narrow it over busy ones: sacct's memory follows its rows."""
         if runs > _ROWS:
-            self._slice_s = max(_LEAST_SLICE_S, span_s * _ROWS / runs / 2)
+            self._slice_s = max(FLOOR_S, span_s * _ROWS / runs / 2)
         elif runs < _ROWS / 4 and span_s >= int(self._slice_s):
             self._slice_s = min(2 * self._slice_s, max(self._config.slice, _MOST_SLICE_S))
 

@@ -49,11 +49,15 @@ _RETRY = """
 _DROP = (
     "UPDATE delivery SET state = 'dropped', due_at = NULL WHERE id = ? AND state NOT IN ('done', 'dropped')"
 )
+# What ended in a gap is kept as long as that stands: once it is read, none of its runs is told a second time.
 _PRUNE = """
     DELETE FROM run WHERE id IN (
         SELECT r.id FROM run r JOIN stopped z ON z.run_id = r.id
         WHERE r.phase = 'stopped' AND r.end_at < ? AND z.at < ? AND NOT EXISTS (
             SELECT 1 FROM delivery d WHERE d.run_id = r.id AND d.state NOT IN ('done', 'dropped')
+        ) AND NOT EXISTS (
+            SELECT 1 FROM accounting_gap g
+            WHERE g.cluster = r.cluster AND r.end_at BETWEEN g.since AND g.until
         ) ORDER BY r.end_at LIMIT ?
     )
 """

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from slurmsyncd.errors import StoreError
 from slurmsyncd.model import Phase, RunKey, Started, Stopped
+from slurmsyncd.store import gaps
 from slurmsyncd.store.codec import encode
 
 if TYPE_CHECKING:
@@ -76,6 +77,10 @@ def record(con: sqlite3.Connection, plan: Plan, sinks: Sequence[str], now: float
                 new += _stop(con, event, now)
     if plan.cursor is not None:
         con.execute(_ADVANCE, (plan.cluster, plan.cursor))
+    if plan.gap is not None:
+        gaps.add(con, plan.gap)
+    if plan.filled is not None:
+        gaps.close(con, plan.cluster, *plan.filled)
     return new
 
 

@@ -87,6 +87,20 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     # For no query: what is in an index, too, is compared with it at start. A later cursor would skip runs.
     ("CREATE INDEX cursor_at ON cursor (at)",),
+    (
+        # What is skipped of accounting. The index has all of it, so that a damaged row is found at start:
+        # a gap that grew would hide runs.
+        """
+        CREATE TABLE accounting_gap (
+            cluster TEXT NOT NULL,
+            since INTEGER NOT NULL,
+            until INTEGER NOT NULL,
+            reason TEXT NOT NULL,
+            recorded_at REAL NOT NULL,
+            PRIMARY KEY (cluster, since)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX accounting_gap_all ON accounting_gap (until, reason, recorded_at)",
+    ),
 )
 
 VERSION = len(MIGRATIONS)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from slurmsyncd.store import desk, intake, outbox, repairs, soundness
+from slurmsyncd.store import desk, gaps, intake, outbox, repairs, soundness
 from slurmsyncd.store.database import Damaged
 from slurmsyncd.store.letters import LETTERS, bare, bound, refill
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from slurmsyncd.delivery import Repair, Told, Verdict
-    from slurmsyncd.model import Entry, Job, Plan, RunKey, Step
+    from slurmsyncd.model import Entry, Gap, Job, Plan, RunKey, Step
     from slurmsyncd.store.claim import Marker
     from slurmsyncd.store.database import Database
     from slurmsyncd.store.desk import Counts, Delivery, Group, Selection, Story
@@ -52,6 +52,18 @@ class SqliteStore:
         """Put the position where it is wanted, also back: the way to look at a span again."""
         self._db.take_in(lambda con: con.execute("REPLACE INTO cursor VALUES (?, ?)", (cluster, at)))
         self._note_read()
+
+    def gaps(self, cluster: str) -> tuple[Gap, ...]:
+        """Return the spans of the cluster's accounting that could not be read, oldest first."""
+        return gaps.every(self._db.rows(gaps.OF, (cluster,)))
+
+    def all_gaps(self) -> tuple[Gap, ...]:
+        """Return the spans of all clusters' accounting that could not be read."""
+        return gaps.every(self._db.rows(gaps.ALL))
+
+    def close_gap(self, cluster: str, since: int, until: int) -> bool:
+        """Note that a span has been read and its runs are recorded; return whether any of it was a gap."""
+        return self._db.take_in(lambda con: gaps.close(con, cluster, since, until))
 
     def open_runs(self) -> dict[str, int]:
         """Give how many runs of each cluster, configured or not, have started and not stopped."""

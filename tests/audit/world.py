@@ -62,6 +62,7 @@ class Accounting:
     asked: list[frozenset[int]] = field(default_factory=list)
     cluster: str = CLUSTER
     doubted_from: float | None = None
+    is_narrowest = False
 
     async def look(
         self, since: int, until: int, *, listing: bool = True, accounting: bool = True

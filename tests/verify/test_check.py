@@ -61,6 +61,7 @@ class Slurm:
 
     cluster = CLUSTER
     doubted_from: float | None = None
+    is_narrowest = False
 
     def __init__(
         self, ended: Callable[[int, int], Iterable[Job]], *, runs: Iterable[Job] = (), slice_s: int = 3600

@@ -87,6 +87,7 @@ class Slurm:
     """One cluster behind the port."""
 
     doubted_from: float | None = None
+    is_narrowest = False
 
     def __init__(self, world: World, cluster: str) -> None:
         self.cluster = cluster
