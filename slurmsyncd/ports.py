@@ -120,6 +120,12 @@ class Store(Queue, Protocol):
     def gaps(self, cluster: str) -> tuple[Gap, ...]:
         """Return the spans of the cluster's accounting that could not be read, oldest first."""
 
+    def settled_until(self, cluster: str) -> int | None:
+        """Return up to where slurmctld and slurmdbd agreed (epoch seconds), None if that is not known."""
+
+    def settle_until(self, cluster: str, at: int) -> None:
+        """Record up to where slurmctld and slurmdbd agree. Unlike the cursor it may also move back."""
+
     def differing(self, cluster: str, running: Iterable[tuple[int, int]]) -> frozenset[int]:
         """Give the job ids of which the open runs are not what runs: (job id, start in epoch seconds)."""
 

@@ -217,9 +217,9 @@ class Collector:
             if self._next_poll <= began:
                 self._next_poll = next_poll_at(began, self._monotonic(), self._policy.poll_s)
         if accounting:
-            self._reading.came(seen.through, since, until)
             doubtful = seen.through is None or (listing and seen.listed is None)
-            self._reading.note(since, doubtful=doubtful, agreed=caught_up and not self._away)
+            self._reading.note(doubtful=doubtful, agreed=caught_up and not self._away)
+            await self._reading.came(seen.through, since, until)
         self._note_answers(seen, done, listing=listing, accounting=accounting)
 
     async def _judge(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from slurmsyncd.pipeline.rereads import Rereads
+from slurmsyncd.pipeline.rereads import LATE_S, Rereads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,25 +57,44 @@ class Reading:
         self._limited = False
         self._doubted: float | None = None
         self._progress_at: float | None = None
-        self._rereads = Rereads()
-        self._began = self._again = False
+        self._rereads: Rereads | None = None  # until the store is asked
+        self._again = False
 
     async def since(self, until: int) -> int:
         """Return from where to read (epoch seconds): the cursor less the overlap, or what is due again."""
         if self.position is not None:
             return self.position
         since = await self._from_cursor(until)
-        if not self._began:  # the halves, too, may have been away while no daemon ran
-            self._began = True
-            self._rereads.doubt(max(since, until - FIRST_S) if since == until - self._span_s else since)
-        again = self._rereads.due(self._monotonic(), until)
-        self._again = again is not None
-        return since if again is None else max(min(since, again), until - self._span_s)
+        rereads = await self._begun(since, until)
+        self._again = rereads.is_due(self._monotonic())
+        return max(min(since, rereads.settled), until - self._span_s) if self._again else since
 
-    def note(self, since: int, *, doubtful: bool, agreed: bool) -> None:
+    async def _begun(self, since: int, until: int) -> Rereads:
+        """
+        Return what is read again, from the position that the store has.
+
+        Without a position, or with one in the future, more is in doubt than with any: what was read last, and
+        a day at least. It is recorded, since the outage may last and the daemon be restarted meanwhile.
+        """
+        if self._rereads is None:
+            settled = await self._thread(self._store.settled_until, self._cluster)
+        else:
+            settled = self._rereads.settled
+        if settled is None or settled > until:
+            settled = until - FIRST_S
+            if await self._thread(self._store.cursor, self._cluster) is not None:  # no first start
+                settled = min(since - LATE_S, settled)
+            await self._thread(self._store.settle_until, self._cluster, settled)
+            self._rereads = None
+        self._rereads = self._rereads or Rereads(settled)
+        return self._rereads
+
+    def note(self, *, doubtful: bool, agreed: bool) -> None:
         """Note of a look whether a half of Slurm did not answer, or both did and accounting is read."""
+        if self._rereads is None:
+            return
         if doubtful:
-            self._rereads.doubt(since)
+            self._rereads.doubt()
             self._again = False
         elif agreed:
             self._rereads.agree(self._monotonic())
@@ -104,7 +123,7 @@ class Reading:
             await self._thread(self._store.set_cursor, self._cluster, int(doubted))
             self.position = None
 
-    def came(self, through: int | None, since: int, until: int) -> None:
+    async def came(self, through: int | None, since: int, until: int) -> None:
         """
         Note how far a window came that has been recorded.
 
@@ -118,10 +137,14 @@ class Reading:
         self.reached = self.reached or through >= until
         if self._again and through >= until:
             self._again = False
-            self._rereads.read(self._monotonic())
+            await self._read_again(until)
         # A source that came no further is left to the next poll.
         self.position = through if since < through < until else None
         self._note_progress(until, caught_up=through >= until)
+
+    async def _read_again(self, until: int) -> None:
+        if self._rereads is not None and self._rereads.read(self._monotonic(), until):
+            await self._thread(self._store.settle_until, self._cluster, self._rereads.settled)
 
     def _note_limit(self, cursor: int, floor: int) -> None:
         """Name the span that is left out, once."""

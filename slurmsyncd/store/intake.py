@@ -42,6 +42,12 @@ def cursor(database: Database, cluster: str) -> int | None:
     return rows[0][0] if rows else None
 
 
+def settled_until(database: Database, cluster: str) -> int | None:
+    """Return up to where the halves of a cluster's Slurm agreed, None if that is not known."""
+    rows = database.rows("SELECT at FROM settled WHERE cluster = ?", (cluster,))
+    return rows[0][0] if rows else None
+
+
 def differing(database: Database, cluster: str, running: Iterable[tuple[int, int]]) -> frozenset[int]:
     """Give the job ids of which the open runs are not what runs: one run, under the start that is known."""
     unmatched: dict[int, int] = {}

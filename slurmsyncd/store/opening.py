@@ -261,6 +261,7 @@ def _ready(database: Database, sinks: tuple[str, ...], marker: Marker, recovered
         if recovered:
             con.execute(_RECORD_LOSS, {"now": now, "reason": recovered})
             con.execute("DELETE FROM cursor")  # wherever it was, Slurm is read again from further back
+            con.execute("DELETE FROM settled")
 
     try:
         database.let_out(note)

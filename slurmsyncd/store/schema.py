@@ -100,6 +100,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (cluster, since)
         ) WITHOUT ROWID""",
         "CREATE INDEX accounting_gap_all ON accounting_gap (until, reason, recorded_at)",
+        # Up to where slurmctld and slurmdbd were known to agree. In an index for the cursor's reason.
+        "CREATE TABLE settled (cluster TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID",
+        "CREATE INDEX settled_at ON settled (at)",
     ),
 )
 

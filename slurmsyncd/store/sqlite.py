@@ -65,6 +65,14 @@ class SqliteStore:
         """Note that a span has been read and its runs are recorded; return whether any of it was a gap."""
         return self._db.take_in(lambda con: gaps.close(con, cluster, since, until))
 
+    def settled_until(self, cluster: str) -> int | None:
+        """Return up to where slurmctld and slurmdbd agreed (epoch seconds), None if that is not known."""
+        return intake.settled_until(self._db, cluster)
+
+    def settle_until(self, cluster: str, at: int) -> None:
+        """Record up to where slurmctld and slurmdbd agree. Unlike the cursor it may also move back."""
+        self._db.take_in(lambda con: con.execute("REPLACE INTO settled VALUES (?, ?)", (cluster, at)))
+
     def open_runs(self) -> dict[str, int]:
         """Give how many runs of each cluster, configured or not, have started and not stopped."""
         return dict(

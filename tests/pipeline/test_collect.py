@@ -581,6 +581,77 @@ class TestLateRows:
         await self._polls(turned, 960)
         assert turned.phases() == ["stopped"]
 
+    @pytest.mark.parametrize("restarts_s", [(120,), (120, 240, 600), (60,) * 20])
+    async def test_s1_z6_a_daemon_that_is_restarted_meanwhile_still_reads_the_outage_again(
+        self, turned: Stage, restarts_s: tuple[int, ...]
+    ) -> None:
+        """Daemon and slurmdbd are away for an hour; the daemon restarts before slurmctld has delivered."""
+        await turned.look()
+        await self._polls(turned, 1800)
+        turned.slurm.accounting_up = turned.slurm.linked = False
+        self._unseen(turned)
+        turned.later(3600)
+        turned.restart()
+        turned.slurm.accounting_up = True
+        await turned.look()
+        for seconds in restarts_s:
+            await self._polls(turned, seconds)
+            turned.restart()
+            await turned.look()
+        turned.slurm.linked = True
+        turned.slurm.catch_up()
+        await self._polls(turned, 960)
+        assert turned.phases() == ["stopped"]
+
+    async def test_s1_z6_an_outage_through_which_the_daemon_restarts_is_read_again_from_its_beginning(
+        self, turned: Stage
+    ) -> None:
+        """A first start is no exception: it records at once up to where the halves are known to agree."""
+        await turned.look()
+        turned.slurm.accounting_up = turned.slurm.linked = False
+        self._unseen(turned)
+        for _ in range(40):
+            await self._polls(turned, 120)
+            turned.later(3600)
+            turned.restart()
+        turned.slurm.accounting_up = True
+        await self._polls(turned, 120)
+        turned.restart()
+        await turned.look()
+        turned.slurm.linked = True
+        turned.slurm.catch_up()
+        await self._polls(turned, 960)
+        assert turned.phases() == ["stopped"]
+
+    @pytest.mark.parametrize("settled", [None, DAY])
+    async def test_z1_z4_z6_a_position_that_is_gone_or_in_the_future_means_more_is_read_again(
+        self, turned: Stage, settled: int | None
+    ) -> None:
+        """A day and what was last read are in doubt then, never less."""
+        await turned.look()
+        await self._polls(turned, 1800)
+        turned.store._db.take_in(lambda con: con.execute("DELETE FROM settled"))
+        if settled is not None:
+            turned.store.settle_until(CLUSTER, turned.slurm.now + settled)
+        turned.restart()
+        await turned.look()
+        turned.slurm.looks.clear()
+        await self._polls(turned, 60)
+        assert min(since for since, _, _ in turned.slurm.looks) == turned.slurm.now - 60 - DAY
+
+    async def test_z6_what_is_settled_follows_900_s_behind_while_all_is_well(self, turned: Stage) -> None:
+        """A restart then reads again what a row may be late by, and no more."""
+        await turned.look()
+        await self._polls(turned, 7200)
+        settled = turned.store.settled_until(CLUSTER)
+        assert settled is not None
+        assert 900 <= turned.slurm.now - settled <= 1800
+        turned.restart()
+        await turned.look()
+        turned.slurm.looks.clear()
+        await self._polls(turned, 60)
+        assert [since for since, _, _ in turned.slurm.looks] == [settled]
+
     async def test_z6_a_row_that_is_806_s_late_is_found_though_slurm_answered_all_the_time(
         self, turned: Stage
     ) -> None:

@@ -62,6 +62,8 @@ INSERT INTO "run" VALUES(3,'alpha',3,1700000000,'stopped',1700000060);
 INSERT INTO "run" VALUES(4,'alpha',4,1700000000,'started',NULL);
 INSERT INTO "run" VALUES(5,'alpha',5,1700000000,'started',NULL);
 INSERT INTO "run" VALUES(6,'alpha',6,1700000000,'stopped',1700000060);
+CREATE TABLE settled (cluster TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO "settled" VALUES('alpha',1699999160);
 CREATE TABLE started (
             run_id INTEGER PRIMARY KEY REFERENCES run ON DELETE CASCADE,
             at REAL NOT NULL,
@@ -91,6 +93,7 @@ CREATE INDEX delivery_due ON delivery (sink, step, due_at) WHERE due_at IS NOT N
 CREATE INDEX delivery_open ON delivery (sink, state, reason) WHERE state <> 'done';
 CREATE INDEX cursor_at ON cursor (at);
 CREATE INDEX accounting_gap_all ON accounting_gap (until, reason, recorded_at);
+CREATE INDEX settled_at ON settled (at);
 DELETE FROM "sqlite_sequence";
 INSERT INTO "sqlite_sequence" VALUES('delivery',6);
 COMMIT;
