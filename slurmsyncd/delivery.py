@@ -222,9 +222,27 @@ class Finding(enum.Enum):
     REFUSED_YET_THERE = "refused_yet_there"  # we gave its start up, and it runs there: only the stop is left
     NEVER_TOLD = "never_told"  # it runs there, we know nothing of it, Slurm says that it ended: the stop
     CLOSED_WRONGLY = "closed_wrongly"  # it ended there and Slurm runs it: no request reopens it, so a report
+    ENDED_OTHERWISE = (
+        "ended_otherwise"  # it shows another end than it was sent: no request corrects it, a report
+    )
+    UNREADABLE = "unreadable"  # it ended, and the sink answers 500 for each list with it: a report
     UNHEARD_OF = "unheard_of"  # it runs there and Slurm knows no such run: a report
     RUN_LOST = "run_lost"  # it acknowledged start and stop and has no such run: both again
     NOT_TOLD = "not_told"  # written down, but before there was this sink: it is told
+
+
+@dataclass(frozen=True, slots=True)
+class Differing:
+    """
+    A finished run whose end a sink shows otherwise than it was sent.
+
+    Attributes:
+        detail: Both ends in words.
+    """
+
+    key: RunKey
+    finding: Finding
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,11 +252,13 @@ class Repair:
 
     Attributes:
         ended: The run as Slurm ended it, under the key that the sink has; only for NEVER_TOLD.
+        detail: Of a report: what the sink shows. Empty if the finding says it all.
     """
 
     key: RunKey
     finding: Finding
     ended: Job | None = None
+    detail: str = ""
 
 
 def judge(

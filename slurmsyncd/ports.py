@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
-    from slurmsyncd.delivery import Outcome, Presence, Repair, Told, Verdict
+    from slurmsyncd.delivery import Differing, Outcome, Presence, Repair, Told, Verdict
     from slurmsyncd.model import (
         Answers,
         Entry,
         Gap,
+        Job,
         NodeState,
         Observation,
         Plan,
@@ -153,6 +154,9 @@ class Store(Queue, Protocol):
     def settled(self, sink: str, cluster: str, since: float, before: float) -> Iterator[tuple[int, int]]:
         """Give, likewise, runs whose stop was settled within that time, but those sent anew too often."""
 
+    def stops(self, keys: Iterable[RunKey]) -> Mapping[RunKey, Job]:
+        """Return the recorded end of each of these runs; one without a readable record is missing."""
+
     def repair(self, sink: str, wanted: Sequence[Repair], now: float) -> Sequence[Repair]:
         """
         Carry out an audit's repairs in one durable transaction.
@@ -209,6 +213,14 @@ class Inventory(Protocol):
 
     async def presence(self, cluster: str, start_at: int) -> Mapping[int, Presence] | Outcome:
         """Give what is there of the runs that began at ``start_at``, by job id; or why it is not known."""
+
+    async def differing(self, cluster: str, stops: Mapping[RunKey, Job]) -> Sequence[Differing] | Outcome:
+        """
+        Return the finished runs that the sink shows with another end than ``stops``.
+
+        A run that the sink does not have, or shows as running, is not among them. An Outcome: why the sink
+        did not answer.
+        """
 
     async def remove(self, key: RunKey) -> Outcome:
         """Remove one run. ALREADY_THERE: there is none."""

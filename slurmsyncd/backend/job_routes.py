@@ -11,7 +11,10 @@ from slurmsyncd.backend.records import to_answer
 from slurmsyncd.backend.schema import JOB, STATES, STOP
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from slurmsyncd.backend.calls import Call, Core, Routes
+    from slurmsyncd.backend.database import Row
     from slurmsyncd.web.server import Response
 
 
@@ -57,10 +60,17 @@ async def _list(core: Core, call: Call) -> Response:
         items,
         min((page - 1) * items, 1 << 62),
     )
+    _read_archive(core, rows)
     tags = core.tags.of(row["id"] for row in rows)
     now = core.clock()
     jobs = [to_answer(row, now=now, tags=tags.get(row["id"]), meta=meta) for row in rows]
     return answer({"jobs": jobs, "items": items, "page": page})
+
+
+def _read_archive(core: Core, rows: Sequence[Row]) -> None:
+    for row in rows:
+        if row["job_state"] != "running" and row["job_id"] in core.knobs.unreadable_job_ids:
+            raise ApiError(500, f"open var/job-archive/{row['job_id']}/meta.json: no such file or directory")
 
 
 def _state(value: str) -> str:

@@ -26,6 +26,7 @@ class Knobs:
         locked: H10: so many starts and stops answer 500 ``database is locked``, without effect.
         delay_s: H12: every answer below /api takes so long.
         write_timeout_s: H12: an answer that took longer is lost although it took effect.
+        unreadable_job_ids: Lists with a finished run of these ids answer 500: no archive.
         allowed_ips: Peers that may use the API; empty: all.
 
     H7 is ``POST /-/wipe``, H11 is ``PUT /-/clusters``.
@@ -44,6 +45,7 @@ class Knobs:
     locked: int = 0
     delay_s: float = 0.0
     write_timeout_s: float = 20.0
+    unreadable_job_ids: list[int] = field(default_factory=list)
     allowed_ips: list[str] = field(default_factory=list)
 
     def take(self, name: str) -> bool:

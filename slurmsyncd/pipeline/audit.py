@@ -17,6 +17,7 @@ import structlog
 from slurmsyncd.delivery import NO_LIST, Finding, Outcome, Presence, Result
 from slurmsyncd.errors import DiskFull, SourceUnavailable
 from slurmsyncd.model import Questions
+from slurmsyncd.pipeline.ends import EndComparison
 from slurmsyncd.pipeline.expected import Expected
 from slurmsyncd.reconcile.audit import Evidence, judge, wants_slurm
 
@@ -44,7 +45,9 @@ NAMED = 20
 #: Ids from here on no Slurm gives to a job, and sacct refuses the whole question.
 _ID_LIMIT = 0xFFFF_FFFD
 _start_at = attrgetter("start_at")
-_REPORTS = frozenset({Finding.CLOSED_WRONGLY, Finding.UNHEARD_OF})
+_REPORTS = frozenset(
+    {Finding.CLOSED_WRONGLY, Finding.ENDED_OTHERWISE, Finding.UNREADABLE, Finding.UNHEARD_OF}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +121,7 @@ class Auditor:
         self._reported: frozenset[RunKey] = frozenset()  # of which nothing is written down
         self._looked_up: dict[str, float] = {}  # cluster → what was settled before has been
         self._doubted: float | None = None
+        self._ends = EndComparison(inventory, store, thread)
 
     async def run(self, sources: Sequence[Source], has_looked: Callable[[str], bool]) -> NoReturn:
         """
@@ -154,7 +158,13 @@ class Auditor:
         )
         try:
             trouble = await audit.collect(self._policy.grace_s, self._settled_from(source.cluster))
-            await self._carry_out(source.cluster, audit)
+            differing, broken = await self._ends.compare(
+                source.cluster, audit.began_at - self._policy.grace_s
+            )
+            if broken is not None:
+                trouble = trouble or _said(broken)
+            await self._carry_out(source.cluster, audit, differing)
+            self._ends.keep(source.cluster)
             if not trouble:
                 self._heard()
                 self._looked_up[source.cluster] = audit.began_at - self._policy.grace_s
@@ -172,8 +182,8 @@ class Auditor:
             return None
         return max(self._looked_up.get(cluster, 0.0), self._clock.now() - self._policy.settled_s)
 
-    async def _carry_out(self, cluster: str, audit: _Audit) -> None:
-        repairs = audit.judge(self._policy.grace_s)
+    async def _carry_out(self, cluster: str, audit: _Audit, differing: Sequence[Repair]) -> None:
+        repairs = [*audit.judge(self._policy.grace_s), *differing]
         done = [each for each in repairs if each.finding is Finding.UNHEARD_OF]
         unheard = {each.key for each in done}
         if written := [each for each in repairs if each.finding is not Finding.UNHEARD_OF]:
@@ -205,6 +215,7 @@ class Auditor:
                 cluster=cluster,
                 job=key.job_id,
                 start_at=key.start_at,
+                **({"detail": each.detail} if each.detail else {}),
             )
         counts = {finding.value: number for finding, number in found.items()}
         level = logging.WARNING if found else logging.INFO

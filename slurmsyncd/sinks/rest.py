@@ -27,6 +27,7 @@ from slurmsyncd.sinks.answers import (
 from slurmsyncd.sinks.commit import AGAIN_S, CommitWatch
 from slurmsyncd.sinks.dialect import V1_4, Dialect
 from slurmsyncd.sinks.duplicates import NOTE, look_up_outcome, note_of
+from slurmsyncd.sinks.ends import compare_ends
 from slurmsyncd.sinks.facts import Facts
 from slurmsyncd.sinks.preview import Known
 from slurmsyncd.sinks.resources import host_name, hosts_of
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from slurmsyncd.config import SinkConfig
-    from slurmsyncd.delivery import Presence
+    from slurmsyncd.delivery import Differing, Presence
     from slurmsyncd.model import Entry, Job, NodeState, RunKey
     from slurmsyncd.ports import Clock
     from slurmsyncd.sinks.topology import Topology
@@ -229,6 +230,13 @@ class RestSink:
     async def presence(self, cluster: str, start_at: int) -> Mapping[int, Presence] | Outcome:
         """Give what the backend has committed of the runs that began at ``start_at``, by job id."""
         return await self._reading(cluster).presence(start_at)
+
+    async def differing(self, cluster: str, stops: Mapping[RunKey, Job]) -> Sequence[Differing] | Outcome:
+        """Return the finished runs that the backend shows with another end; see ``ports.Inventory``."""
+        dialect = await self._facts.dialect(self._backend_name(cluster))
+        if isinstance(dialect, Outcome):
+            return dialect
+        return await compare_ends(self._reading(cluster), stops, dialect)
 
     async def remove(self, key: RunKey) -> Outcome:
         """Delete one committed run; what is archived of it stays."""

@@ -14,7 +14,7 @@ from slurmsyncd.sinks.answers import Answer, Request, Sent
 from slurmsyncd.sinks.transport import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     from slurmsyncd.sinks.answers import LookUp
 
@@ -29,7 +29,12 @@ PAGES = 2000
 #: Runs of one second that are kept; all tasks of an array may begin in one.
 AT_ONCE = 100_000
 
+#: Rows that one list may skip because the backend cannot show them, each found by some 20 requests; and such
+#: rows in succession after which the backend is at fault, not a row.
+SKIPPED, IN_A_ROW = 16, 3
+
 _INT64 = 2**63 - 1
+_NARROWED = frozenset({"too_long", "http_500"})
 _NOT_ENDED = frozenset({"running", "suspended", "pending"})
 
 
@@ -38,6 +43,7 @@ class _Row(msgspec.Struct, gc=False):
     cluster: str
     startTime: int  # noqa: N815 - the backend's spelling
     jobState: str  # noqa: N815 - the backend's spelling
+    duration: int = 0
 
 
 class _Page(msgspec.Struct):
@@ -45,6 +51,24 @@ class _Page(msgspec.Struct):
 
 
 _PAGE: Final = msgspec.json.Decoder(_Page)
+
+
+class Shown(NamedTuple):
+    """
+    What a backend shows of a run.
+
+    Attributes:
+        state: The backend's word.
+        duration: In seconds.
+    """
+
+    state: str
+    duration: int
+
+    @property
+    def running(self) -> bool:
+        """Whether the run has not ended there."""
+        return self.state in _NOT_ENDED
 
 
 class Place(NamedTuple):
@@ -60,6 +84,13 @@ class Place(NamedTuple):
     def next(self) -> Place:
         """Give the page behind."""
         return Place(self.number + 1, self.size)
+
+    def behind(self, most: int) -> Place:
+        """Return the largest page of at most ``most`` rows that begins behind this one."""
+        first, size = self.number * self.size, self.size
+        while 2 * size <= most and first % (2 * size) == 0:
+            size *= 2
+        return Place(first // size + 1, size)
 
 
 class Reading:
@@ -94,6 +125,39 @@ class Reading:
 
         outcome = await self._list({"start-time": f"{start_at}-{start_at}"}, take, most=AT_ONCE)
         return found if outcome.result is Result.ACCEPTED else outcome
+
+    async def ended(
+        self, first: int, last: int, take: Callable[[Mapping[RunKey, Shown]], object]
+    ) -> int | Outcome:
+        """
+        List the runs that began from ``first`` to ``last`` (epoch seconds, inclusive), page by page.
+
+        A page that answers 500 holds a row that the backend cannot show. It is narrowed to that row, which is
+        skipped.
+
+        Returns:
+            The number of skipped rows; an Outcome if the list is incomplete for another reason.
+        """
+        place, skipped, in_a_row = Place(1, PAGE), 0, 0
+        for _ in range(PAGES):
+            outcome, rows = await self._page({"start-time": f"{first}-{last}"}, place)
+            if rows is None and outcome.reason in _NARROWED and place.size > 1:
+                place = place.halved()
+                continue
+            if rows is None:
+                skipped, in_a_row = skipped + 1, in_a_row + 1
+                if outcome.reason != "http_500" or skipped > SKIPPED or in_a_row > IN_A_ROW:
+                    return outcome
+                place = place.behind(PAGE)
+                continue
+            if len(rows) > place.size:
+                return _failed("too_many_rows")
+            take({key: Shown(row.jobState, row.duration) for key, row in self._keyed(rows)})
+            if len(rows) < place.size:
+                return skipped
+            in_a_row = 0
+            place = place.behind(PAGE) if skipped else place.next()
+        return _failed("without_end")
 
     async def _list(
         self,
@@ -136,16 +200,20 @@ class Reading:
             return _failed("wrong_shape"), None
 
     def _ours(self, rows: Sequence[_Row]) -> dict[RunKey, Presence]:
-        """Give the rows that can be runs of the cluster: others may send rows of any kind, too."""
         return {
-            RunKey(self._cluster, row.jobId, row.startTime): (
-                Presence.RUNNING if row.jobState in _NOT_ENDED else Presence.ENDED
-            )
+            key: Presence.RUNNING if row.jobState in _NOT_ENDED else Presence.ENDED
+            for key, row in self._keyed(rows)
+        }
+
+    def _keyed(self, rows: Sequence[_Row]) -> Iterator[tuple[RunKey, _Row]]:
+        """Return the rows that can be runs of the cluster: others may send rows of any kind, too."""
+        return (
+            (RunKey(self._cluster, row.jobId, row.startTime), row)
             for row in rows
             if row.cluster == self._backend_cluster
             and 0 < row.jobId <= _INT64
             and 0 < row.startTime <= _INT64
-        }
+        )
 
 
 def _failed(reason: str) -> Outcome:

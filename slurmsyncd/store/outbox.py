@@ -278,14 +278,20 @@ def _stop(step: Step, key: RunKey, body: bytes | None, crc: int) -> Job | None:
     if body is None:
         return None  # still running
     try:
-        return _ended(key, body, crc)
+        return recorded_end(key, body, crc)
     except DamagedBody:
         if step is Step.STOP:
             raise
         return None  # a start is told all the same
 
 
-def _ended(key: RunKey, body: bytes, crc: int) -> Job:
+def recorded_end(key: RunKey, body: bytes, crc: int) -> Job:
+    """
+    Return how a run was recorded to have ended.
+
+    Raises:
+        DamagedBody: The bytes are not such a record.
+    """
     job = _job(key, body, crc)
     if job.end_at is None:
         raise DamagedBody("record of a run that has not ended")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from slurmsyncd.delivery import OVERTAKEN, REPEAT, Finding, Told
 from slurmsyncd.model import JobState, Plan, RunKey, Started, Step, Stopped, Trigger
 from slurmsyncd.store import intake, outbox
+from slurmsyncd.store.codec import DamagedBody
 
 if TYPE_CHECKING:
     import sqlite3
@@ -36,6 +38,10 @@ _SETTLED = """
       AND d.waiting_since >= ? AND d.waiting_since < ?
       AND length(d.history) - length(replace(d.history, '"run_lost"', '')) < ? * length('"run_lost"')
     ORDER BY r.start_at, r.job_id
+"""
+_STOPPED = """
+    SELECT z.body, z.crc FROM run r JOIN stopped z ON z.run_id = r.id
+    WHERE r.job_id = ? AND r.start_at = ? AND r.cluster = ?
 """
 _FIND = """
     SELECT d.id FROM run r JOIN delivery d ON d.run_id = r.id
@@ -76,6 +82,16 @@ def settled(
     return database.each(_SETTLED, (sink, cluster, since, before, _SENT_ANEW))
 
 
+def stops(database: Database, keys: Iterable[RunKey]) -> dict[RunKey, Job]:
+    """Return how each of these runs was recorded to have ended; a damaged record is left out."""
+    found = {}
+    for key in keys:
+        for body, crc in database.rows(_STOPPED, _where(key)):
+            with suppress(DamagedBody):
+                found[key] = outbox.recorded_end(key, body, crc)
+    return found
+
+
 def repair(con: sqlite3.Connection, sink: str, wanted: Repair, now: float) -> bool:
     """Carry out one repair; False if the run has moved on meanwhile, or it was reported before."""
     match wanted.finding:
@@ -84,8 +100,8 @@ def repair(con: sqlite3.Connection, sink: str, wanted: Repair, now: float) -> bo
         case Finding.NOT_TOLD:
             values = (sink, now, now, wanted.finding.value, *_where(wanted.key))
             return con.execute(_ALL_OF_IT, values).rowcount > 0
-        case Finding.CLOSED_WRONGLY:
-            return note(con, sink, wanted.key, (wanted.finding.value, _DETAIL), now)
+        case Finding.CLOSED_WRONGLY | Finding.ENDED_OTHERWISE | Finding.UNREADABLE:
+            return note(con, sink, wanted.key, (wanted.finding.value, wanted.detail or _DETAIL), now)
         case Finding.STOP_LOST | Finding.START_LOST | Finding.RUN_LOST | Finding.REFUSED_YET_THERE:
             id_, at, ended = _position(con, sink, wanted.key)
             to = None if at is None else moved(at, wanted.finding, ended=ended, now=now)

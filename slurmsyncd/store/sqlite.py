@@ -176,6 +176,10 @@ class SqliteStore:
         """Give start and job id of runs that have ended; see ``ports.Store``."""
         return repairs.settled(self._db, sink, cluster, since, before)
 
+    def stops(self, keys: Iterable[RunKey]) -> dict[RunKey, Job]:
+        """Return the recorded ends of runs; see ``ports.Store``."""
+        return repairs.stops(self._db, keys)
+
     def repair(self, sink: str, wanted: Sequence[Repair], now: float) -> tuple[Repair, ...]:
         """
         Carry out an audit's repairs in one transaction that is on the disk when this returns.

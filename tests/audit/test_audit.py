@@ -26,8 +26,8 @@ RUNNING = ("running", None)
 COMPLETED = ("completed", 60)
 
 
-async def test_all_is_well_costs_one_request_and_no_question_to_slurm(world: World) -> None:
-    """Runs that are as they should be lead to nothing."""
+async def test_all_is_well_costs_two_requests_and_no_question_to_slurm(world: World) -> None:
+    """Runs that are as they should be lead to nothing: a list of what runs, and one of what has ended."""
     runs = [job(n) for n in range(1, 21)]
     world.begin(*runs)
     await world.deliver()
@@ -36,7 +36,7 @@ async def test_all_is_well_costs_one_request_and_no_question_to_slurm(world: Wor
     before = len(world.backend.requests)
     assert await world.audit() == {}
     assert world.whole
-    assert len(world.backend.requests) == before + 1
+    assert len(world.backend.requests) == before + 2
     assert (world.slurm.asked, world.rings) == ([], 0)
 
 
@@ -108,9 +108,9 @@ async def test_n2_a_run_that_was_settled_and_never_arrived_is_told_anew(world: W
     assert world.there() == {(1, START): COMPLETED, (2, START + 500): COMPLETED}
     asked = len(world.asked("/api/jobs/"))
     assert await world.audit() == {}
-    assert len(world.asked("/api/jobs/")) == asked + 2  # the list, and the run that was sent anew
+    assert len(world.asked("/api/jobs/")) == asked + 3  # the list, the run that was sent anew, and its end
     assert await world.audit() == {}
-    assert len(world.asked("/api/jobs/")) == asked + 3
+    assert len(world.asked("/api/jobs/")) == asked + 4
     for left in (1, 1, 0):
         world.remove(2)
         world.auditor = world.audits(world.sink, settled_s=86400.0)  # restarted

@@ -298,6 +298,7 @@ class Forbidding:
         self.name = world.sink.name
         self.running = world.sink.running
         self.presence = world.sink.presence
+        self.differing = world.sink.differing
         self.doubtful_since = world.sink.doubtful_since
         self._world = world
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
-    from slurmsyncd.delivery import Outcome
+    from slurmsyncd.delivery import Differing, Outcome
     from slurmsyncd.ports import Inventory, Sink
     from slurmsyncd.sinks.rest import RestSink
 
@@ -114,6 +114,9 @@ class Skipping:
         if self._broken is not None and start_at in self.unreadable:
             return self._broken
         return await self._inner.presence(cluster, start_at)
+
+    async def differing(self, cluster: str, stops: Mapping[RunKey, Job]) -> Sequence[Differing] | Outcome:
+        return await self._inner.differing(cluster, stops)
 
     async def remove(self, key: RunKey) -> Outcome:
         return await self._inner.remove(key)
