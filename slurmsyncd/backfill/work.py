@@ -12,6 +12,7 @@ from slurmsyncd.backfill.progress import Progress
 from slurmsyncd.control.requests import AskTotals
 from slurmsyncd.control.runs import AskWritten, Record
 from slurmsyncd.errors import SlurmsyncdError
+from slurmsyncd.reconcile.gaps import merged
 from slurmsyncd.sources.commands import CommandSource
 from slurmsyncd.verify.read import slices
 from slurmsyncd.verify.whole import chosen_clusters
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from slurmsyncd.backfill.position import Position
     from slurmsyncd.config import ClusterConfig, Config
     from slurmsyncd.control.office import Office
-    from slurmsyncd.model import Job
+    from slurmsyncd.model import Gap, Job
 
 #: Runs in one request: some hundred kilobytes.
 BATCH = 200
@@ -32,13 +33,19 @@ FULL_S = 1.0
 
 @dataclass(slots=True)
 class Filled:
-    """What one cluster came to: runs of accounting, those of them that were new, jobs that never started."""
+    """
+    What one cluster came to: runs of accounting, those of them that were new, jobs that never started.
+
+    Attributes:
+        unread: Spans of accounting that could not be read, and why.
+    """
 
     cluster: str
     read: int = 0
     new: int = 0
     never_started: int = 0
     set_aside: int = 0
+    unread: tuple[Gap, ...] = ()
 
 
 async def fill(
@@ -87,6 +94,8 @@ class _Filling:
             async for part in slices(self._source, self._since, self._until):
                 self._result.never_started += part.never_started
                 self._result.set_aside += part.set_aside
+                if part.unread is not None:
+                    self._result.unread = merged(self._result.unread, part.unread)
                 for at in range(0, len(part.runs), BATCH):
                     await self._take(part.runs[at : at + BATCH], part.until)
                 if self._position is not None:

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from slurmsyncd.model import Gap  # noqa: TC001 - decoding needs the type
 from slurmsyncd.store.desk import Delivery, Selection, Story
 
 if TYPE_CHECKING:
@@ -66,12 +67,14 @@ class Totals:
         open_runs: Cluster → runs that have started and not stopped.
         cursors: Cluster → position in its accounting (epoch seconds).
         incident: When and why something written down was last found lost, None if never or acknowledged.
+        gaps: Spans of accounting that could not be read.
     """
 
     sinks: dict[str, SinkTotals]
     open_runs: dict[str, int]
     cursors: dict[str, int]
     incident: tuple[float, str] | None
+    gaps: tuple[Gap, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,7 @@ class AskTotals(Request[Totals]):
             open_runs=store.open_runs(),
             cursors=store.cursors(),
             incident=store.incident(),
+            gaps=store.all_gaps(),
         )
 
 

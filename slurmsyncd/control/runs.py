@@ -6,9 +6,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import structlog
+
 from slurmsyncd.control.requests import Request
 from slurmsyncd.delivery import Repair, Written
-from slurmsyncd.model import Job, Plan, Started, Stopped, Trigger
+from slurmsyncd.model import Gap, Job, Plan, Started, Stopped, Trigger
 from slurmsyncd.reconcile.runs import Runs, sighting
 
 if TYPE_CHECKING:
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
     from slurmsyncd.model import Event
     from slurmsyncd.store.sqlite import SqliteStore
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +30,12 @@ class WrittenDown:
     Attributes:
         cursor: Position in the cluster's accounting (epoch seconds), None if it was never looked at.
         runs: All their runs.
+        gaps: Spans of the cluster's accounting that could not be read.
     """
 
     cursor: int | None
     runs: tuple[Written, ...]
+    gaps: tuple[Gap, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +54,7 @@ class AskWritten(Request[WrittenDown]):
         told = {sink: store.told(sink, runs) for sink in self.sinks}
         return WrittenDown(
             cursor=store.cursor(self.cluster),
+            gaps=store.gaps(self.cluster),
             runs=tuple(
                 Written(
                     key=key,
@@ -85,6 +92,29 @@ class Record(Request[int]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CloseGaps(Request[bool]):
+    """
+    Note that a span of accounting has been read and its runs are recorded; return whether it was a gap.
+
+    Attributes:
+        since: The second before its first (epoch seconds), as that of a gap.
+        until: Its last second.
+    """
+
+    gives: ClassVar[Any] = bool
+
+    cluster: str
+    since: int
+    until: int
+
+    def run(self, store: SqliteStore) -> bool:
+        """Close what lies in it."""
+        if is_closed := store.close_gap(self.cluster, self.since, self.until):
+            log.info("accounting_gap_closed", cluster=self.cluster, since=self.since, until=self.until)
+        return is_closed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mend(Request[int]):
     """Have a sink told again of what it lost, or was never told of; gives how many runs that were."""
 
@@ -111,4 +141,4 @@ def _events(job: Job) -> Iterator[Event]:
         yield Stopped(job, Trigger.POLL)
 
 
-REQUESTS: tuple[type[Request[Any]], ...] = (AskWritten, Record, Mend)
+REQUESTS: tuple[type[Request[Any]], ...] = (AskWritten, Record, CloseGaps, Mend)

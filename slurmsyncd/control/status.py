@@ -58,6 +58,8 @@ class SourceStatus:
         unavailable_since: When that began.
         partly: Only one half did not answer: the controller, or accounting.
         behind: Accounting is still being read to catch up.
+        behind_s: How long ago is what accounting was read up to, also while it does not answer; None if it
+            was never read.
         incomplete: Starts that were written down without their allocation.
         never_started: Jobs that ended without ever starting.
         set_aside: Records of Slurm that were not understood.
@@ -83,6 +85,7 @@ class SourceStatus:
     never_started: int
     set_aside: int
     rechecks: int
+    behind_s: float | None = None
     blind: BlindStatus | None = None
     commands: dict[str, CommandCost] = field(default_factory=dict)
     hooks: tuple[AnnouncedStatus, ...] = ()

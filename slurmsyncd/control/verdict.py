@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from slurmsyncd.terminal import counted, duration, moment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from slurmsyncd.control.requests import SinkTotals
     from slurmsyncd.control.status import AnnouncedStatus, AuditStatus, Live, SinkStatus, SourceStatus, Status
+    from slurmsyncd.model import Gap
 
 #: A run that was given up is news for so long; after that it is a number in a table.
 NEWS_S = 86400.0
@@ -26,6 +27,10 @@ BEHIND_S = 1800.0
 AUDIT_LATE_S = 1800.0
 #: A token that expires within this time needs a new one now.
 TOKEN_WARNING_S = 7 * 86400.0
+#: Accounting that was read up to before this is worth a word where Slurm does not answer.
+ACCOUNTING_BEHIND_S = 900.0
+#: How far back `slurmsyncd verify` goes unless it is told otherwise, less a day.
+VERIFIED_S = 6 * 86400.0
 #: Looks that are late by so many intervals are looks that do not happen.
 LATE_POLLS = 3.0
 
@@ -97,6 +102,8 @@ def _problems(status: Status) -> Iterator[Problem]:
     for name, left in totals.sinks.items():
         trouble = any(sink.trouble or sink.disk_full for sink in sinks if sink.name == name)
         yield from _of_queue(name, left, now, waits_for_sink=trouble or live is None)
+    for cluster in dict.fromkeys(gap.cluster for gap in totals.gaps):
+        yield _of_gaps(cluster, [gap for gap in totals.gaps if gap.cluster == cluster], now)
     if totals.incident is not None:
         at, why = totals.incident
         yield Problem(
@@ -200,7 +207,7 @@ def _of_slurm(live: Live, now: float) -> Iterator[Problem]:
             how = "answers only in part" if source.partly else "does not answer"
             how = "is not written down" if source.no_room else how
             remedy = _ROOM if source.no_room else _ASK_SLURM
-            yield Problem(subject, f"{how}{since}: {source.unavailable}", remedy)
+            yield Problem(subject, f"{how}{since}: {source.unavailable}{_read_to(source)}", remedy)
         elif late_s := _late_s(source, live, now):
             yield Problem(
                 subject,
@@ -216,6 +223,25 @@ def _of_slurm(live: Live, now: float) -> Iterator[Problem]:
             f"stalls, by up to {live.loop_lag.recent_s:.1f} s in the last minutes",
             "see what else uses the CPU or the disk of this host",
         )
+
+
+def _read_to(source: SourceStatus) -> str:
+    """Describe how far accounting is behind, if it is."""
+    if source.no_room or source.behind_s is None or source.behind_s < ACCOUNTING_BEHIND_S:
+        return ""
+    return f"; accounting is read up to {duration(source.behind_s)} ago"
+
+
+def _of_gaps(cluster: str, gaps: Sequence[Gap], now: float) -> Problem:
+    first = gaps[0]
+    unread_s = sum(gap.until - gap.since for gap in gaps)
+    since = f" --since {first.since}" if now - first.since > VERIFIED_S else ""
+    return Problem(
+        f"cluster {cluster}",
+        f"{duration(unread_s)} of its accounting could not be read, the first at {moment(first.since, now)}: "
+        f"{first.reason}; runs that ended then may be missing",
+        f"`slurmsyncd verify --repair{since}`; the daemon tries once an hour, too",
+    )
 
 
 #: What to do about a hook that is silent.

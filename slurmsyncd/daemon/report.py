@@ -102,6 +102,7 @@ def source_status(collector: Collector, source: CommandSource, announced: Announ
         unavailable_since=tally.unavailable_since,
         partly=tally.partly,
         behind=collector.behind,
+        behind_s=collector.behind_s,
         looks=tally.looks,
         failures=tally.failures,
         hints=tally.hints,

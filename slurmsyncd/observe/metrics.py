@@ -189,6 +189,11 @@ def _written(totals: Totals, now: float) -> Iterator[Family]:
     yield _by_label(
         _gauge("checkpoint_age_seconds", "How far back accounting was read up to", "cluster"), behind
     )
+    unread = dict.fromkeys(totals.cursors, 0)
+    for gap in totals.gaps:
+        unread[gap.cluster] = unread.get(gap.cluster, 0) + gap.until - gap.since
+    about = "Seconds of accounting that could not be read and were skipped"
+    yield _by_label(_gauge("accounting_gap_seconds", about, "cluster"), unread)
     incident = _gauge("incident", "Something written down was found lost, and nobody acknowledged it")
     incident.add([], totals.incident is not None)
     yield incident

@@ -110,6 +110,12 @@ class Collector:
         return self._reading.position is not None
 
     @property
+    def behind_s(self) -> float | None:
+        """How long ago is what accounting was read up to (seconds); None if it was never read."""
+        read_to = self._reading.read_to
+        return None if read_to is None else max(0.0, self._clock.now() - read_to)
+
+    @property
     def has_looked(self) -> bool:
         """Whether Slurm was looked at, as far back as that goes."""
         return self.tally.looks > 0 and self._reading.reached and not self.behind
@@ -217,6 +223,8 @@ class Collector:
             if self._next_poll <= began:
                 self._next_poll = next_poll_at(began, self._monotonic(), self._policy.poll_s)
         if accounting:
+            if seen.through is None:
+                self._reading.stands(until, "; ".join(seen.trouble))
             doubtful = seen.through is None or (listing and seen.listed is None)
             self._reading.note(doubtful=doubtful, agreed=caught_up and not self._away)
             await self._reading.came(seen.through, since, until)

@@ -20,6 +20,8 @@ log = structlog.get_logger(__name__)
 FIRST_S = 86400
 #: Seconds between two lines about catching up.
 PROGRESS_S = 10.0
+#: Seconds behind from which a failure of accounting is logged with that, and between two such lines.
+STANDS_S, STANDS_EVERY_S = 900, 3600.0
 
 
 class Reading:
@@ -34,6 +36,7 @@ class Reading:
     Attributes:
         position: Where catching up continues (epoch seconds), None if accounting is read from the cursor.
         reached: Whether accounting was read up to the present at least once.
+        read_to: Up to where accounting has been read and recorded (epoch seconds), None if it never was.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Reading:
     ) -> None:
         self.position: int | None = None
         self.reached = False
+        self.read_to: int | None = None
         self._cluster = cluster
         self._store = store
         self._thread = thread
@@ -59,6 +63,7 @@ class Reading:
         self._progress_at: float | None = None
         self._rereads: Rereads | None = None  # until the store is asked
         self._again = False
+        self._stands_at = float("-inf")
 
     async def since(self, until: int) -> int:
         """Return from where to read (epoch seconds): the cursor less the overlap, or what is due again."""
@@ -100,7 +105,7 @@ class Reading:
             self._rereads.agree(self._monotonic())
 
     async def _from_cursor(self, until: int) -> int:
-        cursor = await self._thread(self._store.cursor, self._cluster)
+        cursor = self.read_to = await self._thread(self._store.cursor, self._cluster)
         floor, overlap = until - self._span_s, self._overlap_s
         if cursor is None:
             return floor
@@ -135,6 +140,8 @@ class Reading:
         if through is None:
             return
         self.reached = self.reached or through >= until
+        self.read_to = through if self.read_to is None else max(self.read_to, through)
+        self._stands_at = float("-inf") if through >= until else self._stands_at
         if self._again and through >= until:
             self._again = False
             await self._read_again(until)
@@ -145,6 +152,16 @@ class Reading:
     async def _read_again(self, until: int) -> None:
         if self._rereads is not None and self._rereads.read(self._monotonic(), until):
             await self._thread(self._store.settle_until, self._cluster, self._rereads.settled)
+
+    def stands(self, until: int, reason: str) -> None:
+        """Log, now and then, how far accounting is behind while it does not answer."""
+        if self.read_to is None or until - self.read_to < STANDS_S:
+            return
+        if (now := self._monotonic()) >= self._stands_at + STANDS_EVERY_S:
+            log.warning(
+                "accounting_behind", cluster=self._cluster, behind_s=until - self.read_to, reason=reason
+            )
+            self._stands_at = self._progress_at = now
 
     def _note_limit(self, cursor: int, floor: int) -> None:
         """Name the span that is left out, once."""

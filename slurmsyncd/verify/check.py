@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from slurmsyncd.control.office import office
-from slurmsyncd.control.runs import AskWritten, Mend, Record
+from slurmsyncd.control.runs import AskWritten, CloseGaps, Mend, Record
 from slurmsyncd.delivery import Presence, Repair
 from slurmsyncd.model import Questions
+from slurmsyncd.reconcile.gaps import merged
 from slurmsyncd.verify import compare
 from slurmsyncd.verify.backend import Unreadable
 from slurmsyncd.verify.compare import FAILING, REPAIRABLE, Fate
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
     from slurmsyncd.config import Config
     from slurmsyncd.control.runs import WrittenDown
     from slurmsyncd.delivery import Told, Written
-    from slurmsyncd.model import Job, RunKey
+    from slurmsyncd.model import Gap, Job, RunKey
     from slurmsyncd.ports import Source
     from slurmsyncd.verify.backend import Backend
     from slurmsyncd.verify.compare import Bounds
+    from slurmsyncd.verify.read import Slice
     from slurmsyncd.verify.report import Report
 
 #: Runs that are asked about at once: the daemon's store has others to serve between.
@@ -90,6 +92,7 @@ class Check:
         self._backends = backends
         self._repair = repair
         self._progress = progress
+        self._gaps: Sequence[Gap] = ()
 
     async def cluster(self, source: Source, *, now_too: bool) -> None:
         """
@@ -113,9 +116,19 @@ class Check:
             found.set_aside[day] += part.set_aside
             runs += len(part.runs)
             self._progress(source.cluster, part.until, runs)
+            if part.unread is not None:
+                found.unread = merged(found.unread, part.unread)
+                continue
             await self._check(source, part.runs, found, day)
+            self._close_gaps(part, found)
         if now_too:
             await self._check(source, await running(source, int(time.time())), found, None)
+
+    def _close_gaps(self, part: Slice, found: ClusterReport) -> None:
+        """Close what the daemon could not read of a part whose missing runs are recorded now."""
+        if self._repair and any(gap.since < part.until and gap.until > part.since for gap in self._gaps):
+            with office(self._config) as desk:
+                desk.ask(CloseGaps(cluster=found.cluster, since=part.since - 1, until=part.until - 1))
 
     async def _check(
         self, source: Source, runs: Sequence[Job], found: ClusterReport, day: int | None
@@ -158,7 +171,8 @@ class Check:
         return AskWritten(cluster=found.cluster, job_ids=tuple(sorted(ids)), sinks=self._sinks)
 
     def _by_answer(self, runs: Sequence[Job], answer: WrittenDown, found: ClusterReport) -> Iterator[Judged]:
-        within = self._bounds(answer.cursor)
+        within = self._bounds(answer)
+        self._gaps = answer.gaps
         found.cursor, found.known_from = answer.cursor, within.known_from
         by_id: dict[int, list[Written]] = defaultdict(list)
         for written in answer.runs:
@@ -169,9 +183,15 @@ class Check:
         fates = {sink: compare.fate(run, written, sink, within) for sink in self._sinks}
         return Judged(run=run, written=compare.find(run, written), fates=fates)
 
-    def _bounds(self, cursor: int | None) -> Bounds:
+    def _bounds(self, answer: WrittenDown) -> Bounds:
         daemon = self._config.daemon
-        return compare.bounds(cursor, time.time(), overlap_s=daemon.overlap, max_span_s=daemon.max_span)
+        return compare.bounds(
+            answer.cursor,
+            time.time(),
+            overlap_s=daemon.overlap,
+            max_span_s=daemon.max_span,
+            gaps=answer.gaps,
+        )
 
     async def _confirm(self, judged: Sequence[Judged]) -> None:
         """Have the backends say for themselves what they have."""

@@ -37,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings", help="override a setting")
     parser.epilog = (
         "exit status: 0 nothing is missing (what waits, is parked or dead is not missing); 1 something is, "
-        "with --repair something still is; 75 Slurm, the daemon or the backend does not answer"
+        "with --repair something still is, or a span of accounting cannot be read; 75 Slurm, the daemon or "
+        "the backend does not answer"
     )
 
 

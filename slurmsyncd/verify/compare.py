@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slurmsyncd.delivery import Told, Written
-    from slurmsyncd.model import Job
+    from slurmsyncd.model import Gap, Job
 
 #: How much longer than the look-back the daemon remembers what is settled.
 REMEMBERED_S = 86400.0
@@ -65,19 +65,24 @@ class Bounds:
     Attributes:
         read_from: Where its next look at accounting begins.
         known_from: What is settled and ended before may be forgotten.
+        gaps: What it could not read; no run that ended there is forgotten.
     """
 
     read_from: int
     known_from: int
+    gaps: tuple[Gap, ...] = ()
 
 
-def bounds(cursor: int | None, now: float, *, overlap_s: float, max_span_s: float) -> Bounds:
+def bounds(
+    cursor: int | None, now: float, *, overlap_s: float, max_span_s: float, gaps: tuple[Gap, ...] = ()
+) -> Bounds:
     """Give what the daemon can be expected to know, its position in accounting being ``cursor``."""
     floor, at = int(now - max_span_s), int(now)
     known_from = int(now - max_span_s - REMEMBERED_S)
     if cursor is None or cursor > at + overlap_s:
-        return Bounds(read_from=floor, known_from=known_from)
-    return Bounds(read_from=max(min(cursor, at) - int(overlap_s), floor), known_from=known_from)
+        return Bounds(read_from=floor, known_from=known_from, gaps=gaps)
+    read_from = max(min(cursor, at) - int(overlap_s), floor)
+    return Bounds(read_from=read_from, known_from=known_from, gaps=gaps)
 
 
 def find(run: Job, written: Sequence[Written]) -> Written | None:
@@ -114,6 +119,8 @@ def fate(run: Job, written: Sequence[Written], sink: str, within: Bounds) -> Fat
 
 def _unknown(run: Job, written: Sequence[Written], within: Bounds) -> Fate:
     at = run.key.start_at if run.end_at is None else run.end_at
+    if run.end_at is not None and any(gap.since <= at <= gap.until for gap in within.gaps):
+        return Fate.MISSING
     restarted = run.end_at is None and any(each.end_at is None for each in written)
     if at >= within.read_from or restarted:  # of a restarted job the run before is asked about first
         return Fate.UNREAD

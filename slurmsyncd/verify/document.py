@@ -37,6 +37,7 @@ def _cluster(found: ClusterReport) -> dict[str, Any]:
         "known_from": found.known_from,
         "never_started": {day(at): number for at, number in sorted((+found.never_started).items())},
         "set_aside": {day(at): number for at, number in sorted((+found.set_aside).items())},
+        "unread": [{"since": gap.since, "until": gap.until, "reason": gap.reason} for gap in found.unread],
         "sinks": [{"sink": sink, **_tally(tally)} for sink, tally in found.sinks.items()],
     }
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from slurmsyncd.verify.compare import FAILING, Fate
 
 if TYPE_CHECKING:
-    from slurmsyncd.model import Job
+    from slurmsyncd.model import Gap, Job
 
 #: Runs that are named one by one unless all are wanted.
 NAMED = 20
@@ -68,6 +68,7 @@ class ClusterReport:
         set_aside: Day → records of accounting that were not understood.
         cursor: The daemon's position in accounting (epoch seconds), None if it never looked.
         known_from: What is settled and ended before may be forgotten.
+        unread: Spans of accounting that could not be read, and why.
     """
 
     cluster: str
@@ -76,6 +77,7 @@ class ClusterReport:
     set_aside: Counter[int] = field(default_factory=Counter)
     cursor: int | None = None
     known_from: int = 0
+    unread: tuple[Gap, ...] = ()
 
 
 @dataclass(slots=True)
@@ -117,9 +119,9 @@ class Report:
 
     @property
     def complete(self) -> bool:
-        """Nothing is missing."""
+        """Whether nothing is missing, and all of accounting could be read."""
         total = self.total()
-        return not any(total[fate] for fate in FAILING)
+        return not any(total[fate] for fate in FAILING) and not any(each.unread for each in self.clusters)
 
 
 def difference(run: Job, sink: str, fate: Fate, why: str, *, repaired: bool) -> Difference:

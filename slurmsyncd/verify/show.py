@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from slurmsyncd.terminal import Colour, Styled, counted, cut
+from slurmsyncd.terminal import Colour, Styled, counted, cut, duration, safe
 from slurmsyncd.verify.compare import FAILING, Fate
 from slurmsyncd.verify.when import day, iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from slurmsyncd.model import Gap
     from slurmsyncd.terminal import Cell, Terminal
     from slurmsyncd.verify.report import ClusterReport, Difference, Report, Tally
 
@@ -71,6 +72,7 @@ def _numbers(counts: Counter[Fate] | None, fates: Sequence[Fate]) -> list[int]:
 
 def _notes(cluster: ClusterReport, report: Report) -> Iterator[str]:
     total: Counter[Fate] = sum((tally.total() for tally in cluster.sinks.values()), Counter())
+    yield from (f"unread: {span(gap)}" for gap in cluster.unread)
     yield from (text for fate, text in _EXPLAINED.items() if total[fate])
     if total[Fate.UNREAD]:
         at = "it has not looked yet" if cluster.cursor is None else f"it has read up to {iso(cluster.cursor)}"
@@ -81,6 +83,11 @@ def _notes(cluster: ClusterReport, report: Report) -> Iterator[str]:
             f"forgotten: of what was settled and ended before {iso(cluster.known_from)} UTC nothing need be "
             "known any more (daemon.max_span and a day); --backend asks the backend itself"
         )
+
+
+def span(gap: Gap) -> str:
+    """Describe a span of accounting that could not be read."""
+    return f"accounting from {iso(gap.since)} to {iso(gap.until)} UTC could not be read: {safe(gap.reason)}"
 
 
 def _differences(report: Report, out: Terminal) -> None:
@@ -114,7 +121,9 @@ def _end(report: Report, out: Terminal) -> None:
         failing = ", ".join(
             f"{total[fate]:,} {fate.value}" for fate in Fate if fate in FAILING and total[fate]
         )
-        out.say(Styled(f"not complete: {failing}", Colour.BAD))
+        unread_s = sum(gap.until - gap.since for each in report.clusters for gap in each.unread)
+        unread = f"{duration(unread_s)} of accounting could not be read" if unread_s else ""
+        out.say(Styled(f"not complete: {', '.join(filter(None, (failing, unread)))}", Colour.BAD))
     asked = ", ".join(f"{name} {calls}" for name, calls in sorted(report.commands.items()))
     out.say(Styled(f"asked of Slurm: {counted(report.commands.total(), 'command')} ({asked})", Colour.DIM))
     for sink, questions in report.questions.items():

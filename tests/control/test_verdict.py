@@ -20,6 +20,7 @@ from slurmsyncd.control.status import (
     Status,
 )
 from slurmsyncd.control.verdict import BEHIND_S, NEWS_S, Level, headline, judge
+from slurmsyncd.model import Gap
 
 NOW = 1_700_000_000.0
 DAY_S = 86400.0
@@ -87,6 +88,7 @@ def status(
     sinks: tuple[SinkStatus, ...] = (sink(),),
     totals: dict[str, Any] | None = None,
     incident: tuple[float, str] | None = None,
+    gaps: tuple[Gap, ...] = (),
     **live: Any,
 ) -> Status:
     """Give the status of a daemon that is well, but for the changes."""
@@ -105,7 +107,11 @@ def status(
     return Status(
         now=NOW,
         totals=Totals(
-            sinks={"cc": SinkTotals(**(totals or {}))}, open_runs={}, cursors={"alpha": 1}, incident=incident
+            sinks={"cc": SinkTotals(**(totals or {}))},
+            open_runs={},
+            cursors={"alpha": 1},
+            incident=incident,
+            gaps=gaps,
         ),
         live=Live(sources=sources, sinks=sinks, **{**well, **live}),
     )
@@ -286,3 +292,27 @@ def test_the_headline_names_the_gravest_and_counts_the_rest() -> None:
     said = headline(judge(down))
     assert said.startswith("sink cc: cannot be reached; do: start it")
     assert said.endswith("; and 1 more problem: slurmsyncd status")
+
+
+@pytest.mark.parametrize(("behind_s", "words"), [(7200.0, "; accounting is read up to 2 h ago"), (60.0, "")])
+def test_how_far_accounting_is_behind_is_said_with_what_does_not_answer(behind_s: float, words: str) -> None:
+    """Also while the controller answers; a minute is not worth a word."""
+    away = source(unavailable="sacct: timed out", partly=True, behind_s=behind_s)
+    (problem,) = judge(status(sources=(away,))).problems
+    assert problem.text == f"answers only in part: sacct: timed out{words}"
+
+
+def test_s4_gaps_of_accounting_are_one_problem_of_a_cluster_with_its_remedy() -> None:
+    """As long as they stand, also where no daemon runs."""
+    first = Gap(cluster="alpha", since=int(NOW) - 600, until=int(NOW) - 540, reason="why", recorded_at=NOW)
+    later = replace(first, since=first.until + 60, until=first.until + 120, reason="other")
+    (problem,) = judge(status(gaps=(first, later))).problems
+    assert (problem.subject, "2 min of its accounting" in problem.text, "why" in problem.text) == (
+        "cluster alpha",
+        True,
+        True,
+    )
+    assert problem.remedy.startswith("`slurmsyncd verify --repair`")
+    old = replace(first, since=int(NOW - 10 * DAY_S), until=int(NOW - 10 * DAY_S) + 60)
+    (problem,) = judge(replace(status(gaps=(old,)), live=None)).problems
+    assert problem.remedy.startswith(f"`slurmsyncd verify --repair --since {old.since}`")

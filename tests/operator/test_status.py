@@ -133,7 +133,7 @@ async def test_json_has_the_documented_keys(tmp_path: Path) -> None:
     assert seen.out.count("\n") == 1
     assert said["verdict"] == {"level": "well", "problems": []}
     assert set(said) == {"verdict", "now", "totals", "live"}
-    assert set(said["totals"]) == {"sinks", "open_runs", "cursors", "incident"}
+    assert set(said["totals"]) == {"sinks", "open_runs", "cursors", "incident", "gaps"}
     assert set(said["totals"]["sinks"]["demo"]) >= {"states", "reasons", "waiting_since", "oldest"}
     live = said["live"]
     assert live["pid"] == daemon.pid

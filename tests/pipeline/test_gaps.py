@@ -153,6 +153,24 @@ class TestSkipping:
         assert stage.store.cursor(CLUSTER) == stage.slurm.now
 
 
+class TestBehind:
+    async def test_s1_how_far_it_is_behind_is_told_while_the_position_stands(self, stage: Stage) -> None:
+        """By the collector, and in the log once an hour; `caught_up` follows once that is so, and never before."""
+        stage.slurm.accounting_up = False
+        with capture_logs() as lines:
+            for _ in range(120):
+                await stage.collector.look()
+                assert stage.collector.behind_s == stage.clock.at - (stage.store.cursor(CLUSTER) or 0)
+                stage.later(60)
+            assert "caught_up" not in {line["event"] for line in lines}
+            stage.slurm.accounting_up = True
+            await read_on(stage)
+        told = [line["behind_s"] for line in lines if line["event"] == "accounting_behind"]
+        assert told == [6 * 3600, 7 * 3600]
+        assert [line["event"] for line in lines].count("caught_up") == 1
+        assert stage.collector.behind_s == 0
+
+
 class TestFilling:
     async def _run(self, stage: Stage, done: Callable[[], object]) -> None:
         rings = Rings()
