@@ -29,7 +29,7 @@ JSON_LIMIT = 6 * 1024**3
 #: What jobs wait, at most nine times; one in ten begins at once, as one may that was resized.
 WAIT_S = 60
 #: Ids of the copies begin there.
-_FIRST = 1_000_000
+FIRST = 1_000_000
 _TIMES = ("time_submit", "time_eligible", "time_start", "time_end")
 
 
@@ -73,7 +73,7 @@ def fill(lab: Lab, runs: int, began: int) -> None:
     lab.wait_accounted(job_id)
     jobs, steps = (f"{lab.cluster}_{name}_table" for name in ("job", "step"))
     later = f"({began} + floor({DAY_S} * seq / {runs}) - job.time_end)"
-    number = f"{_FIRST} + seq"
+    number = f"{FIRST} + seq"
     new = {"id_job": number, "mod_time": f"job.mod_time + {later}", "job_db_inx": number}
     of_job = f"FROM {jobs} AS job, seq_1_to_{runs} WHERE job.id_job = {job_id}"
     times = {name: f"job.{name} + {later}" for name in _TIMES}
@@ -88,13 +88,13 @@ def fill(lab: Lab, runs: int, began: int) -> None:
 def _copy(lab: Lab, table: str, name: str, new: Mapping[str, str], source: str) -> None:
     """Insert copies of a table's rows, but for some columns; which others there are, is the release's matter."""
     asked = f"SELECT column_name FROM information_schema.columns WHERE table_name = '{table}'"
-    columns = _sql(lab, asked).split()
+    columns = sql(lab, asked).split()
     values = ", ".join(new.get(column, f"{name}.`{column}`") for column in columns)
     names = ", ".join(f"`{column}`" for column in columns)
-    _sql(lab, f"INSERT INTO {table} ({names}) SELECT {values} {source}")
+    sql(lab, f"INSERT INTO {table} ({names}) SELECT {values} {source}")
 
 
-def _sql(lab: Lab, statement: str) -> str:
+def sql(lab: Lab, statement: str) -> str:
     return lab.run(*mariadb_client(lab.root), "-N", "slurm_acct_db", "-e", statement, timeout_s=600)
 
 
