@@ -46,7 +46,21 @@ class SourceError(SlurmsyncdError):
 
 
 class SourceUnavailable(SourceError):
-    """Slurm cannot answer now. Nothing may be concluded; look again later."""
+    """
+    Slurm cannot answer now. Nothing may be concluded; look again later.
+
+    Attributes:
+        disk_full: The answer found no room on a disk of this host.
+    """
+
+    def __init__(self, message: str = "", *, disk_full: bool = False) -> None:
+        super().__init__(message)
+        self.disk_full = disk_full
+
+
+def is_disk_full(said: object) -> bool:
+    """Return whether an answer failed because it found no room on a disk of this host."""
+    return isinstance(said, SourceUnavailable) and said.disk_full
 
 
 class DecodeError(SourceError):

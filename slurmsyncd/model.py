@@ -249,6 +249,7 @@ class Observation:
         never_started: Jobs in the window that ended without ever starting (counted only).
         set_aside: Records that were not understood (counted only).
         trouble: What did not answer, a line each; empty when everything did.
+        disk_full: An answer found no room on a disk of this host.
         gap: What cannot be read and ends at ``through``; nothing is known of it.
         filled: A span of a gap that has been read now: since, until (epoch seconds).
     """
@@ -261,6 +262,7 @@ class Observation:
     never_started: int = 0
     set_aside: int = 0
     trouble: tuple[str, ...] = ()
+    disk_full: bool = False
     gap: Gap | None = None
     filled: tuple[int, int] | None = None
 
@@ -298,6 +300,7 @@ class Answers:
         details: Runs with their allocation; None if the controller did not answer.
         accounting: Runs as accounting has them, all runs of an id; None if no answer.
         unanswered: Ids of which nothing is known, though the source answered for others.
+        disk_full: An answer found no room on a disk of this host.
     """
 
     details: tuple[Job, ...] | None = ()
@@ -305,6 +308,7 @@ class Answers:
     unanswered: Questions = Questions()
     set_aside: int = 0
     trouble: tuple[str, ...] = ()
+    disk_full: bool = False
 
     def left(self, asked: Questions) -> Questions:
         """Return the questions that were not answered, and are asked again."""

@@ -68,6 +68,7 @@ class SourceStatus:
         failures: Looks that came to nothing.
         commands: What was asked of Slurm, by command.
         hooks: Whether slurmctld's hooks announce what polls see.
+        disk_full: Slurm's answer cannot be recorded, since a disk of this host is full.
     """
 
     cluster: str
@@ -89,11 +90,7 @@ class SourceStatus:
     blind: BlindStatus | None = None
     commands: dict[str, CommandCost] = field(default_factory=dict)
     hooks: tuple[AnnouncedStatus, ...] = ()
-
-    @property
-    def no_room(self) -> bool:
-        """It did answer, and there is no room to write that down; ``DiskFull`` asks for it in these words."""
-        return "make room" in (self.unavailable or "")
+    disk_full: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

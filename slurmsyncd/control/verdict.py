@@ -205,8 +205,8 @@ def _of_slurm(live: Live, now: float) -> Iterator[Problem]:
                 "" if source.unavailable_since is None else f" since {moment(source.unavailable_since, now)}"
             )
             how = "answers only in part" if source.partly else "does not answer"
-            how = "is not written down" if source.no_room else how
-            remedy = _ROOM if source.no_room else _ASK_SLURM
+            how = "is not written down" if source.disk_full else how
+            remedy = _ROOM if source.disk_full else _ASK_SLURM
             yield Problem(subject, f"{how}{since}: {source.unavailable}{_read_to(source)}", remedy)
         elif late_s := _late_s(source, live, now):
             yield Problem(
@@ -227,7 +227,7 @@ def _of_slurm(live: Live, now: float) -> Iterator[Problem]:
 
 def _read_to(source: SourceStatus) -> str:
     """Describe how far accounting is behind, if it is."""
-    if source.no_room or source.behind_s is None or source.behind_s < ACCOUNTING_BEHIND_S:
+    if source.disk_full or source.behind_s is None or source.behind_s < ACCOUNTING_BEHIND_S:
         return ""
     return f"; accounting is read up to {duration(source.behind_s)} ago"
 

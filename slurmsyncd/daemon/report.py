@@ -101,6 +101,7 @@ def source_status(collector: Collector, source: CommandSource, announced: Announ
         unavailable=tally.unavailable,
         unavailable_since=tally.unavailable_since,
         partly=tally.partly,
+        disk_full=tally.disk_full,
         behind=collector.behind,
         behind_s=collector.behind_s,
         looks=tally.looks,

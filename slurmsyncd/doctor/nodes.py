@@ -80,7 +80,7 @@ def judge_nodes(
             f"add {name}/cluster.json to its archive and restart it, or set its backend_name",
         )
         return
-    troubles: dict[str, list[str]] = defaultdict(list)
+    troubles: dict[Unknown, list[str]] = defaultdict(list)
     wanted = [node for node in nodes if not ignored_host(node.host, config)]
     for node in wanted:
         for trouble in _troubles(node, subs, config):
@@ -93,29 +93,28 @@ def judge_nodes(
         )
 
 
-def _troubles(node: SlurmNode, subs: Sequence[SubCluster], config: ClusterConfig) -> Iterator[str]:
+def _troubles(node: SlurmNode, subs: Sequence[SubCluster], config: ClusterConfig) -> Iterator[Unknown]:
     sub = sub_cluster_of(subs, host_name(node.host, config))
     if isinstance(sub, Unknown):
-        yield sub.reason
+        yield sub
         return
     threads = hwthreads(sub, (), node.sockets)
     if isinstance(threads, Unknown) and not mapped(config.hwthreads, node.host):
-        yield threads.reason
+        yield threads
     devices = tuple(each for each in node.devices if each.name in config.accelerator_gres)
     ids = accelerator_ids(sub, (), devices)
     if isinstance(ids, Unknown) and (devices or sub.accelerators) and not mapped(config.gpus, node.host):
-        yield ids.reason
+        yield ids
 
 
-def _trouble(trouble: str, hosts: Iterable[str], area: str, name: str) -> Finding:
+def _trouble(trouble: Unknown, hosts: Iterable[str], area: str, name: str) -> Finding:
     hosts = sorted(hosts)
     more = f" and {len(hosts) - _NAMED} more" if len(hosts) > _NAMED else ""
-    missing = "no sub-cluster" in trouble
     return Finding(
         area,
         "nodes",
-        Level.FAIL if missing else Level.WARN,
-        f"{', '.join(hosts[:_NAMED])}{more}: {trouble}",
+        Level.FAIL if trouble.unlisted else Level.WARN,
+        f"{', '.join(hosts[:_NAMED])}{more}: {trouble.reason}",
         f"correct {name}/cluster.json in the backend's archive and restart the backend"
-        + ("; what it refused meanwhile is sent by itself" if missing else ""),
+        + ("; what it refused meanwhile is sent by itself" if trouble.unlisted else ""),
     )

@@ -104,7 +104,7 @@ def _notable(source: SourceStatus) -> Iterator[str]:
 def _look(source: SourceStatus | None, status: Status) -> Cell:
     if source is None:
         return Styled("not asked", Colour.DIM)
-    if source.no_room:
+    if source.disk_full:
         return Styled("disk full", Colour.BAD)
     if source.unavailable:
         return Styled("in part" if source.partly else "no answer", Colour.BAD)

@@ -177,7 +177,7 @@ class Collector:
             done = await self._judge(seen, Trigger.HOOK, part, now=now, caught_up=caught_up)
             for half, failed in ((self._controller, done.controller), (self._accounting, done.accounting)):
                 if failed and not half.failures:  # else it has its time: hints must not put that off
-                    self._failed(half, done.trouble)
+                    self._failed(half, done.trouble, disk_full=done.disk_full)
             self._note_trouble()
 
     @property
@@ -203,7 +203,7 @@ class Collector:
             # Nothing was written down and the cursor stands: the next poll sees it all again.
             self.tally.failures += 1
             for half in (self._controller, self._accounting):
-                half.answered(self._next_poll, (str(err),))
+                half.answered(self._next_poll, (str(err),), disk_full=True)
             self._note_trouble()
 
     async def _look(self, *, listing: bool, accounting: bool) -> None:
@@ -255,7 +255,7 @@ class Collector:
 
     def _note_answers(self, seen: Observation, done: Planned, *, listing: bool, accounting: bool) -> None:
         """Note of each half that was asked whether it answered all, and when it is asked next."""
-        trouble = (*seen.trouble, *done.trouble)
+        trouble, disk_full = (*seen.trouble, *done.trouble), seen.disk_full or done.disk_full
         asked = [
             (half, failed)
             for half, was_asked, failed in (
@@ -267,9 +267,9 @@ class Collector:
         in_part = not any(failed for _, failed in asked)
         for half, failed in asked:
             if failed:
-                self._failed(half, trouble)
+                self._failed(half, trouble, disk_full=disk_full)
             else:
-                half.answered(self._next_poll, trouble if in_part else ())
+                half.answered(self._next_poll, trouble if in_part else (), disk_full=disk_full)
         answered = seen.listed is not None or seen.through is not None
         self.tally.failures += not answered
         if listing and answered:
@@ -277,14 +277,16 @@ class Collector:
             self.tally.last_look_at = self._clock.now()
         self._note_trouble()
 
-    def _failed(self, half: Half, trouble: tuple[str, ...]) -> None:
-        half.failed(trouble, self._monotonic(), self._policy.poll_s, self._chance())
+    def _failed(self, half: Half, trouble: tuple[str, ...], *, disk_full: bool) -> None:
+        now, fraction = self._monotonic(), self._chance()
+        half.failed(trouble, now, self._policy.poll_s, fraction, disk_full=disk_full)
 
     def _note_trouble(self) -> None:
         """Log a change of state, not every cycle."""
         halves = (self._controller, self._accounting)
         now = "; ".join(dict.fromkeys(text for half in halves for text in half.trouble)) or None
         before, self.tally.unavailable = self.tally.unavailable, now
+        self.tally.disk_full = any(half.disk_full for half in halves)
         self.tally.partly = bool(now) and not all(half.failures for half in halves)
         if bool(now) != bool(before):
             self.tally.unavailable_since = self._clock.now() if now else None

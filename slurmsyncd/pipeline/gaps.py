@@ -106,7 +106,9 @@ async def observe(
     try:
         return await source.look(since, until, listing=listing, accounting=accounting)
     except SourceUnavailable as err:
-        return Observation(cluster=source.cluster, looked_at=until, trouble=(str(err),))
+        return Observation(
+            cluster=source.cluster, looked_at=until, trouble=(str(err),), disk_full=err.disk_full
+        )
 
 
 def is_narrowest(source: Source, since: int, until: int) -> bool:
@@ -156,6 +158,7 @@ def _with_accounting(seen: Observation, again: Observation) -> Observation:
         never_started=again.never_started,
         set_aside=seen.set_aside + again.set_aside,
         trouble=again.trouble,
+        disk_full=again.disk_full,
         gap=again.gap,
     )
 

@@ -29,12 +29,14 @@ class Planned(NamedTuple):
         controller: Whether the controller answered nothing of what it was asked by job id.
         accounting: Likewise.
         trouble: What was not answered, a line each.
+        disk_full: An answer found no room on a disk of this host.
     """
 
     left: frozenset[Item]
     controller: bool = False
     accounting: bool = False
     trouble: tuple[str, ...] = ()
+    disk_full: bool = False
 
 
 class Planning:
@@ -127,7 +129,7 @@ class Planning:
         try:
             return await self._source.ask(asked)
         except SourceUnavailable as err:
-            return Answers(details=None, accounting=None, trouble=(str(err),))
+            return Answers(details=None, accounting=None, trouble=(str(err),), disk_full=err.disk_full)
 
     def _questions(
         self,
@@ -187,4 +189,5 @@ def _with(done: Planned, left: frozenset[Item], asked: Questions, answers: Answe
         done.controller or (bool(asked.details) and answers.details is None),
         done.accounting or (bool(asked.accounting) and answers.accounting is None),
         done.trouble + answers.trouble,
+        done.disk_full or answers.disk_full,
     )

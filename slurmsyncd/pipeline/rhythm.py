@@ -20,20 +20,31 @@ class Half:
 
     Attributes:
         trouble: What it did not answer last, a line each; empty if it answered.
+        disk_full: The trouble is that a disk of this host is full.
         failures: How often it has failed since its last answer.
         next_at: When it is asked next (monotonic seconds).
     """
 
     trouble: tuple[str, ...] = ()
+    disk_full: bool = False
     failures: int = 0
     next_at: float = float("-inf")
     _failed_at: float = 0.0
 
-    def answered(self, next_poll: float, trouble: tuple[str, ...] = ()) -> None:
+    def answered(self, next_poll: float, trouble: tuple[str, ...] = (), *, disk_full: bool = False) -> None:
         """Note an answer; what was left out of it by name is trouble, and asked for by the next poll."""
         self.trouble, self.failures, self.next_at = trouble, 0, next_poll
+        self.disk_full = disk_full and bool(trouble)
 
-    def failed(self, trouble: tuple[str, ...], now: float, poll_s: float, fraction: float) -> None:
+    def failed(
+        self,
+        trouble: tuple[str, ...],
+        now: float,
+        poll_s: float,
+        fraction: float,
+        *,
+        disk_full: bool = False,
+    ) -> None:
         """
         Note that there was no answer: asked again after 1, 2, 4, 4 … s for a minute, then as often as polls.
 
@@ -42,12 +53,13 @@ class Half:
             now: Monotonic seconds.
             poll_s: Seconds from one poll to the next.
             fraction: From 0 to 1, at random.
+            disk_full: Whether the answer found no room on a disk of this host.
         """
         if not self.failures:
             self._failed_at = now
         longest = BRIEF_WAIT_S if now < self._failed_at + BRIEF_S else max(poll_s, BRIEF_WAIT_S)
         wait = min(2.0 ** min(self.failures, 30), longest)
-        self.trouble, self.failures = trouble, self.failures + 1
+        self.trouble, self.failures, self.disk_full = trouble, self.failures + 1, disk_full
         self.next_at = now + wait * (1 + JITTER * fraction)
 
 

@@ -19,6 +19,7 @@ class CollectTally:
     Attributes:
         looks: Polls that were answered, at least in part.
         failures: Looks that came to nothing.
+        disk_full: What Slurm answered cannot be recorded, since a disk of this host is full.
         partly: Only one half of Slurm did not answer last.
     """
 
@@ -33,6 +34,7 @@ class CollectTally:
     last_look_at: float | None = None
     unavailable: str | None = None
     unavailable_since: float | None = None
+    disk_full: bool = False
     partly: bool = False
     rechecks: int = 0
 

@@ -27,9 +27,15 @@ _HOST_MAX = 255  # characters
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """A fact that we do not have, and why."""
+    """
+    A fact that we do not have, and why.
+
+    Attributes:
+        unlisted: No sub-cluster lists the host, so the backend rejects its runs.
+    """
 
     reason: str
+    unlisted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +263,7 @@ def sub_cluster_of(clusters: Sequence[SubCluster], host: str) -> SubCluster | Un
         return Unknown(f"host is in several sub-clusters: {', '.join(sub.name for sub in hits)}")
     if clusters and clusters[0].everything:
         return clusters[0]
-    return Unknown("host is in no sub-cluster")
+    return Unknown("host is in no sub-cluster", unlisted=True)
 
 
 def hwthreads(

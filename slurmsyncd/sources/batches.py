@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from slurmsyncd.errors import SourceError
+from slurmsyncd.errors import SourceError, is_disk_full
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -30,12 +30,14 @@ class Asked(Generic[T]):
         left: Ids that were not answered.
         alone: Those of them that fail by themselves, while the source answers for others.
         trouble: Why, each reason once.
+        disk_full: An answer found no room on a disk of this host.
     """
 
     answers: list[T] = field(default_factory=list)
     left: set[int] = field(default_factory=set)
     alone: set[int] = field(default_factory=set)
     trouble: dict[str, None] = field(default_factory=dict)
+    disk_full: bool = False
 
 
 async def ask_in_batches(
@@ -65,6 +67,7 @@ async def ask_in_batches(
             asked.answers.append(await ask(batch))
         except SourceError as err:
             asked.trouble[str(err)] = None
+            asked.disk_full = asked.disk_full or is_disk_full(err)
             failures += 1
             too_many = failures >= len(asked.answers) + _FAILURES
             if too_many or not has_time() or not await is_well():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
 
-from slurmsyncd.errors import SourceError, SourceUnavailable
+from slurmsyncd.errors import SourceError, SourceUnavailable, is_disk_full
 from slurmsyncd.model import Answers, Observation, Questions
 from slurmsyncd.reconcile.gaps import FLOOR_S
 from slurmsyncd.sources.accounting import EARLIEST, Accounting
@@ -119,9 +119,9 @@ class CommandSource:
         listed, ended = await self._believed(listed, ended)
         if isinstance(ended, SourceError):
             self._narrow(through - since)
-        trouble = _trouble(listed, ended)
+        trouble, disk_full = _trouble(listed, ended), is_disk_full(listed) or is_disk_full(ended)
         if len(trouble) == listing + accounting:
-            raise SourceUnavailable("; ".join(trouble))
+            raise SourceUnavailable("; ".join(trouble), disk_full=disk_full)
         found = ended if isinstance(ended, Runs) else Runs()
         if isinstance(ended, Runs):
             self._adapt(len(found.jobs), through - since)
@@ -134,6 +134,7 @@ class CommandSource:
             never_started=self._count(ended),
             set_aside=found.set_aside + (listed.set_aside if isinstance(listed, Listing) else 0),
             trouble=trouble,
+            disk_full=disk_full,
         )
 
     async def _believed(
@@ -202,13 +203,14 @@ class CommandSource:
         halves = _Half(questions.details, details), _Half(questions.accounting, accounting)
         trouble = tuple(text for half in halves for text in half.trouble)
         if trouble and all(half.jobs is None for half in halves if half.wanted):
-            raise SourceUnavailable("; ".join(trouble))
+            raise SourceUnavailable("; ".join(trouble), disk_full=any(half.disk_full for half in halves))
         return Answers(
             details=halves[0].jobs,
             accounting=halves[1].jobs,
             unanswered=Questions(details=halves[0].left, accounting=halves[1].left),
             set_aside=sum(half.set_aside for half in halves),
             trouble=trouble,
+            disk_full=any(half.disk_full for half in halves),
         )
 
     async def _rows_of(self, ids: frozenset[int]) -> list[Job]:
@@ -255,11 +257,13 @@ class _Half:
         self.jobs: tuple[Job, ...] | None = None
         self.left = wanted
         self.trouble: tuple[str, ...] = ()
+        self.disk_full = is_disk_full(said)
         self.set_aside = 0
         if isinstance(said, SourceError):
             self.trouble = (str(said),)
             return
         self.trouble = tuple(said.trouble) if said.left else ()
+        self.disk_full = said.disk_full and bool(said.left)
         self.set_aside = sum(each.set_aside for each in said.answers)
         self.left = frozenset(said.left)
         if said.answers or not wanted:

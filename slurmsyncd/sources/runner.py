@@ -43,6 +43,7 @@ _REMEDIES: Final = {
     errno.ENOMEM: "free memory of this host",
     errno.E2BIG: "lower slurm.batch",
 }
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -168,14 +169,14 @@ def _as_its_failure(argv: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except OSError as err:
-        raise SourceUnavailable(f"{_name(argv)}: {_said(err)}") from err
+        raise SourceUnavailable(f"{_name(argv)}: {_said(err)}", disk_full=err.errno in _FULL) from err
 
 
 def _spool(directory: Path | None) -> IO[bytes]:
     try:
         return tempfile.TemporaryFile(dir=directory, buffering=0)
     except OSError as err:
-        raise SourceUnavailable(_no_place(err, directory)) from err
+        raise SourceUnavailable(_no_place(err, directory), disk_full=err.errno in _FULL) from err
 
 
 def _require_room(file: int, size: int, directory: Path | None) -> None:
@@ -188,8 +189,8 @@ def _require_room(file: int, size: int, directory: Path | None) -> None:
     try:
         os.posix_fallocate(file, size, _ROOM)
     except OSError as err:
-        if err.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise SourceUnavailable(_no_place(err, directory)) from err
+        if err.errno in _FULL:
+            raise SourceUnavailable(_no_place(err, directory), disk_full=True) from err
     os.ftruncate(file, size)
 
 

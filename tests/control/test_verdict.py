@@ -239,7 +239,7 @@ def test_what_is_as_it_should_be_is_no_problem(well: Status) -> None:
             "--acknowledge",
         ),
         (
-            status(sources=(source(unavailable="/state: no room on the disk: make room"),)),
+            status(sources=(source(unavailable="/state: no space", disk_full=True),)),
             "cluster alpha",
             "is not written down: /state",
             "make room in daemon.state_dir",

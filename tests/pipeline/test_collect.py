@@ -11,7 +11,7 @@ import anyio.lowlevel
 import pytest
 from structlog.testing import capture_logs
 
-from slurmsyncd.errors import DiskFull, StoreError
+from slurmsyncd.errors import DiskFull, SourceUnavailable, StoreError
 from slurmsyncd.model import Hint, JobState, Phase, Plan, Questions, Started, Stopped
 from slurmsyncd.pipeline.collect import Collector, CollectPolicy
 from tests.fakes import CLUSTER, FakeClock, FakeSlurm, FakeSource
@@ -852,6 +852,25 @@ class TestTheLoop:
         assert (stage.phases(), stage.store.cursor(CLUSTER)) == ([], cursor)
         await stage.look()
         assert stage.phases() == ["started"]
+
+    async def test_d1_a_full_disk_is_told_from_a_slurm_that_does_not_answer(self, stage: Stage) -> None:
+        """The status names the disk, whichever of store and command output found no room, in any words."""
+        tally = stage.collector.tally
+        await stage.look()
+        stage.thread.failures["_record"] = [DiskFull("x")]
+        stage.slurm.start(1)
+        await stage.collector._guarded(stage.collector.look())
+        assert (tally.unavailable, tally.disk_full) == ("x", True)
+        await stage.look()
+        assert (tally.unavailable, tally.disk_full) == (None, False)
+        for full in (True, False):
+
+            def fail(*_: Any, full: bool = full, **__: Any) -> Any:
+                raise SourceUnavailable("make room", disk_full=full)
+
+            stage.slurm.observe = fail  # type: ignore[method-assign]
+            await stage.collector.look()
+            assert (tally.unavailable, tally.disk_full) == ("make room", full)
 
     async def test_d4_p7_a_store_that_cannot_be_used_ends_the_loop(self, stage: Stage) -> None:
         """Exit, never guess."""

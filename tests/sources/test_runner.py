@@ -325,8 +325,11 @@ async def test_each_command_is_a_debug_line(tmp_path: Path) -> None:
 async def test_d1_an_answer_for_which_there_was_no_room_is_none(tmp_path: Path, full_disk: Path) -> None:
     """D1: Slurm's commands exit with 0 when the disk is full, and their answer lacks its end."""
     squeue = script(tmp_path, "head -c 200000 /dev/zero 2>&-; exit 0")
-    with pytest.raises(SourceUnavailable, match=f"output in {full_disk}: No space left on device; make room"):
+    with pytest.raises(
+        SourceUnavailable, match=f"output in {full_disk}: No space left on device; make room"
+    ) as raised:
         await call(squeue, directory=full_disk)
+    assert raised.value.disk_full
     (full_disk / "filler").unlink()
     assert len((await call(squeue, directory=full_disk)).data) == 200_000
 
