@@ -67,6 +67,9 @@ class Source(Protocol):
     async def portion(self) -> int:
         """Give how many jobs' details to ask for at once; asks little or nothing."""
 
+    async def queued_messages(self) -> int | None:
+        """Return how many messages slurmctld holds for slurmdbd, None if it does not say."""
+
     async def node_states(self) -> tuple[NodeState, ...]:
         """
         Give the state of every node.

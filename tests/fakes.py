@@ -80,6 +80,7 @@ class FakeSlurm:
         poisoned: Jobs whose detail records are not readable.
         mute: Questions that are not answered, while others are.
         windows: Windows of accounting have their rows; else they are empty, as if slurmdbd knew of no end.
+        counts: sdiag counts what slurmctld holds for slurmdbd.
         unreadable: Seconds whose windows fail; after each failure the slice is halved.
     """
 
@@ -98,6 +99,8 @@ class FakeSlurm:
     mute: Questions = field(default_factory=Questions)
     windows: bool = True
     unreadable: frozenset[int] = frozenset()
+    counts: bool = True
+    counted: int = 0
     widest_s: int = 0
     looks: list[tuple[int, int, bool]] = field(default_factory=list)
     asked: list[Questions] = field(default_factory=list)
@@ -247,6 +250,10 @@ class FakeSource:
 
     async def ask(self, questions: Questions) -> Answers:
         return self.slurm.answer(questions)
+
+    async def queued_messages(self) -> int | None:
+        self.slurm.counted += 1
+        return len(self.slurm.letters) if self.slurm.counts and self.slurm.listing else None
 
     async def portion(self) -> int:
         return self.at_once

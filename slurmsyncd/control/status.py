@@ -64,6 +64,8 @@ class SourceStatus:
         never_started: Jobs that ended without ever starting.
         set_aside: Records of Slurm that were not understood.
         rechecks: Jobs that are asked for again soon.
+        queued_messages: What slurmctld held for slurmdbd when it was asked last; None if it did not say.
+        queued_since: Since when it held some each time; None if it held none.
         blind: What the user that asks Slurm does not see; None if nothing is known to be hidden.
         failures: Looks that came to nothing.
         commands: What was asked of Slurm, by command.
@@ -87,6 +89,8 @@ class SourceStatus:
     set_aside: int
     rechecks: int
     behind_s: float | None = None
+    queued_messages: int | None = None
+    queued_since: float | None = None
     blind: BlindStatus | None = None
     commands: dict[str, CommandCost] = field(default_factory=dict)
     hooks: tuple[AnnouncedStatus, ...] = ()

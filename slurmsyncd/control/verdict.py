@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from slurmsyncd.terminal import counted, duration, moment
 
@@ -214,6 +214,7 @@ def _of_slurm(live: Live, now: float) -> Iterator[Problem]:
                 f"was not looked at for {duration(late_s)}",
                 "see the log; if nothing is said there, restart slurmsyncd and report a bug",
             )
+        yield from _of_messages(subject, source, now)
         for hook in source.hooks:
             if hook.silent:
                 yield Problem(subject, silence(hook, now), SILENT)
@@ -242,6 +243,27 @@ def _of_gaps(cluster: str, gaps: Sequence[Gap], now: float) -> Problem:
         f"{first.reason}; runs that ended then may be missing",
         f"`slurmsyncd verify --repair{since}`; the daemon tries once an hour, too",
     )
+
+
+#: Messages for slurmdbd from which on slurmctld may soon drop some: half of the least MaxDBDMsgs.
+MANY_MESSAGES: Final = 5000
+#: Seconds after which messages that slurmctld holds are no passing backlog.
+HELD_S: Final = 900.0
+MESSAGES_REMEDY: Final = (
+    "see that slurmdbd and its database run and keep up; slurmctld drops messages beyond MaxDBDMsgs "
+    "(`scontrol show config`), and accounting then lacks these runs"
+)
+
+
+def _of_messages(subject: str, source: SourceStatus, now: float) -> Iterator[Problem]:
+    queued, since = source.queued_messages, source.queued_since
+    if queued and since is not None and (queued >= MANY_MESSAGES or now - since > HELD_S):
+        yield Problem(subject, f"{held_messages(queued)} (since {moment(since, now)})", MESSAGES_REMEDY)
+
+
+def held_messages(queued: int) -> str:
+    """Describe what slurmctld holds."""
+    return f"slurmctld holds {counted(queued, 'message')} for slurmdbd; accounting is late"
 
 
 #: What to do about a hook that is silent.

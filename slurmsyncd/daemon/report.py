@@ -104,6 +104,8 @@ def source_status(collector: Collector, source: CommandSource, announced: Announ
         disk_full=tally.disk_full,
         behind=collector.behind,
         behind_s=collector.behind_s,
+        queued_messages=tally.queued_messages,
+        queued_since=tally.queued_since,
         looks=tally.looks,
         failures=tally.failures,
         hints=tally.hints,

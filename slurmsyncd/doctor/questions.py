@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from slurmsyncd.control.verdict import MANY_MESSAGES, MESSAGES_REMEDY, held_messages
 from slurmsyncd.doctor.finding import Finding, Level
 from slurmsyncd.doctor.settings import AREA
 from slurmsyncd.errors import SourceUnavailable
@@ -49,7 +50,7 @@ _NODES: Final = _Kind("node_states", "the states of all nodes can be read", _JSO
 async def ask_all(source: CommandSource, config: Config) -> tuple[Finding, ...]:
     """Ask all that the daemon asks of one cluster; change nothing."""
     listed, job_id = await _look(source, config)
-    found = [*listed, *await _ask(source, job_id)]
+    found = [*listed, *await _ask(source, job_id), await _messages(source)]
     if any(sink.nodestate_interval > 0 for sink in config.sinks.values()):
         found.append(await _node_states(source))
     return tuple(found)
@@ -79,6 +80,22 @@ async def _ask(source: CommandSource, job_id: int) -> tuple[Finding, ...]:
         return _failed(_DETAILS, str(err)), _failed(_BY_ID, str(err))
     answered = ((_DETAILS, answers.details is not None), (_BY_ID, answers.accounting is not None))
     return tuple(_judged(answered, answers.trouble, answers.set_aside))
+
+
+async def _messages(source: CommandSource) -> Finding:
+    """See what slurmctld holds for slurmdbd."""
+    queued = await source.queued_messages()
+    if queued is None:
+        return Finding(
+            AREA,
+            "messages",
+            Level.NOTE,
+            "sdiag does not count what slurmctld holds for slurmdbd; outages are read again by time instead",
+            "see what `sdiag` prints for the daemon's user on this host",
+        )
+    if queued >= MANY_MESSAGES:
+        return Finding(AREA, "messages", Level.WARN, held_messages(queued), MESSAGES_REMEDY)
+    return Finding(AREA, "messages", Level.OK, f"slurmctld holds {queued} messages for slurmdbd")
 
 
 async def _node_states(source: CommandSource) -> Finding:

@@ -228,7 +228,16 @@ class Collector:
             doubtful = seen.through is None or (listing and seen.listed is None)
             self._reading.note(doubtful=doubtful, agreed=caught_up and not self._away)
             await self._reading.came(seen.through, since, until)
+        if listing and not self._away:
+            await self._count_messages()
         self._note_answers(seen, done, listing=listing, accounting=accounting)
+
+    async def _count_messages(self) -> None:
+        """Count what slurmctld holds for slurmdbd, where accounting may lack rows or is to be settled."""
+        if self._reading.asks():
+            queued = await self._source.queued_messages()
+            self._reading.note_queue(queued)
+            self.tally.note_queue(queued, self._clock.now())
 
     async def _judge(
         self,

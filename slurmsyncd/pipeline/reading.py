@@ -62,7 +62,7 @@ class Reading:
         self._doubted: float | None = None
         self._progress_at: float | None = None
         self._rereads: Rereads | None = None  # until the store is asked
-        self._again = False
+        self._again: float | None = None  # when what is read again was begun
         self._stands_at = float("-inf")
 
     async def since(self, until: int) -> int:
@@ -71,8 +71,9 @@ class Reading:
             return self.position
         since = await self._from_cursor(until)
         rereads = await self._begun(since, until)
-        self._again = rereads.is_due(self._monotonic())
-        return max(min(since, rereads.settled), until - self._span_s) if self._again else since
+        now = self._monotonic()
+        self._again = now if rereads.is_due(now) else None
+        return since if self._again is None else max(min(since, rereads.settled), until - self._span_s)
 
     async def _begun(self, since: int, until: int) -> Rereads:
         """
@@ -100,9 +101,18 @@ class Reading:
             return
         if doubtful:
             self._rereads.doubt()
-            self._again = False
+            self._again = None
         elif agreed:
             self._rereads.agree(self._monotonic())
+
+    def asks(self) -> bool:
+        """Return whether slurmctld is to be asked how many messages it holds for slurmdbd."""
+        return self._rereads is not None and self._again is None and self._rereads.asks(self._monotonic())
+
+    def note_queue(self, queued: int | None) -> None:
+        """Note how many messages slurmctld holds for slurmdbd, None if it does not say."""
+        if self._rereads is not None:
+            self._rereads.note_queue(queued, self._monotonic())
 
     async def _from_cursor(self, until: int) -> int:
         cursor = self.read_to = await self._thread(self._store.cursor, self._cluster)
@@ -142,15 +152,15 @@ class Reading:
         self.reached = self.reached or through >= until
         self.read_to = through if self.read_to is None else max(self.read_to, through)
         self._stands_at = float("-inf") if through >= until else self._stands_at
-        if self._again and through >= until:
-            self._again = False
-            await self._read_again(until)
+        if self._again is not None and through >= until:
+            began_at, self._again = self._again, None
+            await self._read_again(began_at, until)
         # A source that came no further is left to the next poll.
         self.position = through if since < through < until else None
         self._note_progress(until, caught_up=through >= until)
 
-    async def _read_again(self, until: int) -> None:
-        if self._rereads is not None and self._rereads.read(self._monotonic(), until):
+    async def _read_again(self, began_at: float, until: int) -> None:
+        if self._rereads is not None and self._rereads.read(began_at, self._monotonic(), until):
             await self._thread(self._store.settle_until, self._cluster, self._rereads.settled)
 
     def stands(self, until: int, reason: str) -> None:

@@ -21,6 +21,8 @@ class CollectTally:
         failures: Looks that came to nothing.
         disk_full: What Slurm answered cannot be recorded, since a disk of this host is full.
         partly: Only one half of Slurm did not answer last.
+        queued_messages: What slurmctld held for slurmdbd when it was asked last, None if it did not say.
+        queued_since: Since when it held some each time (epoch seconds), None if it held none.
     """
 
     looks: int = 0
@@ -37,6 +39,16 @@ class CollectTally:
     disk_full: bool = False
     partly: bool = False
     rechecks: int = 0
+    queued_messages: int | None = None
+    queued_since: float | None = None
+
+    def note_queue(self, queued: int | None, now: float) -> None:
+        """Note how many messages slurmctld holds for slurmdbd."""
+        self.queued_messages = queued
+        if not queued:
+            self.queued_since = None
+        elif self.queued_since is None:
+            self.queued_since = now
 
     def count(self, seen: Observation, answers: Answers, plan: Plan) -> None:
         """Count what was recorded, and what of it is less than it might be."""

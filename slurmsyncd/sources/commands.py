@@ -14,7 +14,7 @@ from slurmsyncd.sources.accounting import EARLIEST, Accounting
 from slurmsyncd.sources.batches import Asked
 from slurmsyncd.sources.controller import Controller
 from slurmsyncd.sources.decoding import Listing, Runs, newest
-from slurmsyncd.sources.discover import active_controller, slurm_settings
+from slurmsyncd.sources.discover import active_controller, queued_messages, slurm_settings
 from slurmsyncd.sources.identity import Identity
 from slurmsyncd.sources.sight import Sight, own_name
 from slurmsyncd.sources.slurm_commands import SlurmCommands
@@ -220,6 +220,10 @@ class CommandSource:
     async def portion(self) -> int:
         """Give how many jobs' details to ask for at once; asks what squeue offers, the first time."""
         return await self._controller.portion()
+
+    async def queued_messages(self) -> int | None:
+        """Return how many messages slurmctld holds for slurmdbd, None if it does not say."""
+        return await queued_messages(self._commands)
 
     async def settings(self) -> SlurmSettings:
         """

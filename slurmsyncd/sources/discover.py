@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from slurmsyncd.errors import SourceUnavailable
+from slurmsyncd.slurm.sdiag import counted_messages
 from slurmsyncd.slurm.settings import SlurmSettings, parse_settings
 from slurmsyncd.sources.slurm_commands import SlurmCommands
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from slurmsyncd.config import SlurmConfig
 
+#: Within this slurmctld answers something small.
+_SOON_S: Final = 5.0
 _CONTROLLER: Final = re.compile(r"^Slurmctld\([^)]*\) at (\S+) is UP", re.ASCII | re.MULTILINE)
 
 
@@ -82,6 +85,14 @@ async def active_controller(commands: SlurmCommands) -> str:
     """
     found = _CONTROLLER.search((await commands.run("scontrol", "ping")).text)
     return found[1] if found else ""
+
+
+async def queued_messages(commands: SlurmCommands) -> int | None:
+    """Return how many messages slurmctld holds for slurmdbd, None if it does not say; any user may ask."""
+    try:
+        return counted_messages((await commands.run("sdiag", timeout_s=_SOON_S)).text)
+    except SourceUnavailable:
+        return None
 
 
 async def known_clusters(commands: SlurmCommands) -> tuple[str, ...]:

@@ -110,7 +110,7 @@ class SlurmCommands:
         Run a command of Slurm.
 
         Args:
-            name: squeue, sacct, scontrol, sinfo or sacctmgr.
+            name: squeue, sacct, scontrol, sinfo, sdiag or sacctmgr.
             arguments: As they are.
             probe: About the command itself, not a cluster; what it says on standard error is no news.
             may_fail: An exit status of its own is an answer, and no failure of Slurm's.
@@ -155,7 +155,7 @@ class SlurmCommands:
         """Ask anew what a command offers, before it is used next."""
         if name == "sacct":
             self._fields = None
-        else:
+        elif name != "sdiag":  # it may be missing, and nothing depends on what it offers
             self._offers = None
 
     @asynccontextmanager

@@ -76,6 +76,9 @@ class Accounting:
             raise SourceUnavailable("slurmdbd does not answer")
         return Answers(accounting=tuple(row for row in self.rows if row.key.job_id in questions.accounting))
 
+    async def queued_messages(self) -> int | None:
+        return None
+
     async def portion(self) -> int:
         raise AssertionError("the audit asks for no details")
 

@@ -53,6 +53,20 @@ def source(**changes: Any) -> SourceStatus:
     return SourceStatus(**{**well, **changes})
 
 
+@pytest.mark.parametrize(
+    ("queued", "held_s", "is_problem"),
+    [(None, None, False), (0, None, False), (4999, 800.0, False), (5000, 1.0, True), (1, 901.0, True)],
+)
+def test_s1_messages_that_slurmctld_holds_are_a_problem_when_many_or_held_for_long(
+    queued: int | None, held_s: float | None, *, is_problem: bool
+) -> None:
+    """slurmctld drops messages when it holds too many, and reports that to no one else."""
+    since = None if held_s is None else NOW - held_s
+    problems = judge(status(sources=(source(queued_messages=queued, queued_since=since),))).problems
+    assert [problem.subject for problem in problems] == ["cluster alpha"] * is_problem
+    assert all("holds" in problem.text and "MaxDBDMsgs" in problem.remedy for problem in problems)
+
+
 def hook(**changes: Any) -> AnnouncedStatus:
     """Give a hook of which nothing was heard yet."""
     well: dict[str, Any] = {"hook": "PrologSlurmctld", "unannounced": 0, "heard_at": None, "silent": False}

@@ -536,9 +536,10 @@ class TestTheWindow:
 
 
 class TestLateRows:
-    @pytest.fixture
-    def turned(self, stage: Stage) -> Stage:
+    @pytest.fixture(params=["sdiag counts", "sdiag is missing"])
+    def turned(self, stage: Stage, request: pytest.FixtureRequest) -> Stage:
         """The stage on a clock that is turned by hand as a whole."""
+        stage.slurm.counts = request.param == "sdiag counts"
         stage.monotonic = stage.clock.now
         stage.restart()
         return stage
@@ -667,15 +668,82 @@ class TestLateRows:
         await self._polls(turned, 1800)
         assert turned.phases() == ["stopped"]
 
-    async def test_an_undisturbed_daemon_reads_again_four_times_an_hour(self, turned: Stage) -> None:
+    async def test_an_undisturbed_daemon_reads_again_and_asks_sdiag_four_times_an_hour(
+        self, turned: Stage
+    ) -> None:
         """All other polls read from the cursor less the overlap."""
         await turned.look()
         await self._polls(turned, 7200)
         turned.slurm.looks.clear()
-        await self._polls(turned, 7200)
+        turned.slurm.counted = 0
+        await self._polls(turned, 4 * 960)
         spans = [until - since for since, until, _ in turned.slurm.looks]
-        assert sorted(set(spans)) == [60 + OVERLAP, 1800]
-        assert spans.count(1800) == 8
+        assert sorted(set(spans)) == [60 + OVERLAP, 1860]
+        assert spans.count(1860) == turned.slurm.counted == 4
+
+    async def test_s1_once_slurmctld_holds_nothing_the_outage_is_read_again_once_and_settled(
+        self, turned: Stage
+    ) -> None:
+        """Without sdiag it is read again three times, and settled after 900 s."""
+        await turned.look()
+        await self._polls(turned, 7200)
+        turned.slurm.accounting_up = turned.slurm.linked = False
+        self._unseen(turned)
+        await self._polls(turned, 3600)
+        turned.slurm.accounting_up = turned.slurm.linked = True
+        turned.slurm.catch_up()
+        turned.slurm.looks.clear()
+        await self._polls(turned, 1080)
+        wide = [until for since, until, _ in turned.slurm.looks if until - since >= 3600]
+        back_at = turned.slurm.now - 1080
+        after = [120] if turned.slurm.counts else [120, 360, 960]
+        assert [until - back_at for until in wide[1:]] == after  # the first one is from the cursor
+
+    @pytest.mark.parametrize("turned", ["sdiag counts"], indirect=True)
+    async def test_s1_z6_what_slurmctld_holds_for_hours_is_found_when_slurmdbd_has_it(
+        self, turned: Stage
+    ) -> None:
+        """slurmctld cannot reach slurmdbd, which answers everybody else; only sdiag shows that."""
+        await turned.look()
+        await self._polls(turned, 7200)
+        turned.slurm.linked = False
+        self._unseen(turned)
+        await self._polls(turned, 1800)
+        assert turned.collector.tally.queued_messages == 2
+        since = turned.collector.tally.queued_since
+        assert since is not None
+        assert turned.slurm.now - since >= 900
+        turned.slurm.looks.clear()
+        await self._polls(turned, 5 * 3600)
+        turned.restart()
+        await self._polls(turned, 3600)
+        assert sum(until - since > 2000 for since, until, _ in turned.slurm.looks) < 15
+        turned.slurm.linked = True
+        turned.slurm.catch_up()
+        await self._polls(turned, 180)
+        assert turned.phases() == ["stopped"]
+        assert turned.collector.tally.queued_since is None
+
+    async def test_s1_a_part_that_is_away_again_ends_the_proof(self, turned: Stage) -> None:
+        """An empty queue proves nothing about what comes after it."""
+        await turned.look()
+        await self._polls(turned, 1800)
+        turned.slurm.accounting_up = turned.slurm.linked = False
+        await self._polls(turned, 60)
+        turned.slurm.accounting_up = turned.slurm.linked = True
+        turned.slurm.catch_up()
+        await self._polls(turned, 60)
+        settled = turned.store.settled_until(CLUSTER)
+        turned.slurm.accounting_up = turned.slurm.linked = False
+        self._unseen(turned)
+        await self._polls(turned, 3600)
+        turned.slurm.accounting_up = True
+        await self._polls(turned, 840)
+        assert turned.store.settled_until(CLUSTER) == settled
+        turned.slurm.linked = True
+        turned.slurm.catch_up()
+        await self._polls(turned, 120)
+        assert turned.phases() == ["stopped"]
 
 
 class TestHints:

@@ -654,3 +654,28 @@ async def test_s10_a_document_of_64_mb_is_never_in_memory(modern: Cluster, tmp_p
     assert [job.key.job_id for job in answers.details or ()] == list(range(1, 641))
     assert most - before < long.stat().st_size // 1024 // 2
     assert anonymous_kib() - before < long.stat().st_size // 1024 // 4
+
+
+@pytest.mark.parametrize(
+    ("script", "queued"),
+    [
+        ("echo 'DBD Agent queue size: 12'", 12),
+        ("echo 'DBD Agent queue size: 0'; exit 1", None),
+        ("echo 'slurm_get_statistics: Unable to contact slurm controller' >&2; exit 1", None),
+        ("exit 0", None),
+        (None, None),
+    ],
+)
+async def test_s1_what_sdiag_does_not_count_is_not_guessed_and_costs_no_other_question(
+    cluster: Cluster, script: str | None, queued: int | None
+) -> None:
+    """It may be missing, and what the other commands offer is not asked again for that."""
+    if script is not None:
+        (cluster.bin / "sdiag").write_text(f"#!/bin/sh\n{script}\n")
+        (cluster.bin / "sdiag").chmod(0o755)
+    await cluster.source.portion()
+    calls = {name: each.calls for name, each in cluster.source.tally.commands.items()}
+    assert await cluster.source.queued_messages() == queued
+    await cluster.source.portion()
+    asked = {name: each.calls for name, each in cluster.source.tally.commands.items()}
+    assert {name: count for name, count in asked.items() if name != "sdiag"} == calls

@@ -52,6 +52,7 @@ def test_t12_an_earlier_schema_opens_and_drains(directory: Path, version: int) -
     now = open_store(directory, ["rest"], reserve_bytes=4096)
     store = now.store
     assert (now.recovered, store.cursor("alpha")) == (None, T0 + 60)
+    assert store.settled_until("alpha") == (None if version < 3 else T0 - 840)
     over = [2, 3, 6]
     assert known(store, "alpha", over) == {
         key(n): Phase.STOPPED if n in over else Phase.STARTED for n in range(1, 7)

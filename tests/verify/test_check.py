@@ -92,6 +92,9 @@ class Slurm:
     async def ask(self, questions: Questions) -> Answers:
         return Answers(details=tuple(job for job in self._runs if job.key.job_id in questions.details))
 
+    async def queued_messages(self) -> int | None:
+        return None
+
     async def portion(self) -> int:
         return 500
 

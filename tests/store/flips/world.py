@@ -116,6 +116,9 @@ class Slurm:
             accounting=tuple(run for run in runs if run.key.job_id in questions.accounting),
         )
 
+    async def queued_messages(self) -> int | None:
+        return None
+
     async def portion(self) -> int:
         return 500
 
