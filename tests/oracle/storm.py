@@ -78,6 +78,9 @@ async def storm(
             group.start_soon(world.daemon.run)
             await _play(world, outcome, seconds)
             await _end(world, outcome)
+    except Exception:
+        print(f"seed {seed}", *(peer.backend.last_words() for peer in world.peers), sep="\n")  # noqa: T201
+        raise
     finally:
         await world.aclose()
     return outcome

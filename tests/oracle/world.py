@@ -402,6 +402,11 @@ class BackendProcess(Process):
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    def last_words(self) -> str:
+        """Return how it is and what it logged last: its directory does not outlive the test."""
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return "\n".join((f"{self.log.name}: exit status {self.status}", *lines[-40:]))
+
     async def aclose(self) -> None:
         """Let go of the connection."""
         await self._client.aclose()
