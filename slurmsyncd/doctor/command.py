@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +13,7 @@ from slurmsyncd.doctor.backend import examine_sink
 from slurmsyncd.doctor.finding import Finding, Level, worst
 from slurmsyncd.doctor.host import examine_host
 from slurmsyncd.doctor.slurm import Seen, examine
+from slurmsyncd.doctor.web import examine_web
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.logs import configure_logs
 from slurmsyncd.terminal import Colour, Styled, Terminal, counted
@@ -72,6 +74,7 @@ async def _walk(config: Config) -> tuple[Finding, ...]:
         found.append(Finding("configuration", "sinks", Level.FAIL, "no sink is configured", remedy))
     for sink in config.sinks.values():
         found += await examine_sink(config, sink, clusters)
+    found += examine_web(config.web, time.time())
     # Last: where no daemon runs, looking into its store may cost us root's rights.
     found += examine_host(config)
     return tuple(found)

@@ -22,7 +22,7 @@ class Finding:
     One line of the report.
 
     Attributes:
-        area: Part of the path: configuration, slurm, hook, backend, state, daemon.
+        area: Part of the path: configuration, slurm, hook, backend, web, state, daemon.
         name: What was looked at; a short constant, for scripts.
         said: What was found, in words.
         remedy: What to do; empty if nothing has to be done.
