@@ -168,6 +168,14 @@ class Store(Queue, Protocol):
             Those that changed something: what moved on meanwhile, or was reported before, does not.
         """
 
+    def second_chance(self, sink: str, cluster: str, *, before: float, now: float, limit: int) -> int:
+        """
+        Make dead letters due again that died before (epoch seconds), each once, the oldest first.
+
+        Returns:
+            Their number, at most ``limit``.
+        """
+
     def note(self, sink: str, key: RunKey, reason: str, detail: str, now: float) -> bool:
         """Add to the history of a sink's run; False if it says so already, or there is no such run."""
 

@@ -42,6 +42,10 @@ ASKED = 5000
 DOUBTFUL = 50_000
 #: Runs that are named one by one in the log; the rest is counted.
 NAMED = 20
+#: Seconds since its last outage, and since a run became a dead letter, after which it is delivered once more.
+WELL_S = 3600.0
+#: Dead letters of one cluster that one audit has delivered once more.
+CHANCES = 100
 #: Ids from here on no Slurm gives to a job, and sacct refuses the whole question.
 _ID_LIMIT = 0xFFFF_FFFD
 _start_at = attrgetter("start_at")
@@ -167,6 +171,7 @@ class Auditor:
             self._ends.keep(source.cluster)
             if not trouble:
                 self._heard()
+                await self._give_second_chances(source.cluster)
                 self._looked_up[source.cluster] = audit.began_at - self._policy.grace_s
         except DiskFull as err:
             trouble = str(err)
@@ -175,6 +180,24 @@ class Auditor:
         self.tally.last_audit_at = self._clock.now()
         self._note_trouble(source.cluster, trouble)
         return not trouble
+
+    async def _give_second_chances(self, cluster: str) -> None:
+        """
+        Have dead letters delivered once more when the sink has been well for a time.
+
+        A sink that rejects, accepts and rejects in turn makes dead letters of runs that nothing is wrong
+        with. A run that is rejected for its own sake becomes a dead letter again.
+        """
+        now, doubted = self._clock.now(), self._inventory.doubtful_since
+        if doubted is not None and now - doubted < WELL_S:
+            return
+        name = self._inventory.name
+        count = await self._thread(
+            lambda: self._store.second_chance(name, cluster, before=now - WELL_S, now=now, limit=CHANCES)
+        )
+        if count:
+            log.info("dead_letters_retried", sink=name, cluster=cluster, count=count)
+            self._repaired()
 
     def _settled_from(self, cluster: str) -> float | None:
         """Give since when settled runs have not been looked up, None if they never are."""

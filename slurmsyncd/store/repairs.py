@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from slurmsyncd.delivery import OVERTAKEN, REPEAT, Finding, Told
 from slurmsyncd.model import JobState, Plan, RunKey, Started, Step, Stopped, Trigger
 from slurmsyncd.store import intake, outbox
-from slurmsyncd.store.codec import DamagedBody
+from slurmsyncd.store.codec import DamagedBody, decode_history
 
 if TYPE_CHECKING:
     import sqlite3
@@ -42,6 +42,12 @@ _SETTLED = """
 _STOPPED = """
     SELECT z.body, z.crc FROM run r JOIN stopped z ON z.run_id = r.id
     WHERE r.job_id = ? AND r.start_at = ? AND r.cluster = ?
+"""
+_SECOND = "second_chance"
+_DEAD = """
+    SELECT d.id FROM delivery d JOIN run r ON r.id = d.run_id
+    WHERE d.sink = ? AND d.state = 'dead' AND r.cluster = ? AND d.reason <> ? AND d.history NOT LIKE ?
+    ORDER BY d.id LIMIT 1000
 """
 _FIND = """
     SELECT d.id FROM run r JOIN delivery d ON d.run_id = r.id
@@ -90,6 +96,26 @@ def stops(database: Database, keys: Iterable[RunKey]) -> dict[RunKey, Job]:
             with suppress(DamagedBody):
                 found[key] = outbox.recorded_end(key, body, crc)
     return found
+
+
+def second_chance(
+    con: sqlite3.Connection, sink: str, cluster: str, *, before: float, now: float, limit: int
+) -> int:
+    """Make dead letters that died before due again, each once; return their number."""
+    count = 0
+    for (id_,) in con.execute(_DEAD, (sink, cluster, outbox.DAMAGED, f"%{_SECOND}%")).fetchall():
+        at, _ = outbox.position(con, id_)
+        if count < limit and at is not None and _died_at(at) < before:
+            anew = outbox.noted(at, _SECOND, "the sink has accepted runs since", now)
+            anew = anew._replace(state="ready", due_at=now, start_attempts=0, stop_attempts=0)
+            outbox.move(con, id_, anew._replace(failing_since=None))
+            count += 1
+    return count
+
+
+def _died_at(at: Position) -> float:
+    history = decode_history(at.history)
+    return history[-1][0] if history else at.waiting_since
 
 
 def repair(con: sqlite3.Connection, sink: str, wanted: Repair, now: float) -> bool:

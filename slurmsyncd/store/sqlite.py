@@ -194,6 +194,12 @@ class SqliteStore:
             lambda con: tuple(each for each in wanted if repairs.repair(con, sink, each, now))
         )
 
+    def second_chance(self, sink: str, cluster: str, *, before: float, now: float, limit: int) -> int:
+        """Make dead letters due again, each once; see ``ports.Store``."""
+        return self._db.let_out(
+            lambda con: repairs.second_chance(con, sink, cluster, before=before, now=now, limit=limit)
+        )
+
     def note(self, sink: str, key: RunKey, reason: str, detail: str, now: float) -> bool:
         """Add to the history of a sink's run; False if it says so already, or there is no such run."""
         return self._db.let_out(lambda con: repairs.note(con, sink, key, (reason, detail), now))
