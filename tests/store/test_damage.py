@@ -127,6 +127,20 @@ def test_d6_t6_damage_that_looks_like_something_else_is_set_aside_once(
     again.store.close()
 
 
+def test_d6_z6_a_settled_time_that_changed_is_damage(left: Path) -> None:
+    """A later one would hide runs that slurmctld reported late; the index has the right one."""
+    store = reopened(left).store
+    store.settle_until("alpha", T0 - 4321)
+    store.close()
+    path = left / "store.sqlite"
+    data, before, after = path.read_bytes(), *((T0 + s).to_bytes(4, "big") for s in (-4321, 4321))
+    assert data.count(before) == 2
+    path.write_bytes(data.replace(before, after, 1))
+    now = reopened(left)
+    assert (now.recovered, now.store.settled_until("alpha")) == ("damaged", None)
+    now.store.close()
+
+
 @pytest.mark.parametrize(
     "sql",
     [
