@@ -97,6 +97,7 @@ class Collector:
         self._rechecks = Rechecks()
         self._controller, self._accounting = Half(), Half()
         self._next_poll = float("-inf")
+        self._no_room = False  # until the next poll
         self._away = False  # slurmctld did not list its jobs when it was asked last
 
     @property
@@ -127,6 +128,7 @@ class Collector:
             now = self._monotonic()
             listing, accounting = self._controller.next_at <= now, self._accounting.next_at <= now
             if listing or accounting:
+                self._no_room = False
                 await self._guarded(self._look(listing=listing, accounting=accounting))
             elif self._reads_on:
                 await self._guarded(self.catch_up())
@@ -183,12 +185,13 @@ class Collector:
     @property
     def _reads_on(self) -> bool:
         """Whether there is accounting to be read now."""
-        return self.behind and not self._accounting.failures
+        return self.behind and not self._accounting.failures and not self._no_room
 
     @property
     def _fills(self) -> bool:
         """Whether a gap of accounting is tried again now."""
-        return self.has_looked and not self._accounting.failures and self._gaps.is_due
+        can_read = self.has_looked and not self._accounting.failures and not self._no_room
+        return can_read and self._gaps.is_due
 
     def _patience(self) -> float:
         """Seconds until something is to be done unasked: a recheck, or a poll of one half or both."""
@@ -202,6 +205,7 @@ class Collector:
         except DiskFull as err:
             # Nothing was written down and the cursor stands: the next poll sees it all again.
             self.tally.failures += 1
+            self._no_room = True
             for half in (self._controller, self._accounting):
                 half.answered(self._next_poll, (str(err),), disk_full=True)
             self._note_trouble()

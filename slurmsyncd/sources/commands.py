@@ -9,7 +9,6 @@ import anyio
 
 from slurmsyncd.errors import SourceError, SourceUnavailable, is_disk_full
 from slurmsyncd.model import Answers, Observation, Questions
-from slurmsyncd.reconcile.gaps import FLOOR_S
 from slurmsyncd.sources.accounting import EARLIEST, Accounting
 from slurmsyncd.sources.batches import Asked
 from slurmsyncd.sources.controller import Controller
@@ -18,6 +17,7 @@ from slurmsyncd.sources.discover import active_controller, queued_messages, slur
 from slurmsyncd.sources.identity import Identity
 from slurmsyncd.sources.sight import Sight, own_name
 from slurmsyncd.sources.slurm_commands import SlurmCommands
+from slurmsyncd.sources.width import Width
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -32,13 +32,8 @@ if TYPE_CHECKING:
     A = TypeVar("A")
     B = TypeVar("B")
 
-_ROWS: Final = 10_000
-"""Runs wanted of one sacct at most: some 60 MB of its memory, by the captures' scale table."""
-
 _REMEMBERED: Final = 10_000
 """Jobs that never started and are remembered, since windows are read again: some 2 MB at most."""
-
-_MOST_SLICE_S: Final = 6 * 3600.0  # a busy day may follow a quiet month
 
 
 class CommandSource:
@@ -67,7 +62,7 @@ class CommandSource:
         self._sight = Sight(cluster, self._commands, user or own_name(), now=now)
         self._controller = Controller(*parts, rows=self._rows_of, accelerators=accelerators)
         self._now = now
-        self._slice_s: float = config.slice
+        self._width = Width(config.slice)
         self._never_started: dict[tuple[str, str], None] = {}  # counted already, the oldest first
 
     @property
@@ -88,7 +83,7 @@ class CommandSource:
     @property
     def is_narrowest(self) -> bool:
         """Whether the next window of accounting is as narrow as failures make it."""
-        return self._slice_s <= FLOOR_S
+        return self._width.is_narrowest
 
     @property
     def tally(self) -> Tally:
@@ -109,7 +104,7 @@ class CommandSource:
         """
         now = int(self._now())
         since = max(since, EARLIEST)
-        through = max(since, min(until, since + int(self._slice_s)))
+        through = max(since, min(until, since + int(self._width.s)))
         listed, ended = await _both(
             lambda: self._controller.listing() if listing else _nothing(),
             lambda: self._accounting.window(since, through) if accounting else _nothing(),
@@ -118,13 +113,13 @@ class CommandSource:
             listed = ended  # accounting showed another cluster meanwhile, so this is that one's queue
         listed, ended = await self._believed(listed, ended)
         if isinstance(ended, SourceError):
-            self._narrow(through - since)
+            self._width.failed(through - since)
         trouble, disk_full = _trouble(listed, ended), is_disk_full(listed) or is_disk_full(ended)
         if len(trouble) == listing + accounting:
             raise SourceUnavailable("; ".join(trouble), disk_full=disk_full)
         found = ended if isinstance(ended, Runs) else Runs()
         if isinstance(ended, Runs):
-            self._adapt(len(found.jobs), through - since)
+            self._width.answered(len(found.jobs), through - since)
         return Observation(
             cluster=self._cluster,
             looked_at=now,
@@ -161,22 +156,6 @@ class CommandSource:
         while len(self._never_started) > _REMEMBERED:
             del self._never_started[next(iter(self._never_started))]
         return len(new)
-
-    def _narrow(self, span_s: int) -> None:
-        """
-        Halve the window after a failure; the next ones that are answered widen it again.
-
-        It may have been too wide for slurmdbd (MaxQueryTimeRange), for the deadline, or for the output limit.
-        """
-        if span_s > FLOOR_S:
-            self._slice_s = max(FLOOR_S, min(self._slice_s, span_s / 2))
-
-    def _adapt(self, runs: int, span_s: int) -> None:
-        """Widen the slice over quiet spans and narrow it over busy ones: sacct's memory follows its rows."""
-        if runs > _ROWS:
-            self._slice_s = max(FLOOR_S, span_s * _ROWS / runs / 2)
-        elif runs < _ROWS / 4 and span_s >= int(self._slice_s):
-            self._slice_s = min(2 * self._slice_s, max(self._config.slice, _MOST_SLICE_S))
 
     async def ask(self, questions: Questions) -> Answers:
         """

@@ -153,6 +153,23 @@ class TestSkipping:
         assert stage.store.cursor(CLUSTER) == stage.slurm.now
 
 
+class TestFullDisk:
+    async def test_d1_while_the_disk_is_full_accounting_is_not_read_on_without_a_pause(
+        self, stage: Stage
+    ) -> None:
+        """What cannot be recorded is read again by the next poll, also in the middle of a long way to catch up."""
+        await stage.collector.look()
+        assert stage.collector.behind
+        stage.thread.failures["_record"] = [DiskFull("make room")] * 1000
+        rings = Rings()
+        async with anyio.create_task_group() as group:
+            group.start_soon(stage.collector.run, rings)
+            await until(lambda: rings.waits[-1:] > [1.0] or len(rings.waits) > 20)
+            group.cancel_scope.cancel()
+        rings.close()
+        assert len(rings.waits) <= 2
+
+
 class TestBehind:
     async def test_s1_how_far_it_is_behind_is_told_while_the_position_stands(self, stage: Stage) -> None:
         """By the collector, and in the log once an hour; `caught_up` follows once that is so, and never before."""

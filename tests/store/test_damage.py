@@ -82,6 +82,19 @@ def an_index_entry(directory: Path) -> None:
     overwrite(4096 * page - 1, b"\x77")(directory)
 
 
+def a_gap(directory: Path) -> None:
+    """Have a gap of accounting end a year later: what ends until then would not be read."""
+    con = sqlite3.connect(directory / "store.sqlite")
+    con.execute("INSERT INTO accounting_gap VALUES ('alpha', 100, 1700000160, 'x', 1.0)")
+    con.commit()
+    con.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    ((page,),) = con.execute("SELECT rootpage FROM sqlite_master WHERE name = 'accounting_gap'")
+    con.close()
+    page_bytes = (directory / "store.sqlite").read_bytes()[4096 * (page - 1) : 4096 * page]
+    at = page_bytes.index((1_700_000_160).to_bytes(4, "big"))
+    overwrite(4096 * (page - 1) + at, (1_731_536_160).to_bytes(4, "big"))(directory)
+
+
 def a_letter_of_the_schema(directory: Path) -> None:
     """Make it no UTF-8: sqlite3 cannot even decode the message about it."""
     at = (directory / "store.sqlite").read_bytes().index(b"CREATE TABLE delivery")
@@ -102,6 +115,7 @@ def a_function_in_the_schema(directory: Path) -> None:
     "damage",
     [
         pytest.param(an_index_entry, id="index"),
+        pytest.param(a_gap, id="gap"),
         pytest.param(a_letter_of_the_schema, id="schema, letter"),
         pytest.param(a_rule_of_the_schema, id="schema, default"),
         pytest.param(a_function_in_the_schema, id="schema, function"),
