@@ -69,7 +69,7 @@ class Gaps:
         """
         is_narrow = is_narrowest(self._source, since, until)
         seen = await observe(self._source, since, until, listing=listing, accounting=accounting)
-        if not accounting or seen.through is not None or not is_narrow:
+        if not accounting or seen.through is not None or seen.disk_full or not is_narrow:
             return seen
         failures = self._failing[1] + 1 if self._failing[0] == since else 1
         self._failing = since, failures
@@ -137,6 +137,8 @@ async def examine(source: Source, window: tuple[int, int], now: int, failures: i
     if advise(failures, later=later) is Advice.WAIT:
         return None
     seen = await observe(source, *window)
+    if seen.disk_full:  # no fault of the window
+        return None
     if advise(failures, later=later, again=seen.through is not None) is Advice.WAIT:
         return seen
     gap = Gap(

@@ -91,7 +91,7 @@ async def _read(source: Source, since: int, until: int, pause_s: float) -> Obser
     while True:
         is_narrow = is_narrowest(source, since, until)
         seen = await observe(source, since, until)
-        if seen.through is not None:
+        if seen.through is not None or seen.disk_full:
             return seen
         now = int(time.time())
         if is_first and (await observe(source, now - FLOOR_S, now)).through is None:
