@@ -71,7 +71,7 @@ class Proxy:
             self._hold = _bound()
             self.port = self._hold.getsockname()[1]
         self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self.port, limit=2**20, reuse_port=True
+            self._accept, "127.0.0.1", self.port, limit=2**20, reuse_port=True
         )
 
     async def refuse(self) -> None:
@@ -81,6 +81,7 @@ class Proxy:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # the loop may have accepted one more: ``_accept`` aborts it now
 
     async def aclose(self) -> None:
         """Refuse for good, and give the port back."""
@@ -89,21 +90,26 @@ class Proxy:
         if self._hold is not None:
             self._hold.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a connection by a task that is known before it runs, so that ``refuse`` finds it."""
+        if self._server is None or not self._server.is_serving():
+            writer.transport.abort()
+            return
+        task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async for request in _requests(reader):
                 await self._exchange(request, writer)
                 await writer.drain()
         except Broken:
             pass
-        except asyncio.CancelledError:  # refused: the server's own task must end well
+        except asyncio.CancelledError:  # refused
             _reset(writer)
         finally:
-            self._tasks.discard(task)
-            writer.close()
+            await _closed(writer)
 
     async def _exchange(self, request: bytes, writer: asyncio.StreamWriter) -> None:
         """Hand on a request and its answer, or do to it what is in force; EOFError ends the connection."""
@@ -171,7 +177,7 @@ class Proxy:
             if whole:
                 answer = await _message(reader)
         finally:
-            writer.close()
+            await _closed(writer)
             if whole:
                 self._note(request, answer, began)
         return answer
@@ -209,6 +215,13 @@ async def _message(reader: asyncio.StreamReader) -> bytes:
         if line.startswith(b"content-length:"):
             length = int(line.partition(b":")[2])
     return head + await reader.readexactly(length)
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    """Close a connection for good: one that is still closing at the end of the loop is an unclosed one."""
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

@@ -10,7 +10,7 @@ import pytest
 from slurmsyncd.sim.ledger import Obligation
 from tests.oracle.proxy import Passed
 from tests.oracle.storm import slope_per_min
-from tests.oracle.verdict import REPEAT, Evidence, Row, longest_sight_s, settle, sighted_s
+from tests.oracle.verdict import REPEAT, Evidence, Row, longest_sight_s, settle
 from tests.oracle.world import cluster_json
 
 if TYPE_CHECKING:
@@ -154,23 +154,6 @@ def test_t1_sight_is_the_longest_time_without_a_break(
 ) -> None:
     """A run is seen if it can be looked at for long enough at a stretch, not in sum."""
     assert longest_sight_s(RUN, blind) == seen_s
-
-
-@pytest.mark.parametrize(
-    ("blind", "seen_s"),
-    [
-        ([], 60.0),
-        ([(900.0, 1010.0)], 50.0),
-        ([(1020.0, 1030.0), (1025.0, 1040.0)], 40.0),
-        ([(1050.0, 2000.0), (0.0, 10.0)], 50.0),
-        ([(900.0, 2000.0), (1020.0, 1030.0)], 0.0),
-    ],
-)
-def test_i10_only_time_in_which_slurm_could_be_looked_at_counts(
-    blind: list[tuple[float, float]], seen_s: float
-) -> None:
-    """A daemon without a processor, or without Slurm, is not late."""
-    assert sighted_s(1000.0, 1060.0, blind) == seen_s
 
 
 def test_t11_the_slope_is_that_of_the_line_that_fits_best() -> None:

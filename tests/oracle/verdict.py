@@ -226,16 +226,6 @@ def longest_sight_s(run: Obligation, blind: Iterable[tuple[float, float]]) -> fl
     return max(longest, run.end_at - at)
 
 
-def sighted_s(begin: float, end: float, blind: Iterable[tuple[float, float]]) -> float:
-    """Give for how long, from begin to end, Slurm could be looked at."""
-    sighted, at = 0.0, begin
-    for since, until in sorted(blind):
-        if until > at and since < end:
-            sighted += max(0.0, since - at)
-            at = until
-    return sighted + max(0.0, end - at)
-
-
 def _key(one: Passed) -> Key:
     return one.body["jobId"], one.body["startTime"]
 
