@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).parents[1]
+from tests.paths import ROOT
 
 
 @pytest.mark.parametrize("check", ["ruff format --check .", "ruff check .", "mypy --strict", "lint-imports"])
@@ -18,7 +18,7 @@ def test_the_code_passes(check: str) -> None:
 
     done = subprocess.run(
         [Path(sys.executable).with_name(tool), *args],
-        cwd=CHECKOUT,
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.paths import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _LOADED = """\
 import sys
@@ -49,7 +54,7 @@ def test_p13_the_daemon_loads_nothing_that_it_does_not_use() -> None:
 def test_t11_the_store_takes_no_more_memory_the_more_runs_it_has_seen(tmp_path: Path) -> None:
     """What SQLite keeps of pages is bounded below its own 2 MiB, which each run would fill by one KB more."""
     command = [sys.executable, "-c", _STORED, str(tmp_path / "state")]
-    checkout = Path(__file__).parents[1]
+    checkout = ROOT
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=checkout)
 
     early, late = map(int, done.stdout.split())  # KiB

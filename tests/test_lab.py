@@ -13,11 +13,10 @@ import pytest
 
 from tests.lab import NODES, LabError, until
 from tests.lab.processes import Keeper
+from tests.paths import ROOT
 
 if TYPE_CHECKING:
     from tests.lab import Lab
-
-CHECKOUT = Path(__file__).parents[1]
 
 
 def test_a_job_ends_in_accounting_and_had_the_gpus_that_slurm_names(lab: Lab) -> None:
@@ -117,7 +116,7 @@ def test_an_abandoned_lab_goes_away_with_its_jobs(lab: Lab, how: signal.Signals)
     accounts = Path("/etc/passwd").read_bytes()
     with subprocess.Popen(
         [sys.executable, "-c", ABANDONED],
-        cwd=CHECKOUT,
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

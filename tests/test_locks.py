@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,16 +12,17 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from tests.paths import ROOT
+
 if TYPE_CHECKING:
     from packaging.markers import Marker
 
-CHECKOUT = Path(__file__).parents[1]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 LOCKS = ("run", "develop", "lowest")
 
 
 def _project() -> dict[str, Any]:
-    return tomli.loads((CHECKOUT / "pyproject.toml").read_text())
+    return tomli.loads((ROOT / "pyproject.toml").read_text())
 
 
 def _asked_for(lock: str) -> list[Requirement]:
@@ -38,7 +38,7 @@ def _asked_for(lock: str) -> list[Requirement]:
 
 
 def _text(lock: str) -> str:
-    return (CHECKOUT / "requirements" / f"{lock}.txt").read_text()
+    return (ROOT / "requirements" / f"{lock}.txt").read_text()
 
 
 def _locked(lock: str, python: str) -> dict[str, Requirement]:

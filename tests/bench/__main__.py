@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 from slurmsyncd.logs import configure_logs
 from tests.bench.page import page, summary
 from tests.bench.rows import GROUPS, Circumstances, Figure, Results
+from tests.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tests.bench.rows import Lines
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = ROOT / "docs"
 PAGE, STORED = DOCS / "performance.md", DOCS / "performance.json"
 
 

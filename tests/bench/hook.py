@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from tests.bench.processes import interleaved
 from tests.bench.rows import Figure
+from tests.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.bench.processes import Cost
 
-CHECKOUT = Path(__file__).parents[2]
 SYSTEM = "/usr/bin/python3"
 #: What slurmctld gives to a hook, as far as the hook reads it.
 ENVIRONMENT = {
@@ -33,8 +33,8 @@ def measure(root: Path, *, quick: bool) -> Iterator[Figure]:
     """Time each form of the hook beside the bare interpreter that it runs on."""
     spool = root / "spool"
     spool.mkdir()
-    shell = str(shutil.copy(CHECKOUT / "hooks" / "slurmctld-hook.sh", root))
-    script = str(shutil.copy(CHECKOUT / "hooks" / "slurmctld-hook", root))
+    shell = str(shutil.copy(ROOT / "hooks" / "slurmctld-hook.sh", root))
+    script = str(shutil.copy(ROOT / "hooks" / "slurmctld-hook", root))
     console = str(Path(sys.executable).with_name("slurmsyncd"))
     with _listening(root / "sock") as address:
         costs = interleaved(

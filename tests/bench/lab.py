@@ -9,7 +9,6 @@ import statistics
 import subprocess
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -18,10 +17,12 @@ from tests.bench.processes import cpu_s, spawn
 from tests.bench.rows import Figure
 from tests.bench.site import Asked, site
 from tests.lab import TRIXIE, Lab, until
+from tests.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from tests.bench.site import Site
 
@@ -30,7 +31,7 @@ JOBS, QUICK_JOBS, AT_ONCE, AT_MOST = 500, 40, 8, 64
 SPAN_S = 30
 #: Jobs of the comparison with a script; all of them run at once on the lab's 64 cores.
 COMPARED = 60
-HOOK = Path(__file__).parents[2] / "hooks" / "slurmctld-hook"
+HOOK = ROOT / "hooks" / "slurmctld-hook"
 #: Those of which sacct has to ask slurmdbd for more than the runs.
 COLUMNS = "JobIDRaw,State,Start,End,AllocTRES,QOS"
 _NOTING = """\

@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench.hook import CHECKOUT, ENVIRONMENT, SYSTEM
+from tests.bench.hook import ENVIRONMENT, SYSTEM
 from tests.bench.processes import spawn
 from tests.bench.rows import Figure
 from tests.bench.site import site, until
+from tests.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ _WITH_QLEN = ("unshare", "--net", "sh", "-c", f'echo 512 >{QLEN} && exec "$@"', 
 
 def measure(root: Path, *, quick: bool) -> Iterator[Figure]:
     """Ring and count; the bare interpreter, as often and as many at once, is the floor."""
-    script = str(shutil.copy(CHECKOUT / "hooks" / "slurmctld-hook", root))
+    script = str(shutil.copy(ROOT / "hooks" / "slurmctld-hook", root))
     around = _WITH_QLEN if os.geteuid() == 0 else ()
     qlen = "512" if around else Path(QLEN).read_text().strip()
     count = HOOKS // 4 if quick else HOOKS

@@ -10,18 +10,19 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from tests.bench.cluster import CLUSTER, Cluster
+from tests.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
 PROGRAM = (sys.executable, "-m", "slurmsyncd")
-_UNIT = Path(__file__).parents[2] / "systemd" / "slurmsyncd.service"
+_UNIT = ROOT / "systemd" / "slurmsyncd.service"
 #: What the daemon's unit sets.
 ENVIRONMENT = dict(
     word.split("=", 1)

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from slurmsyncd.config import Config, SinkConfig, load_config, read_config
 from slurmsyncd.config.reference import settings_table
 from slurmsyncd.errors import ConfigError
+from tests.paths import ROOT
 
 SINK = {"url": "https://cc.example.org", "token_file": "token"}
 CANARY = "s3cr3t-canary"
 KEYS = st.sampled_from(
     ["daemon", "slurm", "hook", "sinks", "clusters", "cc", "url", "name", "overlap", "socket"]
 )
-README = Path(__file__).parents[2] / "README.md"
+README = ROOT / "README.md"
 
 
 def problems(tree: dict[str, Any]) -> tuple[str, ...]:

@@ -28,8 +28,9 @@ from slurmsyncd.control.status import (
 )
 from slurmsyncd.observe.metrics import metrics
 from slurmsyncd.pipeline.latency import BOUNDS
+from tests.paths import ROOT
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = ROOT / "docs"
 RULES = (DOCS / "alerts.yml").read_text()
 DASHBOARD: dict[str, Any] = json.loads((DOCS / "grafana-dashboard.json").read_text())
 RUNBOOK = (DOCS / "runbook.md").read_text()

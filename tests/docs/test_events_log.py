@@ -5,15 +5,16 @@ from __future__ import annotations
 import ast
 import importlib
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.paths import ROOT
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "slurmsyncd"
 PAGE = ROOT / "docs" / "events-log.md"
 LEVELS = {"debug", "info", "warning", "error", "critical"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,8 +15,12 @@ from slurmsyncd.config.reference import rows
 from slurmsyncd.manual.completion import bash, zsh
 from slurmsyncd.manual.pages import command_page, settings_page
 from slurmsyncd.manual.tree import Command, commands
+from tests.paths import ROOT
 
-MAN = Path(__file__).parents[2] / "docs" / "man"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAN = ROOT / "docs" / "man"
 TREE = list(commands(_parser()))
 
 

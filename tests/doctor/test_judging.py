@@ -15,8 +15,9 @@ from slurmsyncd.doctor.settings import judge_permission, judge_release, judge_se
 from slurmsyncd.model import Gres
 from slurmsyncd.sinks.topology import SubCluster, Topology
 from slurmsyncd.slurm.settings import SlurmSettings, parse_settings, parse_slurmdbd_settings
+from tests.paths import ROOT
 
-CAPTURES = Path(__file__).parents[1] / "data" / "slurm"
+CAPTURES = ROOT / "tests" / "data" / "slurm"
 RELEASES = sorted(path.name for path in CAPTURES.iterdir() if (path / "scontrol-show-config.txt").exists())
 NOW = 1_800_000_000
 

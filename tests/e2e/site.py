@@ -19,6 +19,7 @@ from tests.e2e.machine import machine
 from tests.lab import until
 from tests.lab.configuration import free_ports
 from tests.lab.processes import Daemon as Process
+from tests.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from slurmsyncd.store.sqlite import SqliteStore
     from tests.lab import Lab
 
-CHECKOUT = Path(__file__).parents[2]
 PROGRAM = (sys.executable, "-m", "slurmsyncd")
 LOG_LINES = 60  # of each log, shown with a failed test
 COMMIT_S = 1.0  # the backend's commit interval
@@ -277,7 +277,7 @@ class Site:
     def hook(self, daemon: Daemon) -> Path:
         """Give a script for PrologSlurmctld and EpilogSlurmctld that rings this daemon."""
         installed = self.root / "slurmctld-hook"
-        shutil.copyfile(CHECKOUT / "hooks" / "slurmctld-hook", installed)
+        shutil.copyfile(ROOT / "hooks" / "slurmctld-hook", installed)
         installed.chmod(0o755)
         script = daemon.socket.parent.parent / "hook"
         script.write_text(f"#!/bin/sh\n{installed} --socket unix:{daemon.socket}; exit 0\n")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 
 from slurmsyncd.slurm.documents import read_records
-from tests.slurm.captures import JOB_DOCUMENTS, ROOT, VERSIONS, sacct_rows
+from tests.slurm.captures import CAPTURES, JOB_DOCUMENTS, VERSIONS, sacct_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,8 +113,10 @@ def job_records() -> tuple[bytes, ...]:
 @cache
 def node_records() -> tuple[bytes, ...]:
     """Real node records."""
-    paths = [path for version in VERSIONS for path in sorted((ROOT / version).glob("running.*nodes--json"))]
-    paths += [ROOT / "22.05.8" / "running.sinfo--json"]
+    paths = [
+        path for version in VERSIONS for path in sorted((CAPTURES / version).glob("running.*nodes--json"))
+    ]
+    paths += [CAPTURES / "22.05.8" / "running.sinfo--json"]
     return tuple(bytes(record) for path in paths for record in _some(path, "nodes"))
 
 
@@ -127,7 +129,7 @@ def _some(path: Path, key: str) -> list[Any]:
 @cache
 def documents() -> tuple[bytes, ...]:
     """Small real documents, failures among them."""
-    paths = sorted(path for version in VERSIONS for path in (ROOT / version).glob("*--json"))
+    paths = sorted(path for version in VERSIONS for path in (CAPTURES / version).glob("*--json"))
     return tuple(data for path in paths if 0 < len(data := path.read_bytes()) < 100_000)
 
 

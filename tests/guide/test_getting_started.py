@@ -10,13 +10,14 @@ import pytest
 
 from tests.guide import cluster
 from tests.lab.releases import BOOKWORM, TRIXIE
-from tests.systemd.machine import REPOSITORY, boot, why_not
+from tests.paths import ROOT
+from tests.systemd.machine import boot, why_not
 
 if TYPE_CHECKING:
     from tests.lab import Release
     from tests.systemd.machine import Machine
 
-GUIDE = REPOSITORY / "docs" / "getting-started.md"
+GUIDE = ROOT / "docs" / "getting-started.md"
 MARK = "### "
 #: A step that says itself when it is needed: here it is not.
 OPTIONAL = "Permission to see all jobs"

@@ -18,12 +18,13 @@ import anyio.to_thread
 import pytest
 
 from slurmsyncd.model import Hint
+from tests.paths import ROOT
 from tests.triggers.bell import SECRET, listening
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-HOOK = Path(__file__).parents[2] / "hooks" / "slurmctld-hook"
+HOOK = ROOT / "hooks" / "slurmctld-hook"
 DATA = Path(__file__).parent / "data"
 ENVIRONMENT = {
     "SLURM_SCRIPT_CONTEXT": "prolog_slurmctld",

@@ -19,11 +19,12 @@ from slurmsyncd.triggers.spool import Sweeper, spool
 from tests.bench.site import site, until
 from tests.hooks import test_hook
 from tests.hooks.test_hook import DATA, ENVIRONMENT, captured
+from tests.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-HOOK = Path(__file__).parents[2] / "hooks" / "slurmctld-hook.sh"
+HOOK = ROOT / "hooks" / "slurmctld-hook.sh"
 SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="NOT RUN: needs root to act as another user")
 

@@ -9,18 +9,18 @@ import socket
 import subprocess
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from slurmsyncd.sim import faults
 from tests.host.lives import change, life, quiet_world, said, submit, there
+from tests.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-CHECKOUT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
 #: Jobs of another cluster; no job, time or size of ours has such a number.
 FOREIGN = (700_700_701, 700_700_702, 700_700_703)
@@ -159,7 +159,7 @@ def managed(root: Path) -> Iterator[tuple[subprocess.Popen[bytes], socket.socket
         environment = {"NOTIFY_SOCKET": str(root / "notify"), "WATCHDOG_USEC": "400000"}
         with subprocess.Popen(
             [sys.executable, "-c", _STUCK, str(root / "config.toml")],
-            cwd=CHECKOUT,
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from tests.lab import chroots, packages
 from tests.lab.releases import CACHE
+from tests.paths import ROOT
 
-CHECKOUT = Path(__file__).parents[2]
 #: What the README asks for, and what every installed Debian has.
 ASKED_FOR = ("git", "make", "python3", "ca-certificates")
 CLONE = "/root/slurmsyncd"
@@ -40,9 +40,9 @@ def main(suite: str) -> int:
         with chroots.smallest(suite, base):
             subprocess.run(["cp", "-a", str(base), str(root)], check=True)
         shutil.copytree("/" / _CERTIFICATES, root / _CERTIFICATES, dirs_exist_ok=True)
-        subprocess.run(["git", "clone", "-q", str(CHECKOUT), f"{root}{CLONE}"], check=True)
+        subprocess.run(["git", "clone", "-q", str(ROOT), f"{root}{CLONE}"], check=True)
         inside = [sys.executable, "-m", "tests.lab.fresh", "--inside", str(root)]
-        return subprocess.run(["unshare", "--mount", *inside], cwd=CHECKOUT, check=False).returncode
+        return subprocess.run(["unshare", "--mount", *inside], cwd=ROOT, check=False).returncode
     finally:
         subprocess.run(["rm", "-rf", "--one-file-system", str(place)], check=True)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.lab import packages
 from tests.lab.places import MACHINE, can_mount
 from tests.lab.waiting import LabError
+from tests.paths import ROOT
 
 #: Chroots are kept here: each takes a minute to make and 600 MB.
 CACHE = Path(os.environ.get("SLURMSYNCD_LAB_CACHE", "/var/cache/slurmsyncd-lab"))
@@ -64,7 +65,7 @@ class Release:
         """
         done = subprocess.run(
             [sys.executable, packages.__file__] if self.native else self._chroot_maker(),
-            cwd=Path(__file__).parents[2],
+            cwd=ROOT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             check=False,

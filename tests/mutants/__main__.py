@@ -16,8 +16,7 @@ from queue import SimpleQueue
 
 from tests.mutants.bench import Bench, Verdict
 from tests.mutants.table import MUTANTS, Mutant
-
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT
 
 
 def main() -> int:

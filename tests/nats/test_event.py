@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,10 +20,11 @@ from slurmsyncd.sinks.nats.messages import Form, Message, job_json, nodes_messag
 from slurmsyncd.sinks.text import clean
 from slurmsyncd.sinks.wire import Refusal
 from tests.nats.parts import over
+from tests.paths import ROOT
 from tests.sinks.parts import START, entry, gpu_job, job
 from tests.strategies import jobs
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = ROOT / "docs"
 FORM = Form("slurm.{cluster}.job", "slurm.{cluster}.node", 65536, 1_000_000)
 DEMO = ClusterConfig(name="demo")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,8 +26,9 @@ from slurmsyncd.operator.slurm import Said
 from slurmsyncd.pipeline.rates import Minute
 from slurmsyncd.sinks.preview import Preview, Sending
 from slurmsyncd.store.desk import Delivery, Group, Story
+from tests.paths import ROOT
 
-DOCS = Path(__file__).parents[2] / "docs" / "json.md"
+DOCS = ROOT / "docs" / "json.md"
 SHOWN = [
     *(Status, Totals, SinkTotals, Live, SourceStatus, CommandCost, SinkStatus, LatencyStatus, HookStatus),
     *(LagStatus, Minute, Problem, Tale, Story, Delivery, RunPreviews, Preview, Sending, Said, Group),

@@ -30,13 +30,13 @@ from slurmsyncd.sim import COMMANDS, install
 from slurmsyncd.sim.engine import Simulation
 from tests.lab.configuration import free_ports
 from tests.oracle.proxy import Proxy
+from tests.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
     from slurmsyncd.sim.engine import HookCall
 
-CHECKOUT = Path(__file__).parents[2]
 CLUSTER = "sim"
 POLL_S, QUERY_DELAY_S, COMMAND_TIMEOUT_S = 3.0, 0.3, 3.0
 COMMIT_S, STOP_HOLD_S, EXCHANGE_S = 1.0, 4.0, 2.0
@@ -326,7 +326,7 @@ class Process:
         """Start it, with both outputs to a descriptor."""
         self._running = subprocess.Popen(
             self._argv,
-            cwd=CHECKOUT,
+            cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.paths import ROOT
 from tests.reliability.matrix import CASES, problems
 
-ROOT = Path(__file__).parents[2]
+if TYPE_CHECKING:
+    from pathlib import Path
+
 DOCUMENT = ROOT / "docs" / "reliability.md"
 
 NAME = "tests/test_some.py::test_s1_held"

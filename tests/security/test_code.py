@@ -5,11 +5,16 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-PACKAGE = Path(__file__).parents[2] / "slurmsyncd"
+from tests.paths import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PACKAGE = ROOT / "slurmsyncd"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 #: They run what they are given, or make objects of any kind of what they read.
 EVALUATES = {"eval", "exec", "compile", "__import__"}

@@ -10,6 +10,7 @@ import pytest
 
 from slurmsyncd.sim import SHAPES
 from slurmsyncd.sim.workload import Submission, request
+from tests.paths import ROOT
 from tests.sim.lab import FULL, Lab
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 MODERN = ("24.11", "26.05")
 HERE = Path(__file__).parent / "data"
-COMMON = Path(__file__).parents[1] / "data" / "slurm"
+COMMON = ROOT / "tests" / "data" / "slurm"
 
 Paths = dict[str, set[str]]
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slurmsyncd.slurm.documents import read_records
 from slurmsyncd.slurm.hostlist import expand_hostlist
 from slurmsyncd.slurm.jobs import Detail, read_detail
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parent.parent / "data" / "slurm"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CAPTURES = ROOT / "tests" / "data" / "slurm"
 VERSIONS = ("22.05.8", "23.11.11", "24.11.5", "26.05.5")
 AFTERWARDS = 1_795_300_000
 """Epoch seconds; after everything that was recorded, before the ends that were forecast."""
@@ -21,7 +24,7 @@ JOB_DOCUMENTS = tuple(
     path
     for version in VERSIONS
     for pattern in ("*squeue*json", "*scontrol-show-job--json")
-    for path in sorted((ROOT / version).glob(pattern))
+    for path in sorted((CAPTURES / version).glob(pattern))
     if not path.name.startswith(("ctld-down", "unknown-id"))
 )
 
@@ -69,8 +72,8 @@ def _shown(block: str) -> Shown:
 
 def sacct_rows(version: str, name: str) -> list[dict[str, str]]:
     """Read a recorded ``sacct -P --delimiter=0x1f``; one job's name holds the delimiter, so does its command."""
-    columns = (ROOT / version / "sacct-format.txt").read_text().strip().split(",")
-    text = (ROOT / version / name).read_text()
+    columns = (CAPTURES / version / "sacct-format.txt").read_text().strip().split(",")
+    text = (CAPTURES / version / name).read_text()
     rows = []
     for row in re.split(r"\n(?=[0-9]+(?:\.\w+)?\x1f[0-9])", text.removesuffix("\n")):
         fields = row.split("\x1f")

@@ -21,19 +21,19 @@ from slurmsyncd.slurm.documents import read_records
 from slurmsyncd.slurm.jobs import Detail, read_detail
 from slurmsyncd.slurm.nodes import read_node
 from slurmsyncd.slurm.sacct import choose_fields, read_run
-from tests.slurm.captures import AFTERWARDS, ROOT, VERSIONS, records_by_id, sacct_rows
+from tests.slurm.captures import AFTERWARDS, CAPTURES, VERSIONS, records_by_id, sacct_rows
 
 RECORDED = [
     record
     for version in VERSIONS
     for moment in ("running.squeue--json", "ended-in-memory.squeue--t-all--json")
-    for record in records_by_id(ROOT / version / moment).values()
+    for record in records_by_id(CAPTURES / version / moment).values()
 ]
 ROWS = [row for version in VERSIONS for row in sacct_rows(version, "ended.sacct-X-D-p2-epoch")]
 NODES = [
     node
     for name in ("22.05.8/running.sinfo--json", "26.05.5/running.scontrol-show-nodes--json")
-    for node in json.loads((ROOT / name).read_text())["nodes"]
+    for node in json.loads((CAPTURES / name).read_text())["nodes"]
 ]
 
 NUMBERS = (
@@ -254,7 +254,7 @@ def test_a_row_of_accounting_says_the_same_with_fewer_columns(
 @given(data=st.data())
 def test_columns_are_chosen_by_name(version: str, data: st.DataObject) -> None:
     """In whatever order and company sacct offers them: what is chosen is offered, and always the same."""
-    offered = (ROOT / version / "sacct-helpformat.txt").read_text().split()
+    offered = (CAPTURES / version / "sacct-helpformat.txt").read_text().split()
     mixed = data.draw(st.permutations(offered))
     more = data.draw(st.lists(st.from_regex(r"New[A-Z][a-z]{1,6}", fullmatch=True), max_size=3))
     assert choose_fields(" ".join([*mixed, *more])) == choose_fields("\n".join(offered))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from slurmsyncd.errors import DecodeError, SourceError, SourceUnavailable
 from slurmsyncd.slurm.documents import read_records
-from tests.slurm.captures import JOB_DOCUMENTS, ROOT, records_by_id
+from tests.slurm.captures import CAPTURES, JOB_DOCUMENTS, records_by_id
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ def test_s2_a_dead_slurmctld_is_no_empty_cluster(name: str) -> None:
     """Exit code 0 and an empty list are an outage, in each release's way to write it."""
     key = "nodes" if "sinfo" in name else "jobs"
     with pytest.raises(SourceUnavailable):
-        read_records((ROOT / name).read_bytes(), key)
+        read_records((CAPTURES / name).read_bytes(), key)
 
 
 def test_an_empty_list_that_was_updated_is_an_answer() -> None:
@@ -94,7 +94,7 @@ def test_s13_an_error_with_invalid_utf8_is_an_error() -> None:
 
 def test_s7_a_document_that_is_cut_is_refused_whole() -> None:
     """Wherever the text ends too early, nothing of it is believed."""
-    text = (ROOT / "24.11.5" / "prolog-running.squeue--json").read_bytes().rstrip()
+    text = (CAPTURES / "24.11.5" / "prolog-running.squeue--json").read_bytes().rstrip()
     for end in range(0, len(text), 211):
         with pytest.raises(DecodeError):
             read_records(text[:end], "jobs")

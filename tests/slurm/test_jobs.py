@@ -15,8 +15,8 @@ from slurmsyncd.slurm.jobs import Detail, read_detail, read_job_id
 from slurmsyncd.slurm.scalars import parse_state, parse_tres
 from tests.slurm.captures import (
     AFTERWARDS,
+    CAPTURES,
     JOB_DOCUMENTS,
-    ROOT,
     VERSIONS,
     details,
     records_by_id,
@@ -52,7 +52,7 @@ def read(record: dict[str, Any] | bytes, *, now: int = NOW) -> Detail | None:
 
 def record_of(version: str, name: str) -> dict[str, Any]:
     """A recorded job by its name; n1 and n2 hold it if it is gpu2n."""
-    jobs = records_by_id(ROOT / version / "running.squeue--json").values()
+    jobs = records_by_id(CAPTURES / version / "running.squeue--json").values()
     return next(dict(job) for job in jobs if job["name"] == name)
 
 
@@ -81,8 +81,8 @@ def test_every_recorded_job_is_read(path: Path) -> None:
 )
 def test_cores_memory_and_gpus_agree_with_scontrol(version: str, moment: str) -> None:
     """Of each running job, host by host: CPU_IDs, memory and GRES of ``scontrol show job -d``."""
-    found = details(ROOT / version / f"{moment}.squeue--json")
-    shown = shown_jobs(ROOT / version / f"{moment}.scontrol-show-job-d.txt")
+    found = details(CAPTURES / version / f"{moment}.squeue--json")
+    shown = shown_jobs(CAPTURES / version / f"{moment}.scontrol-show-job-d.txt")
     compared = 0
     for job_id, detail in found.items():
         other = shown[job_id]
@@ -105,7 +105,7 @@ def test_cores_memory_and_gpus_agree_with_scontrol(version: str, moment: str) ->
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_numbers_of_a_running_job_agree_with_each_other(version: str) -> None:
     """Cores x 2 = CPUs = AllocTRES cpu; GPUs per node add up to AllocTRES; hosts and memory too."""
-    for detail in details(ROOT / version / "running.squeue--json").values():
+    for detail in details(CAPTURES / version / "running.squeue--json").values():
         job = detail.job
         if not job.state.active:
             continue
@@ -127,7 +127,7 @@ def test_accounting_and_the_controller_tell_the_same_run(version: str) -> None:
     """Key, hosts, TRES and names of a running job are equal in sacct's rows and in the JSON."""
     rows = {int(row["JobIDRaw"]): row for row in sacct_rows(version, "running.sacct-X-D-p2-epoch")}
     compared = 0
-    for job_id, detail in details(ROOT / version / "running.squeue--json").items():
+    for job_id, detail in details(CAPTURES / version / "running.squeue--json").items():
         job, row = detail.job, rows.get(job_id)
         if row is None or row["Start"] != str(job.key.start_at):
             continue
@@ -169,7 +169,7 @@ def test_an_exclusive_job_shares_with_nobody(version: str) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_s22_array_tasks_are_runs_of_their_own(version: str) -> None:
     """The id of the array travels as data."""
-    found = details(ROOT / version / "running.squeue--json").values()
+    found = details(CAPTURES / version / "running.squeue--json").values()
     tasks = {detail.job.array_task_id: detail.job for detail in found if detail.job.name == "arr"}
     assert tasks.keys() == {0, 1, 2}
     assert {job.array_job_id for job in tasks.values()} == {6 if version == "22.05.8" else 4}
@@ -182,7 +182,7 @@ def test_s22_array_tasks_are_runs_of_their_own(version: str) -> None:
 )
 def test_s22_het_components_are_runs_of_their_own(version: str, moment: str) -> None:
     """Each has an id of its own; the first has the id of the het job."""
-    found = details(ROOT / version / f"{moment}.squeue--json").values()
+    found = details(CAPTURES / version / f"{moment}.squeue--json").values()
     first, second = (detail.job for detail in found if detail.job.het_job_id)
     assert (first.het_job_id, first.het_offset) == (first.key.job_id, 0)
     assert (second.het_job_id, second.het_offset) == (first.key.job_id, 1)
@@ -199,7 +199,7 @@ def test_s23_a_waiting_job_is_no_run() -> None:
 @pytest.mark.parametrize("version", VERSIONS[1:])
 def test_s23_a_job_cancelled_while_it_waited_is_no_run(version: str) -> None:
     """slurmctld writes the time of the cancellation as its start, and no nodes."""
-    path = ROOT / version / "after-actions.scontrol-show-job--json"
+    path = CAPTURES / version / "after-actions.scontrol-show-job--json"
     record = next(job for job in records_by_id(path).values() if job["name"] == "cancelpend")
     assert record["start_time"] == record["end_time"]
     assert read(record) is None
@@ -208,7 +208,7 @@ def test_s23_a_job_cancelled_while_it_waited_is_no_run(version: str) -> None:
 @pytest.mark.parametrize("version", VERSIONS[1:])
 def test_a_requeued_job_is_no_run_while_its_nodes_are_cleared(version: str) -> None:
     """Its record already belongs to the next run: the start in it is the time of the requeue."""
-    path = ROOT / version / "after-actions.scontrol-show-job--json"
+    path = CAPTURES / version / "after-actions.scontrol-show-job--json"
     record = next(job for job in records_by_id(path).values() if job["name"] == "requeued")
     assert record["job_state"] == ["PENDING", "COMPLETING"]
     assert read(record) is None
@@ -358,7 +358,7 @@ def test_s14_nothing_else_can_happen_in_an_allocation(change: Any) -> None:
 def test_an_ended_job_still_in_memory_keeps_its_cores() -> None:
     """After the end GPU indexes are gone, cores and memory are there until MinJobAge."""
     for version in VERSIONS:
-        found = details(ROOT / version / "ended-in-memory.squeue--t-all--json")
+        found = details(CAPTURES / version / "ended-in-memory.squeue--t-all--json")
         ended = [detail.job for detail in found.values() if detail.job.state is JobState.COMPLETED]
         assert ended
         for job in ended:

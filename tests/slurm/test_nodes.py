@@ -12,13 +12,13 @@ from slurmsyncd.errors import DecodeError
 from slurmsyncd.model import NodeState
 from slurmsyncd.slurm.documents import read_records
 from slurmsyncd.slurm.nodes import read_node, reduce_state
-from tests.slurm.captures import ROOT
+from tests.slurm.captures import CAPTURES
 
 WORDS = {"allocated", "reserved", "idle", "down", "mixed", "unknown"}
 
 
 def nodes(name: str) -> dict[str, NodeState]:
-    records = read_records((ROOT / name).read_bytes(), "nodes")
+    records = read_records((CAPTURES / name).read_bytes(), "nodes")
     return {node.host: node for node in (read_node(record, {"n1": 7}) for record in records)}
 
 

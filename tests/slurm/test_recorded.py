@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.slurm import recorded
-from tests.slurm.captures import ROOT
+from tests.slurm.captures import CAPTURES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-RELEASES = sorted(path for path in ROOT.iterdir() if path.is_dir())
+RELEASES = sorted(path for path in CAPTURES.iterdir() if path.is_dir())
 
 
 @pytest.fixture(params=RELEASES, ids=lambda path: path.name)

@@ -15,7 +15,7 @@ from slurmsyncd.slurm.sacct import (
     may_be_resized,
     read_run,
 )
-from tests.slurm.captures import ROOT, VERSIONS, sacct_rows
+from tests.slurm.captures import CAPTURES, VERSIONS, sacct_rows
 
 ROW = {
     "JobIDRaw": "7",
@@ -44,7 +44,7 @@ WITH_RESTARTS = ("24.11.5", "26.05.5")
 @pytest.mark.parametrize("version", VERSIONS)
 def test_only_columns_that_are_offered_are_asked_for(version: str) -> None:
     """An unknown column makes sacct fail, so each release gets its own list."""
-    fields = choose_fields((ROOT / version / "sacct-helpformat.txt").read_text())
+    fields = choose_fields((CAPTURES / version / "sacct-helpformat.txt").read_text())
     assert {"JobIDRaw", "State", "Start", "End", "NodeList", "AllocTRES"} <= set(fields)
     assert ("Restarts" in fields) == (version in WITH_RESTARTS)
     assert ("Exclusive" in fields) == (version == "26.05.5")

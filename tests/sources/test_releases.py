@@ -13,7 +13,7 @@ import pytest
 from slurmsyncd.config import SlurmConfig
 from slurmsyncd.model import Questions
 from slurmsyncd.sources.commands import CommandSource
-from tests.slurm.captures import ROOT
+from tests.slurm.captures import CAPTURES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,7 +89,7 @@ class Recorded:
 
     def __init__(self, root: Path, shape: Shape) -> None:
         self.root, self.shape = root, shape
-        captures = ROOT / shape.recorded
+        captures = CAPTURES / shape.recorded
         nodes = "running.sinfo--json" if shape.recorded == "22.05.8" else "running.scontrol-show-nodes--json"
         for name, source in (
             ("jobs", "running.squeue--json"),

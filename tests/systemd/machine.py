@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING, Any
 from tests.lab import packages
 from tests.lab.releases import CACHE
 from tests.lab.waiting import LabError, succeeds
+from tests.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-REPOSITORY = Path(__file__).parents[2]
 #: Where the machine has the repository, read-only.
 CLONE = "/root/slurmsyncd"
 BOOT_S = 60.0
@@ -139,7 +139,7 @@ def install(suite: str) -> Path:
         [sys.executable, packages.__file__, "systemd-container", "debootstrap"],
         ["unshare", "--mount", sys.executable, "-m", "tests.lab.chroots", suite, str(root), "bootable"],
     ):
-        subprocess.run(argv, cwd=REPOSITORY, stdin=subprocess.DEVNULL, start_new_session=True, check=True)
+        subprocess.run(argv, cwd=ROOT, stdin=subprocess.DEVNULL, start_new_session=True, check=True)
     return root
 
 
@@ -160,7 +160,7 @@ def boot(
     """
     root = install(suite)
     with tempfile.TemporaryDirectory() as directory, _listen(f"{directory}/notify") as notified:
-        shared = {REPOSITORY: CLONE, wheels(root): "/srv/wheels", **(binds or {})}
+        shared = {ROOT: CLONE, wheels(root): "/srv/wheels", **(binds or {})}
         argv = [
             *_AROUND,
             *("sh", "-euc", _NSPAWN, "sh"),
@@ -186,7 +186,7 @@ def boot(
 def wheels(root: Path) -> Path:
     """Return a directory with the locked wheels for the Python of a root directory, and pip's own."""
     version = str((root / "usr/bin/python3").readlink()).removeprefix("python")
-    lock = REPOSITORY / "requirements/run.txt"
+    lock = ROOT / "requirements/run.txt"
     directory = CACHE / f"wheels-{version}-{zlib.crc32(lock.read_bytes()):08x}"
     if not directory.exists():
         with tempfile.TemporaryDirectory(dir=CACHE, ignore_cleanup_errors=True) as partial:

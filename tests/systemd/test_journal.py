@@ -7,7 +7,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
-from tests.systemd.machine import REPOSITORY
+from tests.paths import ROOT
 from tests.systemd.site import CONFIG, UNIT
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def test_the_documented_command_gives_our_lines_alone(site: Site) -> None:
     site.start()
     site.machine.run("systemctl", "reload", UNIT)
     site.wait_said('"ready"', 2)
-    page = (REPOSITORY / "docs/events-log.md").read_text()
+    page = (ROOT / "docs/events-log.md").read_text()
     (documented,) = re.findall(r"^ +(journalctl .*?) \| jq", page, re.MULTILINE)
     argv = [word for word in shlex.split(documented) if word != "-f"]
     lines = site.machine.run(*argv).stdout.splitlines()

@@ -14,8 +14,9 @@ import pytest
 
 from slurmsyncd.config import DaemonConfig, HookConfig
 from slurmsyncd.triggers.hook import SYSTEMD_NAME
+from tests.paths import ROOT
 
-UNITS = Path(__file__).parents[2] / "systemd"
+UNITS = ROOT / "systemd"
 SERVICE = UNITS / "slurmsyncd.service"
 SOCKET = UNITS / "slurmsyncd.socket"
 HOLD = UNITS / "slurmsyncd-hold.service"

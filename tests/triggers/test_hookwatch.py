@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,10 +14,11 @@ from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import Hint, Job, JobState, RunKey, Started, Trigger
 from slurmsyncd.pipeline.announced import Announced
 from slurmsyncd.slurm.settings import SlurmSettings
+from tests.paths import ROOT
 
 pytestmark = pytest.mark.anyio
 
-OURS = str(Path(__file__).parents[2] / "hooks" / "slurmctld-hook")
+OURS = str(ROOT / "hooks" / "slurmctld-hook")
 
 
 class Controllers:

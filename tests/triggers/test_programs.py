@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from slurmsyncd.triggers.programs import notifies
+from tests.paths import ROOT
 
-HOOKS = Path(__file__).parents[2] / "hooks"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOOKS = ROOT / "hooks"
 
 
 def test_the_hooks_themselves_are_known_by_their_text(tmp_path: Path) -> None:
