@@ -11,6 +11,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.mutants.places import places
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -69,18 +71,18 @@ class Bench:
         return Verdict(word, detail, time.monotonic() - began)
 
     def _tried(self, mutant: Mutant) -> tuple[str, str]:
-        path = self.root / "slurmsyncd" / mutant.file
-        whole = path.read_text()
         if problem := stale(self.root, mutant):
             return "stale", problem
+        (place,) = places(self.root / "slurmsyncd", mutant)
+        whole = place.path.read_text()
         before = self._run(mutant)
         if before.status != 0 or "passed" not in before.summary:
             return "red", before.summary
-        path.write_text(whole.replace(mutant.old, mutant.new))
+        place.path.write_text(place.replaced(mutant.old, mutant.new))
         try:
             after = self._run(mutant)
         finally:
-            path.write_text(whole)
+            place.path.write_text(whole)
         if after.status == 0:
             return "survived", after.summary
         if after.status != 1 or not after.failed or _BROKEN.search(after.output):
@@ -107,12 +109,9 @@ class Bench:
 
 def stale(root: Path, mutant: Mutant) -> str:
     """Say why a mutant no longer fits the checkout; empty if it does."""
-    path = root / "slurmsyncd" / mutant.file
-    if not path.is_file():
-        return f"there is no {mutant.file}"
-    count = path.read_text().count(mutant.old)
+    count = len(places(root / "slurmsyncd", mutant))
     if count != 1:
-        return f"its text is in {mutant.file} {count} times"
+        return f"its text is in {mutant.symbol} {count} times"
     missing = [test for test in mutant.tests if not _is_test(root, test)]
     return f"there is no test {', '.join(missing)}" if missing else ""
 

@@ -10,14 +10,14 @@ class Mutant(NamedTuple):
     One invariant broken.
 
     Attributes:
-        file: Below ``slurmsyncd``.
-        old: What stands there, exactly once.
+        symbol: The function, method (``Class.method``) or constant that holds the place, in whichever module.
+        old: Text of it; exactly one symbol of this name has it, once.
         new: What is put in its place.
         tests: Files, or tests of a file (``file::name``), below ``tests``; quick ones.
     """
 
     name: str
-    file: str
+    symbol: str
     old: str
     new: str
     tests: tuple[str, ...]
@@ -27,7 +27,7 @@ MUTANTS = (
     # What is written down
     Mutant(
         "cursor_before_rows",
-        "store/intake.py",
+        "record",
         "    new = 0\n    for event in plan.events:\n",
         "    new = 0\n"
         "    if plan.cursor is not None:\n"
@@ -42,21 +42,21 @@ MUTANTS = (
     ),
     Mutant(
         "intake_not_on_disk",
-        "store/database.py",
+        "Database.take_in",
         'return self._transact(work, "FULL")',
         'return self._transact(work, "OFF")',
         ("crash/test_syncs.py",),
     ),
     Mutant(
         "duplicate_recorded_twice",
-        "store/schema.py",
+        "MIGRATIONS",
         "UNIQUE (job_id, start_at, cluster)",
         "UNIQUE (id)",
         ("store/test_intake.py::test_record_counts_what_is_new",),
     ),
     Mutant(
         "body_not_frozen",
-        "store/intake.py",
+        "_start",
         "        return 0  # what was written down first stays as it is\n",
         "        con.execute(\n"
         "            'UPDATE started SET (body, crc) = (?, ?) WHERE run_id ='\n"
@@ -68,56 +68,56 @@ MUTANTS = (
     ),
     Mutant(
         "crc_not_checked",
-        "store/codec.py",
+        "decode",
         "if zlib.crc32(body) != crc:",
         "if crc is None:",
         ("store/test_outbox.py::test_d6_the_checksum_is_what_counts_not_whether_it_can_be_read",),
     ),
     Mutant(
         "lost_store_is_a_new_one",
-        "store/opening.py",
+        "_loss",
         'return trouble if marker.id or trouble != "missing" else None',
         'return None if trouble in {"missing", "emptied"} else trouble',
         ("store/test_opening.py::test_d7_a_deleted_store_is_missed",),
     ),
     Mutant(
         "indexes_not_compared",
-        "store/soundness.py",
+        "check",
         "PRAGMA integrity_check(1)",
         "PRAGMA quick_check(1)",
         ("store/test_damage.py::test_d6_t6_damage_that_looks_like_something_else_is_set_aside_once",),
     ),
     Mutant(
         "damage_in_use_is_forgotten",
-        "store/opening.py",
+        "_outside",
         "and not marker.suspect",
         "",
         ("store/test_damage.py::test_d6_damage_that_shows_in_use_is_remembered_and_the_file_set_aside_once",),
     ),
     Mutant(
         "recovered_store_keeps_its_cursor",
-        "store/opening.py",
+        "_ready",
         'con.execute("DELETE FROM cursor")',
         'con.execute("SELECT 1")',
         ("store/test_opening.py::test_d9_a_store_put_back_from_elsewhere_is_taken_and_slurm_read_again",),
     ),
     Mutant(
         "reserve_not_used",
-        "store/database.py",
+        "Database.let_out",
         "if self._reserve.give_up():",
         "if not self._reserve:",
         ("store/test_space.py",),
     ),
     Mutant(
         "prune_before_settlement",
-        "store/desk.py",
-        "d.state NOT IN ('done', 'dropped')\n        ) ORDER BY",
-        "d.state = 'never'\n        ) ORDER BY",
+        "_PRUNE",
+        "d.state NOT IN ('done', 'dropped')\n        ) AND NOT EXISTS",
+        "d.state = 'never'\n        ) AND NOT EXISTS",
         ("store/test_desk.py::test_i2_prune_never_forgets_what_waits_or_is_dead",),
     ),
     Mutant(
         "later_checkpoint_wins",
-        "pipeline/checkpoint.py",
+        "Checkpoint.begin",
         "(at < stored)",
         "(at > stored)",
         ("pipeline/test_parts.py",),
@@ -125,7 +125,7 @@ MUTANTS = (
     # What is told, and in which order
     Mutant(
         "settle_before_answer",
-        "pipeline/deliver.py",
+        "Delivery._attempt",
         "        outcome = await self.sink.deliver(entry)\n",
         "        from slurmsyncd.delivery import Done\n\n"
         "        now = self._clock.now()\n"
@@ -135,7 +135,7 @@ MUTANTS = (
     ),
     Mutant(
         "stop_before_start_is_settled",
-        "store/intake.py",
+        "_RELEASE_STOP",
         "UPDATE delivery SET state = 'ready', due_at = max(?, hold_until), waiting_since = ?\n"
         "    WHERE run_id = ? AND state = 'idle'",
         "UPDATE delivery SET step = 'stop', state = 'ready', due_at = max(?, hold_until), waiting_since = ?\n"
@@ -144,91 +144,91 @@ MUTANTS = (
     ),
     Mutant(
         "no_stop_hold",
-        "delivery.py",
+        "_hold_s",
         "hold = policy.stop_hold_s if entry.step is Step.START else 0.0",
         "hold = 0.0",
         ("test_delivery.py",),
     ),
     Mutant(
         "stop_without_proof",
-        "sinks/rest.py",
+        "RestSink._stop",
         "        if held is not None:\n            return held\n        outcome = await self._send_stop(entry, options)",
         "        outcome = await self._send_stop(entry, options)",
         ("sinks/test_commit.py",),
     ),
     Mutant(
         "hold_not_counted_anew",
-        "sinks/commit.py",
+        "CommitWatch.unproven_s",
         "since = max(acked_at, now if self.answering_since is None else self.answering_since)",
         "since = acked_at",
         ("sinks/test_commit.py",),
     ),
     Mutant(
         "late_stop_is_not_held",
-        "store/intake.py",
+        "_RELEASE_STOP",
         "due_at = max(?, hold_until)",
         "due_at = ?",
         ("store/test_outbox.py::test_h24_a_stop_that_comes_after_the_acknowledgement_is_held_as_well",),
     ),
     Mutant(
         "dead_start_keeps_its_stop",
-        "store/outbox.py",
+        "moved",
         '._replace(state="dead", due_at=None)',
         '._replace(step="stop", state="ready" if ended else "idle", due_at=now if ended else None)',
         ("store/test_outbox.py::test_i2_a_dead_start_takes_its_stop_along_and_stays_with_its_reason",),
     ),
     Mutant(
         "refused_is_dropped",
-        "delivery.py",
+        "_after_rejection",
         "        return Dead(reason, detail)\n",
         "        return Done(at=now, next_at=now, reason=reason)\n",
         ("test_delivery.py", "pipeline/test_deliver.py::test_h7_i5_a_refused_run_holds_up_no_other"),
     ),
     Mutant(
         "later_runs_overtake",
-        "store/outbox.py",
+        "_by_step",
         "Step.START: sql.format(turn=_IN_TURN)",
         'Step.START: sql.format(turn="1")',
         ("pipeline/test_order.py",),
     ),
     Mutant(
         "removed_before_it_is_archived",
-        "pipeline/requeue.py",
+        "ReplacingSink._make_room",
         "if not other.archived and (",
         "if other.running and (",
         ("audit/test_requeue.py::test_j2_the_earlier_run_is_removed_only_once_its_metrics_are_archived",),
     ),
     Mutant(
         "rejections_need_no_proof",
-        "delivery.py",
+        "_after_rejection",
         "if outcome.certain or standing is Standing.PROVEN or entry.attempts + 1 >= policy.dead_after:",
         "if standing is not Standing.SUSPECTED:",
         ("test_delivery.py::test_h7_a_rejection_that_nothing_proves_is_tried_for_a_day",),
     ),
     Mutant(
         "late_acceptances_are_proof",
-        "pipeline/rejections.py",
+        "Rejections.accept",
         "self._proven = max(self._proven, began)",
         "self._proven = self._number",
         ("pipeline/test_rejections.py",),
     ),
     Mutant(
         "retry_after_ignored",
-        "pipeline/pause.py",
+        "Pause.extend",
         "self.resume_at = max(began + wait, self.asked_until)",
         "self.resume_at = began + wait",
         ("pipeline/test_health.py::test_h13_a_sink_that_asks_for_a_wait_is_left_alone_for_it",),
     ),
     Mutant(
         "sigterm_without_settling",
-        "pipeline/deliver.py",
+        "Delivery.run",
         "            with anyio.CancelScope(shield=True):\n                await self._settle()\n",
         "            self._verdicts.clear()\n",
         ("pipeline/test_deliver.py::test_what_was_answered_is_settled_even_when_all_is_torn_down",),
     ),
     Mutant(
         "sigterm_cuts_exchanges",
-        "daemon/outlet.py",
+        "Outlet.finish",
         "            delivery.stop()\n",
         "            delivery.stop()\n        sending.cancel_scope.cancel()\n",
         ("crash/test_stopping.py",),
@@ -236,35 +236,35 @@ MUTANTS = (
     # What the backend's answers mean
     Mutant(
         "unique_marker_not_recognised",
-        "sinks/answers.py",
+        "_start",
         "UNIQUE constraint failed: job_cache",
         "UNIQUE constraint failed: job_cash",
         ("sinks/test_rest.py::test_h5_the_unique_marker_is_already_there",),
     ),
     Mutant(
         "repeat_taken_for_success",
-        "sinks/duplicates.py",
+        "look_up_outcome",
         "if row.startTime == key.start_at:",
         "if row.startTime:",
         ("sinks/test_rest.py::test_h6_another_start_is_a_refusal",),
     ),
     Mutant(
         "html_taken_for_success",
-        "sinks/answers.py",
+        "_start",
         "fits = isinstance(_object(answer), dict)",
         "fits = True",
         ("sinks/test_rest.py::test_h17_a_portals_page_is_no_success",),
     ),
     Mutant(
         "exchange_without_deadline",
-        "sinks/transport.py",
+        "Transport._in_time",
         "with anyio.fail_after(self._timeout_s):",
         "with anyio.fail_after(None):",
         ("sinks/test_rest.py::test_h15_an_answer_that_drips_is_given_up_at_the_deadline",),
     ),
     Mutant(
         "redirects_followed",
-        "sinks/transport.py",
+        "_Connection._once",
         "        response = await self._http.handle_async_request(request)\n",
         "        response = await self._http.handle_async_request(request)\n"
         "        if response.has_redirect_location:\n"
@@ -275,28 +275,28 @@ MUTANTS = (
     ),
     Mutant(
         "body_unbounded",
-        "sinks/transport.py",
+        "_Connection._once",
         "                if len(body) > limit:\n                    break\n",
         "",
         ("sinks/test_rest.py::test_h16_a_bomb_is_not_read",),
     ),
     Mutant(
         "token_not_read_again",
-        "sinks/token.py",
+        "TokenFile.read",
         "if seen is not None and seen == self._seen:",
         "if seen is not None:",
         ("sinks/test_rest.py::test_h9_x9_a_replaced_file_is_noticed",),
     ),
     Mutant(
         "token_quoted",
-        "sinks/transport.py",
+        "Transport._exchange",
         'bytes(body[: call.limit]).replace(token.encode(), b"[token]")',
         "bytes(body[: call.limit])",
         ("sinks/test_rest.py::test_x8_the_token_is_in_no_log_error_or_repr",),
     ),
     Mutant(
         "audit_without_grace",
-        "reconcile/audit.py",
+        "_finding",
         "_acked_before(told, seen.asked_at - grace_s)",
         "_acked_before(told, seen.asked_at)",
         ("audit/test_judge.py",),
@@ -304,14 +304,14 @@ MUTANTS = (
     # What Slurm shows
     Mutant(
         "empty_listing_believed",
-        "slurm/documents.py",
+        "_records",
         "if not records and parse_number(envelope.last_update) == 0:",
         "if records is None:",
         ("slurm/test_documents.py::test_s2_a_dead_slurmctld_is_no_empty_cluster",),
     ),
     Mutant(
         "absence_is_an_end",
-        "reconcile/judging.py",
+        "plan",
         "    events = (*judge.ended(), *judge.begun())\n",
         "    shown = {item.job_id for item in seen.listed or ()}\n"
         "    gone = [key for key, end in known.items() if end is None and key.job_id not in shown]\n"
@@ -321,70 +321,70 @@ MUTANTS = (
     ),
     Mutant(
         "delimiter_can_be_guessed",
-        "sources/accounting.py",
+        "Accounting._read_sacct",
         "        fields = await self._commands.fields()\n        token = secrets.token_hex(8)\n",
         "        fields = await self._commands.fields()\n        token = '|'\n",
         ("sources/test_commands.py::test_s15_hostile_names_stay_names",),
     ),
     Mutant(
         "cut_listing_taken",
-        "sources/decoding.py",
+        "_refuse_cut",
         "    if rows.truncated:\n",
         "    if rows.truncated is None:\n",
         ("sources/test_commands.py::test_s7_s8_s9_a_spoilt_answer_is_no_answer",),
     ),
     Mutant(
         "requeue_merges_runs",
-        "reconcile/runs.py",
+        "is_same",
         "return not apart or (end_at is not None and seen.end_at == end_at)",
         "return apart <= MOVE_LIMIT_S",
         ("test_reconcile.py",),
     ),
     Mutant(
         "no_overlap",
-        "pipeline/reading.py",
+        "Reading._from_cursor",
         "return max(min(cursor, until) - overlap, floor)",
         "return max(min(cursor, until), floor)",
         ("pipeline/test_collect.py::TestTheWindow::test_z6_windows_overlap",),
     ),
     Mutant(
         "future_cursor_believed",
-        "pipeline/reading.py",
+        "Reading._from_cursor",
         "if cursor > until + overlap:",
         "if cursor < 0:",
         ("pipeline/test_collect.py::TestTheWindow::test_z1_z4_a_checkpoint_in_the_future_is_not_believed",),
     ),
     Mutant(
         "cursor_moves_though_accounting_is_down",
-        "reconcile/judging.py",
+        "plan",
         "cursor=seen.through,",
         "cursor=seen.through or seen.looked_at,",
         ("pipeline/test_collect.py::test_s1_accounting_down_leaves_the_cursor_and_sees_what_starts",),
     ),
     Mutant(
         "ends_wait_for_job_details",
-        "pipeline/planning.py",
-        "            return Answers(details=None, accounting=None, trouble=(str(err),))\n",
+        "Planning._ask",
+        "            return Answers(details=None, accounting=None, trouble=(str(err),), disk_full=err.disk_full)\n",
         "            raise\n",
         ("pipeline/test_collect.py", "pipeline/test_portions.py"),
     ),
     Mutant(
         "command_without_deadline",
-        "sources/runner.py",
+        "run",
         "with anyio.move_on_after(timeout_s):",
         "with anyio.CancelScope():",
         ("sources/test_runner.py::test_s4_a_command_that_hangs_is_killed_with_its_children",),
     ),
     Mutant(
         "grandchildren_live_on",
-        "sources/runner.py",
+        "_end_group",
         "os.killpg(process.pid, signal.SIGKILL)",
         "os.kill(process.pid, signal.SIGKILL)",
         ("sources/test_runner.py::test_s4_a_command_that_hangs_is_killed_with_its_children",),
     ),
     Mutant(
         "too_many_hosts_expanded",
-        "slurm/hostlist.py",
+        "expand_hostlist",
         "    if total > limit:\n",
         "    if total > limit * 10:\n",
         ("slurm/test_hostlist.py",),
@@ -392,21 +392,21 @@ MUTANTS = (
     # Who may speak to us
     Mutant(
         "hint_of_a_stranger_accepted",
-        "triggers/gate.py",
+        "Gate.admit_local",
         "if uid in self._uids:",
         "if uid >= 0:",
         ("triggers/test_listener.py::test_k9_a_stranger_is_refused_by_his_uid",),
     ),
     Mutant(
         "secret_not_compared",
-        "triggers/hints.py",
+        "parse_hint",
         "if secret and not hmac.compare_digest",
         "if not secret and not hmac.compare_digest",
         ("triggers/test_hints.py::test_k11_a_secret_has_to_match",),
     ),
     Mutant(
         "foreign_file_unlinked",
-        "triggers/sockets.py",
+        "_clear",
         "if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():",
         "if not found:",
         ("triggers/test_sockets.py",),
