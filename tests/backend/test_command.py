@@ -1,4 +1,4 @@
-"""``python -m slurmsyncd.backend`` as a process."""
+"""``slurmsyncd backend`` as a process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.anyio
-COMMAND = [sys.executable, "-m", "slurmsyncd.backend"]
+COMMAND = [sys.executable, "-m", "slurmsyncd", "backend"]
 
 
 def free_port() -> int:
