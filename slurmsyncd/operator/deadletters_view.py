@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from slurmsyncd.operator.history import show_history
 from slurmsyncd.operator.reasons import meaning
-from slurmsyncd.terminal import Colour, Styled, age, counted, cut, moment, when
+from slurmsyncd.terminal import Colour, Styled, age, counted, moment, when
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,13 +82,3 @@ def _show(letter: Delivery, now: float, terminal: Terminal) -> None:
         terminal.say(f"do: {do}", indent=2)
     show_history(letter, now, terminal)
     terminal.say(f"all of it, with the body: slurmsyncd job {key.job_id}", indent=2)
-
-
-def show_history(letter: Delivery, now: float, terminal: Terminal, *, indent: int = 2) -> None:
-    """Show the attempts that came to nothing, and what the audit found."""
-    if letter.history:
-        terminal.say("what went wrong with it, the last times:", indent=indent)
-        rows = [
-            (when(at, now), step, reason, cut(detail, 200)) for at, step, reason, detail in letter.history
-        ]
-        terminal.table(rows, indent=indent + 2)

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from slurmsyncd.model import Phase, Step
-from slurmsyncd.operator.deadletters_view import show_history
+from slurmsyncd.operator.history import show_history
 from slurmsyncd.operator.outlook import next_of, told_of
 from slurmsyncd.terminal import Colour, Styled, counted, duration, moment, when
 
