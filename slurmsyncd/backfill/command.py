@@ -72,7 +72,7 @@ def run(args: argparse.Namespace, read: Callable[[argparse.Namespace], Config]) 
     from slurmsyncd.control.office import office  # noqa: PLC0415
     from slurmsyncd.errors import ConfigError, SourceUnavailable  # noqa: PLC0415
     from slurmsyncd.logs import configure_logs  # noqa: PLC0415
-    from slurmsyncd.verify.show import span  # noqa: PLC0415
+    from slurmsyncd.verify.unread import unread_span  # noqa: PLC0415
 
     config = read(args)
     configure_logs("warning", "auto")
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace, read: Callable[[argparse.Namespace], Config]) 
     for each in found:
         print(_said(each, dry=args.dry_run))
         for gap in each.unread:
-            print(f"{each.cluster}: {span(gap)}")
+            print(f"{each.cluster}: {unread_span(gap)}")
     return 0
 
 

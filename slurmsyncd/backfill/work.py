@@ -14,8 +14,8 @@ from slurmsyncd.control.runs import AskWritten, Record
 from slurmsyncd.errors import SlurmsyncdError
 from slurmsyncd.reconcile.gaps import merged
 from slurmsyncd.sources.commands import CommandSource
+from slurmsyncd.sources.selection import chosen_clusters
 from slurmsyncd.verify.read import slices
-from slurmsyncd.verify.whole import chosen_clusters
 
 if TYPE_CHECKING:
     import argparse

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from slurmsyncd.terminal import Colour, Styled, counted, cut, duration, safe
+from slurmsyncd.terminal import Colour, Styled, counted, cut, duration
 from slurmsyncd.verify.compare import FAILING, Fate
+from slurmsyncd.verify.unread import unread_span
 from slurmsyncd.verify.when import day, iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from slurmsyncd.model import Gap
     from slurmsyncd.terminal import Cell, Terminal
     from slurmsyncd.verify.report import ClusterReport, Difference, Report, Tally
 
@@ -72,7 +72,7 @@ def _numbers(counts: Counter[Fate] | None, fates: Sequence[Fate]) -> list[int]:
 
 def _notes(cluster: ClusterReport, report: Report) -> Iterator[str]:
     total: Counter[Fate] = sum((tally.total() for tally in cluster.sinks.values()), Counter())
-    yield from (f"unread: {span(gap)}" for gap in cluster.unread)
+    yield from (f"unread: {unread_span(gap)}" for gap in cluster.unread)
     yield from (text for fate, text in _EXPLAINED.items() if total[fate])
     if total[Fate.UNREAD]:
         at = "it has not looked yet" if cluster.cursor is None else f"it has read up to {iso(cluster.cursor)}"
@@ -83,11 +83,6 @@ def _notes(cluster: ClusterReport, report: Report) -> Iterator[str]:
             f"forgotten: of what was settled and ended before {iso(cluster.known_from)} UTC nothing need be "
             "known any more (daemon.max_span and a day); --backend asks the backend itself"
         )
-
-
-def span(gap: Gap) -> str:
-    """Describe a span of accounting that could not be read."""
-    return f"accounting from {iso(gap.since)} to {iso(gap.until)} UTC could not be read: {safe(gap.reason)}"
 
 
 def _differences(report: Report, out: Terminal) -> None:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from slurmsyncd.config import ClusterConfig
 from slurmsyncd.daemon.outlet import WallClock
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.sinks.rest import RestSink
 from slurmsyncd.sources.commands import CommandSource
-from slurmsyncd.sources.discover import discover
+from slurmsyncd.sources.selection import choose, chosen_clusters
 from slurmsyncd.terminal import Terminal, counted, safe
 from slurmsyncd.verify.backend import Backend
 from slurmsyncd.verify.check import Check
@@ -25,7 +24,7 @@ from slurmsyncd.verify.when import day
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Sequence
 
     from slurmsyncd.config import Config
 
@@ -43,7 +42,7 @@ async def prove(config: Config, args: argparse.Namespace) -> Report:
         SlurmsyncdError: The daemon, or its store, does not.
     """
     since, until = _window(args, time.time())
-    sinks = _chosen("sinks", args.sink, config.sinks)
+    sinks = choose("sinks", args.sink, config.sinks)
     report = Report(since=since, until=until, named=None if args.all else NAMED)
     progress = _Progress(since, until)
     async with AsyncExitStack() as stack:
@@ -84,29 +83,12 @@ def _window(args: argparse.Namespace, now: float) -> tuple[int, int]:
     return args.since, until
 
 
-def _chosen(section: str, wanted: str | None, there: Collection[str]) -> Sequence[str]:
-    if not there:
-        raise ConfigError([f"{section}: none is configured, so there is nothing to hold against Slurm"])
-    if wanted is not None and wanted not in there:
-        raise ConfigError([f"{section}.{wanted}: there is no such section; allowed: {', '.join(there)}"])
-    return list(there) if wanted is None else [wanted]
-
-
 def _readable(config: Config, sinks: Sequence[str]) -> Sequence[str]:
     """Give the sinks that can say what they have."""
     found = [name for name in sinks if config.sinks[name].type == "rest"]
     if not found:
         raise ConfigError([f"--backend: none of {', '.join(sinks)} is of type rest and can be asked"])
     return found
-
-
-async def chosen_clusters(config: Config, wanted: str | None) -> Mapping[str, ClusterConfig]:
-    """Give the clusters to ask: the one that is wanted, or all; without sections, this host's own."""
-    clusters: Mapping[str, ClusterConfig] = config.clusters
-    if not clusters:
-        own = (await discover(config.slurm)).cluster
-        clusters = {own: ClusterConfig(name=own)}
-    return {name: clusters[name] for name in _chosen("clusters", wanted, clusters)}
 
 
 class _Progress:
