@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from slurmsyncd import __version__
 from slurmsyncd.errors import AlreadyRunning, ConfigError, SlurmsyncdError, SourceUnavailable, StoreError
 from slurmsyncd.host.journal import is_journal, with_priority
-from slurmsyncd.manual import command as manual
+from slurmsyncd.manual import command as man
+from slurmsyncd.manual import completion_command as completion
 from slurmsyncd.manual.examples import add_examples
 from slurmsyncd.manual.parser import Parser
 from slurmsyncd.operator import command as operator
@@ -140,7 +141,8 @@ def _add_others(commands: Commands) -> None:
     _add_verify(commands)
     _add_backfill(commands)
     _add_relay(commands)
-    manual.add_commands(commands, _parser)
+    man.add_command(commands, _parser)
+    completion.add_command(commands, _parser)
 
 
 def _add_config_options(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""The commands ``slurmsyncd man`` and ``slurmsyncd completion``."""
+"""The command ``slurmsyncd man``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     Whole = Callable[[], argparse.ArgumentParser]
 
 
-def add_commands(commands: Commands, whole: Whole) -> None:
-    """Declare both; ``whole`` gives the parser of all commands."""
+def add_command(commands: Commands, whole: Whole) -> None:
+    """Declare it; ``whole`` returns the parser of all commands."""
     page = commands.add_parser("man", help="print a manual page, as roff")
     page.add_argument(
         "section",
@@ -24,20 +24,10 @@ def add_commands(commands: Commands, whole: Whole) -> None:
         help="1: slurmsyncd(1), the commands (default); 5: slurmsyncd.toml(5), the settings",
     )
     page.set_defaults(run=lambda args: _print_page(args, whole))
-    script = commands.add_parser("completion", help="print a script that completes words, for a shell")
-    script.add_argument("shell", choices=("bash", "zsh"), help="for which shell")
-    script.set_defaults(run=lambda args: _print_script(args, whole))
 
 
 def _print_page(args: argparse.Namespace, whole: Whole) -> int:
     from slurmsyncd.manual.pages import command_page, settings_page  # noqa: PLC0415 - the daemon does without
 
     print(command_page(whole()) if args.section == 1 else settings_page(), end="")
-    return 0
-
-
-def _print_script(args: argparse.Namespace, whole: Whole) -> int:
-    from slurmsyncd.manual.completion import bash, zsh  # noqa: PLC0415 - the daemon does without
-
-    print((bash if args.shell == "bash" else zsh)(whole()), end="")
     return 0
