@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import anyio
 import structlog
 
+from slurmsyncd.clock import SystemClock
 from slurmsyncd.config import ClusterConfig
 from slurmsyncd.daemon.hookwatch import HookWatch
-from slurmsyncd.daemon.outlet import WallClock
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.pipeline.announced import Announced
 from slurmsyncd.pipeline.checkpoint import Checkpoint
@@ -142,7 +142,7 @@ class Intake:
         self.announced = {name: Announced(time.time()) for name in clusters}
         # Both at once: whoever asks how we are doing takes them in pairs.
         self.collectors = [
-            Collector(source, self._store, self._thread, policy, WallClock(), recorded=recorded)
+            Collector(source, self._store, self._thread, policy, SystemClock(), recorded=recorded)
             for source in sources
         ]
         self.sources = sources

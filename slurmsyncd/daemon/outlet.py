@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-import time
 from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 import structlog
 
+from slurmsyncd.clock import SystemClock
 from slurmsyncd.delivery import DeliveryPolicy
 from slurmsyncd.model import Step
 from slurmsyncd.pipeline.audit import Auditor, AuditPolicy
@@ -40,14 +40,6 @@ STOP_S = 25.0
 LOOK_UP_S = 86400.0
 
 
-class WallClock:
-    """Time of day."""
-
-    def now(self) -> float:
-        """Give epoch seconds."""
-        return time.time()
-
-
 class Outlet:
     """
     Everything that is told of runs.
@@ -62,7 +54,7 @@ class Outlet:
         self._thread = thread
         self.nodes_down: dict[str, dict[str, Outcome]] = {}
         self._sinks = sinks = [
-            build_sink(sink, config.clusters, WallClock()) for sink in config.sinks.values()
+            build_sink(sink, config.clusters, SystemClock()) for sink in config.sinks.values()
         ]
         self.deliveries = [self._delivery(sink, config.sinks[sink.name]) for sink in sinks]
         self._auditors = {
@@ -159,7 +151,7 @@ class Outlet:
             self._store,
             self._thread,
             policy,
-            WallClock(),
+            SystemClock(),
             repaired=delivery.ring,
             heard=delivery.heard,
         )
@@ -175,8 +167,8 @@ class Outlet:
         workers = {Step.START: config.start_workers, Step.STOP: config.stop_workers}
         told: Sink = sink
         if config.requeue == "replace" and (inventory := inventory_of(sink)):
-            told = ReplacingSink(sink, inventory, self._store, self._thread, WallClock())
-        return Delivery(told, self._store, self._thread, policy, WallClock(), workers=workers)
+            told = ReplacingSink(sink, inventory, self._store, self._thread, SystemClock())
+        return Delivery(told, self._store, self._thread, policy, SystemClock(), workers=workers)
 
 
 async def _cancel_on_signal(

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from slurmsyncd.clock import SystemClock
 from slurmsyncd.config import ClusterConfig
 from slurmsyncd.delivery import Outcome, Result
 from slurmsyncd.doctor.finding import Finding, Level, clocks
@@ -39,11 +40,6 @@ _REMEDIES: Final = {
 }
 
 
-class _Now:
-    def now(self) -> float:
-        return time.time()
-
-
 async def examine_sink(config: Config, sink: SinkConfig, clusters: Sequence[Seen]) -> tuple[Finding, ...]:
     """
     Ask a sink what a delivery would ask of it; change nothing there.
@@ -63,7 +59,7 @@ async def _backend(
 ) -> tuple[Finding, ...]:
     """Ask the cc-backend that takes the jobs, or that stands behind NATS and has the topology."""
     try:
-        rest = RestSink(sink, config.clusters, _Now())
+        rest = RestSink(sink, config.clusters, SystemClock())
     except ConfigError as err:
         return (Finding(area, "settings", Level.FAIL, "; ".join(err.problems), "correct it"),)
     try:
@@ -90,7 +86,7 @@ async def _nats(area: str, config: Config, sink: SinkConfig) -> Finding:
 
     servers = ", ".join(sink.servers)
     try:
-        built = NatsSink(sink, config.clusters, _Now(), backend=None)
+        built = NatsSink(sink, config.clusters, SystemClock(), backend=None)
     except ConfigError as err:
         return Finding(area, "settings", Level.FAIL, "; ".join(err.problems), "correct it")
     try:

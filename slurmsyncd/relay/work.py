@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -11,6 +10,7 @@ import anyio.lowlevel
 import structlog
 
 from slurmsyncd import __version__
+from slurmsyncd.clock import SystemClock
 from slurmsyncd.delivery import DeliveryPolicy
 from slurmsyncd.host.sdnotify import Manager
 from slurmsyncd.model import Step
@@ -46,14 +46,6 @@ LOOK_S = 10.0
 REJECTED_S = 60.0
 #: The stream counts every attempt of every relay, an outage's, too: nothing is parked for their number.
 _NEVER = 10**9
-
-
-class WallClock:
-    """Time of day."""
-
-    def now(self) -> float:
-        """Give epoch seconds."""
-        return time.time()
 
 
 class _Here(StoreThread):
@@ -94,7 +86,7 @@ class Relay:
             room=self._room,
             held=self.hand.messages,
         )
-        clock = WallClock()
+        clock = SystemClock()
         sink = OrderedSink(
             RestSink(replace(target, requeue="keep-first"), config.clusters, clock), config.clusters
         )

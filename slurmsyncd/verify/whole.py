@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from slurmsyncd.daemon.outlet import WallClock
+from slurmsyncd.clock import SystemClock
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.sinks.rest import RestSink
 from slurmsyncd.sources.commands import CommandSource
@@ -48,7 +48,7 @@ async def prove(config: Config, args: argparse.Namespace) -> Report:
     async with AsyncExitStack() as stack:
         backends: dict[str, Backend] = {}
         for name in _readable(config, sinks) if args.backend else ():
-            sink = RestSink(config.sinks[name], config.clusters, WallClock())
+            sink = RestSink(config.sinks[name], config.clusters, SystemClock())
             stack.push_async_callback(sink.aclose)
             backends[name] = Backend(sink, config.sinks[name].audit_grace, asking=progress.asking)
         check = Check(

@@ -47,10 +47,10 @@ def test_who_has_no_nats_sink_does_not_pay_for_it() -> None:
     """The daemon with a REST sink imports nothing of nats-py."""
     program = (
         "import sys, slurmsyncd.daemon.loops\n"
-        "from slurmsyncd.daemon.outlet import WallClock\n"
+        "from slurmsyncd.clock import SystemClock\n"
         "from slurmsyncd.sinks.build import build_sink\n"
         "from slurmsyncd.config import SinkConfig\n"
-        "build_sink(SinkConfig(url='http://127.0.0.1', token_file='t'), {}, WallClock())\n"
+        "build_sink(SinkConfig(url='http://127.0.0.1', token_file='t'), {}, SystemClock())\n"
         "sys.exit(any(name.partition('.')[0] == 'nats' for name in sys.modules))\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
