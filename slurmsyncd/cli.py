@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from slurmsyncd.config import Config
     from slurmsyncd.config.load import Tree
 
-CONFIG = Path("/etc/slurmsyncd/config.toml")
-
 #: Exit statuses, after sysexits.h where it has a word for it.
 EXIT_INTERRUPTED = 130
 EXIT_BUG, EXIT_CLOCK, EXIT_STATE, EXIT_AGAIN, EXIT_CONFIG = 70, 71, 74, 75, 78
@@ -146,8 +144,10 @@ def _add_others(commands: Commands) -> None:
 
 
 def _add_config_options(parser: argparse.ArgumentParser) -> None:
+    from slurmsyncd.config import DEFAULT_FILE  # noqa: PLC0415 - only where it is needed
+
     parser.add_argument(
-        "--config", type=Path, default=None, metavar="FILE", help=f"settings (default: {CONFIG})"
+        "--config", type=Path, default=None, metavar="FILE", help=f"settings (default: {DEFAULT_FILE})"
     )
     parser.add_argument(
         "--set",
@@ -280,12 +280,13 @@ def read(args: argparse.Namespace) -> Config:
 
 def _read_tree(args: argparse.Namespace) -> Tree:
     """Read what is set, for a command that also says where."""
+    from slurmsyncd.config import DEFAULT_FILE  # noqa: PLC0415 - only where it is needed
     from slurmsyncd.config.load import read_tree  # noqa: PLC0415 - only where it is needed
 
     settings = list(args.settings)
     chosen = ((key, getattr(args, key, None)) for key in ("log_level", "log_format"))
     settings.extend(f"daemon.{key}={value}" for key, value in chosen if value)
-    return read_tree(args.config or CONFIG, os.environ, settings)
+    return read_tree(args.config or DEFAULT_FILE, os.environ, settings)
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from slurmsyncd.config.load import load_config, read_config
 from slurmsyncd.config.sections import (
+    DEFAULT_FILE,
     ClusterConfig,
     Config,
     DaemonConfig,
@@ -12,6 +13,7 @@ from slurmsyncd.config.sections import (
 )
 
 __all__ = [
+    "DEFAULT_FILE",
     "ClusterConfig",
     "Config",
     "DaemonConfig",

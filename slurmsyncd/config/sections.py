@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
+
+#: Where the configuration is unless a command is given another.
+DEFAULT_FILE: Final = Path("/etc/slurmsyncd/config.toml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

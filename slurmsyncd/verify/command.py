@@ -6,13 +6,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slurmsyncd.config import DEFAULT_FILE
 from slurmsyncd.numbers import argument
 from slurmsyncd.verify.when import instant
 
 if TYPE_CHECKING:
     import argparse
 
-_CONFIG = Path("/etc/slurmsyncd/config.toml")
 _MISSING, _AGAIN = 1, 75
 
 
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--repair", action="store_true", help="have written down and sent what is missing")
     add("--all", action="store_true", help="list all runs that are missing")
     add("--json", action="store_true", help="print one JSON document")
-    add("--config", type=Path, metavar="FILE", help=f"settings (default: {_CONFIG})")
+    add("--config", type=Path, metavar="FILE", help=f"settings (default: {DEFAULT_FILE})")
     add("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings", help="override a setting")
     parser.epilog = (
         "exit status: 0 nothing is missing (what waits, is parked or dead is not missing); 1 something is, "
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     from slurmsyncd.logs import configure_logs  # noqa: PLC0415
     from slurmsyncd.verify.whole import prove, say  # noqa: PLC0415
 
-    config = read_config(args.config or _CONFIG, os.environ, args.settings)
+    config = read_config(args.config or DEFAULT_FILE, os.environ, args.settings)
     configure_logs("warning", "auto")
     try:
         report = anyio.run(prove, config, args)
