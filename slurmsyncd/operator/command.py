@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from slurmsyncd.numbers import argument, read_id, read_number
 
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     Declare = Callable[[argparse.ArgumentParser], None]
     Read = Callable[[argparse.Namespace], Config]
     Run = Callable[[argparse.Namespace], int]
+
+#: Where each command works; loaded only when it runs.
+_MODULES: Final = {
+    "status": "slurmsyncd.operator.status",
+    "job": "slurmsyncd.operator.job",
+    "deadletters": "slurmsyncd.operator.deadletters",
+    "events": "slurmsyncd.operator.events",
+}
 
 #: Seconds between two drawings of `status --watch`; and the least and the most.
 WATCH_S, LEAST_S, MOST_S = 2.0, 0.2, 86400.0
@@ -42,7 +50,7 @@ def add_commands(commands: Commands, add_config_options: Declare, read: Read) ->
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         add_config_options(parser)
-        parser.set_defaults(run=_runner(name, read))
+        parser.set_defaults(run=_runner(_MODULES[name], read))
         return parser
 
     _add_status(add)
@@ -53,7 +61,7 @@ def add_commands(commands: Commands, add_config_options: Declare, read: Read) ->
 
 def _runner(module: str, read: Read) -> Run:
     def run(args: argparse.Namespace) -> int:
-        command: Any = import_module(f"slurmsyncd.operator.{module}")
+        command: Any = import_module(module)
         status: int = command.run(args, read(args))
         return status
 
@@ -200,7 +208,7 @@ def _add_deadletters(commands: Commands, add_config_options: Declare, read: Read
         _add_selectors(each, default=None, dropped=each is retried)
     for each in (listed, shown, retried, dropped):
         add_config_options(each)
-        each.set_defaults(run=_selected(_runner("deadletters", read), each))
+        each.set_defaults(run=_selected(_runner(_MODULES["deadletters"], read), each))
 
 
 def _add_selectors(parser: argparse.ArgumentParser, *, default: str | None, dropped: bool) -> None:

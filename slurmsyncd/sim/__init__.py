@@ -14,6 +14,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+import slurmsyncd
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -47,7 +49,7 @@ def install(bin_dir: Path | str, state_dir: Path | str, shape: str) -> None:
     if shape not in SHAPES:
         raise ValueError(f"shape {shape!r}: not one of {', '.join(SHAPES)}")
     os.makedirs(bin_dir, exist_ok=True)
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    root = os.path.dirname(os.path.dirname(os.path.abspath(slurmsyncd.__file__)))
     for command in COMMANDS:
         code = _CODE.format(root=root, command=command, state=os.path.abspath(state_dir), shape=shape)
         path = os.path.join(bin_dir, command)

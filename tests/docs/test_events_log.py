@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.paths import ROOT
+from tests.tools.packages import NAMES_EVENTS, is_within, module_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +48,7 @@ def _event(call: ast.Call, path: Path) -> ast.expr | None:
         return call.args[1]
     if name == "level" and isinstance(function, ast.Name):  # level = log.error if … else log.warning
         return call.args[0]
-    passes = name in NAMERS and path.parts[len(SOURCE.parts)] in ("sinks", "sources")
+    passes = name in NAMERS and is_within(module_of(path), NAMES_EVENTS)
     return call.args[0] if passes and call.args else None
 
 
@@ -64,8 +65,7 @@ def _constants(expression: ast.expr, tree: ast.Module, path: Path) -> Iterator[s
 def _assigned(name: str, tree: ast.Module, path: Path) -> Iterator[str]:
     """Give the constants that a name stands for: of the module, or assigned within it."""
     if name.isupper():
-        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        value = getattr(importlib.import_module(module), name, None)
+        value = getattr(importlib.import_module(module_of(path)), name, None)
         if isinstance(value, str):
             yield value
         return

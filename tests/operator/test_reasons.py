@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-import slurmsyncd
 from slurmsyncd.operator.reasons import meaning
 from slurmsyncd.store.outbox import DAMAGED
+from tests.paths import ROOT
+from tests.tools.packages import NAMES_REASONS, is_within, module_of
 
-SOURCES = [
-    path for part in ("sinks", "pipeline") for path in (Path(slurmsyncd.__file__).parent / part).rglob("*.py")
-]
+SOURCES = [path for path in (ROOT / "slurmsyncd").rglob("*.py") if is_within(module_of(path), NAMES_REASONS)]
 NAMED = re.compile(
     r'Result\.(?:REFUSED|CURABLE|FAILED|NOT_YET|START_MISSING), "([a-z_]+)"'
     r'|result=Result\.(?:REFUSED|CURABLE|FAILED|NOT_YET), reason="([a-z_]+)"'

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.paths import ROOT
+from tests.tools.packages import DECODES, NOT_THE_DAEMON, is_within, module_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,8 +22,6 @@ EVALUATES = {"eval", "exec", "compile", "__import__"}
 UNPICKLES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "yaml", "jsonpickle"}
 SHELLS = {"system", "popen", "getoutput", "getstatusoutput", "create_subprocess_shell"}
 PATTERNS = {"compile", "match", "fullmatch", "search", "sub", "subn", "findall", "finditer", "split"}
-#: Not the daemon: a peer of it, or tools that an operator runs on his own files.
-NOT_THE_DAEMON = {"sim", "backend", "fixtures", "demo", "doctor", "settings"}
 
 
 def name_of(path: Path) -> str:
@@ -64,7 +63,7 @@ def test_x16_k12_nothing_that_is_read_is_ever_run(path: Path) -> None:
             assert keyword.arg != "shell", f"line {call.lineno}: shell="
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if path.name != "foreign.py"], ids=name_of)
+@pytest.mark.parametrize("path", [path for path in MODULES if module_of(path) != DECODES], ids=name_of)
 def test_s13_foreign_json_is_decoded_in_one_place(path: Path) -> None:
     """msgspec's decoders are called by `decode_json` alone, as their exceptions differ between releases."""
     for call in calls(path):
@@ -86,7 +85,7 @@ def constant(node: ast.expr) -> bool:
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in MODULES if path.parts[-2] not in NOT_THE_DAEMON], ids=name_of
+    "path", [path for path in MODULES if not is_within(module_of(path), NOT_THE_DAEMON)], ids=name_of
 )
 def test_x4_every_regular_expression_is_our_own(path: Path) -> None:
     """None comes from the configuration or from Slurm, so none takes exponential time because of somebody."""
