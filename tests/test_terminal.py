@@ -15,19 +15,8 @@ from typing import TYPE_CHECKING, TextIO
 import pytest
 
 from slurmsyncd.model import RunKey
-from slurmsyncd.terminal import (
-    Colour,
-    Styled,
-    Terminal,
-    age,
-    counted,
-    cut,
-    duration,
-    moment,
-    safe,
-    when,
-    width,
-)
+from slurmsyncd.terminal import Colour, Styled, Terminal
+from slurmsyncd.text import age, counted, cut, duration, moment, safe, when, width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

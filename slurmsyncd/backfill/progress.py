@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TextIO
 
-from slurmsyncd.terminal import counted, duration, safe
+from slurmsyncd.text import counted, duration, safe
 from slurmsyncd.verify.when import day
 
 _BAR = 24

@@ -10,7 +10,7 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from slurmsyncd.terminal import counted, duration, moment
+from slurmsyncd.text import counted, duration, moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

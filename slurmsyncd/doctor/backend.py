@@ -17,7 +17,7 @@ from slurmsyncd.doctor.user import daemons_uid, user_name
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.sinks.rest import RestSink
 from slurmsyncd.sinks.wire import backend_cluster
-from slurmsyncd.terminal import duration, moment
+from slurmsyncd.text import duration, moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

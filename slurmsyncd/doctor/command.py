@@ -16,7 +16,8 @@ from slurmsyncd.doctor.slurm import Seen, examine
 from slurmsyncd.doctor.web import examine_web
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.logs import configure_logs
-from slurmsyncd.terminal import Colour, Styled, Terminal, counted
+from slurmsyncd.terminal import Colour, Styled, Terminal
+from slurmsyncd.text import counted
 
 if TYPE_CHECKING:
     import argparse

@@ -20,7 +20,7 @@ from slurmsyncd.doctor.finding import Finding, Level
 from slurmsyncd.errors import SlurmsyncdError
 from slurmsyncd.store import lastrun
 from slurmsyncd.store.opening import STORE
-from slurmsyncd.terminal import counted, duration, moment
+from slurmsyncd.text import counted, duration, moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

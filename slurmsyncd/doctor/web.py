@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from slurmsyncd.doctor.finding import Finding, Level
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.host.secretfile import read_secret
-from slurmsyncd.terminal import moment
+from slurmsyncd.text import moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from slurmsyncd.control.verdict import Level
 from slurmsyncd.observe.charts import averages, bars, in_minutes
-from slurmsyncd.terminal import age, counted, duration, moment, safe
+from slurmsyncd.text import age, counted, duration, moment, safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -16,7 +16,8 @@ from slurmsyncd.errors import SlurmsyncdError, SourceError
 from slurmsyncd.operator.deadletters_view import show_groups, show_letters
 from slurmsyncd.operator.slurm import accounting_of
 from slurmsyncd.store.desk import Selection
-from slurmsyncd.terminal import Terminal, counted
+from slurmsyncd.terminal import Terminal
+from slurmsyncd.text import counted
 
 if TYPE_CHECKING:
     import argparse

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from slurmsyncd.operator.history import show_history
 from slurmsyncd.operator.reasons import meaning
-from slurmsyncd.terminal import Colour, Styled, age, counted, moment, when
+from slurmsyncd.terminal import Colour, Styled
+from slurmsyncd.text import age, counted, moment, when
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -24,7 +24,8 @@ from slurmsyncd.sinks.nats.event import BadEvent, read_event
 from slurmsyncd.sinks.nats.link import Trouble, down
 from slurmsyncd.sinks.nats.publish import Fault  # noqa: TC001 - msgspec looks it up at run time
 from slurmsyncd.sinks.nats.stream import examine, subjects_of
-from slurmsyncd.terminal import Colour, Styled, Terminal, cut, moment, safe, width
+from slurmsyncd.terminal import Colour, Styled, Terminal
+from slurmsyncd.text import cut, moment, safe, width
 
 if TYPE_CHECKING:
     import argparse

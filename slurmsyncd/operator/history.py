@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slurmsyncd.terminal import cut, when
+from slurmsyncd.text import cut, when
 
 if TYPE_CHECKING:
     from slurmsyncd.store.desk import Delivery

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from slurmsyncd.model import Phase, Step
 from slurmsyncd.operator.history import show_history
 from slurmsyncd.operator.outlook import next_of, told_of
-from slurmsyncd.terminal import Colour, Styled, counted, duration, moment, when
+from slurmsyncd.terminal import Colour, Styled
+from slurmsyncd.text import counted, duration, moment, when
 
 if TYPE_CHECKING:
     from slurmsyncd.config import Config

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from slurmsyncd.delivery import OVERTAKEN, REPEAT
 from slurmsyncd.model import Step
 from slurmsyncd.operator.reasons import meaning
-from slurmsyncd.terminal import counted, when
+from slurmsyncd.text import counted, when
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

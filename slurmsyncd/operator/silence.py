@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slurmsyncd.terminal import duration, moment
+from slurmsyncd.text import duration, moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slurmsyncd.control.verdict import Level
-from slurmsyncd.terminal import Colour, Styled, age, counted, duration, moment
+from slurmsyncd.terminal import Colour, Styled
+from slurmsyncd.text import age, counted, duration, moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -14,7 +14,7 @@ from slurmsyncd.host.secretfile import read_private
 from slurmsyncd.settings.ancestor import NEED_CLUSTER, Imported, imported
 from slurmsyncd.settings.example import example
 from slurmsyncd.settings.show import as_document, shown
-from slurmsyncd.terminal import safe
+from slurmsyncd.text import safe
 
 if TYPE_CHECKING:
     import argparse

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from slurmsyncd.terminal import Colour, Styled, counted, cut, duration
+from slurmsyncd.terminal import Colour, Styled
+from slurmsyncd.text import counted, cut, duration
 from slurmsyncd.verify.compare import FAILING, Fate
 from slurmsyncd.verify.unread import unread_span
 from slurmsyncd.verify.when import day, iso

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slurmsyncd.terminal import safe
+from slurmsyncd.text import safe
 from slurmsyncd.verify.when import iso
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from slurmsyncd.errors import ConfigError
 from slurmsyncd.sinks.rest import RestSink
 from slurmsyncd.sources.commands import CommandSource
 from slurmsyncd.sources.selection import choose, chosen_clusters
-from slurmsyncd.terminal import Terminal, counted, safe
+from slurmsyncd.terminal import Terminal
+from slurmsyncd.text import counted, safe
 from slurmsyncd.verify.backend import Backend
 from slurmsyncd.verify.check import Check
 from slurmsyncd.verify.document import document

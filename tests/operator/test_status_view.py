@@ -13,7 +13,8 @@ from slurmsyncd.control.status import CommandCost, HookStatus, Status
 from slurmsyncd.control.verdict import judge
 from slurmsyncd.operator.status_view import show
 from slurmsyncd.pipeline.rates import Minute
-from slurmsyncd.terminal import Terminal, width
+from slurmsyncd.terminal import Terminal
+from slurmsyncd.text import width
 from tests.control.test_verdict import NOW, sink, source, status
 
 BUSY: dict[str, Any] = {
