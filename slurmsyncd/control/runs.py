@@ -109,8 +109,12 @@ class CloseGaps(Request[bool]):
 
     def run(self, store: SqliteStore) -> bool:
         """Close what lies in it."""
-        if is_closed := store.close_gap(self.cluster, self.since, self.until):
-            log.info("accounting_gap_closed", cluster=self.cluster, since=self.since, until=self.until)
+        before = store.gaps(self.cluster)
+        is_closed = store.close_gap(self.cluster, self.since, self.until)
+        for gap in before if is_closed else ():
+            since, until = max(gap.since, self.since), min(gap.until, self.until)
+            if since < until:
+                log.info("accounting_gap_closed", cluster=self.cluster, since=since, until=until)
         return is_closed
 
 

@@ -163,7 +163,15 @@ async def test_the_document_has_one_shape(tmp_path: Path) -> None:
     }
     assert found["until"] - found["since"] >= 7200
     (cluster,) = found["clusters"]
-    assert set(cluster) == {"cluster", "checkpoint", "known_from", "never_started", "set_aside", "sinks"}
+    assert set(cluster) == {
+        "cluster",
+        "checkpoint",
+        "known_from",
+        "never_started",
+        "set_aside",
+        "sinks",
+        "unread",
+    }
     (sink,) = cluster["sinks"]
     assert set(sink) == {"sink", "days", "running", "all"}
     numbers = {"runs", *(fate.value for fate in Fate)}
