@@ -49,7 +49,7 @@ demo: $(RUN) ## Show it at work, without Slurm; DEMO_ARGS='--duration 30'
 	@$(BIN)/slurmsyncd demo $(DEMO_ARGS)
 
 test: $(DEV) ## Run all checks and tests; as root on Debian with a real Slurm; PYTEST_ARGS='-k store'
-	@$(BIN)/python tests/lab/packages.py $(TOOLS) || echo 'some tests will not run'
+	@$(BIN)/python tests/tools/lab/packages.py $(TOOLS) || echo 'some tests will not run'
 	@$(BIN)/pytest --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
 
 test-lowest: ## Run the tests without a real Slurm with the lowest versions that pyproject.toml allows
@@ -68,32 +68,32 @@ test-python-%:
 	done; echo 'Python $*: not on this machine, not tested'
 
 test-fresh: $(DEV) ## Run demo and the tests without a real Slurm in a fresh clone on a fresh Debian 13; SUITE=forky
-	@$(BIN)/python -m tests.lab.fresh $(SUITE)
+	@$(BIN)/python -m tests.tools.lab.fresh $(SUITE)
 
 test-versions: $(DEV)
-	@$(BIN)/python tests/lab/packages.py $(TOOLS) || echo 'some tests will not run'
-	@$(BIN)/pytest --no-cov -m 'not real_slurm' --ignore tests/test_checks.py $(PYTEST_ARGS)
+	@$(BIN)/python tests/tools/lab/packages.py $(TOOLS) || echo 'some tests will not run'
+	@$(BIN)/pytest --no-cov -m 'not real_slurm' --ignore tests/tools/test_checks.py $(PYTEST_ARGS)
 
 test-matrix: $(DEV) ## Run all tests, those on a real Slurm with 22.05, 24.11 and 26.05
 	@$(BIN)/pytest --slurm-releases=22.05,24.11,26.05 --whole-matrix $(PYTEST_ARGS)
 
 soak: $(DEV) ## Let everything fail for an hour and settle the account; SOAK_S=600 SOAK_ARGS='--seed 7'
-	@$(BIN)/python -m tests.oracle --seconds $(SOAK_S) $(SOAK_ARGS)
+	@$(BIN)/python -m tests.tools.oracle --seconds $(SOAK_S) $(SOAK_ARGS)
 
 fuzz: $(DEV) ## Feed the readers ever new damage for ten minutes; FUZZ_S=60 FUZZ_ARGS='--target gres'
-	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_S) $(FUZZ_ARGS)
+	@$(BIN)/python -m tests.tools.fuzz --seconds $(FUZZ_S) $(FUZZ_ARGS)
 
 flips: $(DEV) ## Flip bits of stores and settle the accounts, 4,000 in some 20 minutes; FLIPS_ARGS='--count 500 --seed 7'
-	@$(BIN)/python -m tests.store.flips $(FLIPS_ARGS)
+	@$(BIN)/python -m tests.tools.flips $(FLIPS_ARGS)
 
 mutants: $(DEV) ## Break one invariant at a time, and see that the tests notice; MUTANTS='no_stop_hold'
-	@$(BIN)/python -m tests.mutants $(MUTANTS)
+	@$(BIN)/python -m tests.tools.mutants $(MUTANTS)
 
 bench: $(DEV) ## Measure what it costs, and write docs/performance.md; BENCH_ARGS='--only hook --quick'
-	@$(BIN)/python -m tests.bench $(BENCH_ARGS)
+	@$(BIN)/python -m tests.tools.bench $(BENCH_ARGS)
 
 lint: $(DEV) ## Run the checks alone: ruff, mypy, import-linter
-	@$(BIN)/pytest -q tests/test_checks.py
+	@$(BIN)/pytest -q tests/tools/test_checks.py
 
 lock: $(DEV) ## Lock the newest versions that pyproject.toml allows, with their hashes
 	@$(COMPILE) --all-extras --group dev --output-file $(LOCK)
@@ -106,7 +106,7 @@ clean: ## Remove what was made here
 
 $(HERE):
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("Python 3.10 or newer is needed: make PYTHON=...")'
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(PYTHON) tests/lab/packages.py python3-venv
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(PYTHON) tests/tools/lab/packages.py python3-venv
 	@echo 'setting up $(VENV)'
 	@$(PYTHON) -m venv --clear $(VENV)
 	@echo '$(CURDIR)' >$@

@@ -11,7 +11,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
-from tests.lab import BOOKWORM, Lab
+from tests.tools.lab import BOOKWORM, Lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,5 +1,0 @@
-"""End to end: a real Slurm 22.05, the daemon as a process, and the embedded backend as a process."""
-
-import pytest
-
-pytest.register_assert_rewrite("tests.e2e.site", "tests.e2e.traffic", "tests.e2e.witness")

@@ -1,0 +1,237 @@
+"""The pure part: what is wrong with one run, from the sink's word, ours and Slurm's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slurmsyncd.delivery import Finding, Presence, Told
+from slurmsyncd.model import Job, JobState, RunKey, Step
+from slurmsyncd.reconcile.audit import NOT_SENT, Evidence, judge, wants_slurm
+from slurmsyncd.store.outbox import Position
+from slurmsyncd.store.repairs import moved
+from tests.strategies import TIMES, jobs
+from tests.unit.pipeline.audit.world import GRACE_S
+
+NOW = 1_800_000_000.0
+KEY = RunKey("alpha", 7, 1_799_990_000)
+#: (step, state) that the store can hold.
+PLACES = [
+    *((Step.START, state) for state in ("ready", "parked", "dead", "dropped")),
+    *((Step.STOP, state) for state in ("idle", "ready", "parked", "dead", "dropped", "done")),
+]
+
+
+def told(
+    step: Step = Step.STOP, state: str = "idle", ago_s: float = 9000.0, reason: str = "accepted"
+) -> Told:
+    return Told(step=step, state=state, since=NOW - ago_s, acked_at=NOW - ago_s, reason=reason)
+
+
+def seen(there: Presence, at: Told | None, *rows: Job, key: RunKey = KEY, asked: bool = True) -> Evidence:
+    return Evidence(key=key, there=there, asked_at=NOW, told=at, accounting=rows if asked else None)
+
+
+def row(state: JobState, start_at: int = KEY.start_at, end_at: int | None = None) -> Job:
+    return Job(key=replace(KEY, start_at=start_at), state=state, end_at=end_at)
+
+
+def tolds() -> st.SearchStrategy[Told | None]:
+    ages = st.floats(-100.0, 10_000.0)
+    made = st.builds(
+        lambda place, since, acked, reason: Told(
+            step=place[0],
+            state=place[1],
+            since=NOW - since,
+            acked_at=None if acked is None else NOW - acked,
+            reason=reason,
+        ),
+        st.sampled_from(PLACES),
+        ages,
+        st.none() | ages,
+        st.sampled_from(["accepted", "listed_already", NOT_SENT, "closed_wrongly"]),
+    )
+    return st.none() | made
+
+
+def evidence() -> st.SearchStrategy[Evidence]:
+    same_id = jobs().map(lambda job: replace(job, key=replace(job.key, job_id=KEY.job_id)))
+    return st.builds(
+        Evidence,
+        key=st.builds(RunKey, st.just("alpha"), st.just(KEY.job_id), TIMES),
+        there=st.sampled_from(Presence),
+        asked_at=st.just(NOW),
+        told=tolds(),
+        accounting=st.none() | st.lists(same_id, max_size=4).map(tuple),
+        elsewhere=st.just(()) | st.lists(TIMES, max_size=2).map(tuple),
+    )
+
+
+#: Where a run has to be still, for what was found to be repaired.
+FOUND_AT = {
+    Finding.STOP_LOST: (Step.STOP, "done"),
+    Finding.START_LOST: (Step.STOP, "idle"),
+    Finding.RUN_LOST: (Step.STOP, "done"),
+    Finding.REFUSED_YET_THERE: (Step.START, "dead"),
+}
+
+CASES = [
+    # what the sink says, what was told, what Slurm says → what is wrong
+    (Presence.RUNNING, told(state="done"), [], Finding.STOP_LOST),
+    (Presence.RUNNING, told(state="done", ago_s=-1.0), [], None),  # acknowledged while it was being asked
+    (Presence.RUNNING, told(), [], None),
+    (Presence.RUNNING, told(state="ready"), [], None),
+    (Presence.RUNNING, told(state="dead"), [], None),  # its stop is a dead letter already
+    (Presence.RUNNING, told(state="dropped"), [], None),  # the operator's word
+    (Presence.RUNNING, told(Step.START, "dead"), [], Finding.REFUSED_YET_THERE),
+    (Presence.RUNNING, told(Step.START, "parked"), [], None),
+    (Presence.RUNNING, told(Step.START, "dropped"), [], None),
+    (Presence.ABSENT, told(), [], Finding.START_LOST),
+    (Presence.ABSENT, told(ago_s=GRACE_S - 1), [], None),
+    (Presence.ABSENT, told(reason=NOT_SENT), [], None),
+    (Presence.ABSENT, told(state="ready"), [], None),  # its stop is on the way, and will say so
+    (
+        Presence.ABSENT,
+        told(state="done"),
+        [],
+        Finding.RUN_LOST,
+    ),  # only looked up where publishing proves nothing
+    (Presence.ABSENT, told(state="done", ago_s=GRACE_S - 1), [], None),
+    (Presence.ABSENT, told(Step.START, "dead", reason="repeat_of_earlier_run"), [], None),
+    (Presence.ABSENT, told(Step.START, "dropped", reason="repeat_of_earlier_run"), [], None),
+    (
+        Presence.RUNNING,
+        told(Step.START, "dropped", reason="later_run_is_there"),
+        [],
+        Finding.REFUSED_YET_THERE,
+    ),
+    (Presence.RUNNING, told(Step.START, "dropped", reason="http_400"), [], None),
+    (Presence.ABSENT, None, [], None),
+    (Presence.ENDED, told(), [row(JobState.RUNNING)], Finding.CLOSED_WRONGLY),
+    (Presence.ENDED, told(), [row(JobState.SUSPENDED)], Finding.CLOSED_WRONGLY),
+    (Presence.ENDED, told(), [row(JobState.COMPLETED, end_at=KEY.start_at + 5)], None),
+    (Presence.ENDED, told(), [row(JobState.RUNNING, KEY.start_at + 5000)], None),  # another run
+    (Presence.ENDED, told(), [], None),
+    (Presence.RUNNING, None, [row(JobState.RUNNING)], None),
+    (Presence.RUNNING, None, [row(JobState.TIMEOUT, end_at=KEY.start_at + 5)], Finding.NEVER_TOLD),
+    (Presence.RUNNING, None, [row(JobState.COMPLETING, end_at=KEY.start_at + 5)], None),
+    (Presence.RUNNING, None, [row(JobState.PENDING, 0)], Finding.UNHEARD_OF),
+    (Presence.RUNNING, None, [], Finding.UNHEARD_OF),
+    # a start that moved
+    (
+        Presence.RUNNING,
+        None,
+        [row(JobState.COMPLETED, KEY.start_at + 60, KEY.start_at + 90)],
+        Finding.NEVER_TOLD,
+    ),
+    (Presence.RUNNING, None, [row(JobState.RUNNING, KEY.start_at + 60)], None),
+    # an earlier run that was over before this one began, and one of another age
+    (
+        Presence.RUNNING,
+        None,
+        [row(JobState.REQUEUED, KEY.start_at - 60, KEY.start_at - 1)],
+        Finding.UNHEARD_OF,
+    ),
+    (Presence.RUNNING, None, [row(JobState.RUNNING, KEY.start_at + 90_000)], Finding.UNHEARD_OF),
+]
+
+
+@pytest.mark.parametrize(("there", "at", "rows", "finding"), CASES)
+def test_the_table(there: Presence, at: Told | None, rows: list[Job], finding: Finding | None) -> None:
+    """Each row of the table."""
+    found = judge(seen(there, at, *rows), grace_s=GRACE_S)
+    assert (found.finding if found else None) is finding
+
+
+def test_without_an_answer_slurm_has_not_said_that_it_knows_nothing() -> None:
+    """A question that was not answered leads to no report."""
+    assert judge(seen(Presence.RUNNING, None, asked=False), grace_s=GRACE_S) is None
+
+
+def test_a_run_that_has_just_begun_may_be_news_to_accounting() -> None:
+    """Within the grace slurmdbd need not know of it."""
+    fresh = replace(KEY, start_at=int(NOW) - 10)
+    assert judge(seen(Presence.RUNNING, None, key=fresh), grace_s=GRACE_S) is None
+
+
+@given(evidence(), st.floats(0.0, 1000.0))
+def test_what_is_told_lately_is_never_doubted(case: Evidence, grace_s: float) -> None:
+    """Absence within the grace proves nothing, whatever else is known (H22)."""
+    found = judge(case, grace_s=grace_s)
+    if found is not None and found.finding is Finding.START_LOST:
+        assert case.told is not None
+        assert case.told.acked_at is not None
+        assert case.told.acked_at < NOW - grace_s
+    if found is not None and found.finding is Finding.RUN_LOST:
+        assert case.told is not None
+        assert case.told.since < NOW - grace_s
+
+
+@given(evidence())
+def test_only_slurm_ends_a_run(case: Evidence) -> None:
+    """A stop is given to a stranger only with an end of accounting's, at or after its start, under its own key."""
+    found = judge(case, grace_s=GRACE_S)
+    if found is not None and found.ended is not None:
+        assert found.finding is Finding.NEVER_TOLD
+        assert found.ended.key == case.key
+        assert case.accounting is not None
+        assert found.ended.end_at in {row.end_at for row in case.accounting}
+        assert found.ended.end_at is not None
+        assert found.ended.state.final or found.ended.state is JobState.UNKNOWN
+
+
+@given(evidence())
+def test_a_finding_agrees_with_what_the_sink_shows(case: Evidence) -> None:
+    """Nothing is started that is there, and nothing stopped or reported that is not."""
+    found = judge(case, grace_s=GRACE_S)
+    if found is not None:
+        if found.finding in (Finding.START_LOST, Finding.RUN_LOST):
+            assert case.there is Presence.ABSENT
+        else:
+            closed = found.finding is Finding.CLOSED_WRONGLY
+            assert case.there is (Presence.ENDED if closed else Presence.RUNNING)
+
+
+@given(evidence())
+def test_without_slurm_nothing_is_found_that_needs_it(case: Evidence) -> None:
+    """What can be judged without accounting is judged the same with it."""
+    alone = judge(replace(case, accounting=None), grace_s=GRACE_S)
+    if alone is not None or not wants_slurm(case.there, case.told):
+        assert judge(case, grace_s=GRACE_S) == alone
+
+
+@given(
+    st.sampled_from(PLACES),
+    st.sampled_from(list(FOUND_AT)),
+    st.booleans(),
+)
+def test_a_repair_leads_to_a_place_that_the_store_allows_and_is_done_once(
+    place: tuple[Step, str], finding: Finding, ended: bool
+) -> None:
+    """Due exactly if it waits for the sink; what has moved on is left alone; doing it again changes nothing."""
+    step, state = place
+    at = Position(
+        step.value,
+        state,
+        1.0 if state in ("ready", "parked") else None,
+        0.0,
+        3,
+        4,
+        1.0,
+        2.0,
+        1.0,
+        "",
+        "",
+        "[]",
+    )
+    to = moved(at, finding, ended=ended, now=NOW)
+    assert (to is not None) == (place == FOUND_AT[finding])
+    if to is None:
+        return
+    assert (to.due_at is not None) == (to.state in ("ready", "parked"))
+    assert (to.state, to.step) != (at.state, at.step)
+    assert finding.value in to.history
+    assert moved(to, finding, ended=ended, now=NOW) is None

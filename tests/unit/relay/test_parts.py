@@ -1,0 +1,150 @@
+"""What the parts of a relay decide, without a server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from slurmsyncd.config import Config, load_config
+from slurmsyncd.delivery import Dead, Done, Park, Retry, Rewind
+from slurmsyncd.errors import ConfigError, StoreError
+from slurmsyncd.model import Entry, Step
+from slurmsyncd.relay.command import choose
+from slurmsyncd.relay.decode import Message, message_of
+from slurmsyncd.relay.hand import MOST, Answer, Hand, Kind, Room
+from slurmsyncd.relay.letters import Letters
+from tests.unit.sinks.parts import START, entry, job
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SHORT = "$JS.ACK.JOBS.relay.3.17.20.1700000000500000000.4"
+REPLIES = [
+    SHORT,
+    "$JS.ACK.hub.ACCOUNT.JOBS.relay.3.17.20.1700000000500000000.4",
+    "$JS.ACK._.ACCOUNT.JOBS.relay.3.17.20.1700000000500000000.4.token",
+]
+
+
+def message(seq: int = 1, body: bytes = b"{}") -> Message:
+    return Message(seq=seq, given=1, stored_at=0.0, reply="", subject="slurm.demo.job", body=body)
+
+
+def held(step: Step = Step.START, *, ended: bool = False) -> tuple[Hand, list[Answer], Entry]:
+    """Give a hand with one message in it."""
+    answers: list[Answer] = []
+    hand = Hand(answers.append)
+    taken = Entry(id=1, sink="cc", step=step, start=job(), stop=job() if ended else None)
+    hand.take(message(), taken)
+    return hand, answers, taken
+
+
+@pytest.mark.parametrize("reply", REPLIES)
+def test_the_streams_word_on_a_message_is_read(reply: str) -> None:
+    """In the form of old servers, and in that of newer ones with domain and account."""
+    found = message_of("slurm.demo.job", reply, b"x")
+    assert found is not None
+    assert (found.given, found.seq, found.stored_at, found.reply) == (3, 17, 1_700_000_000.5, reply)
+
+
+@pytest.mark.parametrize("reply", ["", "_INBOX.a.1", "$JS.ACK.a.b", SHORT.replace("17", "x"), SHORT + ".1"])
+def test_what_is_no_message_of_a_stream_is_none(reply: str) -> None:
+    """The end of a pull, and whatever else somebody sends to our inbox."""
+    assert message_of("slurm.demo.job", reply, b"") is None
+
+
+def test_a_verdict_settles_puts_off_or_keeps_a_message() -> None:
+    """Far attempts go back to the stream with their delay; near ones, and a backend in trouble, wait here."""
+    for verdict, wanted in (
+        (Done(0.0, 0.0, ""), (Kind.SETTLED, 0.0)),
+        (Retry(60.0, "", ""), (Kind.LATER, 60.0)),
+        (Park(3600.0, "", ""), (Kind.LATER, 3600.0)),
+        (Dead("why", ""), (Kind.DEAD, 0.0)),
+    ):
+        hand, answers, taken = held()
+        hand.settle([(taken, verdict)], 0.0)
+        assert [(each.kind, each.delay_s) for each in answers] == [wanted]
+        assert not len(hand)
+        hand.settle([(taken, verdict)], 0.0)
+        assert len(answers) == 1
+    for kept in (Retry(2.0, "", ""), Retry(300.0, "", "", charged=False)):
+        hand, answers, taken = held()
+        hand.settle([(taken, kept)], 0.0)
+        assert not answers
+        assert not hand.due("cc", Step.START, 0.0, 10)
+        assert hand.next_due_at("cc", Step.START, 0.0) == kept.at
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_j1_of_one_job_id_the_earliest_start_that_is_held_goes_first(*, newest_first: bool) -> None:
+    """Whatever the order in the stream; the others do not wait for it, and neither do stops."""
+    hand = Hand(lambda _: None)
+    runs = [job(1, START + 500), job(1), job(2, START + 900), job(1)]
+    for seq, run in enumerate(runs, 1):
+        step = Step.STOP if seq == 4 else Step.START
+        hand.take(message(seq), Entry(id=seq, sink="cc", step=step, start=run, stop=run))
+
+    def due(*in_flight: int) -> set[int]:
+        found = hand.due("cc", Step.START, 0.0, 9, in_flight, newest_first=newest_first)
+        return {each.id for each in found}
+
+    assert due() == {2, 3}
+    assert due(2) == {3}
+    assert [each.id for each in hand.due("cc", Step.STOP, 0.0, 9)] == [4]
+    hand.settle([(Entry(id=2, sink="cc", step=Step.START, start=runs[1]), Dead("http_400", ""))], 0.0)
+    assert due() == {1, 3}
+
+
+def test_a_stop_without_its_start_becomes_that_start_and_then_a_stop_again() -> None:
+    """It is settled only by the stop."""
+    hand, answers, taken = held(Step.STOP, ended=True)
+    hand.settle([(taken, Rewind(0.0, ""))], 0.0)
+    (start,) = hand.due("cc", Step.START, 0.0, 10)
+    hand.settle([(start, Done(0.0, 1.0, ""))], 0.0)
+    (stop,) = hand.due("cc", Step.STOP, 1.0, 10)
+    assert not answers
+    hand.settle([(stop, Done(1.0, 1.0, ""))], 1.0)
+    assert [each.kind for each in answers] == [Kind.SETTLED]
+
+
+def test_what_is_held_is_bounded_in_number_and_bytes() -> None:
+    """The rest stays in the stream; a message that comes twice is held once, and can be let go."""
+    answers: list[Answer] = []
+    hand = Hand(answers.append)
+    for seq in range(MOST):
+        hand.take(message(seq), entry())
+        hand.take(message(seq), entry())
+    assert (len(hand), hand.room.messages) == (MOST, 0)
+    hand.let_go(keep=1)
+    assert (len(hand), len(answers), hand.room.messages) == (1, MOST - 1, MOST - 1)
+    hand.take(message(MOST, b"x" * 2**26), entry())
+    assert hand.room == Room(0, 0)
+
+
+def test_a_full_file_of_dead_letters_takes_no_more(tmp_path: Path) -> None:
+    """And says so; what was written before stays whole, for us alone to read."""
+    letters = Letters(tmp_path / "dead", limit=400)
+    letters.write(Answer(message(), Kind.DEAD, reason="why"))
+    with pytest.raises(StoreError, match="is full"):
+        letters.write(Answer(message(2, b"x" * 400), Kind.DEAD, reason="why"))
+    assert (tmp_path / "dead").read_text().count("\n") == 1
+    assert (tmp_path / "dead").stat().st_mode & 0o777 == 0o600
+
+
+def config(**sinks: dict[str, object]) -> Config:
+    return load_config({"sinks": sinks})
+
+
+def test_the_stream_and_the_backend_are_chosen_or_asked_for() -> None:
+    """The only one of its kind needs no option; core NATS is no stream."""
+    core: dict[str, object] = {"type": "nats", "servers": ["nats://localhost:4222"]}
+    stream = {**core, "mode": "jetstream", "stream": "JOBS"}
+    both = config(core=core, a=stream, b={**stream, "job_subject": "b.{cluster}.job"})
+    assert choose(config(core=core, a=stream), None, "nats").name == "a"
+    assert choose(both, "b", "nats").name == "b"
+    for wanted in (None, "core", "none"):
+        with pytest.raises(ConfigError, match="a, b; choose with --from"):
+            choose(both, wanted, "nats")
+    with pytest.raises(ConfigError, match="there are: none; choose with --to"):
+        choose(both, None, "rest")

@@ -1,0 +1,438 @@
+"""Every row of the contract's section 13, and the faults that an answer can be."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slurmsyncd.delivery import OtherRun, Outcome, Result
+from slurmsyncd.model import RunKey
+from slurmsyncd.sinks.answers import (
+    Answer,
+    Failure,
+    LookUp,
+    Request,
+    Sent,
+    classify,
+    failure_outcome,
+    retry_after_s,
+)
+from slurmsyncd.sinks.duplicates import look_up_outcome, note_of
+from tests.unit.sinks.parts import error
+
+R = Result
+START = Sent(Request.START, job_id=7)
+STOP = Sent(Request.STOP, job_id=7, state="completed")
+NODES = Sent(Request.NODES)
+# A page that quotes every marker: only the backend's own error text counts.
+HTML = (
+    "<html>404 Not Found no rows in result set already exists dbid: 3 already been stopped state is: completed "
+    "UNIQUE constraint failed: job_cache CHECK constraint failed adding tag no subcluster found no such cluster "
+    "unknown field invalid requested job state larger/equal transferring cached job Resource not found</html>"
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    id: str
+    sent: Sent
+    status: int
+    body: str
+    result: Result
+    reason: str
+    alarm: bool = False
+
+
+def rows_for_any(sent: Sent, which: str) -> list[Row]:
+    return [
+        Row(f"{which}-H9-401", sent, 401, error("expired", "Unauthorized"), R.SINK_DOWN, "credentials", True),
+        Row(
+            f"{which}-H9-401-two-objects",
+            sent,
+            401,
+            error("a") + error("b"),
+            R.SINK_DOWN,
+            "credentials",
+            True,
+        ),
+        Row(f"{which}-H9-403", sent, 403, error("no", "Forbidden"), R.SINK_DOWN, "credentials", True),
+        Row(f"{which}-403-of-a-filter", sent, 403, HTML, R.FAILED, "http_403", True),
+        Row(f"{which}-408", sent, 408, "", R.FAILED, "http_408"),
+        Row(f"{which}-H13-429", sent, 429, "slow down", R.SINK_DOWN, "http_429"),
+        Row(f"{which}-H8-502-html", sent, 502, HTML, R.FAILED, "http_502"),
+        Row(f"{which}-H8-503", sent, 503, HTML, R.FAILED, "http_503"),
+        Row(f"{which}-H8-504", sent, 504, "", R.FAILED, "http_504"),
+        Row(f"{which}-H14-302", sent, 302, "", R.SINK_DOWN, "redirected", True),
+        Row(f"{which}-H14-307", sent, 307, "", R.SINK_DOWN, "redirected", True),
+        Row(f"{which}-H12-413", sent, 413, HTML, R.REFUSED, "too_large"),
+        Row(f"{which}-H12-431", sent, 431, "", R.REFUSED, "too_large"),
+        Row(f"{which}-418", sent, 418, "teapot", R.CURABLE, "http_418", True),
+        Row(f"{which}-400-of-a-proxy", sent, 400, HTML, R.CURABLE, "http_400", True),
+    ]
+
+
+GONE = error("nothing here", "Resource not found")
+ROWS = [
+    *rows_for_any(START, "start"),
+    *rows_for_any(STOP, "stop"),
+    *rows_for_any(NODES, "nodes"),
+    Row("start-404-not-mounted", START, 404, GONE, R.SINK_DOWN, "jobs_by_nats", True),
+    Row("start-404-html", START, 404, HTML, R.SINK_DOWN, "no_endpoint", True),
+    Row("start-405", START, 405, "", R.SINK_DOWN, "no_endpoint", True),
+    Row("stop-H8-404-not-mounted", STOP, 404, GONE, R.SINK_DOWN, "jobs_by_nats", True),
+    Row("stop-404-html", STOP, 404, HTML, R.SINK_DOWN, "no_endpoint", True),
+    Row("stop-405", STOP, 405, "", R.SINK_DOWN, "no_endpoint", True),
+    # start
+    Row("start-201", START, 201, '{"msg":"success"}\n', R.ACCEPTED, "accepted"),
+    Row("start-H17-201-html", START, 201, HTML, R.FAILED, "wrong_shape"),
+    Row("start-H17-201-list", START, 201, "[]", R.FAILED, "wrong_shape"),
+    Row("start-H17-201-empty", START, 201, "", R.FAILED, "wrong_shape"),
+    Row("start-H17-200-portal", START, 200, HTML, R.FAILED, "http_200"),
+    Row("start-204", START, 204, "", R.FAILED, "http_204"),
+    Row("start-422-unnamed", START, 422, error("a job already exists"), R.FAILED, "duplicate_unnamed"),
+    Row("start-422-html", START, 422, HTML, R.FAILED, "duplicate_unnamed"),
+    Row(
+        "start-H5-500-unique",
+        START,
+        500,
+        error("insert into database failed: UNIQUE constraint failed: job_cache.job_id, job_cache.cluster"),
+        R.ALREADY_THERE,
+        "cached_already",
+    ),
+    Row(
+        "start-500-check",
+        START,
+        500,
+        error("insert into database failed: CHECK constraint failed: smt"),
+        R.REFUSED,
+        "check_failed",
+    ),
+    Row("start-500-tag", START, 500, error("adding tag to new job 3 failed"), R.ACCEPTED, "untagged"),
+    Row("start-500-empty", START, 500, "", R.CURABLE, "handler_crashed"),
+    Row(
+        "start-H10-500-locked",
+        START,
+        500,
+        error("insert into database failed: database is locked"),
+        R.FAILED,
+        "http_500",
+    ),
+    Row("start-500-html", START, 500, HTML, R.FAILED, "http_500"),
+    Row(
+        "start-H11-400-no-subcluster",
+        START,
+        400,
+        error("no subcluster found for cluster demo and host xx1"),
+        R.CURABLE,
+        "no_subcluster",
+    ),
+    Row("start-400-no-cluster", START, 400, error("no such cluster: demo"), R.CURABLE, "no_cluster"),
+    Row(
+        "start-400-unknown-field",
+        START,
+        400,
+        error('parsing request body failed: json: unknown field "shared"'),
+        R.CURABLE,
+        "unknown_field",
+    ),
+    Row("start-H7-400-other", START, 400, error("'resources' and 'user' must be set"), R.REFUSED, "http_400"),
+    # stop
+    Row("stop-200", STOP, 200, '{"jobId":7,"cluster":"demo","jobState":"completed"}', R.ACCEPTED, "accepted"),
+    Row("stop-H17-200-html", STOP, 200, HTML, R.FAILED, "wrong_shape"),
+    Row("stop-H17-200-empty", STOP, 200, "", R.FAILED, "wrong_shape"),
+    Row("stop-200-of-another-job", STOP, 200, '{"jobId":8,"cluster":"demo"}', R.FAILED, "wrong_shape"),
+    Row(
+        "stop-422-stopped",
+        STOP,
+        422,
+        error("job has already been stopped, state is: completed"),
+        R.ALREADY_THERE,
+        "stopped",
+    ),
+    Row(
+        "stop-422-stopped-otherwise",
+        STOP,
+        422,
+        error("job has already been stopped, state is: failed"),
+        R.ALREADY_THERE,
+        "stopped_otherwise",
+    ),
+    Row("stop-422-other", STOP, 422, error("no"), R.REFUSED, "http_422"),
+    Row(
+        "stop-422-missing-in-1.4",
+        STOP,
+        422,
+        error("finding job failed: sql: no rows in result set"),
+        R.START_MISSING,
+        "start_missing",
+    ),
+    Row(
+        "stop-H11-404",
+        STOP,
+        404,
+        error("sql: no rows in result set", "Not Found"),
+        R.START_MISSING,
+        "start_missing",
+    ),
+    Row(
+        "stop-S26-400-larger",
+        STOP,
+        400,
+        error("stopTime must be larger/equal than startTime"),
+        R.REFUSED,
+        "stop_before_start",
+    ),
+    Row(
+        "stop-400-state",
+        STOP,
+        400,
+        error("invalid requested job state: deadline"),
+        R.CURABLE,
+        "unknown_state",
+    ),
+    Row("stop-400-unknown-field", STOP, 400, error('json: unknown field "x"'), R.CURABLE, "unknown_field"),
+    Row("stop-400-other", STOP, 400, error("the field 'jobId' is required"), R.REFUSED, "http_400"),
+    Row(
+        "stop-500-transferring", STOP, 500, error("transferring cached job failed"), R.NOT_YET, "transferring"
+    ),
+    Row("stop-500-other", STOP, 500, error("marking job as completed failed"), R.FAILED, "http_500"),
+    Row("stop-500-html", STOP, 500, HTML, R.FAILED, "http_500"),
+    Row("stop-422-html", STOP, 422, HTML, R.CURABLE, "http_422", alarm=True),
+    Row("stop-500-empty", STOP, 500, "", R.FAILED, "http_500"),
+    # node states
+    Row("nodes-200", NODES, 200, "", R.ACCEPTED, "accepted"),
+    Row("nodes-H17-200-html", NODES, 200, HTML, R.FAILED, "wrong_shape"),
+    Row("nodes-404", NODES, 404, GONE, R.REFUSED, "no_nodestate"),
+    Row("nodes-405", NODES, 405, "", R.REFUSED, "no_nodestate"),
+    Row("nodes-400", NODES, 400, error("bad"), R.REFUSED, "http_400"),
+    Row("nodes-500", NODES, 500, "", R.FAILED, "http_500"),
+    # questions
+    Row("clusters-200", Sent(Request.CLUSTERS), 200, '{"clusters":[]}', R.ACCEPTED, "accepted"),
+    Row("clusters-200-html", Sent(Request.CLUSTERS), 200, HTML, R.FAILED, "wrong_shape"),
+    Row("clusters-500", Sent(Request.CLUSTERS), 500, "", R.FAILED, "http_500"),
+    Row("look-up-422", Sent(Request.LOOK_UP), 422, error("no rows in result set"), R.FAILED, "http_422"),
+    Row("clusters-404", Sent(Request.CLUSTERS), 404, GONE, R.SINK_DOWN, "no_endpoint", True),
+    Row("probe-405", Sent(Request.PROBE), 405, "", R.ACCEPTED, "answers"),
+    Row("probe-404", Sent(Request.PROBE), 404, GONE, R.SINK_DOWN, "jobs_by_nats", True),
+    Row("probe-404-html", Sent(Request.PROBE), 404, HTML, R.SINK_DOWN, "no_endpoint", True),
+    Row("probe-200", Sent(Request.PROBE), 200, HTML, R.FAILED, "http_200"),
+]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
+def test_section_13(row: Row) -> None:
+    """Each answer is judged as the contract's table says."""
+    outcome = classify(row.sent, Answer(status=row.status, body=row.body.encode()))
+    assert isinstance(outcome, Outcome)
+    assert (outcome.result, outcome.reason, outcome.alarm) == (row.result, row.reason, row.alarm)
+    assert outcome.status == row.status
+
+
+def test_h6_a_duplicate_is_never_judged_without_its_row() -> None:
+    """422 on a start names a row; what it means is not decided before that row was read."""
+    body = error(
+        "a job with that jobId, cluster and startTime already exists: dbid: 4711", "Unprocessable Entity"
+    )
+    assert classify(START, Answer(status=422, body=body.encode())) == LookUp(4711)
+
+
+def row(job_id: int = 7, cluster: str = "demo", start: int = 100) -> bytes:
+    return f'{{"Meta":{{"jobId":{job_id},"cluster":"{cluster}","startTime":{start},"x":[1]}},"Data":null}}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "result", "reason"),
+    [
+        (row(), R.ALREADY_THERE, "listed_already"),
+        (row(start=99), R.REPEATED, "repeat_of_earlier_run"),
+        (row(start=101), R.REFUSED, "later_run_is_there"),
+        (row(job_id=8), R.FAILED, "wrong_shape"),
+        (row(cluster="other"), R.FAILED, "wrong_shape"),
+        (b"{}", R.FAILED, "wrong_shape"),
+        (b"[", R.FAILED, "wrong_shape"),
+    ],
+    ids=["same", "earlier", "later", "other-job", "other-cluster", "no-row", "no-json"],
+)
+def test_h6_the_row_decides(body: bytes, result: Result, reason: str) -> None:
+    """The same start is success, an earlier one a matter of policy, a later one a rejection, all else no answer."""
+    outcome = look_up_outcome(Answer(status=200, body=body), RunKey("slurm", 7, 100), "demo")
+    assert (outcome.result, outcome.reason) == (result, reason)
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        (
+            1_700_000_000,
+            "has the run of 2023-11-14 22:13:20 UTC, 1:00:00 before this one, and accepts the next run",
+        ),
+        (
+            1_700_097_200,
+            "has the run of 2023-11-16 01:13:20 UTC, 1 day, 2:00:00 after this one, and accepts no run",
+        ),
+        (2**62, "has the run of 4611686018427387904, "),
+    ],
+)
+def test_h6_what_is_said_names_the_run_in_the_way_and_the_rule(start: int, words: str) -> None:
+    """When it began, how far apart they are, and which half of the backend's signed rule strikes."""
+    outcome = look_up_outcome(
+        Answer(status=200, body=row(start=start)), RunKey("slurm", 7, 1_700_003_600), "demo"
+    )
+    assert words in outcome.detail
+
+
+@pytest.mark.parametrize(
+    ("state", "monitoring", "running", "archived"),
+    [
+        ("running", 1, True, False),
+        ("failed", 1, False, False),
+        ("failed", 3, False, True),
+        ("", 0, True, False),
+    ],
+)
+def test_what_the_row_shows_of_the_run_in_the_way(
+    state: str, monitoring: int, running: bool, archived: bool
+) -> None:
+    """An ended run whose metrics are on the way to the archive is not archived; without a state nothing is sure."""
+    found = {
+        "jobId": 7,
+        "cluster": "demo",
+        "startTime": 99,
+        "jobState": state,
+        "monitoringStatus": monitoring,
+    }
+    body = json.dumps({"Meta": found}).encode()
+    outcome = look_up_outcome(Answer(status=200, body=body), RunKey("slurm", 7, 100), "demo")
+    assert outcome.other == OtherRun(RunKey("slurm", 7, 99), running=running, archived=archived)
+
+
+def noted(message: object) -> str | None:
+    """Give the note for a run that has one already."""
+    found = {"jobId": 7, "cluster": "demo", "startTime": 99, "metaData": {"message": message}}
+    answer = Answer(status=200, body=json.dumps({"Meta": found}).encode())
+    return note_of(answer, RunKey("slurm", 7, 1_700_000_000))
+
+
+def test_j2_what_an_admin_noted_stays_and_nothing_is_noted_twice() -> None:
+    """The line is added behind; a job that is requeued without end stops being noted."""
+    line = noted("")
+    assert line is not None
+    assert "again from 2023-11-14 22:13:20 UTC" in line
+    assert noted("broken <b>fan</b>") == f"broken <b>fan</b>\n{line}"
+    assert noted(f"broken fan\n{line}") is None
+    assert noted("x" * 4000) is None
+    assert noted(["no", "text"]) is None
+
+
+def test_a_stopped_job_that_is_longer_than_what_is_read_is_accepted() -> None:
+    """The answer to a stop is the whole job; of a run on a thousand nodes only the beginning is read."""
+    cut = Answer(status=200, body=b'{"cluster":"demo","subCluster":"main","resources":[{"hos', cut=True)
+    outcome = classify(STOP, cut)
+    assert isinstance(outcome, Outcome)
+    assert outcome.result is R.ACCEPTED
+    portal = classify(STOP, Answer(status=200, body=HTML.encode(), cut=True))
+    assert isinstance(portal, Outcome)
+    assert portal.result is R.FAILED
+
+
+@pytest.mark.parametrize(
+    ("failure", "result", "alarm"),
+    [
+        (Failure.UNREACHABLE, R.SINK_DOWN, False),
+        (Failure.CONNECT_TIMEOUT, R.SINK_DOWN, False),
+        (Failure.TLS, R.SINK_DOWN, True),
+        (Failure.TOKEN, R.SINK_DOWN, True),
+        (Failure.TIMEOUT, R.FAILED, False),
+        (Failure.BROKEN_OFF, R.FAILED, False),
+        (Failure.NO_HTTP, R.FAILED, False),
+    ],
+)
+def test_h1_h3_h19_failures_without_an_answer(failure: Failure, result: Result, alarm: bool) -> None:
+    """What failed before anything was sent is the sink's trouble; after that the outcome is unknown."""
+    outcome = failure_outcome(failure, "why")
+    assert (outcome.result, outcome.alarm, outcome.reason) == (result, alarm, failure.value)
+
+
+def test_every_failure_is_mapped() -> None:
+    """No kind of failure is without a judgement."""
+    assert {failure_outcome(failure, "").reason for failure in Failure} == {
+        failure.value for failure in Failure
+    }
+
+
+def test_h14_a_redirect_names_its_target() -> None:
+    """The operator is told where the url leads."""
+    outcome = classify(START, Answer(status=301, location="https://other.example/api/"))
+    assert isinstance(outcome, Outcome)
+    assert "https://other.example/api/" in outcome.detail
+
+
+def test_h13_announced_maintenance_pauses_the_sink() -> None:
+    """503 with Retry-After meets every entry alike, so none is charged."""
+    outcome = classify(START, Answer(status=503, retry_after_s=30.0))
+    assert isinstance(outcome, Outcome)
+    assert (outcome.result, outcome.retry_after_s) == (R.SINK_DOWN, 30.0)
+
+
+def test_x13_what_a_hostile_backend_says_is_cut_and_escaped() -> None:
+    """Terminal escapes and direction marks reach no log; 200 characters are enough."""
+    body = error("\x1b[2J\x07\u202e\n" + "x" * 1000)
+    outcome = classify(START, Answer(status=400, body=body.encode()))
+    assert isinstance(outcome, Outcome)
+    assert outcome.detail.isprintable()
+    assert outcome.detail.startswith("\\x1b[2J\\x07\\u202e\\nxxx")
+    assert len(outcome.detail) == 200
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("120", 120.0),
+        (" 120 ", 120.0),
+        ("-5", None),
+        ("soon", None),
+        ("1.5", None),
+        ("1e3", None),
+        ("٣", None),
+        ("1000000000000", 1e12),
+        ("9" * 5000, 999_999_999_999_999_999.0),
+        ("Tue, 14 Nov 2023 22:14:20 GMT", 60.0),
+        ("Tue, 14 Nov 2023 22:14:20 -0000", 60.0),
+        ("Tue, 14 Nov 2023 22:12:00 GMT", 0.0),
+        ("Fri, 31 Dec 99999 23:59:59 GMT", None),
+    ],
+)
+def test_h13_retry_after(value: str | None, seconds: float | None) -> None:
+    """Seconds and dates are understood; anything else is as if nothing was said."""
+    assert retry_after_s(value, now=1_700_000_000.0) == seconds
+
+
+@given(st.text())
+def test_h13_no_retry_after_is_ever_negative_or_raises(value: str) -> None:
+    """Whatever stands in the header."""
+    found = retry_after_s(value, now=1_700_000_000.0)
+    assert found is None or found >= 0
+
+
+@given(
+    request=st.sampled_from(Request),
+    status=st.integers(100, 999),
+    body=st.binary(max_size=200) | st.text().map(error).map(str.encode),
+    cut=st.booleans(),
+)
+def test_no_answer_is_unjudged(request: Request, status: int, body: bytes, cut: bool) -> None:
+    """Any bytes under any status get a judgement, and only the right status is success."""
+    outcome = classify(Sent(request, job_id=7, state="completed"), Answer(status=status, body=body, cut=cut))
+    if isinstance(outcome, LookUp):
+        assert (request, status) == (Request.START, 422)
+    elif outcome.result is R.ACCEPTED:
+        assert status in (200, 201) or request in (Request.PROBE, Request.START)
+    else:
+        assert outcome.reason
+        assert outcome.detail.isprintable()
