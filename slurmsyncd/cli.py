@@ -210,7 +210,7 @@ def _add_notify(commands: Commands) -> None:
 
 
 def _add_backend(commands: Commands) -> None:
-    from slurmsyncd.backend import command  # noqa: PLC0415 - the daemon shall not load the backend
+    from slurmsyncd.commands.backend import command  # noqa: PLC0415 - the daemon shall not load the backend
 
     parser = commands.add_parser(
         "backend", help="run the embedded backend: cc-backend's job API on SQLite, with a page to look at"
@@ -220,7 +220,7 @@ def _add_backend(commands: Commands) -> None:
 
 
 def _add_demo(commands: Commands) -> None:
-    from slurmsyncd.demo import command  # noqa: PLC0415 - the daemon shall not load the demo
+    from slurmsyncd.commands.demo import command  # noqa: PLC0415 - the daemon shall not load the demo
 
     parser = commands.add_parser(
         "demo", help="watch it work: a simulated cluster, the real daemon and the embedded backend"

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 #: Not the daemon: a peer of it, or tools that an operator runs on his own files.
 NOT_THE_DAEMON = (
-    "slurmsyncd.sim",
-    "slurmsyncd.backend",
+    "slurmsyncd.sandbox.slurm",
+    "slurmsyncd.sandbox.backend",
     "slurmsyncd.fixtures",
-    "slurmsyncd.demo",
+    "slurmsyncd.sandbox.demo",
     "slurmsyncd.doctor",
     "slurmsyncd.settings",
 )

@@ -9,7 +9,7 @@ import pytest
 from slurmsyncd.config import SlurmConfig
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import Questions, RunKey
-from slurmsyncd.sim.faults import clear_faults
+from slurmsyncd.sandbox.slurm.faults import clear_faults
 from slurmsyncd.sources.decoding import decode_runs
 from slurmsyncd.sources.discover import only_cluster
 from slurmsyncd.sources.slurm_commands import Notices

@@ -11,8 +11,8 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from slurmsyncd.demo.stage import Stage
 from slurmsyncd.model import Plan, Started, Step, Trigger
+from slurmsyncd.sandbox.demo.environment import Stage
 from slurmsyncd.store import open_store
 from tests.unit.sinks.parts import CLUSTERS, START, job
 from tests.unit.sinks.rude import Rude, Seen, answer, rude_server

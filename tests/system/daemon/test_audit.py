@@ -12,16 +12,16 @@ import anyio
 import httpx
 import pytest
 
-from slurmsyncd.backend.server import Backend, BackendConfig
-from slurmsyncd.demo.stage import Stage, simulated_cluster, stop_daemon
-from slurmsyncd.sim.workload import Submission, request
+from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
+from slurmsyncd.sandbox.demo.environment import Stage, simulated_cluster, stop_daemon
+from slurmsyncd.sandbox.slurm.workload import Submission, request
 from slurmsyncd.store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from slurmsyncd.sim.engine import Simulation
+    from slurmsyncd.sandbox.slurm.engine import Simulation
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import slurmsyncd
-from slurmsyncd.sim import install
+from slurmsyncd.sandbox.slurm import install
 from tests.system.e2e.traffic import Traffic
 from tests.system.soak.test_rude_peers import calm, submit, wait_for
 from tests.tools.lab import until

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurmsyncd.backend.server import Backend, BackendConfig
 from slurmsyncd.config import load_config
 from slurmsyncd.doctor.backend import examine_sink
 from slurmsyncd.doctor.finding import Level
+from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from slurmsyncd.backend.server import Backend, BackendConfig
-from slurmsyncd.demo.stage import Stage, simulated_cluster, stop_daemon
-from slurmsyncd.sim.workload import Submission, request
+from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
+from slurmsyncd.sandbox.demo.environment import Stage, simulated_cluster, stop_daemon
+from slurmsyncd.sandbox.slurm.workload import Submission, request
 from tests.unit.sinks.nats.parts import key_of, listener, stored, until
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from slurmsyncd.sim.engine import Simulation
+    from slurmsyncd.sandbox.slurm.engine import Simulation
     from tests.system.nats.server import NatsServer
 
 pytestmark = pytest.mark.anyio

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slurmsyncd.backend.server import Backend, BackendConfig
 from slurmsyncd.config import load_config
 from slurmsyncd.delivery import Result
 from slurmsyncd.model import NodeState, RunKey, Step
+from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
 from slurmsyncd.sinks.build import build_sink
 from slurmsyncd.sinks.nats import sink as module
 from slurmsyncd.sinks.nats.sink import NatsSink

@@ -26,8 +26,8 @@ from slurmsyncd import cli, notify
 from slurmsyncd.config import read_config
 from slurmsyncd.control.server import REQUESTS
 from slurmsyncd.errors import ConfigError
-from slurmsyncd.sim import COMMANDS, faults
-from slurmsyncd.sim.workload import Submission, request
+from slurmsyncd.sandbox.slurm import COMMANDS, faults
+from slurmsyncd.sandbox.slurm.workload import Submission, request
 from tests.system.security.echo import ECHOES, Echo, nats_echo
 from tests.tools.lab.configuration import free_ports
 from tests.tools.oracle.world import World, until

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from slurmsyncd.sim import faults
-from slurmsyncd.sim.workload import Submission, request
+from slurmsyncd.sandbox.slurm import faults
+from slurmsyncd.sandbox.slurm.workload import Submission, request
 from tests.tools.oracle.world import World, until
 
 if TYPE_CHECKING:

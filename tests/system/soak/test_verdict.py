@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slurmsyncd.sim.ledger import Obligation
+from slurmsyncd.sandbox.slurm.expected_runs import Obligation
 from tests.tools.oracle.proxy import Passed
 from tests.tools.oracle.storm import slope_per_min
 from tests.tools.oracle.verdict import REPEAT, Evidence, Row, longest_sight_s, settle

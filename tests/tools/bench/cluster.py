@@ -7,18 +7,18 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
-from slurmsyncd.sim import COMMANDS, install, lifecycle, workload
-from slurmsyncd.sim.engine import Simulation
-from slurmsyncd.sim.placing import Books
-from slurmsyncd.sim.state import _COLUMNS, _PUT, State
-from slurmsyncd.sim.workload import Submission, request
+from slurmsyncd.sandbox.slurm import COMMANDS, install, lifecycle, workload
+from slurmsyncd.sandbox.slurm.engine import Simulation
+from slurmsyncd.sandbox.slurm.placement import Books
+from slurmsyncd.sandbox.slurm.state import _COLUMNS, _PUT, State
+from slurmsyncd.sandbox.slurm.workload import Submission, request
 from slurmsyncd.slurm.squeue import listing_format
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from slurmsyncd.sim.records import Run
+    from slurmsyncd.sandbox.slurm.records import Run
 
 CLUSTER = "sim"
 NODES = 8

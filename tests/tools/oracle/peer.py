@@ -8,8 +8,8 @@ from pathlib import Path
 
 import anyio
 
-from slurmsyncd.backend.clusters import read_clusters
-from slurmsyncd.backend.server import Backend, BackendConfig
+from slurmsyncd.sandbox.backend.clusters import read_clusters
+from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
 
 #: Few, so that a slow archive blocks stops, and then starts, as a busy one of a site does.
 ARCHIVE_QUEUE = 4

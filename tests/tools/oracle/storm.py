@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from slurmsyncd.sim import faults
-from slurmsyncd.sim.workload import Submission, request
+from slurmsyncd.sandbox.slurm import faults
+from slurmsyncd.sandbox.slurm.workload import Submission, request
 from slurmsyncd.store import open_store
 from tests.tools.oracle import verdict
 from tests.tools.oracle.troubles import CLOCK_JUMPS, DISK_FULL, STOP_S, Card, decks
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from slurmsyncd.sim.ledger import Obligation
+    from slurmsyncd.sandbox.slurm.expected_runs import Obligation
     from tests.tools.oracle.world import Peer
 
 #: For everything to arrive once nothing is wrong any more.

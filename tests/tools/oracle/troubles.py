@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from slurmsyncd.sim import faults
+from slurmsyncd.sandbox.slurm import faults
 from tests.tools.oracle import proxy
 from tests.tools.oracle.world import BACKOFF_MAX_S, CLUSTER, COMMAND_TIMEOUT_S, EXCHANGE_S, until
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from slurmsyncd.sim.ledger import Obligation
+    from slurmsyncd.sandbox.slurm.expected_runs import Obligation
     from tests.tools.oracle.proxy import Passed
 
 Key = tuple[int, int]  # job id, start

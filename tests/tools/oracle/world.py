@@ -24,10 +24,10 @@ import anyio
 import httpx
 
 from slurmsyncd import notify
-from slurmsyncd.backend.clusters import join_cluster, make_sub_cluster
-from slurmsyncd.backend.tokens import Tokens
-from slurmsyncd.sim import COMMANDS, install
-from slurmsyncd.sim.engine import Simulation
+from slurmsyncd.sandbox.backend.clusters import join_cluster, make_sub_cluster
+from slurmsyncd.sandbox.backend.tokens import Tokens
+from slurmsyncd.sandbox.slurm import COMMANDS, install
+from slurmsyncd.sandbox.slurm.engine import Simulation
 from tests.paths import ROOT
 from tests.tools.lab.configuration import free_ports
 from tests.tools.oracle.proxy import Proxy
@@ -35,7 +35,7 @@ from tests.tools.oracle.proxy import Proxy
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
-    from slurmsyncd.sim.engine import HookCall
+    from slurmsyncd.sandbox.slurm.engine import HookCall
 
 CLUSTER = "sim"
 POLL_S, QUERY_DELAY_S, COMMAND_TIMEOUT_S = 3.0, 0.3, 3.0

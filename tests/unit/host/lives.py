@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from slurmsyncd.sim.workload import Submission, request
+from slurmsyncd.sandbox.slurm.workload import Submission, request
 from tests.system.e2e.site import run_program
 from tests.tools.oracle.world import STOP_HOLD_S, World, until
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurmsyncd.sim import faults
+from slurmsyncd.sandbox.slurm import faults
 from tests.paths import ROOT
 from tests.unit.host.lives import change, life, quiet_world, said, submit, there
 

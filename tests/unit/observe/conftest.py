@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import httpx
 
-from slurmsyncd.demo.stage import stop_daemon
+from slurmsyncd.sandbox.demo.environment import stop_daemon
 from tests.system.daemon.test_audit import Site, site
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ import anyio
 from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.errors import NotFoundError
 
-from slurmsyncd.backend.clusters import make_cluster
-from slurmsyncd.backend.server import Backend, BackendConfig
 from slurmsyncd.delivery import Result
 from slurmsyncd.model import Entry, Step
+from slurmsyncd.sandbox.backend.clusters import make_cluster
+from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
 from tests.unit.sinks.nats.parts import STREAM, client, over, sink
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slurmsyncd.backend.server import Backend, BackendConfig
 from slurmsyncd.delivery import Result
 from slurmsyncd.model import Entry, JobState, Step
+from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
 from slurmsyncd.sinks.commit import FIRST_S, PROVEN, CommitWatch
 from slurmsyncd.sinks.dialect import V1_5, Dialect
 from tests.unit.sinks.parts import START, FixedClock, entry, job, sink_on, token_file

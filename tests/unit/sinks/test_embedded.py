@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slurmsyncd.backend.server import Backend, BackendConfig
 from slurmsyncd.config import ClusterConfig
 from slurmsyncd.delivery import Outcome, Result
 from slurmsyncd.model import Entry, Gres, JobState, NodeAllocation, NodeState, RunKey, Step
+from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
 from tests.unit.sinks.parts import CLUSTERS, START, entry, gpu_job, job, sink_on, token_file
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import structlog
 from slurmsyncd.config import SlurmConfig
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import JobState, Questions, RunKey, Sharing
-from slurmsyncd.sim import install
-from slurmsyncd.sim.faults import clear_faults, set_fault
+from slurmsyncd.sandbox.slurm import install
+from slurmsyncd.sandbox.slurm.faults import clear_faults, set_fault
 from slurmsyncd.sources import accounting as accounting_source
 from slurmsyncd.sources.commands import CommandSource
 from slurmsyncd.sources.controller import PORTION, WHOLE_PORTION

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slurmsyncd.cli import main
-from slurmsyncd.sim import SHAPES
+from slurmsyncd.sandbox.slurm import SHAPES
 from tests.tools.lab.waiting import until
 from tests.unit.sandbox.slurm.lab import FULL
 from tests.unit.sandbox.slurm.lab import Lab as Simulated

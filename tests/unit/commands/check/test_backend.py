@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurmsyncd.backend.clusters import make_cluster
-from slurmsyncd.backend.server import Backend, BackendConfig
 from slurmsyncd.config import load_config
 from slurmsyncd.doctor.backend import examine_sink
 from slurmsyncd.doctor.finding import Finding, Level
+from slurmsyncd.sandbox.backend.clusters import make_cluster
+from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -16,10 +16,10 @@ import pytest
 from slurmsyncd.control.office import office
 from slurmsyncd.control.requests import AskTotals
 from slurmsyncd.delivery import Dead
-from slurmsyncd.demo.stage import stop_daemon
 from slurmsyncd.errors import SlurmsyncdError
 from slurmsyncd.model import Entry, Job, JobState, Step
-from slurmsyncd.sim.faults import clear_faults, set_fault
+from slurmsyncd.sandbox.demo.environment import stop_daemon
+from slurmsyncd.sandbox.slurm.faults import clear_faults, set_fault
 from slurmsyncd.store.desk import Selection
 from tests.system.daemon.test_audit import site, until
 from tests.unit.commands.status.test_status import shown, typed

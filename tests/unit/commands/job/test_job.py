@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from slurmsyncd.delivery import Retry
-from slurmsyncd.demo.stage import stop_daemon
 from slurmsyncd.errors import SlurmsyncdError
-from slurmsyncd.sim.workload import Submission, request
+from slurmsyncd.sandbox.demo.environment import stop_daemon
+from slurmsyncd.sandbox.slurm.workload import Submission, request
 from tests.system.daemon.test_audit import site, until
 from tests.unit.commands.status.test_status import shown, typed
 from tests.unit.store.builders import (

@@ -16,8 +16,8 @@ import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from slurmsyncd.control.office import office
-from slurmsyncd.demo.stage import stop_daemon
-from slurmsyncd.sim.faults import clear_faults, set_fault
+from slurmsyncd.sandbox.demo.environment import stop_daemon
+from slurmsyncd.sandbox.slurm.faults import clear_faults, set_fault
 from tests.system.daemon.test_audit import site, until
 from tests.unit.store.builders import opened
 

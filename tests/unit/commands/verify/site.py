@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 import anyio.to_thread
 
-from slurmsyncd.backend.server import Backend, BackendConfig
 from slurmsyncd.config import read_config
 from slurmsyncd.control.office import office
 from slurmsyncd.control.requests import AskTotals
 from slurmsyncd.control.runs import AskWritten
-from slurmsyncd.demo.stage import Stage, simulated_cluster, stop_daemon
 from slurmsyncd.errors import SlurmsyncdError
-from slurmsyncd.sim import install
-from slurmsyncd.sim.engine import Simulation
-from slurmsyncd.sim.workload import Submission, request
+from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
+from slurmsyncd.sandbox.demo.environment import Stage, simulated_cluster, stop_daemon
+from slurmsyncd.sandbox.slurm import install
+from slurmsyncd.sandbox.slurm.engine import Simulation
+from slurmsyncd.sandbox.slurm.workload import Submission, request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

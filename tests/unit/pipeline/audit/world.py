@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from slurmsyncd.backend.server import Backend, BackendConfig
 from slurmsyncd.config import ClusterConfig
 from slurmsyncd.delivery import DeliveryPolicy, Presence
 from slurmsyncd.errors import SourceUnavailable
@@ -28,6 +27,7 @@ from slurmsyncd.model import (
 )
 from slurmsyncd.pipeline.audit import Auditor, AuditPolicy
 from slurmsyncd.pipeline.deliver import Delivery
+from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
 from slurmsyncd.store import SqliteStore, open_store
 from tests.fakes import FakeClock
 from tests.unit.pipeline.conftest import CountingThread

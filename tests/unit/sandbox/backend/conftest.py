@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurmsyncd.backend.clusters import join_cluster, make_cluster, make_sub_cluster
-from slurmsyncd.backend.server import Backend, BackendConfig
+from slurmsyncd.sandbox.backend.clusters import join_cluster, make_cluster, make_sub_cluster
+from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
 from tests.unit.sandbox.backend.client import Client, http
 
 if TYPE_CHECKING:

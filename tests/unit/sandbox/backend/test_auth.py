@@ -15,7 +15,7 @@ from tests.unit.sandbox.backend.client import J, refused
 if TYPE_CHECKING:
     import httpx
 
-    from slurmsyncd.backend.server import Backend
+    from slurmsyncd.sandbox.backend.server import Backend
     from tests.unit.sandbox.backend.client import Client
 
 pytestmark = pytest.mark.anyio

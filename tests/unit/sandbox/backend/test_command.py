@@ -14,7 +14,7 @@ import anyio
 import httpx
 import pytest
 
-from slurmsyncd.backend.clusters import make_cluster
+from slurmsyncd.sandbox.backend.clusters import make_cluster
 from tests.unit.sandbox.backend.client import Client, J, http
 from tests.unit.sandbox.backend.waiting import until
 

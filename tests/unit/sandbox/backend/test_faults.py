@@ -14,7 +14,7 @@ from tests.unit.sandbox.backend.conftest import CLUSTERS
 from tests.unit.sandbox.backend.waiting import until
 
 if TYPE_CHECKING:
-    from slurmsyncd.backend.server import Backend
+    from slurmsyncd.sandbox.backend.server import Backend
     from tests.unit.sandbox.backend.client import Client
 
 pytestmark = pytest.mark.anyio

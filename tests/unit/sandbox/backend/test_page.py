@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from slurmsyncd.backend.page import is_loopback, page
+from slurmsyncd.sandbox.backend.page import is_loopback, page
 from slurmsyncd.web.server import Request
 from tests.unit.sandbox.backend.client import J, S, T
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from slurmsyncd.backend.server import Backend
+    from slurmsyncd.sandbox.backend.server import Backend
     from tests.unit.sandbox.backend.client import Client
 
 pytestmark = pytest.mark.anyio

@@ -10,13 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurmsyncd.backend.clusters import BadClusters, Clusters, make_cluster, make_sub_cluster, read_clusters
-from slurmsyncd.backend.database import Database, DatabaseUnusable
-from slurmsyncd.backend.decode import BadJson, decode
-from slurmsyncd.backend.folding import fold_hosts, fold_numbers
-from slurmsyncd.backend.nodelist import BadNodeList, NodeList
-from slurmsyncd.backend.schema import JOB, NODE_STATE, STOP
-from slurmsyncd.backend.tokens import BadToken, Tokens, TokensUnavailable
+from slurmsyncd.sandbox.backend.clusters import (
+    BadClusters,
+    Clusters,
+    make_cluster,
+    make_sub_cluster,
+    read_clusters,
+)
+from slurmsyncd.sandbox.backend.database import Database, DatabaseUnusable
+from slurmsyncd.sandbox.backend.decode import BadJson, decode
+from slurmsyncd.sandbox.backend.node_list import BadNodeList, NodeList
+from slurmsyncd.sandbox.backend.ranges import fold_hosts, fold_numbers
+from slurmsyncd.sandbox.backend.schema import JOB, NODE_STATE, STOP
+from slurmsyncd.sandbox.backend.tokens import BadToken, Tokens, TokensUnavailable
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.sandbox.backend.client import J, S, T, refused
 
 if TYPE_CHECKING:
-    from slurmsyncd.backend.server import Backend
+    from slurmsyncd.sandbox.backend.server import Backend
     from tests.unit.sandbox.backend.client import Client
 
 pytestmark = pytest.mark.anyio

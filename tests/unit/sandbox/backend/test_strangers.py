@@ -14,8 +14,8 @@ import anyio.to_thread
 import httpx
 import pytest
 
-from slurmsyncd.backend.calls import BODY_BYTES
-from slurmsyncd.backend.clusters import make_cluster
+from slurmsyncd.sandbox.backend.clusters import make_cluster
+from slurmsyncd.sandbox.backend.routing import BODY_BYTES
 from tests.tools.bench.processes import forget_peak, peak_mb
 from tests.unit.sandbox.backend.client import Client, J, http
 from tests.unit.sandbox.backend.test_command import COMMAND, command, free_port

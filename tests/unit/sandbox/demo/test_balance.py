@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from slurmsyncd.demo.balance import balance
-from slurmsyncd.sim.ledger import Obligation
+from slurmsyncd.sandbox.demo.reconciliation import balance
+from slurmsyncd.sandbox.slurm.expected_runs import Obligation
 
 RUN = Obligation(
     cluster="demo",

@@ -7,9 +7,9 @@ import os
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-from slurmsyncd.sim import faults, install
-from slurmsyncd.sim.engine import Simulation
-from slurmsyncd.sim.workload import Submission, request
+from slurmsyncd.sandbox.slurm import faults, install
+from slurmsyncd.sandbox.slurm.engine import Simulation
+from slurmsyncd.sandbox.slurm.workload import Submission, request
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slurmsyncd.sim.placing import Books
-from slurmsyncd.sim.workload import nodes, request
+from slurmsyncd.sandbox.slurm.placement import Books
+from slurmsyncd.sandbox.slurm.workload import nodes, request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from slurmsyncd.sim.records import Held, Request
+    from slurmsyncd.sandbox.slurm.records import Held, Request
     from tests.unit.sandbox.slurm.lab import Lab
 
 JOBS = st.builds(

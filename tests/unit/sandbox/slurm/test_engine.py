@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slurmsyncd.sim import SHAPES
-from slurmsyncd.sim.engine import Simulation
-from slurmsyncd.sim.workload import Submission, request
+from slurmsyncd.sandbox.slurm import SHAPES
+from slurmsyncd.sandbox.slurm.engine import Simulation
+from slurmsyncd.sandbox.slurm.workload import Submission, request
 from tests.unit.sandbox.slurm.lab import T0, Lab
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurmsyncd.sim import COMMANDS, SHAPES, faults, install
-from slurmsyncd.sim.__main__ import main
+from slurmsyncd.sandbox.slurm import COMMANDS, SHAPES, faults, install
+from slurmsyncd.sandbox.slurm.__main__ import main
 from tests.unit.sandbox.slurm.lab import T0, Lab
 
 if TYPE_CHECKING:

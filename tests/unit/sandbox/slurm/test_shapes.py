@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slurmsyncd.sim import SHAPES
-from slurmsyncd.sim.workload import Submission, request
+from slurmsyncd.sandbox.slurm import SHAPES
+from slurmsyncd.sandbox.slurm.workload import Submission, request
 from tests.paths import ROOT
 from tests.unit.sandbox.slurm.lab import FULL, Lab
 

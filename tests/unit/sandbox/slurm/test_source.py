@@ -9,7 +9,7 @@ import pytest
 from slurmsyncd.config import SlurmConfig
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import Questions
-from slurmsyncd.sim import SHAPES
+from slurmsyncd.sandbox.slurm import SHAPES
 from slurmsyncd.sources.commands import CommandSource
 from slurmsyncd.sources.discover import discover
 from tests.unit.sandbox.slurm.lab import T0, Lab
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from slurmsyncd.model import Job
-    from slurmsyncd.sim.ledger import Obligation
+    from slurmsyncd.sandbox.slurm.expected_runs import Obligation
 
 pytestmark = pytest.mark.anyio
 

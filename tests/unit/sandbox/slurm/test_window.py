@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from slurmsyncd.sim.workload import request
+from slurmsyncd.sandbox.slurm.workload import request
 from tests.unit.sandbox.slurm.lab import T0, Lab
 
 ENDS = "CD,CA,F,TO,NF,OOM,DL,PR,BF,RQ"

@@ -1,0 +1,1 @@
+"""The commands: `command` declares arguments and imports nothing heavy, `run` works, `view` prints."""

@@ -1,0 +1,1 @@
+"""`slurmsyncd backend`: the embedded backend."""

@@ -1,0 +1,1 @@
+"""`slurmsyncd demo`: a simulated cluster, the real daemon and the embedded backend."""

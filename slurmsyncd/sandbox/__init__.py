@@ -1,0 +1,1 @@
+"""What shows and tests slurmsyncd without Slurm or cc-backend: simulated Slurm, embedded backend and demo."""
