@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slurmsyncd import __version__
+from slurmsyncd.commands.completion import command as completion
+from slurmsyncd.commands.man import command as man
+from slurmsyncd.console import options as operator
+from slurmsyncd.console.examples import add_examples
+from slurmsyncd.console.parser import Parser
 from slurmsyncd.errors import AlreadyRunning, ConfigError, SlurmsyncdError, SourceUnavailable, StoreError
 from slurmsyncd.host.journal import is_journal, with_priority
-from slurmsyncd.manual import command as man
-from slurmsyncd.manual import completion_command as completion
-from slurmsyncd.manual.examples import add_examples
-from slurmsyncd.manual.parser import Parser
-from slurmsyncd.operator import command as operator
 
 if TYPE_CHECKING:
     import argparse
@@ -173,7 +173,7 @@ def _add_run(commands: Commands) -> None:
 
 
 def _add_config(commands: Commands) -> None:
-    from slurmsyncd.settings import command  # noqa: PLC0415 - the daemon shall not load it
+    from slurmsyncd.commands.config import command  # noqa: PLC0415 - the daemon shall not load it
 
     parser = commands.add_parser("config", help="check, show, write or import the configuration")
     inner = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -191,7 +191,7 @@ def _add_check(commands: Commands) -> None:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from slurmsyncd.doctor import command  # noqa: PLC0415 - the daemon shall not load it
+    from slurmsyncd.commands.check import run as command  # noqa: PLC0415 - the daemon shall not load it
 
     return command.run(args, read)
 
@@ -230,7 +230,7 @@ def _add_demo(commands: Commands) -> None:
 
 
 def _add_fixtures(commands: Commands) -> None:
-    from slurmsyncd.fixtures import command  # noqa: PLC0415 - the daemon shall not load it
+    from slurmsyncd.commands.capture import command  # noqa: PLC0415 - the daemon shall not load it
 
     parser = commands.add_parser("fixtures", help="record what this Slurm prints, as a test case")
     command.add_arguments(parser)
@@ -238,7 +238,7 @@ def _add_fixtures(commands: Commands) -> None:
 
 
 def _add_backfill(commands: Commands) -> None:
-    from slurmsyncd.backfill import command  # noqa: PLC0415 - the daemon shall not load it
+    from slurmsyncd.commands.backfill import command  # noqa: PLC0415 - the daemon shall not load it
 
     parser = commands.add_parser("backfill", help="have old runs of accounting told, behind the live ones")
     _add_config_options(parser)
@@ -247,7 +247,7 @@ def _add_backfill(commands: Commands) -> None:
 
 
 def _add_relay(commands: Commands) -> None:
-    from slurmsyncd.relay import command  # noqa: PLC0415 - the daemon shall not load it
+    from slurmsyncd.commands.relay import command  # noqa: PLC0415 - the daemon shall not load it
 
     parser = commands.add_parser(
         "relay", help="deliver the events of a JetStream stream to a REST backend, until SIGTERM"
@@ -258,7 +258,7 @@ def _add_relay(commands: Commands) -> None:
 
 
 def _add_verify(commands: Commands) -> None:
-    from slurmsyncd.verify import command  # noqa: PLC0415 - the daemon shall not load it
+    from slurmsyncd.commands.verify import command  # noqa: PLC0415 - the daemon shall not load it
 
     parser = commands.add_parser("verify", help="prove that every run of Slurm's has reached the sinks")
     command.add_arguments(parser)

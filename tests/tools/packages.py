@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 NOT_THE_DAEMON = (
     "slurmsyncd.sandbox.slurm",
     "slurmsyncd.sandbox.backend",
-    "slurmsyncd.fixtures",
+    "slurmsyncd.commands.capture",
     "slurmsyncd.sandbox.demo",
-    "slurmsyncd.doctor",
-    "slurmsyncd.settings",
+    "slurmsyncd.commands.check",
+    "slurmsyncd.commands.config",
 )
 #: Modules that a running daemon must not have loaded, each with all below it.
 NOT_LOADED = (
     *NOT_THE_DAEMON,
-    "slurmsyncd.backfill",
+    "slurmsyncd.commands.backfill",
     "slurmsyncd.relay",
-    "slurmsyncd.verify",
+    "slurmsyncd.commands.verify",
     "slurmsyncd.notify",
 )
 #: Where reasons of a delivery come from.

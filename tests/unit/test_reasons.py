@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from slurmsyncd.operator.reasons import meaning
+from slurmsyncd.reasons import meaning
 from slurmsyncd.store.outbox import DAMAGED
 from tests.paths import ROOT
 from tests.tools.packages import NAMES_REASONS, is_within, module_of

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from slurmsyncd.commands.check.backend import examine_sink
+from slurmsyncd.commands.check.result import Level
 from slurmsyncd.config import load_config
-from slurmsyncd.doctor.backend import examine_sink
-from slurmsyncd.doctor.finding import Level
 from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
 
 if TYPE_CHECKING:

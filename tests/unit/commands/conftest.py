@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from slurmsyncd.operator.command import add_commands
+from slurmsyncd.console.options import add_commands
 from tests.unit.control.conftest import asked, config, filled
 
 if TYPE_CHECKING:

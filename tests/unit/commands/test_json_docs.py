@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from slurmsyncd.commands.job.run import Tale
+from slurmsyncd.console.ask_slurm import Said
 from slurmsyncd.control.previews import RunPreviews
 from slurmsyncd.control.requests import SinkTotals, Totals
 from slurmsyncd.control.status import (
@@ -21,8 +23,6 @@ from slurmsyncd.control.status import (
     Status,
 )
 from slurmsyncd.control.verdict import Problem
-from slurmsyncd.operator.job import Tale
-from slurmsyncd.operator.slurm import Said
 from slurmsyncd.pipeline.rates import Minute
 from slurmsyncd.sinks.preview import Preview, Sending
 from slurmsyncd.store.desk import Delivery, Group, Story

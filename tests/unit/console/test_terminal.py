@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, TextIO
 
 import pytest
 
+from slurmsyncd.console.terminal import Colour, Styled, Terminal
 from slurmsyncd.model import RunKey
-from slurmsyncd.terminal import Colour, Styled, Terminal
 from slurmsyncd.text import age, counted, cut, duration, moment, safe, when, width
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 from slurmsyncd.cli import _parser, main
 from slurmsyncd.config import load_config
 from slurmsyncd.config import toml as tomllib
-from slurmsyncd.manual.tree import Command, commands
+from slurmsyncd.console.command_tree import Command, commands
 from slurmsyncd.store import open_store
 from tests.paths import ROOT
 

@@ -11,10 +11,10 @@ import pytest
 
 from slurmsyncd import notify
 from slurmsyncd.cli import _parser, main
+from slurmsyncd.commands.completion.scripts import bash, zsh
+from slurmsyncd.commands.man.pages import command_page, settings_page
 from slurmsyncd.config.reference import rows
-from slurmsyncd.manual.completion import bash, zsh
-from slurmsyncd.manual.pages import command_page, settings_page
-from slurmsyncd.manual.tree import Command, commands
+from slurmsyncd.console.command_tree import Command, commands
 from tests.paths import ROOT
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from slurmsyncd.cli import _parser
 from slurmsyncd.config.reference import rows
 from slurmsyncd.model import Gres, Job, NodeAllocation, RunKey
-from slurmsyncd.operator.reasons import REASONS
+from slurmsyncd.reasons import REASONS
 from slurmsyncd.store.opening import open_store
 from tests.paths import ROOT
 from tests.unit.commands.test_json_docs import SHOWN

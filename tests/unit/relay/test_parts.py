@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from slurmsyncd.commands.relay.command import choose
 from slurmsyncd.config import Config, load_config
 from slurmsyncd.delivery import Dead, Done, Park, Retry, Rewind
 from slurmsyncd.errors import ConfigError, StoreError
 from slurmsyncd.model import Entry, Step
-from slurmsyncd.relay.command import choose
 from slurmsyncd.relay.decode import Message, message_of
 from slurmsyncd.relay.hand import MOST, Answer, Hand, Kind, Room
 from slurmsyncd.relay.letters import Letters

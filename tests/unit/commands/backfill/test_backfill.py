@@ -10,8 +10,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from slurmsyncd.backfill.position import Position
-from slurmsyncd.backfill.progress import Progress
+from slurmsyncd.commands.backfill.progress import Progress
+from slurmsyncd.commands.backfill.resume_file import Position
 from tests.unit.commands.verify.site import Site, site, until
 
 pytestmark = pytest.mark.anyio

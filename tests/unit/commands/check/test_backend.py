@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from slurmsyncd.commands.check.backend import examine_sink
+from slurmsyncd.commands.check.result import Finding, Level
 from slurmsyncd.config import load_config
-from slurmsyncd.doctor.backend import examine_sink
-from slurmsyncd.doctor.finding import Finding, Level
 from slurmsyncd.sandbox.backend.clusters import make_cluster
 from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
 

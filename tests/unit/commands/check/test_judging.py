@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from slurmsyncd.commands.check.host import file_system, spool
+from slurmsyncd.commands.check.nodes import SlurmNode, judge_nodes, parse_nodes
+from slurmsyncd.commands.check.result import Finding, Level, worst
+from slurmsyncd.commands.check.slurm_settings import judge_permission, judge_release, judge_settings
 from slurmsyncd.config import ClusterConfig
-from slurmsyncd.doctor.finding import Finding, Level, worst
-from slurmsyncd.doctor.host import file_system, spool
-from slurmsyncd.doctor.nodes import SlurmNode, judge_nodes, parse_nodes
-from slurmsyncd.doctor.settings import judge_permission, judge_release, judge_settings
 from slurmsyncd.model import Gres
 from slurmsyncd.sinks.topology import SubCluster, Topology
 from slurmsyncd.slurm.settings import SlurmSettings, parse_settings, parse_slurmdbd_settings

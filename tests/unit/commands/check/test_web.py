@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from slurmsyncd.commands.check.result import Finding, Level
+from slurmsyncd.commands.check.web import EXPIRES_S, examine_web
 from slurmsyncd.config import WebConfig
-from slurmsyncd.doctor.finding import Finding, Level
-from slurmsyncd.doctor.web import EXPIRES_S, examine_web
 from tests.unit.sinks.certificates import make_certificate
 
 if TYPE_CHECKING:

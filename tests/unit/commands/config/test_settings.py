@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from slurmsyncd.cli import main
+from slurmsyncd.commands.config.example import example
+from slurmsyncd.commands.config.globs import globs_of
+from slurmsyncd.commands.config.import_cc_slurm_adapter import imported
+from slurmsyncd.commands.config.show import shown
+from slurmsyncd.commands.config.toml_writer import value_text
 from slurmsyncd.config import load_config
 from slurmsyncd.config import toml as tomllib
-from slurmsyncd.settings.ancestor import imported
-from slurmsyncd.settings.example import example
-from slurmsyncd.settings.globs import globs_of
-from slurmsyncd.settings.show import shown
-from slurmsyncd.settings.writing import value_text
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from slurmsyncd.commands.job.explain_absence import why_nothing
 from slurmsyncd.config import ClusterConfig, Config, DaemonConfig
+from slurmsyncd.console.ask_slurm import Said
 from slurmsyncd.control.requests import Totals
 from slurmsyncd.model import Job, JobState, RunKey
-from slurmsyncd.operator.silence import why_nothing
-from slurmsyncd.operator.slurm import Said
 
 NOW = 1_700_000_000
 DAY_S = 86400

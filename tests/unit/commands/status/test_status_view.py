@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from slurmsyncd.commands.status.view import show
+from slurmsyncd.console.terminal import Terminal
 from slurmsyncd.control.requests import SinkTotals
 from slurmsyncd.control.status import CommandCost, HookStatus, Status
 from slurmsyncd.control.verdict import judge
-from slurmsyncd.operator.status_view import show
 from slurmsyncd.pipeline.rates import Minute
-from slurmsyncd.terminal import Terminal
 from slurmsyncd.text import width
 from tests.unit.control.test_verdict import NOW, sink, source, status
 

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import pytest
 
+from slurmsyncd.commands.verify import backend as backend_module
+from slurmsyncd.commands.verify.backend import Backend
+from slurmsyncd.commands.verify.checker import Check
+from slurmsyncd.commands.verify.compare import Fate
+from slurmsyncd.commands.verify.json_report import document
+from slurmsyncd.commands.verify.report import NAMED, Report
+from slurmsyncd.commands.verify.text_report import show
 from slurmsyncd.config import Config, DaemonConfig, SinkConfig
+from slurmsyncd.console.accounting_windows import DAY_S, slices
+from slurmsyncd.console.terminal import Terminal
 from slurmsyncd.delivery import Outcome, Presence, Result
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import (
@@ -29,15 +38,6 @@ from slurmsyncd.model import (
     Stopped,
     Trigger,
 )
-from slurmsyncd.terminal import Terminal
-from slurmsyncd.verify import backend as backend_module
-from slurmsyncd.verify.backend import Backend
-from slurmsyncd.verify.check import Check
-from slurmsyncd.verify.compare import Fate
-from slurmsyncd.verify.document import document
-from slurmsyncd.verify.read import DAY_S, slices
-from slurmsyncd.verify.report import NAMED, Report
-from slurmsyncd.verify.show import show
 from tests.unit.store.builders import opened, tell_all
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from slurmsyncd.verify.compare import Fate
+from slurmsyncd.commands.verify.compare import Fate
 from tests.unit.commands.verify.site import OVERLAP_S, Site, site, until
 
 if TYPE_CHECKING:

@@ -8,11 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slurmsyncd.commands.verify.compare import (
+    REMEMBERED_S,
+    Bounds,
+    Fate,
+    bounds,
+    confirmed,
+    fate,
+    find,
+    remedy,
+)
 from slurmsyncd.delivery import OVERTAKEN, REPEAT, REPLACED, Finding, Presence, Told, Written
 from slurmsyncd.model import Job, JobState, RunKey, Step
 from slurmsyncd.reconcile.audit import NOT_SENT
 from slurmsyncd.reconcile.runs import MOVE_LIMIT_S
-from slurmsyncd.verify.compare import REMEMBERED_S, Bounds, Fate, bounds, confirmed, fate, find, remedy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from slurmsyncd.commands.verify.checker import Check
+from slurmsyncd.commands.verify.json_report import document
+from slurmsyncd.commands.verify.report import Report
+from slurmsyncd.console.accounting_windows import slices
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import Gap, Plan
 from slurmsyncd.reconcile.gaps import FLOOR_S
-from slurmsyncd.verify.check import Check
-from slurmsyncd.verify.document import document
-from slurmsyncd.verify.read import slices
-from slurmsyncd.verify.report import Report
 from tests.fakes import CLUSTER, FakeSlurm, FakeSource
 from tests.unit.commands.verify.test_check import SINK, config, shown
 from tests.unit.store.builders import opened

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slurmsyncd.verify.when import EARLIEST, instant
+from slurmsyncd.console.times import EARLIEST, instant
 
 NOW = 1_800_000_000.9
 

@@ -1,0 +1,135 @@
+"""What slurm.conf has to say for all of this to work, judged from ``scontrol show config``. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from slurmsyncd.commands.check.result import Finding, Level, clocks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from slurmsyncd.slurm.settings import SlurmSettings
+
+AREA: Final = "slurm"
+TESTED: Final = ((22, 5), (24, 11), (26, 5))
+_VERSION: Final = re.compile(r"([0-9]{2})\.([0-9]{1,2})", re.ASCII)
+_SEES_ALL: Final = frozenset({"operator", "administrator"})
+#: Seconds; less is the network's and ours.
+_CLOCKS_APART_S: Final = 5.0
+
+
+def judge_release(text: str) -> Finding:
+    """Say whether a release (``slurm 24.11.5``) is one that was tested."""
+    found = _VERSION.search(text)
+    shown = text.strip()[:60]
+    if found is None:
+        return _release(Level.WARN, f"no release in {shown!r}", "set slurm.bin_dir to Slurm's own commands")
+    release = (int(found[1]), int(found[2]))
+    if release in TESTED:
+        return _release(Level.OK, f"{shown}: tested")
+    if release < TESTED[0]:
+        return _release(Level.FAIL, f"{shown}: too old", "22.05 is the oldest release that is understood")
+    if release < TESTED[-1]:
+        return _release(Level.NOTE, f"{shown}: best effort, between releases that are tested")
+    return _release(
+        Level.WARN,
+        f"{shown}: unknown, younger than this program",
+        "look at `slurmsyncd status` for records that were set aside, and report it",
+    )
+
+
+def _release(level: Level, said: str, remedy: str = "") -> Finding:
+    return Finding(AREA, "release", level, said, remedy)
+
+
+def judge_settings(settings: SlurmSettings, *, poll_s: float, gpus: bool, now: float) -> Iterator[Finding]:
+    """
+    Judge what slurmctld is set to.
+
+    Args:
+        settings: Its settings.
+        poll_s: daemon.poll_interval.
+        gpus: Some node has GPUs.
+        now: Our clock when it answered (epoch seconds).
+    """
+    yield _accounting(settings)
+    yield _memory(settings, poll_s)
+    if gpus:
+        yield _tracked(settings)
+    yield _clock(settings, now)
+
+
+def _accounting(settings: SlurmSettings) -> Finding:
+    kind = settings.get("AccountingStorageType")
+    if kind == "accounting_storage/slurmdbd":
+        return Finding(AREA, "accounting", Level.OK, f"accounting goes to slurmdbd ({kind})")
+    return Finding(
+        AREA,
+        "accounting",
+        Level.FAIL,
+        f"AccountingStorageType = {kind or '(not set)'}: ends of jobs are not kept",
+        "set AccountingStorageType=accounting_storage/slurmdbd in slurm.conf and run a slurmdbd",
+    )
+
+
+def _memory(settings: SlurmSettings, poll_s: float) -> Finding:
+    age_s = settings.seconds("MinJobAge")
+    if age_s is None:
+        return Finding(AREA, "min_job_age", Level.NOTE, "slurmctld does not say its MinJobAge")
+    said = f"slurmctld remembers a job {age_s} s after its end (MinJobAge); polls every {poll_s:g} s"
+    if age_s == 0 or age_s >= poll_s + 10:
+        return Finding(AREA, "min_job_age", Level.OK, said)
+    return Finding(
+        AREA,
+        "min_job_age",
+        Level.WARN,
+        f"{said}: cores and GPUs of jobs that come and go between two polls are not seen",
+        f"set MinJobAge to {int(poll_s) + 60} or more in slurm.conf, or lower daemon.poll_interval",
+    )
+
+
+def _tracked(settings: SlurmSettings) -> Finding:
+    tres = settings.get("AccountingStorageTRES").split(",")
+    if any(each == "gres/gpu" or each.startswith("gres/gpu:") for each in tres):
+        return Finding(AREA, "gpu_tres", Level.OK, "accounting keeps GPUs (AccountingStorageTRES)")
+    return Finding(
+        AREA,
+        "gpu_tres",
+        Level.WARN,
+        "there are GPUs, and AccountingStorageTRES lacks gres/gpu: a run that was not seen while it ran is "
+        "sent without its GPUs",
+        "add gres/gpu to AccountingStorageTRES in slurm.conf",
+    )
+
+
+def _clock(settings: SlurmSettings, now: float) -> Finding:
+    if settings.told_at is None:
+        return Finding(AREA, "clock", Level.NOTE, "slurmctld does not tell its time")
+    return clocks(AREA, "slurmctld", now - settings.told_at, _CLOCKS_APART_S)
+
+
+def judge_permission(me: str, level: str, *, hidden: str, scripts: bool) -> Finding:
+    """
+    Judge whether a user sees all that the daemon asks for.
+
+    Args:
+        me: The user.
+        level: What ``sacctmgr show user`` calls the admin level; empty if it knows no such user.
+        hidden: The file that hides jobs from who is no operator (``PrivateData``); empty: none does.
+        scripts: Batch scripts are asked for (``slurm.job_script``).
+    """
+    if level.lower() in _SEES_ALL:
+        return Finding(AREA, "permission", Level.OK, f"{me} is {level} and sees everybody's jobs")
+    remedy = ("" if level else f"sacctmgr -i add user {me} account=root; ") + (
+        f"sacctmgr -i modify user {me} set adminlevel=operator"
+    )
+    if hidden:
+        said = f"{me} is no operator, and PrivateData in {hidden} hides other users' jobs"
+        return Finding(AREA, "permission", Level.FAIL, said, remedy)
+    if scripts:
+        said = f"{me} is no operator: other users' batch scripts (slurm.job_script) cannot be read"
+        return Finding(AREA, "permission", Level.WARN, said, remedy)
+    said = f"{me} sees everybody's jobs: no PrivateData hides them, so no operator is needed"
+    return Finding(AREA, "permission", Level.OK, said)

@@ -1,0 +1,1 @@
+"""`slurmsyncd completion`: completion of words for bash and zsh."""

@@ -1,0 +1,1 @@
+"""`slurmsyncd deadletters`: deliveries that were rejected."""

@@ -1,0 +1,1 @@
+"""`slurmsyncd events`: events of a NATS stream."""

@@ -1,0 +1,1 @@
+"""`slurmsyncd job`: everything known about one job."""

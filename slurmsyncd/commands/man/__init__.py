@@ -1,0 +1,1 @@
+"""``slurmsyncd man``: the manual pages, made of the parsers. Pure."""

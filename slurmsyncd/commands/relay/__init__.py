@@ -1,0 +1,1 @@
+"""`slurmsyncd relay`: from a JetStream stream to a REST backend."""

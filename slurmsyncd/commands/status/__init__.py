@@ -1,0 +1,1 @@
+"""`slurmsyncd status`: the state of the daemon."""

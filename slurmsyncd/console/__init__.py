@@ -1,0 +1,1 @@
+"""What commands share: terminal, parser, options, times."""
