@@ -17,7 +17,7 @@ from slurmsyncd.pipeline.deliver import Delivery
 from slurmsyncd.pipeline.nodes import report_nodes
 from slurmsyncd.pipeline.requeue import ReplacingSink
 from slurmsyncd.sinks.build import build_sink, inventory_of, stop_hold_s
-from slurmsyncd.sinks.rest import RestSink
+from slurmsyncd.sinks.rest.sink import RestSink
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from slurmsyncd.errors import ConfigError
-from slurmsyncd.sinks.token import TokenFile
+from slurmsyncd.sinks.rest.token import TokenFile
 
 if TYPE_CHECKING:
     from slurmsyncd.config import WebConfig

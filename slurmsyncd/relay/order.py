@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from slurmsyncd.config import ClusterConfig
     from slurmsyncd.model import Entry, NodeState, RunKey
-    from slurmsyncd.sinks.rest import RestSink
+    from slurmsyncd.sinks.rest.sink import RestSink
 
 #: How often a stop is given before it brings its start along: that may be on its way, with the script.
 PATIENCE = 6

@@ -22,7 +22,7 @@ from slurmsyncd.relay.hand import Answer, Hand, Kind
 from slurmsyncd.relay.letters import Letters
 from slurmsyncd.relay.order import OrderedSink
 from slurmsyncd.sinks.nats.event import BadEvent
-from slurmsyncd.sinks.rest import RestSink
+from slurmsyncd.sinks.rest.sink import RestSink
 
 if TYPE_CHECKING:
     import signal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slurmsyncd.sinks.rest import RestSink
+from slurmsyncd.sinks.rest.sink import RestSink
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,7 +15,7 @@ from slurmsyncd.commands.check.user import daemons_uid, user_name
 from slurmsyncd.config import ClusterConfig
 from slurmsyncd.delivery import Outcome, Result
 from slurmsyncd.errors import ConfigError
-from slurmsyncd.sinks.rest import RestSink
+from slurmsyncd.sinks.rest.sink import RestSink
 from slurmsyncd.sinks.wire import backend_cluster
 from slurmsyncd.text import duration, moment
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from slurmsyncd.commands.check.slurm import Seen
     from slurmsyncd.config import Config, SinkConfig
-    from slurmsyncd.sinks.rest import Survey
+    from slurmsyncd.sinks.rest.sink import Survey
 
 #: Seconds; the date of an answer is a whole second, and answers take their time.
 _CLOCKS_APART_S: Final = 10.0

@@ -18,7 +18,7 @@ from slurmsyncd.commands.verify.text_report import show
 from slurmsyncd.console.terminal import Terminal
 from slurmsyncd.console.times import day
 from slurmsyncd.errors import ConfigError
-from slurmsyncd.sinks.rest import RestSink
+from slurmsyncd.sinks.rest.sink import RestSink
 from slurmsyncd.sources.commands import CommandSource
 from slurmsyncd.sources.selection import choose, chosen_clusters
 from slurmsyncd.text import counted, safe

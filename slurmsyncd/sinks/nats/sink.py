@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from slurmsyncd.config import ClusterConfig, SinkConfig
     from slurmsyncd.model import Entry, Job, NodeState, RunKey
     from slurmsyncd.ports import Clock
-    from slurmsyncd.sinks.rest import RestSink
+    from slurmsyncd.sinks.rest.sink import RestSink
 
 log = structlog.get_logger(__name__)
 

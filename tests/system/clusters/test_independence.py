@@ -17,7 +17,7 @@ from slurmsyncd.pipeline.collect import Collector, CollectPolicy
 from slurmsyncd.pipeline.nodes import report_nodes
 from slurmsyncd.pipeline.storage import StoreThread
 from slurmsyncd.sandbox.slurm.faults import clear_faults
-from slurmsyncd.sinks.rest import RestSink
+from slurmsyncd.sinks.rest.sink import RestSink
 from slurmsyncd.store import lastrun
 from slurmsyncd.triggers.wakeup import Wakeup
 from tests.fakes import ACCEPTED, NOW, FakeClock, FakeSink

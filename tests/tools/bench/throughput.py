@@ -18,7 +18,7 @@ from slurmsyncd.model import Plan, Step
 from slurmsyncd.pipeline.deliver import Delivery
 from slurmsyncd.pipeline.storage import StoreThread
 from slurmsyncd.sinks.dialect import V1_5
-from slurmsyncd.sinks.rest import RestSink
+from slurmsyncd.sinks.rest.sink import RestSink
 from slurmsyncd.sinks.tls import tls_context
 from slurmsyncd.sinks.wire import Refusal, WireOptions, start_body
 from slurmsyncd.store import open_store

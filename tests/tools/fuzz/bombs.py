@@ -12,7 +12,7 @@ import resource
 from functools import partial
 from pathlib import Path
 
-from slurmsyncd.sinks.answers import Request
+from slurmsyncd.sinks.rest.responses import Request
 from slurmsyncd.slurm.squeue import WIDTH
 from tests.tools.fuzz.http import check_conversation
 from tests.tools.fuzz.targets import (

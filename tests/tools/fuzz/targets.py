@@ -20,11 +20,11 @@ from slurmsyncd.config import toml as config_toml
 from slurmsyncd.control.server import REQUESTS
 from slurmsyncd.errors import ConfigError, DecodeError, HintError, SourceUnavailable
 from slurmsyncd.model import Gres, Job, JobState, NodeAllocation, RunKey, Started, Step, Stopped
-from slurmsyncd.sinks.answers import Answer, LookUp, Request, Sent, classify, retry_after_s
 from slurmsyncd.sinks.nats.event import BadEvent, job_event, read_event
 from slurmsyncd.sinks.nats.link import Trouble
 from slurmsyncd.sinks.nats.publish import _judged
-from slurmsyncd.sinks.token import token_expires_at
+from slurmsyncd.sinks.rest.responses import Answer, LookUp, Request, Sent, classify, retry_after_s
+from slurmsyncd.sinks.rest.token import token_expires_at
 from slurmsyncd.sinks.topology import Topology, Unknown, parse_topology
 from slurmsyncd.slurm import jobs, nodes
 from slurmsyncd.slurm.documents import read_records

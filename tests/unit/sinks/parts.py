@@ -17,7 +17,7 @@ from slurmsyncd.model import (
     Sharing,
     Step,
 )
-from slurmsyncd.sinks.rest import RestSink
+from slurmsyncd.sinks.rest.sink import RestSink
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

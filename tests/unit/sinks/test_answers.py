@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from slurmsyncd.delivery import OtherRun, Outcome, Result
 from slurmsyncd.model import RunKey
-from slurmsyncd.sinks.answers import (
+from slurmsyncd.sinks.rest.duplicates import look_up_outcome, note_of
+from slurmsyncd.sinks.rest.responses import (
     Answer,
     Failure,
     LookUp,
@@ -21,7 +22,6 @@ from slurmsyncd.sinks.answers import (
     failure_outcome,
     retry_after_s,
 )
-from slurmsyncd.sinks.duplicates import look_up_outcome, note_of
 from tests.unit.sinks.parts import error
 
 R = Result

@@ -11,8 +11,8 @@ import pytest
 from slurmsyncd.delivery import Result
 from slurmsyncd.model import Entry, JobState, Step
 from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
-from slurmsyncd.sinks.commit import FIRST_S, PROVEN, CommitWatch
 from slurmsyncd.sinks.dialect import V1_5, Dialect
+from slurmsyncd.sinks.rest.commit import FIRST_S, PROVEN, CommitWatch
 from tests.unit.sinks.parts import START, FixedClock, entry, job, sink_on, token_file
 from tests.unit.sinks.test_embedded import site
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from slurmsyncd.sinks.rest import RestSink
+    from slurmsyncd.sinks.rest.sink import RestSink
 
 pytestmark = pytest.mark.anyio
 

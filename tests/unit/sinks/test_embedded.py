@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from slurmsyncd.sinks.rest import RestSink
+    from slurmsyncd.sinks.rest.sink import RestSink
 
 pytestmark = pytest.mark.anyio
 

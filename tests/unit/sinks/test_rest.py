@@ -23,9 +23,9 @@ from slurmsyncd.config import ClusterConfig
 from slurmsyncd.delivery import Outcome, Result
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.model import JobState, NodeAllocation, NodeState, RunKey, Step
-from slurmsyncd.sinks.answers import Failure
 from slurmsyncd.sinks.dialect import V1_4, V1_5
-from slurmsyncd.sinks.transport import broken
+from slurmsyncd.sinks.rest.client import broken
+from slurmsyncd.sinks.rest.responses import Failure
 from tests.unit.sinks.certificates import make_certificate
 from tests.unit.sinks.parts import CLUSTERS, START, FixedClock, entry, error, job, sink_on, token_file
 from tests.unit.sinks.rude import Rude, answer, bomb, drip, raw, rude_server, silence
@@ -33,7 +33,7 @@ from tests.unit.sinks.rude import Rude, answer, bomb, drip, raw, rude_server, si
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from slurmsyncd.sinks.rest import RestSink
+    from slurmsyncd.sinks.rest.sink import RestSink
 
 pytestmark = pytest.mark.anyio
 
@@ -555,7 +555,7 @@ async def test_i6_connections_that_a_rush_left_over_are_closed(
         for number in range(8):
             group.start_soon(sink.deliver, entry(Step.STOP, run=job(job_id=number + 1)))
     assert descriptors() >= before + 7
-    monkeypatch.setattr("slurmsyncd.sinks.transport._IDLE_S", -1.0)
+    monkeypatch.setattr("slurmsyncd.sinks.rest.client._IDLE_S", -1.0)
     with anyio.fail_after(10):
         while descriptors() > before:
             await sink.deliver(entry(Step.STOP))

@@ -12,8 +12,8 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from slurmsyncd.sinks.answers import Answer, Failure
-from slurmsyncd.sinks.transport import Broken, Call, Transport, broken
+from slurmsyncd.sinks.rest.client import Broken, Call, Transport, broken
+from slurmsyncd.sinks.rest.responses import Answer, Failure
 
 pytestmark = pytest.mark.anyio
 

@@ -13,7 +13,7 @@ from slurmsyncd.delivery import NO_LIST, Outcome, Result
 from slurmsyncd.errors import DiskFull
 from slurmsyncd.model import JobState
 from slurmsyncd.pipeline import audit
-from slurmsyncd.sinks import running
+from slurmsyncd.sinks.rest import listing as running
 from tests.unit.pipeline.audit.world import GRACE_S, Skipping, World, ended, job, key, world_in
 from tests.unit.sinks.parts import START, entry
 

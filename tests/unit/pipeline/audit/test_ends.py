@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from slurmsyncd.errors import DiskFull
-from slurmsyncd.sinks import running
+from slurmsyncd.sinks.rest import listing as running
 from tests.unit.pipeline.audit.world import GRACE_S, World, job
 from tests.unit.sinks.parts import START
 

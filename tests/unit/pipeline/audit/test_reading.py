@@ -11,8 +11,8 @@ import pytest
 from slurmsyncd.config import ClusterConfig
 from slurmsyncd.delivery import Outcome, Presence, Result
 from slurmsyncd.model import RunKey
-from slurmsyncd.sinks import running
 from slurmsyncd.sinks.dialect import V1_5
+from slurmsyncd.sinks.rest import listing as running
 from tests.unit.sinks.parts import START, error, sink_on, token_file
 from tests.unit.sinks.rude import Rude, answer, rude_server
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from slurmsyncd.sinks.rest import RestSink
+    from slurmsyncd.sinks.rest.sink import RestSink
     from tests.unit.sinks.rude import Seen
 
     Behaviour = Callable[[asyncio.StreamWriter, Seen], Awaitable[bool]]

@@ -13,8 +13,8 @@ from slurmsyncd.delivery import Finding, Outcome, Repair, Result
 from slurmsyncd.model import Entry, Step
 from slurmsyncd.pipeline.requeue import ReplacingSink
 from slurmsyncd.sinks.dialect import V1_5
-from slurmsyncd.sinks.duplicates import moment
-from slurmsyncd.sinks.rest import RestSink
+from slurmsyncd.sinks.rest.duplicates import moment
+from slurmsyncd.sinks.rest.sink import RestSink
 from slurmsyncd.sinks.wire import edit_body
 from tests.unit.pipeline.audit.world import World, job
 from tests.unit.sinks.parts import START, sink_on, token_file

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from slurmsyncd.delivery import Differing, Outcome
     from slurmsyncd.ports import Inventory, Sink
-    from slurmsyncd.sinks.rest import RestSink
+    from slurmsyncd.sinks.rest.sink import RestSink
 
 CLUSTER = "demo"
 GRACE_S = 300.0

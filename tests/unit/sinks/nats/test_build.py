@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from slurmsyncd.config import load_config
 from slurmsyncd.sinks.build import build_sink, inventory_of, stop_hold_s
 from slurmsyncd.sinks.nats.sink import NatsSink
-from slurmsyncd.sinks.rest import RestSink
+from slurmsyncd.sinks.rest.sink import RestSink
 from tests.unit.sinks.parts import FixedClock
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ import httpx
 import structlog
 
 from slurmsyncd import __version__
-from slurmsyncd.sinks.answers import Answer, Failure, date_at, retry_after_s
+from slurmsyncd.sinks.rest.responses import Answer, Failure, date_at, retry_after_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

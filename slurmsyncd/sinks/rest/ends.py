@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from slurmsyncd.model import Job, RunKey
-    from slurmsyncd.sinks.running import Reading, Shown
+    from slurmsyncd.sinks.rest.listing import Reading, Shown
 
 #: Starts that are further apart are listed by two requests. Rows of other runs in between cost the backend.
 GAP_S: Final = 60

@@ -13,7 +13,7 @@ from slurmsyncd.foreign import MalformedJson, decode_json
 
 if TYPE_CHECKING:
     from slurmsyncd.model import RunKey
-    from slurmsyncd.sinks.answers import Answer
+    from slurmsyncd.sinks.rest.responses import Answer
 
 #: Key of the metadata that the backend's page shows first; admins write there, too.
 NOTE: Final = "message"

@@ -13,7 +13,16 @@ from slurmsyncd.config import ClusterConfig
 from slurmsyncd.delivery import Outcome, Result
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.model import Step
-from slurmsyncd.sinks.answers import (
+from slurmsyncd.sinks.dialect import V1_4, Dialect
+from slurmsyncd.sinks.preview import Known
+from slurmsyncd.sinks.resources import host_name, hosts_of
+from slurmsyncd.sinks.rest.backend_info import Facts
+from slurmsyncd.sinks.rest.client import Broken, Call, Transport
+from slurmsyncd.sinks.rest.commit import AGAIN_S, CommitWatch
+from slurmsyncd.sinks.rest.duplicates import NOTE, look_up_outcome, note_of
+from slurmsyncd.sinks.rest.ends import compare_ends
+from slurmsyncd.sinks.rest.listing import Reading
+from slurmsyncd.sinks.rest.responses import (
     JOBS_BY_NATS,
     Answer,
     Failure,
@@ -24,19 +33,10 @@ from slurmsyncd.sinks.answers import (
     failure_outcome,
     stopped_id,
 )
-from slurmsyncd.sinks.commit import AGAIN_S, CommitWatch
-from slurmsyncd.sinks.dialect import V1_4, Dialect
-from slurmsyncd.sinks.duplicates import NOTE, look_up_outcome, note_of
-from slurmsyncd.sinks.ends import compare_ends
-from slurmsyncd.sinks.facts import Facts
-from slurmsyncd.sinks.preview import Known
-from slurmsyncd.sinks.resources import host_name, hosts_of
-from slurmsyncd.sinks.running import Reading
+from slurmsyncd.sinks.rest.token import TokenFile, token_expires_at
 from slurmsyncd.sinks.scope import left_out, section
 from slurmsyncd.sinks.text import printable
 from slurmsyncd.sinks.tls import tls_context
-from slurmsyncd.sinks.token import TokenFile, token_expires_at
-from slurmsyncd.sinks.transport import Broken, Call, Transport
 from slurmsyncd.sinks.wire import (
     Refusal,
     WireOptions,

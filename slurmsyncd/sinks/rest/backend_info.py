@@ -11,15 +11,15 @@ import anyio
 import msgspec
 
 from slurmsyncd.delivery import Outcome, Result
-from slurmsyncd.sinks.answers import Answer, Request, Sent
 from slurmsyncd.sinks.dialect import V1_4, V1_5, Dialect
+from slurmsyncd.sinks.rest.client import Call
+from slurmsyncd.sinks.rest.responses import Answer, Request, Sent
 from slurmsyncd.sinks.topology import Topology, Unknown, parse_topology
-from slurmsyncd.sinks.transport import Call
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
-    from slurmsyncd.sinks.answers import LookUp
+    from slurmsyncd.sinks.rest.responses import LookUp
 
     Ask = Callable[[Sent, Call], Awaitable[tuple[Outcome | LookUp, Answer | None]]]
 

@@ -10,13 +10,13 @@ import msgspec
 from slurmsyncd.delivery import Outcome, Presence, Result
 from slurmsyncd.foreign import MalformedJson, decode_json
 from slurmsyncd.model import RunKey
-from slurmsyncd.sinks.answers import Answer, Request, Sent
-from slurmsyncd.sinks.transport import Call
+from slurmsyncd.sinks.rest.client import Call
+from slurmsyncd.sinks.rest.responses import Answer, Request, Sent
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
-    from slurmsyncd.sinks.answers import LookUp
+    from slurmsyncd.sinks.rest.responses import LookUp
 
     Ask = Callable[[Sent, Call], Awaitable[tuple[Outcome | LookUp, Answer | None]]]
 

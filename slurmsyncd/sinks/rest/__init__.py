@@ -1,0 +1,1 @@
+"""The REST sink: cc-backend's job API."""
