@@ -22,7 +22,7 @@ from slurmsyncd.model import (
     Questions,
     RunKey,
 )
-from slurmsyncd.reconcile.gaps import FLOOR_S
+from slurmsyncd.planner.gaps import FLOOR_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

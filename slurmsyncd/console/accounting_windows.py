@@ -11,8 +11,8 @@ import anyio
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import Job, JobState, RunKey
 from slurmsyncd.pipeline.gaps import examine, is_narrowest, observe
-from slurmsyncd.reconcile import is_over
-from slurmsyncd.reconcile.gaps import FAILURES, FLOOR_S
+from slurmsyncd.planner import is_over
+from slurmsyncd.planner.gaps import FAILURES, FLOOR_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from slurmsyncd.control.requests import Request
 from slurmsyncd.model import Job, RunKey
-from slurmsyncd.reconcile.runs import is_same, sighting
+from slurmsyncd.planner.known_runs import is_same, sighting
 from slurmsyncd.store.desk import Group, Selection
 
 if TYPE_CHECKING:

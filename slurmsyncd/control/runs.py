@@ -11,7 +11,7 @@ import structlog
 from slurmsyncd.control.requests import Request
 from slurmsyncd.delivery import Repair, Written
 from slurmsyncd.model import Gap, Job, Plan, Started, Stopped, Trigger
-from slurmsyncd.reconcile.runs import Runs, sighting
+from slurmsyncd.planner.known_runs import Runs, sighting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

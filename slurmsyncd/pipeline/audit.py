@@ -19,7 +19,7 @@ from slurmsyncd.errors import DiskFull, SourceUnavailable
 from slurmsyncd.model import Questions
 from slurmsyncd.pipeline.ends import EndComparison
 from slurmsyncd.pipeline.expected import Expected
-from slurmsyncd.reconcile.audit import Evidence, judge, wants_slurm
+from slurmsyncd.planner.audit import Evidence, judge, wants_slurm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

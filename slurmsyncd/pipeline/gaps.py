@@ -9,7 +9,7 @@ import structlog
 
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import Gap, Observation
-from slurmsyncd.reconcile.gaps import FLOOR_S, Advice, advise, around, later_windows, next_window
+from slurmsyncd.planner.gaps import FLOOR_S, Advice, advise, around, later_windows, next_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable

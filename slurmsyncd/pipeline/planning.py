@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from slurmsyncd import reconcile
+from slurmsyncd import planner as reconcile
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import Answers, Hint, Trigger
 from slurmsyncd.pipeline.vanishing import Vanishing
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from slurmsyncd.pipeline.rechecks import Item
     from slurmsyncd.pipeline.storage import StoreThread
     from slurmsyncd.pipeline.tally import CollectTally
+    from slurmsyncd.planner import Known
     from slurmsyncd.ports import Clock, Source, Store
-    from slurmsyncd.reconcile import Known
 
 
 class Planned(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from slurmsyncd.reconcile.gaps import FLOOR_S
+from slurmsyncd.planner.gaps import FLOOR_S
 
 #: Runs of one sacct at most: some 60 MB of its memory, by the captures' scale table.
 ROWS: Final = 10_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slurmsyncd.model import Gap
-from slurmsyncd.reconcile.gaps import merged, without
+from slurmsyncd.planner.gaps import merged, without
 
 if TYPE_CHECKING:
     import sqlite3

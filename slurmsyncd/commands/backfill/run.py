@@ -13,7 +13,7 @@ from slurmsyncd.console.accounting_windows import slices
 from slurmsyncd.control.requests import AskTotals
 from slurmsyncd.control.runs import AskWritten, Record
 from slurmsyncd.errors import SlurmsyncdError
-from slurmsyncd.reconcile.gaps import merged
+from slurmsyncd.planner.gaps import merged
 from slurmsyncd.sources.commands import CommandSource
 from slurmsyncd.sources.selection import chosen_clusters
 

@@ -16,7 +16,7 @@ from slurmsyncd.control.office import office
 from slurmsyncd.control.runs import AskWritten, CloseGaps, Mend, Record
 from slurmsyncd.delivery import Presence, Repair
 from slurmsyncd.model import Questions
-from slurmsyncd.reconcile.gaps import merged
+from slurmsyncd.planner.gaps import merged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from slurmsyncd.delivery import OVERTAKEN, REPEAT, REPLACED, Finding, Presence
 from slurmsyncd.model import Step
-from slurmsyncd.reconcile.audit import NOT_SENT
-from slurmsyncd.reconcile.runs import MOVE_LIMIT_S, is_same, sighting
+from slurmsyncd.planner.audit import NOT_SENT
+from slurmsyncd.planner.known_runs import MOVE_LIMIT_S, is_same, sighting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from slurmsyncd.errors import DiskFull, SourceUnavailable
 from slurmsyncd.model import Phase, Plan, Started, Stopped, Trigger
 from slurmsyncd.pipeline.gaps import RETRY_S
-from slurmsyncd.reconcile.gaps import FLOOR_S
+from slurmsyncd.planner.gaps import FLOOR_S
 from tests.fakes import CLUSTER, FakeSource
 from tests.unit.pipeline.conftest import CountingThread, until
 from tests.unit.pipeline.test_collect import DAY, OVERLAP, SPAN, Rings, Stage

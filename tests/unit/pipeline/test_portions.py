@@ -8,7 +8,7 @@ import pytest
 
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import Answers, Hint, JobState, Listed, Observation, Phase, Questions, RunKey
-from slurmsyncd.reconcile import portions
+from slurmsyncd.planner import portions
 from tests.fakes import CLUSTER, NOW
 from tests.unit.pipeline.test_collect import Stage
 

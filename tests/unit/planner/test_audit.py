@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from slurmsyncd.delivery import Finding, Presence, Told
 from slurmsyncd.model import Job, JobState, RunKey, Step
-from slurmsyncd.reconcile.audit import NOT_SENT, Evidence, judge, wants_slurm
+from slurmsyncd.planner.audit import NOT_SENT, Evidence, judge, wants_slurm
 from slurmsyncd.store.outbox import Position
 from slurmsyncd.store.repairs import moved
 from tests.strategies import TIMES, jobs

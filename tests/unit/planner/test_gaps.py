@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slurmsyncd.model import Gap
-from slurmsyncd.reconcile.gaps import (
+from slurmsyncd.planner.gaps import (
     FAILURES,
     FLOOR_S,
     Advice,

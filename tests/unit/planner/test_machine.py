@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from slurmsyncd import reconcile
+from slurmsyncd import planner as reconcile
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import (
     Answers,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from slurmsyncd.pipeline.rechecks import Item
-    from slurmsyncd.reconcile import Known
+    from slurmsyncd.planner import Known
 
     Keep = Collection[int] | None
 

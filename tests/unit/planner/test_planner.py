@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 
-from slurmsyncd import reconcile
+from slurmsyncd import planner as reconcile
 from slurmsyncd.model import (
     Answers,
     Hint,
@@ -29,7 +29,7 @@ from tests.strategies import jobs
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slurmsyncd.reconcile import Known
+    from slurmsyncd.planner import Known
 
 T0 = NOW - 1000
 FLOOR = NOW - 7 * 86400

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slurmsyncd.reconcile.gaps import FLOOR_S
+from slurmsyncd.planner.gaps import FLOOR_S
 from slurmsyncd.sources.width import MOST_S, PATIENCE, ROWS, Width
 
 

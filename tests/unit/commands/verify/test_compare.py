@@ -20,8 +20,8 @@ from slurmsyncd.commands.verify.compare import (
 )
 from slurmsyncd.delivery import OVERTAKEN, REPEAT, REPLACED, Finding, Presence, Told, Written
 from slurmsyncd.model import Job, JobState, RunKey, Step
-from slurmsyncd.reconcile.audit import NOT_SENT
-from slurmsyncd.reconcile.runs import MOVE_LIMIT_S
+from slurmsyncd.planner.audit import NOT_SENT
+from slurmsyncd.planner.known_runs import MOVE_LIMIT_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

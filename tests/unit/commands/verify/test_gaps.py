@@ -13,7 +13,7 @@ from slurmsyncd.commands.verify.report import Report
 from slurmsyncd.console.accounting_windows import slices
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import Gap, Plan
-from slurmsyncd.reconcile.gaps import FLOOR_S
+from slurmsyncd.planner.gaps import FLOOR_S
 from tests.fakes import CLUSTER, FakeSlurm, FakeSource
 from tests.unit.commands.verify.test_check import SINK, config, shown
 from tests.unit.store.builders import opened

@@ -7,13 +7,13 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from slurmsyncd.model import Job, JobState, Plan, RunKey, Started, Stopped
-from slurmsyncd.reconcile.runs import Runs, is_same, may_be_moved, sighting
+from slurmsyncd.planner.known_runs import Runs, is_same, may_be_moved, sighting
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from slurmsyncd.model import Answers, Event, Hint, Observation, Questions, Trigger
-    from slurmsyncd.reconcile.runs import Known
+    from slurmsyncd.planner.known_runs import Known
 
 #: What accounting has the last word on.
 _ACCOUNTED = ("key", "state", "end_at", "exit_code")

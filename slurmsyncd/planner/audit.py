@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from slurmsyncd.delivery import OVERTAKEN, REPEAT, Finding, Presence, Repair
 from slurmsyncd.model import Step
-from slurmsyncd.reconcile.judging import is_over
-from slurmsyncd.reconcile.runs import MOVE_LIMIT_S, Runs
+from slurmsyncd.planner.events import is_over
+from slurmsyncd.planner.known_runs import MOVE_LIMIT_S, Runs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -7,13 +7,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from slurmsyncd.model import JobState, Observation, Questions, RunKey
-from slurmsyncd.reconcile.runs import Runs, sighting
+from slurmsyncd.planner.known_runs import Runs, sighting
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from slurmsyncd.model import Hint, Job, Listed
-    from slurmsyncd.reconcile.runs import Known
+    from slurmsyncd.planner.known_runs import Known
 
 #: Seconds that a controller may remember a finished job (MinJobAge is 300 by default).
 REMEMBERED_S = 900

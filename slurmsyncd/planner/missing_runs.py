@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from slurmsyncd.reconcile.runs import MOVE_LIMIT_S, sighting
+from slurmsyncd.planner.known_runs import MOVE_LIMIT_S, sighting
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from slurmsyncd.model import Answers, Observation, Questions, RunKey
-    from slurmsyncd.reconcile.runs import Known, Sighting
+    from slurmsyncd.planner.known_runs import Known, Sighting
 
 
 def vanished(

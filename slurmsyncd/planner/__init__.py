@@ -16,10 +16,10 @@ vanishing.py  open runs that Slurm has forgotten
 gaps.py       spans of accounting that cannot be read
 """
 
-from slurmsyncd.reconcile.asking import job_ids, narrowed, portions, questions, running
-from slurmsyncd.reconcile.judging import is_over, merge, plan, unsettled
-from slurmsyncd.reconcile.runs import MOVE_LIMIT_S, Known
-from slurmsyncd.reconcile.vanishing import vanished
+from slurmsyncd.planner.events import is_over, merge, plan, unsettled
+from slurmsyncd.planner.known_runs import MOVE_LIMIT_S, Known
+from slurmsyncd.planner.missing_runs import vanished
+from slurmsyncd.planner.questions import job_ids, narrowed, portions, questions, running
 
 __all__ = [
     "MOVE_LIMIT_S",
