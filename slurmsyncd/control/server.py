@@ -12,16 +12,16 @@ from slurmsyncd.control import letters, previews, requests, runs, status
 from slurmsyncd.errors import ConfigError, SlurmsyncdError
 from slurmsyncd.foreign import MalformedJson, decode_json
 from slurmsyncd.host.owned import ensure_directory
-from slurmsyncd.web.listen import listening
-from slurmsyncd.web.messages import Limits, Response
+from slurmsyncd.http_server.listen import listening
+from slurmsyncd.http_server.messages import Limits, Response
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     from slurmsyncd.config import DaemonConfig, WebConfig
-    from slurmsyncd.web.messages import Handler
-    from slurmsyncd.web.messages import Request as HttpRequest
+    from slurmsyncd.http_server.messages import Handler
+    from slurmsyncd.http_server.messages import Request as HttpRequest
 
     Live = Mapping[str, Callable[[Any], Awaitable[Any]]]
 

@@ -21,6 +21,7 @@ from slurmsyncd.daemon import report
 from slurmsyncd.daemon.intake import Intake
 from slurmsyncd.daemon.outlet import STOP_S, Outlet
 from slurmsyncd.errors import ConfigError, DiskFull, StoreError
+from slurmsyncd.http_server.server import serve as web
 from slurmsyncd.pipeline.lag import LoopLag
 from slurmsyncd.pipeline.rates import Rates
 from slurmsyncd.pipeline.storage import StoreThread
@@ -28,7 +29,6 @@ from slurmsyncd.store import open_store
 from slurmsyncd.triggers.hook import make_gate
 from slurmsyncd.triggers.listener import listen
 from slurmsyncd.triggers.spool import Sweeper, spool
-from slurmsyncd.web.server import serve as web
 
 if TYPE_CHECKING:
     import socket

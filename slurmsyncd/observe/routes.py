@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 import anyio
 
 from slurmsyncd.control.verdict import judge
+from slurmsyncd.http_server.messages import Limits, Response
 from slurmsyncd.numbers import read_id
 from slurmsyncd.observe.families import CONTENT_TYPE
 from slurmsyncd.observe.markup import job, overview, text
 from slurmsyncd.observe.metrics import metrics
-from slurmsyncd.web.messages import Limits, Response
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from slurmsyncd.control.status import Status
+    from slurmsyncd.http_server.messages import Handler, Request
     from slurmsyncd.observe.access import Login
     from slurmsyncd.store.desk import Story
-    from slurmsyncd.web.messages import Handler, Request
 
     Route = Callable[[Request], Awaitable[Response]]
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.lowlevel
 
+from slurmsyncd.http_server.accept import Acceptor, affordable
 from slurmsyncd.triggers.gate import TCP
 from slurmsyncd.triggers.hints import MESSAGE_LIMIT
-from slurmsyncd.web.accept import Acceptor, affordable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

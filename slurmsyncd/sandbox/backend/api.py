@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from slurmsyncd.http_server.server import Response
 from slurmsyncd.sandbox.backend.edit_routes import EDIT_ROUTES
 from slurmsyncd.sandbox.backend.job_routes import READ, SUBMIT
 from slurmsyncd.sandbox.backend.responses import ApiError, HandlerCrash, refusal, unauthorized
 from slurmsyncd.sandbox.backend.routing import BODY_BYTES, Call, Core, route
 from slurmsyncd.sandbox.backend.site_routes import SITE
 from slurmsyncd.sandbox.backend.tokens import BadToken, User
-from slurmsyncd.web.server import Response
 
 if TYPE_CHECKING:
-    from slurmsyncd.web.server import Request
+    from slurmsyncd.http_server.server import Request
 
 _READ = {**READ, **EDIT_ROUTES, **SITE}
 _ALL = {**_READ, **SUBMIT}

@@ -26,9 +26,9 @@ from slurmsyncd.sandbox.backend.routing import BODY_BYTES
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from slurmsyncd.http_server.server import Request, Response
     from slurmsyncd.sandbox.backend.database import Row
     from slurmsyncd.sandbox.backend.routing import Core
-    from slurmsyncd.web.server import Request, Response
 
 _KEPT_REQUESTS = 20_000
 _KEPT_BODY = 65536

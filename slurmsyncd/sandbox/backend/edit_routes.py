@@ -6,11 +6,11 @@ import json
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
+from slurmsyncd.http_server.server import Response
 from slurmsyncd.sandbox.backend.records import to_answer
 from slurmsyncd.sandbox.backend.responses import ApiError, HandlerCrash, answer
 from slurmsyncd.sandbox.backend.routing import found, to_int
 from slurmsyncd.sandbox.backend.schema import DELETE, EDIT, EDIT_WHICH, TAGS
-from slurmsyncd.web.server import Response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

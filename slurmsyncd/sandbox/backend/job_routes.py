@@ -13,9 +13,9 @@ from slurmsyncd.sandbox.backend.schema import JOB, STATES, STOP
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from slurmsyncd.http_server.server import Response
     from slurmsyncd.sandbox.backend.database import Row
     from slurmsyncd.sandbox.backend.routing import Call, Core, Routes
-    from slurmsyncd.web.server import Response
 
 
 async def _start(core: Core, call: Call) -> Response | None:

@@ -16,14 +16,14 @@ import re
 from importlib import resources
 from typing import TYPE_CHECKING
 
+from slurmsyncd.http_server.server import BadAddress, Response, split_address
 from slurmsyncd.sandbox.backend import html as markup
 from slurmsyncd.sandbox.backend.listing import GROUPS, Filter, find_job, find_jobs, node_counts, totals
-from slurmsyncd.web.server import BadAddress, Response, split_address
 
 if TYPE_CHECKING:
+    from slurmsyncd.http_server.server import Request
     from slurmsyncd.sandbox.backend.database import Row
     from slurmsyncd.sandbox.backend.routing import Core
-    from slurmsyncd.web.server import Request
 
 _MOST = 5000
 _OFF = (

@@ -6,7 +6,7 @@ import json
 from http import HTTPStatus
 from typing import Any
 
-from slurmsyncd.web.server import Response
+from slurmsyncd.http_server.server import Response
 
 _JSON = (("content-type", "application/json"),)
 _ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}

@@ -10,12 +10,12 @@ from slurmsyncd.sandbox.backend.decode import BadJson, Kind, decode
 from slurmsyncd.sandbox.backend.responses import ApiError
 
 if TYPE_CHECKING:
+    from slurmsyncd.http_server.server import Request, Response
     from slurmsyncd.sandbox.backend.database import Database, Row
     from slurmsyncd.sandbox.backend.fault_injection import Knobs
     from slurmsyncd.sandbox.backend.jobs import Jobs
     from slurmsyncd.sandbox.backend.tags import Tags
     from slurmsyncd.sandbox.backend.tokens import Tokens, User
-    from slurmsyncd.web.server import Request, Response
 
 #: Bytes of one request's body. The original has no limit; its users were seen to send 20 MB.
 BODY_BYTES = 32 * 2**20

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import structlog
 
+from slurmsyncd.http_server.server import Limits, Response, listening, serve
 from slurmsyncd.sandbox.backend.api import api
 from slurmsyncd.sandbox.backend.archive import Archive
 from slurmsyncd.sandbox.backend.clusters import Clusters
@@ -39,7 +40,6 @@ from slurmsyncd.sandbox.backend.page import is_loopback, page
 from slurmsyncd.sandbox.backend.routing import BODY_BYTES, Core
 from slurmsyncd.sandbox.backend.tags import Tags
 from slurmsyncd.sandbox.backend.tokens import Tokens
-from slurmsyncd.web.server import Limits, Response, listening, serve
 
 if TYPE_CHECKING:
     import socket
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from slurmsyncd.web.server import Request
+    from slurmsyncd.http_server.server import Request
 
 log = structlog.get_logger(__name__)
 

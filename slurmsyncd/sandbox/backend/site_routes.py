@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from slurmsyncd.http_server.server import Response
 from slurmsyncd.sandbox.backend.responses import ApiError, HandlerCrash, answer
 from slurmsyncd.sandbox.backend.schema import NODE_STATE
-from slurmsyncd.web.server import Response
 
 if TYPE_CHECKING:
     from slurmsyncd.sandbox.backend.routing import Call, Core, Routes

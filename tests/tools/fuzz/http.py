@@ -9,9 +9,9 @@ import anyio
 from anyio.abc import ByteStream
 
 from slurmsyncd.control.server import REQUESTS, control_handler
-from slurmsyncd.web.capacity import Capacity
-from slurmsyncd.web.connection import Connection
-from slurmsyncd.web.messages import Body, Limits, Request, Response
+from slurmsyncd.http_server.capacity import Capacity
+from slurmsyncd.http_server.connection import Connection
+from slurmsyncd.http_server.messages import Body, Limits, Request, Response
 
 LIMITS = Limits(head_bytes=2048, body_bytes=128)
 BODY_BYTES = 64

@@ -12,8 +12,8 @@ import pytest
 from slurmsyncd.config import Config, DaemonConfig, SinkConfig
 from slurmsyncd.control.server import LIMITS, control_handler, control_sockets
 from slurmsyncd.delivery import Dead, Park
+from slurmsyncd.http_server.server import serve
 from slurmsyncd.pipeline.storage import StoreThread
-from slurmsyncd.web.server import serve
 from tests.unit.store.builders import T0, key, opened, plan, settle, started, starts
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from slurmsyncd.web.messages import Request, Response
+from slurmsyncd.http_server.messages import Request, Response
 from tests.unit.http_server.test_server import exchange, read_all, running
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import h11
 import httpx
 import pytest
 
-from slurmsyncd.web.server import (
+from slurmsyncd.http_server.server import (
     BadAddress,
     Limits,
     Request,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import SocketStream
 
-    from slurmsyncd.web.server import Handler
+    from slurmsyncd.http_server.server import Handler
 
 pytestmark = pytest.mark.anyio
 

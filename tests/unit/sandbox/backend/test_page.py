@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
+from slurmsyncd.http_server.server import Request
 from slurmsyncd.sandbox.backend.page import is_loopback, page
-from slurmsyncd.web.server import Request
 from tests.unit.sandbox.backend.client import J, S, T
 
 if TYPE_CHECKING:

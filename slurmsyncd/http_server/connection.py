@@ -14,16 +14,16 @@ import anyio
 import h11
 import structlog
 
-from slurmsyncd.web.encoding import compressed, http_date
-from slurmsyncd.web.messages import Body, Request, Response
+from slurmsyncd.http_server.compression import compressed, http_date
+from slurmsyncd.http_server.messages import Body, Request, Response
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from anyio.abc import ByteStream
 
-    from slurmsyncd.web.capacity import Capacity
-    from slurmsyncd.web.messages import Handler
+    from slurmsyncd.http_server.capacity import Capacity
+    from slurmsyncd.http_server.messages import Handler
 
 log = structlog.get_logger(__name__)
 

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from slurmsyncd.web.accept import Acceptor
-from slurmsyncd.web.capacity import Capacity
-from slurmsyncd.web.connection import Connection, report
-from slurmsyncd.web.listen import BadAddress, listening, split_address
-from slurmsyncd.web.messages import Handler, Limits, Request, Response
-from slurmsyncd.web.stream import SocketStream
+from slurmsyncd.http_server.accept import Acceptor
+from slurmsyncd.http_server.capacity import Capacity
+from slurmsyncd.http_server.connection import Connection, report
+from slurmsyncd.http_server.listen import BadAddress, listening, split_address
+from slurmsyncd.http_server.messages import Handler, Limits, Request, Response
+from slurmsyncd.http_server.stream import SocketStream
 
 if TYPE_CHECKING:
     import socket

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from slurmsyncd.web.accept import affordable
+from slurmsyncd.http_server.accept import affordable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from slurmsyncd.web.messages import Limits
+    from slurmsyncd.http_server.messages import Limits
 
 
 class Capacity:

@@ -8,7 +8,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from slurmsyncd.web.messages import Request, Response
+    from slurmsyncd.http_server.messages import Request, Response
 
 _WORTH_IT = 256  # bytes; below, the headers cost as much as is saved
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
