@@ -12,9 +12,9 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from slurmsyncd.config import rules, toml
+from slurmsyncd.config.conversion import convert, from_text, named, shown
+from slurmsyncd.config.file_trust import distrust
 from slurmsyncd.config.sections import Config
-from slurmsyncd.config.trust import distrust
-from slurmsyncd.config.values import convert, from_text, named, shown
 from slurmsyncd.errors import ConfigError
 
 if TYPE_CHECKING:

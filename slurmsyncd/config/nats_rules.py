@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from slurmsyncd.config.values import named, shown
+from slurmsyncd.config.conversion import named, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from slurmsyncd.config import nats_rules
-from slurmsyncd.config.values import named, shown
+from slurmsyncd.config.conversion import named, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from slurmsyncd.config import ClusterConfig
 from slurmsyncd.errors import SourceError
 from slurmsyncd.model import Job, Questions
-from slurmsyncd.sources.commands import CommandSource
-from slurmsyncd.sources.discover import discover
-from slurmsyncd.sources.slurm_commands import SlurmCommands
+from slurmsyncd.sources.command_source import CommandSource
+from slurmsyncd.sources.discovery import discover
+from slurmsyncd.sources.slurm_cli import SlurmCommands
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

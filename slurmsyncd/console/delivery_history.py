@@ -8,7 +8,7 @@ from slurmsyncd.text import cut, when
 
 if TYPE_CHECKING:
     from slurmsyncd.console.terminal import Terminal
-    from slurmsyncd.store.desk import Delivery
+    from slurmsyncd.store.queries import Delivery
 
 
 def show_history(delivery: Delivery, now: float, terminal: Terminal, *, indent: int = 2) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from slurmsyncd.control.requests import Request
+from slurmsyncd.control.store_requests import Request
 from slurmsyncd.model import RunKey  # noqa: TC001 - decoding needs the type
 from slurmsyncd.sinks.preview import Known, Preview, preview
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from slurmsyncd.config import Config
-    from slurmsyncd.store.desk import Story
-    from slurmsyncd.store.sqlite import SqliteStore
+    from slurmsyncd.store.queries import Story
+    from slurmsyncd.store.sqlite_store import SqliteStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

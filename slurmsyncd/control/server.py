@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from slurmsyncd.control import letters, previews, requests, runs, status
+from slurmsyncd.control import delivery_requests as letters
+from slurmsyncd.control import previews, status
+from slurmsyncd.control import run_requests as runs
+from slurmsyncd.control import store_requests as requests
 from slurmsyncd.errors import ConfigError, SlurmsyncdError
 from slurmsyncd.foreign import MalformedJson, decode_json
-from slurmsyncd.host.owned import ensure_directory
+from slurmsyncd.host.directories import ensure_directory
 from slurmsyncd.http_server.listen import listening
 from slurmsyncd.http_server.messages import Limits, Response
 

@@ -6,11 +6,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from slurmsyncd.control.requests import AskTotals, Request, Totals
-from slurmsyncd.pipeline.rates import Minute  # noqa: TC001 - decoding needs the type
+from slurmsyncd.control.store_requests import AskTotals, Request, Totals
+from slurmsyncd.pipeline.minute_counters import Minute  # noqa: TC001 - decoding needs the type
 
 if TYPE_CHECKING:
-    from slurmsyncd.store.sqlite import SqliteStore
+    from slurmsyncd.store.sqlite_store import SqliteStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from slurmsyncd.config import HookConfig
     from slurmsyncd.pipeline.announced import Announced
     from slurmsyncd.slurm.settings import SlurmSettings
-    from slurmsyncd.sources.commands import CommandSource
+    from slurmsyncd.sources.command_source import CommandSource
 
 log = structlog.get_logger(__name__)
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from slurmsyncd.observe.families import Family, exposition
+from slurmsyncd.observe.prometheus import Family, exposition
 from slurmsyncd.pipeline.latency import BOUNDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from slurmsyncd.control.requests import Totals
     from slurmsyncd.control.status import LatencyStatus, Live, SinkStatus, SourceStatus, Status
+    from slurmsyncd.control.store_requests import Totals
 
 _PREFIX: Final = "slurmsyncd_"
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
-from slurmsyncd.control.verdict import judge
+from slurmsyncd.control.health import judge
 from slurmsyncd.http_server.messages import Limits, Response
 from slurmsyncd.numbers import read_id
-from slurmsyncd.observe.families import CONTENT_TYPE
-from slurmsyncd.observe.markup import job, overview, text
 from slurmsyncd.observe.metrics import metrics
+from slurmsyncd.observe.page import job, overview, text
+from slurmsyncd.observe.prometheus import CONTENT_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from slurmsyncd.control.status import Status
     from slurmsyncd.http_server.messages import Handler, Request
     from slurmsyncd.observe.access import Login
-    from slurmsyncd.store.desk import Story
+    from slurmsyncd.store.queries import Story
 
     Route = Callable[[Request], Awaitable[Response]]
 

@@ -18,7 +18,7 @@ from slurmsyncd.delivery import NO_LIST, Finding, Outcome, Presence, Result
 from slurmsyncd.errors import DiskFull, SourceUnavailable
 from slurmsyncd.model import Questions
 from slurmsyncd.pipeline.ends import EndComparison
-from slurmsyncd.pipeline.expected import Expected
+from slurmsyncd.pipeline.expected_runs import Expected
 from slurmsyncd.planner.audit import Evidence, judge, wants_slurm
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from slurmsyncd.delivery import Repair, Told
     from slurmsyncd.model import Job, RunKey
-    from slurmsyncd.pipeline.storage import StoreThread
+    from slurmsyncd.pipeline.store_thread import StoreThread
     from slurmsyncd.ports import Clock, Inventory, Source, Store
 
 log = structlog.get_logger(__name__)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from slurmsyncd.store import lastrun
+from slurmsyncd.store import checkpoint_file as lastrun
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from slurmsyncd.model import Plan
-    from slurmsyncd.pipeline.storage import StoreThread
+    from slurmsyncd.pipeline.store_thread import StoreThread
     from slurmsyncd.ports import Store
 
 log = structlog.get_logger(__name__)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from slurmsyncd.model import Plan
     from slurmsyncd.pipeline.rechecks import Item
-    from slurmsyncd.pipeline.storage import StoreThread
+    from slurmsyncd.pipeline.store_thread import StoreThread
     from slurmsyncd.ports import Clock, Source, Store
 
 log = structlog.get_logger(__name__)

@@ -14,9 +14,9 @@ import structlog
 from slurmsyncd.delivery import Dead, Drop, Park, Result, Retry, backoff, judge
 from slurmsyncd.errors import DiskFull
 from slurmsyncd.model import Entry
-from slurmsyncd.pipeline.bell import Bell
-from slurmsyncd.pipeline.health import SinkHealth
+from slurmsyncd.pipeline.auto_reset_event import Bell
 from slurmsyncd.pipeline.pause import asked_wait_s
+from slurmsyncd.pipeline.sink_health import SinkHealth
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from slurmsyncd.delivery import DeliveryPolicy, Outcome, Standing, Verdict
     from slurmsyncd.model import Step
-    from slurmsyncd.pipeline.storage import StoreThread
+    from slurmsyncd.pipeline.store_thread import StoreThread
     from slurmsyncd.ports import Clock, Queue, Sink
 
 log = structlog.get_logger(__name__)

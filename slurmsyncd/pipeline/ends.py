@@ -11,7 +11,7 @@ from slurmsyncd.model import RunKey
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from slurmsyncd.pipeline.storage import StoreThread
+    from slurmsyncd.pipeline.store_thread import StoreThread
     from slurmsyncd.ports import Inventory, Store
 
 #: Stops that were settled longer ago are never compared: the first audit after a start costs no more.

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from slurmsyncd import planner as reconcile
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import Answers, Hint, Trigger
-from slurmsyncd.pipeline.vanishing import Vanishing
+from slurmsyncd.pipeline.missing_runs import Vanishing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from slurmsyncd.model import Observation, Plan, Questions, RunKey
     from slurmsyncd.pipeline.rechecks import Item
-    from slurmsyncd.pipeline.storage import StoreThread
+    from slurmsyncd.pipeline.store_thread import StoreThread
     from slurmsyncd.pipeline.tally import CollectTally
     from slurmsyncd.planner import Known
     from slurmsyncd.ports import Clock, Source, Store

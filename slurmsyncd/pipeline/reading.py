@@ -11,7 +11,7 @@ from slurmsyncd.pipeline.rereads import LATE_S, Rereads
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from slurmsyncd.pipeline.storage import StoreThread
+    from slurmsyncd.pipeline.store_thread import StoreThread
     from slurmsyncd.ports import Store
 
 log = structlog.get_logger(__name__)

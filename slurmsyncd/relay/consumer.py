@@ -15,11 +15,11 @@ from slurmsyncd.config.nats_rules import CLUSTER
 from slurmsyncd.delivery import DeliveryPolicy, backoff
 from slurmsyncd.errors import StoreError
 from slurmsyncd.foreign import MalformedJson, decode_json
-from slurmsyncd.pipeline.bell import Bell
+from slurmsyncd.pipeline.auto_reset_event import Bell
 from slurmsyncd.relay.decode import message_of
-from slurmsyncd.relay.hand import Answer, Kind
+from slurmsyncd.relay.in_flight import Answer, Kind
+from slurmsyncd.sinks.nats.connection import Trouble, down
 from slurmsyncd.sinks.nats.connector import Connector
-from slurmsyncd.sinks.nats.link import Trouble, down
 from slurmsyncd.sinks.nats.publish import Fault  # noqa: TC001 - msgspec looks it up at run time
 from slurmsyncd.sinks.nats.stream import examine, subjects_of
 from slurmsyncd.sinks.text import printable
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
     from slurmsyncd.config import SinkConfig
     from slurmsyncd.delivery import Outcome
+    from slurmsyncd.relay.dead_letter_file import Letters
     from slurmsyncd.relay.decode import Message
-    from slurmsyncd.relay.hand import Room
-    from slurmsyncd.relay.letters import Letters
-    from slurmsyncd.sinks.nats.link import Link
+    from slurmsyncd.relay.in_flight import Room
+    from slurmsyncd.sinks.nats.connection import Link
 
 log = structlog.get_logger(__name__)
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slurmsyncd.model import Entry, Step
+from slurmsyncd.sinks.bodies import Body, Refusal, WireOptions, start_body, stop_body
 from slurmsyncd.sinks.dialect import V1_5, Dialect
-from slurmsyncd.sinks.scope import left_out, section
+from slurmsyncd.sinks.filter import left_out, section
 from slurmsyncd.sinks.topology import Topology
-from slurmsyncd.sinks.wire import Body, Refusal, WireOptions, start_body, stop_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 
 from slurmsyncd.errors import DecodeError
 from slurmsyncd.model import NodeAllocation
-from slurmsyncd.slurm.documents import decode_record
+from slurmsyncd.slurm.json_documents import decode_record
 from slurmsyncd.slurm.scalars import Scalar, parse_number, parse_short, printable
 
 _INDEX_LIMIT: Final = 65536

@@ -10,8 +10,8 @@ from msgspec import Raw, Struct
 
 from slurmsyncd.errors import DecodeError
 from slurmsyncd.model import Gres, NodeFacts, NodeState
-from slurmsyncd.slurm.documents import decode_record
 from slurmsyncd.slurm.gres import parse_gres
+from slurmsyncd.slurm.json_documents import decode_record
 from slurmsyncd.slurm.scalars import Scalar, cap, parse_count
 
 

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from slurmsyncd.errors import DecodeError, SourceError, SourceUnavailable
-from slurmsyncd.slurm.sacct import END_STATES, RESIZED, is_partial
+from slurmsyncd.slurm.accounting import END_STATES, RESIZED, is_partial
 from slurmsyncd.sources.batches import UNUSED_ID, Asked, ask_in_batches, batches, joined
 from slurmsyncd.sources.decoding import Runs, decode_runs, unite
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from slurmsyncd.config import SlurmConfig
     from slurmsyncd.model import RunKey
-    from slurmsyncd.sources.identity import Identity
-    from slurmsyncd.sources.slurm_commands import SlurmCommands
+    from slurmsyncd.sources.cluster_identity import Identity
+    from slurmsyncd.sources.slurm_cli import SlurmCommands
 
 _SOON_S: Final = 5.0
 """Within this slurmdbd answers something small, once it let us wait longer in vain."""

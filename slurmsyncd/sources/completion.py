@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
     from slurmsyncd.model import Gres, Job, NodeAllocation, NodeFacts
-    from slurmsyncd.slurm.jobs import Detail
+    from slurmsyncd.slurm.controller_jobs import Detail
 
 log = structlog.get_logger(__name__)
 

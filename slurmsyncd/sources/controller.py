@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from slurmsyncd.errors import DecodeError, SourceError, SourceUnavailable
-from slurmsyncd.slurm.squeue import listing_format
+from slurmsyncd.slurm.job_list import listing_format
 from slurmsyncd.sources.batches import UNUSED_ID, Asked, ask_in_batches, joined
 from slurmsyncd.sources.completion import Nodes, name_users
 from slurmsyncd.sources.decoding import (
@@ -20,8 +20,8 @@ from slurmsyncd.sources.decoding import (
     decode_listing,
     decode_nodes,
 )
-from slurmsyncd.sources.runner import CommandFailed
-from slurmsyncd.sources.slurm_commands import is_forgotten
+from slurmsyncd.sources.executors.local import CommandFailed
+from slurmsyncd.sources.slurm_cli import is_forgotten
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from slurmsyncd.config import SlurmConfig
     from slurmsyncd.model import Job, NodeFacts, NodeState
-    from slurmsyncd.slurm.jobs import Detail
-    from slurmsyncd.sources.identity import Identity
-    from slurmsyncd.sources.slurm_commands import SlurmCommands
+    from slurmsyncd.slurm.controller_jobs import Detail
+    from slurmsyncd.sources.cluster_identity import Identity
+    from slurmsyncd.sources.slurm_cli import SlurmCommands
 
 PORTION: Final = 500
 """Jobs whose details are asked for at once: a record is some 5 KB in our memory, and 150 KB in squeue's."""

@@ -10,21 +10,21 @@ from anyio.lowlevel import checkpoint
 
 from slurmsyncd.errors import DecodeError
 from slurmsyncd.model import Job, NodeFacts, NodeState, RunKey
+from slurmsyncd.slurm.accounting import NoRun, Size, begin_with, may_be_resized, read_run
+from slurmsyncd.slurm.controller_jobs import Detail, read_detail, read_job_id
+from slurmsyncd.slurm.delimited_text import Rows
 from slurmsyncd.slurm.hostlist import expand_hostlist
-from slurmsyncd.slurm.jobs import Detail, read_detail, read_job_id
+from slurmsyncd.slurm.job_list import WIDTH, read_listed
 from slurmsyncd.slurm.nodes import read_facts, read_node
-from slurmsyncd.slurm.rows import Rows
-from slurmsyncd.slurm.sacct import NoRun, Size, begin_with, may_be_resized, read_run
-from slurmsyncd.slurm.squeue import WIDTH, read_listed
-from slurmsyncd.sources.lines import Lines
+from slurmsyncd.sources.compact_job_list import Lines
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 
     from msgspec import Raw
 
-    from slurmsyncd.slurm.rows import Text
-    from slurmsyncd.sources.slurm_commands import Notices
+    from slurmsyncd.slurm.delimited_text import Text
+    from slurmsyncd.sources.slurm_cli import Notices
 
     T = TypeVar("T")
 

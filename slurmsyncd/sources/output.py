@@ -11,7 +11,7 @@ import anyio.to_thread
 from slurmsyncd.errors import SourceUnavailable
 
 if TYPE_CHECKING:
-    from slurmsyncd.slurm.rows import Text
+    from slurmsyncd.slurm.delimited_text import Text
 
 #: Bytes up to which an output is read into memory at once, and of which `Output.text` is made.
 SMALL: Final = 2**20

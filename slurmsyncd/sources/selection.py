@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from slurmsyncd.config import ClusterConfig
 from slurmsyncd.errors import ConfigError
-from slurmsyncd.sources.discover import discover
+from slurmsyncd.sources.discovery import discover
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

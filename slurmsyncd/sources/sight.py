@@ -23,7 +23,7 @@ from slurmsyncd.slurm.settings import parse_settings, parse_slurmdbd_settings
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from slurmsyncd.sources.slurm_commands import SlurmCommands
+    from slurmsyncd.sources.slurm_cli import SlurmCommands
 
 log = structlog.get_logger(__name__)
 

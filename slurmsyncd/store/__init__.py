@@ -13,6 +13,6 @@ lastrun.py   the checkpoint beside the store
 """
 
 from slurmsyncd.store.opening import Opened, open_store
-from slurmsyncd.store.sqlite import SqliteStore
+from slurmsyncd.store.sqlite_store import SqliteStore
 
 __all__ = ["Opened", "SqliteStore", "open_store"]

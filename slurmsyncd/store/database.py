@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from slurmsyncd.errors import AlreadyRunning, DiskFull, SlurmsyncdError, StoreError
-from slurmsyncd.store.space import exhausted
+from slurmsyncd.store.disk_reserve import exhausted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from slurmsyncd.store.space import Reserve
+    from slurmsyncd.store.disk_reserve import Reserve
 
 T = TypeVar("T")
 

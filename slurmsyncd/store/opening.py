@@ -23,11 +23,11 @@ import structlog
 from slurmsyncd import __version__
 from slurmsyncd.errors import DiskFull, StoreError
 from slurmsyncd.store import soundness
-from slurmsyncd.store.claim import Marker, claim_directory
 from slurmsyncd.store.database import Damaged, Database, translated
+from slurmsyncd.store.disk_reserve import RESERVE_BYTES, Reserve
+from slurmsyncd.store.lock import Marker, claim_directory
 from slurmsyncd.store.schema import APPLICATION_ID, MIGRATIONS, VERSION
-from slurmsyncd.store.space import RESERVE_BYTES, Reserve
-from slurmsyncd.store.sqlite import SqliteStore
+from slurmsyncd.store.sqlite_store import SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

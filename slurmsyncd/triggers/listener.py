@@ -15,14 +15,14 @@ import anyio
 import anyio.lowlevel
 
 from slurmsyncd.http_server.accept import Acceptor, affordable
-from slurmsyncd.triggers.gate import TCP
-from slurmsyncd.triggers.hints import MESSAGE_LIMIT
+from slurmsyncd.triggers.notification import MESSAGE_LIMIT
+from slurmsyncd.triggers.notification_filter import TCP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
-    from slurmsyncd.triggers.gate import Gate
+    from slurmsyncd.triggers.notification_filter import Gate
 
 #: Datagrams that are read before other tasks get their turn.
 BATCH = 256

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from slurmsyncd.errors import AlreadyRunning, ConfigError
-from slurmsyncd.host.owned import ensure_directory
+from slurmsyncd.host.directories import ensure_directory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

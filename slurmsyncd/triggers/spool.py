@@ -19,7 +19,7 @@ import anyio.lowlevel
 import structlog
 
 from slurmsyncd.errors import ConfigError
-from slurmsyncd.host.owned import ensure_directory
+from slurmsyncd.host.directories import ensure_directory
 from slurmsyncd.triggers.sockets import let_in
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from slurmsyncd.config import HookConfig
-    from slurmsyncd.triggers.gate import Gate
+    from slurmsyncd.triggers.notification_filter import Gate
 
 log = structlog.get_logger(__name__)
 

@@ -70,7 +70,7 @@ def run(args: argparse.Namespace, read: Callable[[argparse.Namespace], Config]) 
     from slurmsyncd.commands.backfill.resume_file import Position  # noqa: PLC0415
     from slurmsyncd.commands.backfill.run import fill  # noqa: PLC0415
     from slurmsyncd.console.accounting_gaps import unread_span  # noqa: PLC0415
-    from slurmsyncd.control.office import office  # noqa: PLC0415
+    from slurmsyncd.control.client import office  # noqa: PLC0415
     from slurmsyncd.errors import ConfigError, SourceUnavailable  # noqa: PLC0415
     from slurmsyncd.logs import configure_logs  # noqa: PLC0415
 

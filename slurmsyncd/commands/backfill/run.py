@@ -10,11 +10,11 @@ import anyio
 
 from slurmsyncd.commands.backfill.progress import Progress
 from slurmsyncd.console.accounting_windows import slices
-from slurmsyncd.control.requests import AskTotals
-from slurmsyncd.control.runs import AskWritten, Record
+from slurmsyncd.control.run_requests import AskWritten, Record
+from slurmsyncd.control.store_requests import AskTotals
 from slurmsyncd.errors import SlurmsyncdError
 from slurmsyncd.planner.gaps import merged
-from slurmsyncd.sources.commands import CommandSource
+from slurmsyncd.sources.command_source import CommandSource
 from slurmsyncd.sources.selection import chosen_clusters
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from slurmsyncd.commands.backfill.resume_file import Position
     from slurmsyncd.config import ClusterConfig, Config
-    from slurmsyncd.control.office import Office
+    from slurmsyncd.control.client import Office
     from slurmsyncd.model import Gap, Job
 
 #: Runs in one request: some hundred kilobytes.

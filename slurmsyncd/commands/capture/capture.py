@@ -20,10 +20,10 @@ from slurmsyncd.commands.capture.sampling import (
     keep_rows,
 )
 from slurmsyncd.errors import SlurmsyncdError, SourceUnavailable
-from slurmsyncd.slurm.sacct import END_STATES, choose_fields
-from slurmsyncd.slurm.squeue import listing_format
-from slurmsyncd.sources.runner import CommandFailed
-from slurmsyncd.sources.slurm_commands import PINNED, SlurmCommands
+from slurmsyncd.slurm.accounting import END_STATES, choose_fields
+from slurmsyncd.slurm.job_list import listing_format
+from slurmsyncd.sources.executors.local import CommandFailed
+from slurmsyncd.sources.slurm_cli import PINNED, SlurmCommands
 
 if TYPE_CHECKING:
     from collections.abc import Callable

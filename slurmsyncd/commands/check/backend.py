@@ -15,8 +15,8 @@ from slurmsyncd.commands.check.user import daemons_uid, user_name
 from slurmsyncd.config import ClusterConfig
 from slurmsyncd.delivery import Outcome, Result
 from slurmsyncd.errors import ConfigError
+from slurmsyncd.sinks.bodies import backend_cluster
 from slurmsyncd.sinks.rest.sink import RestSink
-from slurmsyncd.sinks.wire import backend_cluster
 from slurmsyncd.text import duration, moment
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Final
 
 from slurmsyncd import notify
 from slurmsyncd.commands.check.result import Finding, Level
-from slurmsyncd.control.office import office
-from slurmsyncd.control.requests import AskTotals
+from slurmsyncd.control.client import office
+from slurmsyncd.control.health import SILENT, silence
 from slurmsyncd.control.status import AskStatus
-from slurmsyncd.control.verdict import SILENT, silence
+from slurmsyncd.control.store_requests import AskTotals
 from slurmsyncd.errors import SlurmsyncdError
-from slurmsyncd.store import lastrun
+from slurmsyncd.store import checkpoint_file as lastrun
 from slurmsyncd.store.opening import STORE
 from slurmsyncd.text import counted, duration, moment
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from slurmsyncd.config import Config, DaemonConfig
-    from slurmsyncd.control.office import Office
+    from slurmsyncd.control.client import Office
 
 STATE: Final = "state"
 _ROOM_WARN, _ROOM_FAIL = 1024, 64  # MiB

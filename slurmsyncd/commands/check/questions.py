@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from slurmsyncd.commands.check.result import Finding, Level
 from slurmsyncd.commands.check.slurm_settings import AREA
-from slurmsyncd.control.verdict import MANY_MESSAGES, MESSAGES_REMEDY, held_messages
+from slurmsyncd.control.health import MANY_MESSAGES, MESSAGES_REMEDY, held_messages
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import Questions
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from slurmsyncd.config import Config
     from slurmsyncd.model import Observation
-    from slurmsyncd.sources.commands import CommandSource
+    from slurmsyncd.sources.command_source import CommandSource
 
 #: Of a cluster without jobs; slurmctld need not know it.
 _SOME_JOB: Final = 1

@@ -19,9 +19,9 @@ from slurmsyncd.commands.check.user import daemons_uid, user_name
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.slurm.scalars import printable
 from slurmsyncd.slurm.settings import SlurmSettings, parse_slurmdbd_settings
-from slurmsyncd.sources.commands import CommandSource
-from slurmsyncd.sources.discover import known_clusters, slurm_settings
-from slurmsyncd.sources.slurm_commands import SlurmCommands
+from slurmsyncd.sources.command_source import CommandSource
+from slurmsyncd.sources.discovery import known_clusters, slurm_settings
+from slurmsyncd.sources.slurm_cli import SlurmCommands
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

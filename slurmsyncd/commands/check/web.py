@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from slurmsyncd.commands.check.result import Finding, Level
 from slurmsyncd.errors import ConfigError
-from slurmsyncd.host.secretfile import read_secret
+from slurmsyncd.host.secret_file import read_secret
 from slurmsyncd.text import moment
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from slurmsyncd.commands.config.show import as_document, shown
 from slurmsyncd.config.load import load_config
 from slurmsyncd.config.nats_rules import SECRETS
 from slurmsyncd.errors import ConfigError, SourceUnavailable
-from slurmsyncd.host.secretfile import read_private
+from slurmsyncd.host.secret_file import read_private
 from slurmsyncd.text import safe
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _own_cluster() -> str:
     import anyio  # noqa: PLC0415 - heavy, and seldom needed
 
     from slurmsyncd.config import SlurmConfig  # noqa: PLC0415
-    from slurmsyncd.sources.discover import discover  # noqa: PLC0415
+    from slurmsyncd.sources.discovery import discover  # noqa: PLC0415
 
     try:
         return anyio.run(discover, SlurmConfig(command_timeout=10.0)).cluster

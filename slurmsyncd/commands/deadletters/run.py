@@ -12,11 +12,11 @@ import anyio
 from slurmsyncd.commands.deadletters.view import show_groups, show_letters
 from slurmsyncd.console.ask_slurm import accounting_of
 from slurmsyncd.console.terminal import Terminal
-from slurmsyncd.control.letters import AskBare, AskGroups, AskIds, Refill
-from slurmsyncd.control.office import office
-from slurmsyncd.control.requests import AskLetters, AskTotals, Drop, Retry
+from slurmsyncd.control.client import office
+from slurmsyncd.control.delivery_requests import AskBare, AskGroups, AskIds, Refill
+from slurmsyncd.control.store_requests import AskLetters, AskTotals, Drop, Retry
 from slurmsyncd.errors import SlurmsyncdError, SourceError
-from slurmsyncd.store.desk import Selection
+from slurmsyncd.store.queries import Selection
 from slurmsyncd.text import counted
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slurmsyncd.config import Config
-    from slurmsyncd.control.office import Office
+    from slurmsyncd.control.client import Office
     from slurmsyncd.model import RunKey
-    from slurmsyncd.store.desk import Delivery, Group
+    from slurmsyncd.store.queries import Delivery, Group
 
 #: Deliveries moved by one request: the store is for others, too.
 AT_ONCE = 1000

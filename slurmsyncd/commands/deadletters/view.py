@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from slurmsyncd.console.terminal import Terminal
-    from slurmsyncd.store.desk import Delivery, Group
+    from slurmsyncd.store.queries import Delivery, Group
 
 _STATES = {"dead": "dead letter", "parked": "parked delivery", "dropped": "dropped delivery"}
 _PLURALS = {"dead": "dead letters", "parked": "parked deliveries", "dropped": "dropped deliveries"}

@@ -20,9 +20,9 @@ from slurmsyncd.foreign import MalformedJson, decode_json
 from slurmsyncd.logs import configure_logs
 from slurmsyncd.model import Stopped
 from slurmsyncd.relay.decode import message_of
+from slurmsyncd.sinks.nats.connection import Trouble, down
 from slurmsyncd.sinks.nats.connector import Connector
 from slurmsyncd.sinks.nats.event import BadEvent, read_event
-from slurmsyncd.sinks.nats.link import Trouble, down
 from slurmsyncd.sinks.nats.publish import Fault  # noqa: TC001 - msgspec looks it up at run time
 from slurmsyncd.sinks.nats.stream import examine, subjects_of
 from slurmsyncd.text import cut, moment, safe, width
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from slurmsyncd.config import Config, SinkConfig
     from slurmsyncd.model import Event
-    from slurmsyncd.sinks.nats.link import Link
+    from slurmsyncd.sinks.nats.connection import Link
 
 #: Columns, and how wide: an instant of another day has room.
 _COLUMNS = (

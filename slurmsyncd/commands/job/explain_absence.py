@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from slurmsyncd.config import Config
     from slurmsyncd.console.ask_slurm import Said
-    from slurmsyncd.control.requests import Totals
+    from slurmsyncd.control.store_requests import Totals
     from slurmsyncd.model import Job
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from slurmsyncd.config import SinkConfig
-    from slurmsyncd.store.desk import Delivery
+    from slurmsyncd.store.queries import Delivery
 
 
 def told_of(delivery: Delivery, now: float) -> Iterator[str]:

@@ -12,9 +12,9 @@ from slurmsyncd.commands.job.explain_absence import why_nothing
 from slurmsyncd.commands.job.view import show
 from slurmsyncd.console.ask_slurm import Said, ask_slurm, raw_ids
 from slurmsyncd.console.terminal import Terminal
-from slurmsyncd.control.office import office
+from slurmsyncd.control.client import office
 from slurmsyncd.control.previews import AskPreviews, RunPreviews, previews
-from slurmsyncd.control.requests import AskStories, AskTotals
+from slurmsyncd.control.store_requests import AskStories, AskTotals
 from slurmsyncd.errors import SlurmsyncdError
 from slurmsyncd.logs import configure_logs
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import argparse
 
     from slurmsyncd.config import Config
-    from slurmsyncd.store.desk import Story
+    from slurmsyncd.store.queries import Story
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from slurmsyncd.console.terminal import Terminal
     from slurmsyncd.model import Job, NodeAllocation
     from slurmsyncd.sinks.preview import Preview, Sending
-    from slurmsyncd.store.desk import Delivery, Story
+    from slurmsyncd.store.queries import Delivery, Story
 
 #: Nodes that are listed one by one; and letters of a value within a body.
 NODES, VALUE = 8, 200

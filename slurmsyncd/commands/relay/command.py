@@ -87,9 +87,9 @@ async def _serve(
 ) -> None:
     import anyio  # noqa: PLC0415 - only the command itself pays for it
 
-    from slurmsyncd.host.owned import ensure_directory  # noqa: PLC0415
-    from slurmsyncd.host.pidfile import pid_file  # noqa: PLC0415
-    from slurmsyncd.relay.work import Relay  # noqa: PLC0415
+    from slurmsyncd.host.directories import ensure_directory  # noqa: PLC0415
+    from slurmsyncd.host.pid_file import pid_file  # noqa: PLC0415
+    from slurmsyncd.relay.relay import Relay  # noqa: PLC0415
 
     daemon = config.daemon
     ensure_directory(daemon.state_dir, key="daemon.state_dir", mode=0o700)

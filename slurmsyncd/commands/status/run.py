@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 from slurmsyncd.commands.status.view import WINDOWS, show
 from slurmsyncd.console.terminal import Colour, Styled, Terminal
-from slurmsyncd.control.office import office
-from slurmsyncd.control.requests import Acknowledge
+from slurmsyncd.control.client import office
+from slurmsyncd.control.health import judge
 from slurmsyncd.control.status import AskStatus
-from slurmsyncd.control.verdict import judge
+from slurmsyncd.control.store_requests import Acknowledge
 from slurmsyncd.errors import SlurmsyncdError
 
 if TYPE_CHECKING:
     import argparse
 
     from slurmsyncd.config import Config
+    from slurmsyncd.control.health import Verdict
     from slurmsyncd.control.status import Status
-    from slurmsyncd.control.verdict import Verdict
 
 #: Without a daemon we open its store: not so often that one that is started finds it taken.
 STOPPED_S = 5.0

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slurmsyncd.console.terminal import Colour, Styled
-from slurmsyncd.control.verdict import Level
+from slurmsyncd.control.health import Level
 from slurmsyncd.text import age, counted, duration, moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from slurmsyncd.console.terminal import Cell, Terminal
-    from slurmsyncd.control.requests import SinkTotals
+    from slurmsyncd.control.health import Verdict
     from slurmsyncd.control.status import HookStatus, Live, SinkStatus, SourceStatus, Status
-    from slurmsyncd.control.verdict import Verdict
-    from slurmsyncd.pipeline.rates import Minute
+    from slurmsyncd.control.store_requests import SinkTotals
+    from slurmsyncd.pipeline.minute_counters import Minute
 
 #: Minutes of the windows in the table of rates.
 WINDOWS = (5, 15, 60)

@@ -12,8 +12,8 @@ from slurmsyncd.commands.verify.backend import Unreadable
 from slurmsyncd.commands.verify.compare import FAILING, REPAIRABLE, Fate
 from slurmsyncd.commands.verify.report import ClusterReport, Tally, difference
 from slurmsyncd.console.accounting_windows import DAY_S, running, slices
-from slurmsyncd.control.office import office
-from slurmsyncd.control.runs import AskWritten, CloseGaps, Mend, Record
+from slurmsyncd.control.client import office
+from slurmsyncd.control.run_requests import AskWritten, CloseGaps, Mend, Record
 from slurmsyncd.delivery import Presence, Repair
 from slurmsyncd.model import Questions
 from slurmsyncd.planner.gaps import merged
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from slurmsyncd.commands.verify.report import Report
     from slurmsyncd.config import Config
     from slurmsyncd.console.accounting_windows import Slice
-    from slurmsyncd.control.runs import WrittenDown
+    from slurmsyncd.control.run_requests import WrittenDown
     from slurmsyncd.delivery import Told, Written
     from slurmsyncd.model import Gap, Job, RunKey
     from slurmsyncd.ports import Source

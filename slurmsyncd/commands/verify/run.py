@@ -19,7 +19,7 @@ from slurmsyncd.console.terminal import Terminal
 from slurmsyncd.console.times import day
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.sinks.rest.sink import RestSink
-from slurmsyncd.sources.commands import CommandSource
+from slurmsyncd.sources.command_source import CommandSource
 from slurmsyncd.sources.selection import choose, chosen_clusters
 from slurmsyncd.text import counted, safe
 

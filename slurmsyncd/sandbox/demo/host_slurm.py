@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from slurmsyncd.config import SlurmConfig
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.sandbox.demo.environment import cluster_json
-from slurmsyncd.sources.discover import discover
-from slurmsyncd.sources.slurm_commands import SlurmCommands
+from slurmsyncd.sources.discovery import discover
+from slurmsyncd.sources.slurm_cli import SlurmCommands
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,8 +8,8 @@ import anyio
 import structlog
 
 from slurmsyncd.errors import ConfigError
-from slurmsyncd.sinks.nats.link import Link, Trouble, down
-from slurmsyncd.sinks.nats.login import Login
+from slurmsyncd.sinks.nats.connection import Link, Trouble, down
+from slurmsyncd.sinks.nats.credentials import Login
 from slurmsyncd.sinks.tls import tls_context
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from slurmsyncd.model import (
     Stopped,
     Trigger,
 )
-from slurmsyncd.sinks.meta import completed
+from slurmsyncd.sinks.metadata import completed
 from slurmsyncd.sinks.text import clean
 
 if TYPE_CHECKING:

@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Union
 
 from slurmsyncd.config.nats_rules import CLUSTER, TOKEN
 from slurmsyncd.model import Step
-from slurmsyncd.sinks.nats.event import JOB_START, JOB_STOP, NODES, headers, job_event, nodes_event
-from slurmsyncd.sinks.nats.line import job_line, message_id, nodes_line
-from slurmsyncd.sinks.resources import Note
-from slurmsyncd.sinks.wire import (
+from slurmsyncd.sinks.bodies import (
     Body,
     Refusal,
     WireOptions,
@@ -19,6 +16,9 @@ from slurmsyncd.sinks.wire import (
     start_body,
     stop_body,
 )
+from slurmsyncd.sinks.nats.event import JOB_START, JOB_STOP, NODES, headers, job_event, nodes_event
+from slurmsyncd.sinks.nats.line_protocol import job_line, message_id, nodes_line
+from slurmsyncd.sinks.resources import Note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

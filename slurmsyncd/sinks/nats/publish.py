@@ -10,11 +10,11 @@ import nats.errors
 
 from slurmsyncd.delivery import Outcome, Result
 from slurmsyncd.foreign import MalformedJson, decode_json
-from slurmsyncd.sinks.nats.link import Trouble, down
+from slurmsyncd.sinks.nats.connection import Trouble, down
 from slurmsyncd.sinks.text import printable
 
 if TYPE_CHECKING:
-    from slurmsyncd.sinks.nats.link import Link
+    from slurmsyncd.sinks.nats.connection import Link
     from slurmsyncd.sinks.nats.messages import Message
 
 # While a stream changes its leader nobody answers for a moment.

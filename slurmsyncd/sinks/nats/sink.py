@@ -10,16 +10,16 @@ import structlog
 
 from slurmsyncd.delivery import Outcome, Result
 from slurmsyncd.model import Step
+from slurmsyncd.sinks.bodies import Refusal, backend_cluster, stop_state
 from slurmsyncd.sinks.dialect import V1_5
+from slurmsyncd.sinks.filter import left_out, section
+from slurmsyncd.sinks.nats.connection import Link, Trouble
 from slurmsyncd.sinks.nats.connector import Connector
-from slurmsyncd.sinks.nats.link import Link, Trouble
 from slurmsyncd.sinks.nats.messages import Form, Message, job_json, job_lines, nodes_message
 from slurmsyncd.sinks.nats.publish import publish_core, publish_stream
 from slurmsyncd.sinks.nats.stream import StreamConfig, examine, subjects_of, warnings
-from slurmsyncd.sinks.scope import left_out, section
 from slurmsyncd.sinks.text import printable
 from slurmsyncd.sinks.topology import Topology
-from slurmsyncd.sinks.wire import Refusal, backend_cluster, stop_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,7 +10,7 @@ import nats.errors
 
 from slurmsyncd.config.nats_rules import CLUSTER
 from slurmsyncd.foreign import MalformedJson, decode_json
-from slurmsyncd.sinks.nats.link import down
+from slurmsyncd.sinks.nats.connection import down
 from slurmsyncd.sinks.nats.publish import Fault  # noqa: TC001 - msgspec looks it up at run time
 from slurmsyncd.sinks.text import printable
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from slurmsyncd.config import SinkConfig
-    from slurmsyncd.sinks.nats.link import Link
+    from slurmsyncd.sinks.nats.connection import Link
 
 _API = "$JS.API.STREAM"
 _NS = 1_000_000_000

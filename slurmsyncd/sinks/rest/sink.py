@@ -13,7 +13,19 @@ from slurmsyncd.config import ClusterConfig
 from slurmsyncd.delivery import Outcome, Result
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.model import Step
+from slurmsyncd.sinks.bodies import (
+    Refusal,
+    WireOptions,
+    backend_cluster,
+    edit_body,
+    end_body,
+    nodes_body,
+    start_body,
+    stop_body,
+    stop_state,
+)
 from slurmsyncd.sinks.dialect import V1_4, Dialect
+from slurmsyncd.sinks.filter import left_out, section
 from slurmsyncd.sinks.preview import Known
 from slurmsyncd.sinks.resources import host_name, hosts_of
 from slurmsyncd.sinks.rest.backend_info import Facts
@@ -34,20 +46,8 @@ from slurmsyncd.sinks.rest.responses import (
     stopped_id,
 )
 from slurmsyncd.sinks.rest.token import TokenFile, token_expires_at
-from slurmsyncd.sinks.scope import left_out, section
 from slurmsyncd.sinks.text import printable
 from slurmsyncd.sinks.tls import tls_context
-from slurmsyncd.sinks.wire import (
-    Refusal,
-    WireOptions,
-    backend_cluster,
-    edit_body,
-    end_body,
-    nodes_body,
-    start_body,
-    stop_body,
-    stop_state,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -56,8 +56,8 @@ if TYPE_CHECKING:
     from slurmsyncd.delivery import Differing, Presence
     from slurmsyncd.model import Entry, Job, NodeState, RunKey
     from slurmsyncd.ports import Clock
+    from slurmsyncd.sinks.bodies import Body
     from slurmsyncd.sinks.topology import Topology
-    from slurmsyncd.sinks.wire import Body
 
 log = structlog.get_logger(__name__)
 

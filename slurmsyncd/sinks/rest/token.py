@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from slurmsyncd.foreign import decode_json
-from slurmsyncd.host.secretfile import read_secret
+from slurmsyncd.host.secret_file import read_secret
 
 if TYPE_CHECKING:
-    from slurmsyncd.host.secretfile import Secret
+    from slurmsyncd.host.secret_file import Secret
 
 
 class TokenFile:

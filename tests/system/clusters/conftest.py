@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from slurmsyncd.config import SlurmConfig
-from slurmsyncd.sources.commands import CommandSource
+from slurmsyncd.sources.command_source import CommandSource
 from slurmsyncd.store import SqliteStore, open_store
 from tests.unit.sandbox.slurm.lab import Lab
 

@@ -11,15 +11,15 @@ from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import Questions, RunKey
 from slurmsyncd.sandbox.slurm.faults import clear_faults
 from slurmsyncd.sources.decoding import decode_runs
-from slurmsyncd.sources.discover import only_cluster
-from slurmsyncd.sources.slurm_commands import Notices
+from slurmsyncd.sources.discovery import only_cluster
+from slurmsyncd.sources.slurm_cli import Notices
 from tests.unit.sandbox.slurm.lab import T0, Lab
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from slurmsyncd.model import Observation
-    from slurmsyncd.sources.commands import CommandSource
+    from slurmsyncd.sources.command_source import CommandSource
     from tests.system.clusters.conftest import Pair
 
 pytestmark = pytest.mark.anyio

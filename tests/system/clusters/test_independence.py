@@ -14,12 +14,12 @@ from slurmsyncd.errors import ConfigError
 from slurmsyncd.model import Entry, Hint, Job, JobState, Phase, Plan, RunKey, Started, Step, Trigger
 from slurmsyncd.pipeline.checkpoint import Checkpoint
 from slurmsyncd.pipeline.collect import Collector, CollectPolicy
-from slurmsyncd.pipeline.nodes import report_nodes
-from slurmsyncd.pipeline.storage import StoreThread
+from slurmsyncd.pipeline.node_states import report_nodes
+from slurmsyncd.pipeline.store_thread import StoreThread
 from slurmsyncd.sandbox.slurm.faults import clear_faults
 from slurmsyncd.sinks.rest.sink import RestSink
-from slurmsyncd.store import lastrun
-from slurmsyncd.triggers.wakeup import Wakeup
+from slurmsyncd.store import checkpoint_file as lastrun
+from slurmsyncd.triggers.notification_queue import Wakeup
 from tests.fakes import ACCEPTED, NOW, FakeClock, FakeSink
 from tests.unit.pipeline.conftest import until
 from tests.unit.store.builders import known

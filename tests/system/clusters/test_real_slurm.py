@@ -11,8 +11,8 @@ import pytest
 from slurmsyncd.config import SlurmConfig
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import Questions
-from slurmsyncd.sources.commands import CommandSource
-from slurmsyncd.store import lastrun
+from slurmsyncd.sources.command_source import CommandSource
+from slurmsyncd.store import checkpoint_file as lastrun
 from tests.system.e2e.site import Site
 from tests.tools.lab import until
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from slurmsyncd.delivery import Dead, Done, Park, Retry
 from slurmsyncd.errors import StoreError
 from slurmsyncd.model import Step
-from slurmsyncd.store import lastrun, open_store
+from slurmsyncd.store import checkpoint_file as lastrun
+from slurmsyncd.store import open_store
 from tests.unit.store.builders import CLUSTER, T0, key, plan, started, stopped
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slurmsyncd.model import Step
-from slurmsyncd.store import lastrun
+from slurmsyncd.store import checkpoint_file as lastrun
 from tests.system.crash.script import LASTRUN, SCRIPTS, SINK, Life, opened, prepare
 from tests.unit.store.builders import CLUSTER, T0, known
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slurmsyncd.model import Entry, Phase, RunKey
-    from slurmsyncd.store.desk import Story
+    from slurmsyncd.store.queries import Story
 
 LATER = T0 + 10**6
 

@@ -24,7 +24,7 @@ from tests.tools.lab.processes import Daemon as Process
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from slurmsyncd.store.sqlite import SqliteStore
+    from slurmsyncd.store.sqlite_store import SqliteStore
     from tests.tools.lab import Lab
 
 PROGRAM = (sys.executable, "-m", "slurmsyncd")

@@ -14,7 +14,7 @@ import pytest
 
 from slurmsyncd.config import HookConfig
 from slurmsyncd.model import Hint
-from slurmsyncd.triggers.gate import Gate
+from slurmsyncd.triggers.notification_filter import Gate
 from slurmsyncd.triggers.spool import Sweeper, spool
 from tests.paths import ROOT
 from tests.system.hooks import test_hook

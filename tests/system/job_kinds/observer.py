@@ -14,9 +14,9 @@ from slurmsyncd.config import SlurmConfig
 from slurmsyncd.delivery import Done
 from slurmsyncd.model import Entry, Hint, Step
 from slurmsyncd.pipeline.collect import Collector, CollectPolicy
-from slurmsyncd.pipeline.storage import StoreThread
+from slurmsyncd.pipeline.store_thread import StoreThread
 from slurmsyncd.pipeline.tally import CollectTally
-from slurmsyncd.sources.commands import CommandSource
+from slurmsyncd.sources.command_source import CommandSource
 from slurmsyncd.store import open_store
 from tests.system.job_kinds.world import hints_of
 

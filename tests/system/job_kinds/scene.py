@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from slurmsyncd.config import SlurmConfig
-from slurmsyncd.sources.commands import CommandSource
+from slurmsyncd.sources.command_source import CommandSource
 from tests.system.job_kinds import jobset
 from tests.system.job_kinds.observer import Hooks, Observer, Polls, observing
 from tests.system.job_kinds.witness import Witness, accounting, runs

@@ -11,7 +11,7 @@ import pytest
 
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import JobState, Questions
-from slurmsyncd.sources.slurm_commands import PINNED
+from slurmsyncd.sources.slurm_cli import PINNED
 from tests.system.job_kinds.scene import look, source_of
 from tests.system.job_kinds.world import SHAPES
 from tests.tools.lab import until

@@ -13,7 +13,7 @@ from slurmsyncd.delivery import Result
 from slurmsyncd.model import NodeState, Step
 from slurmsyncd.sandbox.backend.line_protocol import BadLine, read_lines
 from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
-from slurmsyncd.sinks.nats.line import job_line
+from slurmsyncd.sinks.nats.line_protocol import job_line
 from tests.unit.sandbox.backend.client import J, S, http
 from tests.unit.sandbox.backend.conftest import CLUSTERS
 from tests.unit.sinks.nats.parts import (

@@ -16,8 +16,8 @@ import pytest
 
 from slurmsyncd.delivery import Result
 from slurmsyncd.model import Step
-from slurmsyncd.pipeline.storage import StoreThread
-from slurmsyncd.sinks.nats.link import Link, Trouble
+from slurmsyncd.pipeline.store_thread import StoreThread
+from slurmsyncd.sinks.nats.connection import Link, Trouble
 from slurmsyncd.store import open_store
 from tests.fakes import FakeSink
 from tests.system.nats.proxy import between

@@ -11,10 +11,10 @@ from slurmsyncd.config import load_config
 from slurmsyncd.delivery import Result
 from slurmsyncd.model import NodeState, RunKey, Step
 from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
-from slurmsyncd.sinks.build import build_sink
 from slurmsyncd.sinks.nats import sink as module
 from slurmsyncd.sinks.nats.sink import NatsSink
 from slurmsyncd.sinks.preview import Known, preview
+from slurmsyncd.sinks.registry import build_sink
 from tests.unit.sinks.nats.parts import listener, over, sink, until
 from tests.unit.sinks.nats.test_line import read
 from tests.unit.sinks.parts import START, FixedClock, entry, job, token_file

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from slurmsyncd.config import SinkConfig
 from slurmsyncd.delivery import Result
-from slurmsyncd.sinks.nats.link import Trouble
+from slurmsyncd.sinks.nats.connection import Trouble
 from slurmsyncd.sinks.nats.publish import _judged
 from slurmsyncd.sinks.nats.stream import covers, longest_retry_s
 from tests.system.nats.server import JETSTREAM, NatsServer, running

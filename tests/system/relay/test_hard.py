@@ -14,7 +14,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 
 from slurmsyncd.delivery import Result
 from slurmsyncd.model import Step
-from slurmsyncd.relay.hand import MOST_BYTES
+from slurmsyncd.relay.in_flight import MOST_BYTES
 from tests.system.nats.server import JETSTREAM, NatsServer, running
 from tests.unit.relay.parts import (
     DURABLE,

@@ -12,8 +12,8 @@ from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import JobState, Questions
 from slurmsyncd.slurm.gres import parse_gres
 from slurmsyncd.slurm.hostlist import expand_hostlist
-from slurmsyncd.sources.commands import CommandSource
-from slurmsyncd.sources.discover import discover
+from slurmsyncd.sources.command_source import CommandSource
+from slurmsyncd.sources.discovery import discover
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from slurmsyncd.config import SlurmConfig
-from slurmsyncd.sources.commands import CommandSource
+from slurmsyncd.sources.command_source import CommandSource
 from tests.unit.sandbox.slurm.lab import Lab as Simulated
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from slurmsyncd.config import DaemonConfig, HookConfig
-from slurmsyncd.triggers.hook import SYSTEMD_NAME
+from slurmsyncd.triggers.hook_sockets import SYSTEMD_NAME
 from tests.paths import ROOT
 
 UNITS = ROOT / "systemd"
@@ -136,8 +136,8 @@ def test_p11_slurm_is_no_requirement() -> None:
 SERVE = """
 import anyio
 from slurmsyncd.config import HookConfig
-from slurmsyncd.host.sdnotify import inherited_sockets
-from slurmsyncd.triggers.hook import hint_sockets, make_gate
+from slurmsyncd.host.sd_notify import inherited_sockets
+from slurmsyncd.triggers.hook_sockets import hint_sockets, make_gate
 from slurmsyncd.triggers.listener import listen
 
 async def main():

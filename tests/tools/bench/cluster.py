@@ -12,7 +12,7 @@ from slurmsyncd.sandbox.slurm.engine import Simulation
 from slurmsyncd.sandbox.slurm.placement import Books
 from slurmsyncd.sandbox.slurm.state import _COLUMNS, _PUT, State
 from slurmsyncd.sandbox.slurm.workload import Submission, request
-from slurmsyncd.slurm.squeue import listing_format
+from slurmsyncd.slurm.job_list import listing_format
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,8 +10,8 @@ import anyio
 
 from slurmsyncd.config import SlurmConfig
 from slurmsyncd.pipeline.collect import Collector, CollectPolicy
-from slurmsyncd.pipeline.storage import StoreThread
-from slurmsyncd.sources.commands import CommandSource
+from slurmsyncd.pipeline.store_thread import StoreThread
+from slurmsyncd.sources.command_source import CommandSource
 from slurmsyncd.store import open_store
 from tests.tools.bench.cluster import CLUSTER, Cluster
 from tests.tools.bench.commands import WallClock, nobody

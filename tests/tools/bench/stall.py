@@ -10,8 +10,8 @@ import anyio
 
 from slurmsyncd.config import SlurmConfig
 from slurmsyncd.model import Questions
-from slurmsyncd.slurm.squeue import listing_format
-from slurmsyncd.sources.commands import CommandSource
+from slurmsyncd.slurm.job_list import listing_format
+from slurmsyncd.sources.command_source import CommandSource
 from slurmsyncd.sources.controller import PORTION
 from tests.tools.bench.cluster import CLUSTER, Cluster
 from tests.tools.bench.rows import Figure

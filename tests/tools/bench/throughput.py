@@ -16,11 +16,11 @@ from slurmsyncd.config import ClusterConfig, SinkConfig
 from slurmsyncd.delivery import DeliveryPolicy
 from slurmsyncd.model import Plan, Step
 from slurmsyncd.pipeline.deliver import Delivery
-from slurmsyncd.pipeline.storage import StoreThread
+from slurmsyncd.pipeline.store_thread import StoreThread
+from slurmsyncd.sinks.bodies import Refusal, WireOptions, start_body
 from slurmsyncd.sinks.dialect import V1_5
 from slurmsyncd.sinks.rest.sink import RestSink
 from slurmsyncd.sinks.tls import tls_context
-from slurmsyncd.sinks.wire import Refusal, WireOptions, start_body
 from slurmsyncd.store import open_store
 from tests.tools.bench.cluster import CLUSTER
 from tests.tools.bench.rows import Figure

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from slurmsyncd.cli import _leaves
-from slurmsyncd.control.requests import AskLetters, AskStories
+from slurmsyncd.control.health import headline, judge
 from slurmsyncd.control.status import AskStatus
-from slurmsyncd.control.verdict import headline, judge
+from slurmsyncd.control.store_requests import AskLetters, AskStories
 from slurmsyncd.errors import StoreError
-from slurmsyncd.store.desk import Selection
+from slurmsyncd.store.queries import Selection
 from tests.tools.flips.left import BACK_AT, OVER_AT, leave
 from tests.tools.flips.places import NOWHERE, Place, drawing, flip
 from tests.tools.flips.world import SINK, Daemon
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from pathlib import Path
 
-    from slurmsyncd.control.requests import Request
+    from slurmsyncd.control.store_requests import Request
     from slurmsyncd.model import Job, RunKey
     from slurmsyncd.store import SqliteStore
     from tests.tools.flips.left import Left

@@ -20,7 +20,7 @@ from slurmsyncd.model import (
 from slurmsyncd.pipeline.checkpoint import Checkpoint
 from slurmsyncd.pipeline.collect import Collector, CollectPolicy
 from slurmsyncd.pipeline.deliver import Delivery
-from slurmsyncd.pipeline.storage import StoreThread
+from slurmsyncd.pipeline.store_thread import StoreThread
 from slurmsyncd.store import open_store
 from tests.fakes import FakeClock
 

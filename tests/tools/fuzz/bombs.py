@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from slurmsyncd.sinks.rest.responses import Request
-from slurmsyncd.slurm.squeue import WIDTH
+from slurmsyncd.slurm.job_list import WIDTH
 from tests.tools.fuzz.http import check_conversation
 from tests.tools.fuzz.targets import (
     check_acknowledgement,

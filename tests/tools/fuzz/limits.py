@@ -8,10 +8,10 @@ from typing import Any
 
 from slurmsyncd.config import ClusterConfig
 from slurmsyncd.model import Job, JobState, NodeAllocation, Step
+from slurmsyncd.sinks.bodies import Body, Refusal, WireOptions, start_body, stop_body
 from slurmsyncd.sinks.nats.event import job_event
-from slurmsyncd.sinks.nats.line import job_line
+from slurmsyncd.sinks.nats.line_protocol import job_line
 from slurmsyncd.sinks.topology import Topology
-from slurmsyncd.sinks.wire import Body, Refusal, WireOptions, start_body, stop_body
 from slurmsyncd.slurm.hostlist import HOST_LIMIT
 from slurmsyncd.slurm.scalars import TEXT_LIMIT
 from slurmsyncd.store.codec import decode, encode

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
-from slurmsyncd.slurm.documents import read_records
+from slurmsyncd.slurm.json_documents import read_records
 from tests.unit.slurm.captures import CAPTURES, JOB_DOCUMENTS, VERSIONS, sacct_rows
 
 if TYPE_CHECKING:

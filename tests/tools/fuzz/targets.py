@@ -20,23 +20,24 @@ from slurmsyncd.config import toml as config_toml
 from slurmsyncd.control.server import REQUESTS
 from slurmsyncd.errors import ConfigError, DecodeError, HintError, SourceUnavailable
 from slurmsyncd.model import Gres, Job, JobState, NodeAllocation, RunKey, Started, Step, Stopped
+from slurmsyncd.sinks.nats.connection import Trouble
 from slurmsyncd.sinks.nats.event import BadEvent, job_event, read_event
-from slurmsyncd.sinks.nats.link import Trouble
 from slurmsyncd.sinks.nats.publish import _judged
 from slurmsyncd.sinks.rest.responses import Answer, LookUp, Request, Sent, classify, retry_after_s
 from slurmsyncd.sinks.rest.token import token_expires_at
 from slurmsyncd.sinks.topology import Topology, Unknown, parse_topology
-from slurmsyncd.slurm import jobs, nodes
-from slurmsyncd.slurm.documents import read_records
+from slurmsyncd.slurm import controller_jobs as jobs
+from slurmsyncd.slurm import nodes
+from slurmsyncd.slurm.accounting import read_run
+from slurmsyncd.slurm.controller_jobs import read_detail, read_job_id
+from slurmsyncd.slurm.delimited_text import Rows
 from slurmsyncd.slurm.gres import parse_gres
 from slurmsyncd.slurm.hostlist import HOST_LIMIT, expand_hostlist
-from slurmsyncd.slurm.jobs import read_detail, read_job_id
+from slurmsyncd.slurm.job_list import WIDTH, read_listed
+from slurmsyncd.slurm.json_documents import read_records
 from slurmsyncd.slurm.nodes import read_node
-from slurmsyncd.slurm.rows import Rows
-from slurmsyncd.slurm.sacct import read_run
 from slurmsyncd.slurm.scalars import parse_tres
-from slurmsyncd.slurm.squeue import WIDTH, read_listed
-from slurmsyncd.triggers.hints import parse_hint
+from slurmsyncd.triggers.notification import parse_hint
 from tests.tools.fuzz import material
 from tests.tools.fuzz.http import check_control, check_conversation
 from tests.tools.fuzz.limits import check_job, check_number

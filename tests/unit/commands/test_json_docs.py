@@ -10,8 +10,8 @@ import pytest
 
 from slurmsyncd.commands.job.run import Tale
 from slurmsyncd.console.ask_slurm import Said
+from slurmsyncd.control.health import Problem
 from slurmsyncd.control.previews import RunPreviews
-from slurmsyncd.control.requests import SinkTotals, Totals
 from slurmsyncd.control.status import (
     CommandCost,
     HookStatus,
@@ -22,10 +22,10 @@ from slurmsyncd.control.status import (
     SourceStatus,
     Status,
 )
-from slurmsyncd.control.verdict import Problem
-from slurmsyncd.pipeline.rates import Minute
+from slurmsyncd.control.store_requests import SinkTotals, Totals
+from slurmsyncd.pipeline.minute_counters import Minute
 from slurmsyncd.sinks.preview import Preview, Sending
-from slurmsyncd.store.desk import Delivery, Group, Story
+from slurmsyncd.store.queries import Delivery, Group, Story
 from tests.paths import ROOT
 
 DOCS = ROOT / "docs" / "json.md"

@@ -13,14 +13,14 @@ from slurmsyncd.config import Config, DaemonConfig, SinkConfig
 from slurmsyncd.control.server import LIMITS, control_handler, control_sockets
 from slurmsyncd.delivery import Dead, Park
 from slurmsyncd.http_server.server import serve
-from slurmsyncd.pipeline.storage import StoreThread
+from slurmsyncd.pipeline.store_thread import StoreThread
 from tests.unit.store.builders import T0, key, opened, plan, settle, started, starts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from slurmsyncd.control.requests import Request
+    from slurmsyncd.control.store_requests import Request
     from slurmsyncd.store import SqliteStore
 
 

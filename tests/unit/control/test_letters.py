@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slurmsyncd.control.letters import AskGroups, AskIds
-from slurmsyncd.control.office import office
-from slurmsyncd.control.requests import AskLetters
+from slurmsyncd.control.client import office
+from slurmsyncd.control.delivery_requests import AskGroups, AskIds
+from slurmsyncd.control.store_requests import AskLetters
 from slurmsyncd.model import Step
-from slurmsyncd.store.desk import Group, Selection
+from slurmsyncd.store.queries import Group, Selection
 from tests.unit.store.builders import T0
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurmsyncd.control import requests
-from slurmsyncd.control.office import office
+from slurmsyncd.control import store_requests as requests
+from slurmsyncd.control.client import office
 from slurmsyncd.control.server import control_path, control_sockets
 from slurmsyncd.errors import AlreadyRunning, ConfigError, SlurmsyncdError, StoreError
-from slurmsyncd.store.desk import Selection
+from slurmsyncd.store.queries import Selection
 from tests.unit.control.conftest import serving
 from tests.unit.store.builders import opened
 
@@ -172,7 +172,7 @@ def test_somebody_else_is_told_to_use_sudo(config: Config, tmp_path: Path) -> No
     opened(config.daemon.state_dir).close()
     code = (
         "import os, sys; from pathlib import Path; from slurmsyncd.config import Config, DaemonConfig;"
-        "from slurmsyncd.control.office import office; from slurmsyncd.errors import SlurmsyncdError\n"
+        "from slurmsyncd.control.client import office; from slurmsyncd.errors import SlurmsyncdError\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534); root = Path(sys.argv[1])\n"
         "config = Config(daemon=DaemonConfig(state_dir=root / 'state', pid_file=root / 'run' / 'pid'))\n"
         "try:\n    office(config).__enter__()\nexcept SlurmsyncdError as err:\n    print(err)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slurmsyncd.pipeline.rates import KEPT, Minute, Rates
+from slurmsyncd.pipeline.minute_counters import KEPT, Minute, Rates
 
 T0 = 1_700_000_040  # the beginning of a minute
 

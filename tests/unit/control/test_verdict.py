@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from slurmsyncd.control.requests import SinkTotals, Totals
+from slurmsyncd.control.health import BEHIND_S, NEWS_S, Level, headline, judge
 from slurmsyncd.control.status import (
     AnnouncedStatus,
     AuditStatus,
@@ -19,7 +19,7 @@ from slurmsyncd.control.status import (
     SourceStatus,
     Status,
 )
-from slurmsyncd.control.verdict import BEHIND_S, NEWS_S, Level, headline, judge
+from slurmsyncd.control.store_requests import SinkTotals, Totals
 from slurmsyncd.model import Gap
 
 NOW = 1_700_000_000.0

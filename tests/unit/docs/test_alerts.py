@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from slurmsyncd.control.requests import SinkTotals, Totals
 from slurmsyncd.control.status import (
     AnnouncedStatus,
     AuditStatus,
@@ -26,6 +25,7 @@ from slurmsyncd.control.status import (
     SourceStatus,
     Status,
 )
+from slurmsyncd.control.store_requests import SinkTotals, Totals
 from slurmsyncd.observe.metrics import metrics
 from slurmsyncd.pipeline.latency import BOUNDS
 from tests.paths import ROOT

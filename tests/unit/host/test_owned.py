@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slurmsyncd.errors import ConfigError
-from slurmsyncd.host.owned import ensure_directory
+from slurmsyncd.host.directories import ensure_directory
 
 if TYPE_CHECKING:
     from pathlib import Path

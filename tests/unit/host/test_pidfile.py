@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slurmsyncd.errors import AlreadyRunning, ConfigError
-from slurmsyncd.host.pidfile import pid_file
+from slurmsyncd.host.pid_file import pid_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 HOLD = """
 import pathlib, sys, time
-from slurmsyncd.host.pidfile import pid_file
+from slurmsyncd.host.pid_file import pid_file
 with pid_file(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurmsyncd.host.sdnotify import Manager, inherited_sockets
+from slurmsyncd.host.sd_notify import Manager, inherited_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +69,7 @@ def test_p14_without_systemd_nothing_happens(tmp_path: Path) -> None:
 ACTIVATED = """
 import os, socket, sys
 os.environ["LISTEN_PID"] = str(os.getpid())
-from slurmsyncd.host.sdnotify import inherited_sockets
+from slurmsyncd.host.sd_notify import inherited_sockets
 found = inherited_sockets()
 print(*sorted(found), found["hook"].type.name, found["hook"].getsockname(), found["hook"].get_inheritable())
 print([name for name in os.environ if name.startswith("LISTEN_")], inherited_sockets())

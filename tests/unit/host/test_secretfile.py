@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slurmsyncd.errors import ConfigError
-from slurmsyncd.host.secretfile import read_secret
+from slurmsyncd.host.secret_file import read_secret
 
 if TYPE_CHECKING:
     from pathlib import Path

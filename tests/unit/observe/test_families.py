@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from slurmsyncd.observe.families import Family, exposition
+from slurmsyncd.observe.prometheus import Family, exposition
 
 HOSTILE = 'a "b" \\ c\n# TYPE d gauge\ne{f="g"} 1 \u202e'
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from slurmsyncd.control.requests import Totals
 from slurmsyncd.control.status import Status
+from slurmsyncd.control.store_requests import Totals
 from slurmsyncd.model import Gap
 from slurmsyncd.observe.metrics import metrics
 

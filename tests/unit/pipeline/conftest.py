@@ -12,7 +12,7 @@ import pytest
 from slurmsyncd.delivery import DeliveryPolicy
 from slurmsyncd.model import Job, JobState, Plan, RunKey, Started, Step, Stopped, Trigger
 from slurmsyncd.pipeline.deliver import Delivery
-from slurmsyncd.pipeline.storage import StoreThread
+from slurmsyncd.pipeline.store_thread import StoreThread
 from slurmsyncd.store import SqliteStore, open_store
 from tests.fakes import CLUSTER, NOW, FakeClock, FakeSink
 

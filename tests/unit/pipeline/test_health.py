@@ -7,8 +7,8 @@ from structlog.testing import capture_logs
 
 from slurmsyncd.delivery import DeliveryPolicy, Outcome, Result
 from slurmsyncd.model import Entry, Job, JobState, RunKey, Step
-from slurmsyncd.pipeline.health import SUSPECT_AFTER, SinkHealth
 from slurmsyncd.pipeline.rejections import SUSPECT_AFTER as REJECTED
+from slurmsyncd.pipeline.sink_health import SUSPECT_AFTER, SinkHealth
 
 FAILED = Outcome(result=Result.FAILED, reason="timeout", detail="no answer in 45 s")
 ACCEPTED = Outcome(result=Result.ACCEPTED, reason="accepted")

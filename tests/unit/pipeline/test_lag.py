@@ -9,7 +9,7 @@ import anyio.lowlevel
 import pytest
 from structlog.testing import capture_logs
 
-from slurmsyncd.pipeline.lag import WARN_S, WINDOW_S, LoopLag
+from slurmsyncd.pipeline.loop_lag import WARN_S, WINDOW_S, LoopLag
 
 
 def test_p6_the_worst_is_kept_and_the_recent_forgotten() -> None:

@@ -13,12 +13,12 @@ from structlog.testing import capture_logs
 from slurmsyncd.delivery import Outcome, Result
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import Hint, NodeState, Plan
-from slurmsyncd.pipeline.bell import Bell
+from slurmsyncd.pipeline.auto_reset_event import Bell
 from slurmsyncd.pipeline.checkpoint import Checkpoint
-from slurmsyncd.pipeline.nodes import report_nodes
+from slurmsyncd.pipeline.node_states import report_nodes
 from slurmsyncd.pipeline.rechecks import ROUNDS, Rechecks
 from slurmsyncd.pipeline.rhythm import next_poll_at
-from slurmsyncd.pipeline.storage import StoreThread
+from slurmsyncd.pipeline.store_thread import StoreThread
 from tests.fakes import ACCEPTED, NOW, FakeSink, FakeSlurm, FakeSource
 from tests.unit.pipeline.conftest import until
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from slurmsyncd.delivery import Finding, Presence, Told
 from slurmsyncd.model import Job, JobState, RunKey, Step
 from slurmsyncd.planner.audit import NOT_SENT, Evidence, judge, wants_slurm
+from slurmsyncd.store.audit_repairs import moved
 from slurmsyncd.store.outbox import Position
-from slurmsyncd.store.repairs import moved
 from tests.strategies import TIMES, jobs
 from tests.unit.pipeline.audit.world import GRACE_S
 

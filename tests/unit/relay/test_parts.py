@@ -11,9 +11,9 @@ from slurmsyncd.config import Config, load_config
 from slurmsyncd.delivery import Dead, Done, Park, Retry, Rewind
 from slurmsyncd.errors import ConfigError, StoreError
 from slurmsyncd.model import Entry, Step
+from slurmsyncd.relay.dead_letter_file import Letters
 from slurmsyncd.relay.decode import Message, message_of
-from slurmsyncd.relay.hand import MOST, Answer, Hand, Kind, Room
-from slurmsyncd.relay.letters import Letters
+from slurmsyncd.relay.in_flight import MOST, Answer, Hand, Kind, Room
 from tests.unit.sinks.parts import START, entry, job
 
 if TYPE_CHECKING:

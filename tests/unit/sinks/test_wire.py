@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from slurmsyncd.config import ClusterConfig
 from slurmsyncd.model import Gres, Job, JobState, NodeAllocation, NodeState, RunKey, Sharing
+from slurmsyncd.sinks.bodies import Body, Refusal, WireOptions, nodes_body, start_body, stop_body
 from slurmsyncd.sinks.dialect import DIALECTS, V1_4, V1_5
 from slurmsyncd.sinks.resources import ignored
 from slurmsyncd.sinks.topology import Topology, parse_topology
-from slurmsyncd.sinks.wire import Body, Refusal, WireOptions, nodes_body, start_body, stop_body
-from slurmsyncd.slurm.documents import read_records
+from slurmsyncd.slurm.controller_jobs import read_detail
 from slurmsyncd.slurm.hostlist import expand_hostlist
-from slurmsyncd.slurm.jobs import read_detail
+from slurmsyncd.slurm.json_documents import read_records
 from tests.unit.sinks.parts import CLUSTERS, START, gpu_job, job
 
 CONFIG = ClusterConfig(name="demo")

@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from slurmsyncd.slurm.documents import read_records
+from slurmsyncd.slurm.controller_jobs import Detail, read_detail
 from slurmsyncd.slurm.hostlist import expand_hostlist
-from slurmsyncd.slurm.jobs import Detail, read_detail
+from slurmsyncd.slurm.json_documents import read_records
 from tests.paths import ROOT
 
 if TYPE_CHECKING:

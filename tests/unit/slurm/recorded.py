@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from slurmsyncd.model import Job
-from slurmsyncd.slurm.documents import read_records
+from slurmsyncd.slurm.accounting import choose_fields, read_run
+from slurmsyncd.slurm.controller_jobs import Detail, read_detail
 from slurmsyncd.slurm.gres import parse_gres
-from slurmsyncd.slurm.jobs import Detail, read_detail
+from slurmsyncd.slurm.json_documents import read_records
 from slurmsyncd.slurm.nodes import read_node
-from slurmsyncd.slurm.sacct import choose_fields, read_run
 from slurmsyncd.slurm.scalars import parse_state, parse_tres
 from slurmsyncd.sources.decoding import decode_listing, decode_runs
-from slurmsyncd.sources.slurm_commands import Notices
+from slurmsyncd.sources.slurm_cli import Notices
 from tests.unit.slurm.captures import Shown, sacct_rows, shown_jobs
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slurmsyncd.model import Job
-from slurmsyncd.slurm.documents import read_records
-from slurmsyncd.slurm.jobs import Detail, read_detail
+from slurmsyncd.slurm.accounting import choose_fields, read_run
+from slurmsyncd.slurm.controller_jobs import Detail, read_detail
+from slurmsyncd.slurm.json_documents import read_records
 from slurmsyncd.slurm.nodes import read_node
-from slurmsyncd.slurm.sacct import choose_fields, read_run
 from tests.unit.slurm.captures import AFTERWARDS, CAPTURES, VERSIONS, records_by_id, sacct_rows
 
 RECORDED = [

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slurmsyncd.errors import DecodeError, SourceError, SourceUnavailable
-from slurmsyncd.slurm.documents import read_records
+from slurmsyncd.slurm.json_documents import read_records
 from tests.unit.slurm.captures import CAPTURES, JOB_DOCUMENTS, records_by_id
 
 if TYPE_CHECKING:

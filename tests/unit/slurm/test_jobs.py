@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from slurmsyncd.errors import DecodeError
 from slurmsyncd.model import Gres, JobState, Sharing
+from slurmsyncd.slurm.controller_jobs import Detail, read_detail, read_job_id
 from slurmsyncd.slurm.gres import parse_gres
-from slurmsyncd.slurm.jobs import Detail, read_detail, read_job_id
 from slurmsyncd.slurm.scalars import parse_state, parse_tres
 from tests.unit.slurm.captures import (
     AFTERWARDS,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from slurmsyncd.errors import DecodeError
 from slurmsyncd.model import NodeState
-from slurmsyncd.slurm.documents import read_records
+from slurmsyncd.slurm.json_documents import read_records
 from slurmsyncd.slurm.nodes import read_node, reduce_state
 from tests.unit.slurm.captures import CAPTURES
 

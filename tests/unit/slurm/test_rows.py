@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurmsyncd.slurm.rows import FIELD_LIMIT, Rows
+from slurmsyncd.slurm.delimited_text import FIELD_LIMIT, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

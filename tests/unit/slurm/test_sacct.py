@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from slurmsyncd.errors import DecodeError
 from slurmsyncd.model import Job, JobState, RunKey, Sharing
-from slurmsyncd.slurm.sacct import (
+from slurmsyncd.slurm.accounting import (
     NoRun,
     Size,
     begin_with,

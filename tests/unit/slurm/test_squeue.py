@@ -4,7 +4,7 @@ import pytest
 
 from slurmsyncd.errors import DecodeError
 from slurmsyncd.model import JobState, Listed
-from slurmsyncd.slurm.squeue import WIDTH, listing_format, read_listed
+from slurmsyncd.slurm.job_list import WIDTH, listing_format, read_listed
 
 NOW = 1_795_237_270
 

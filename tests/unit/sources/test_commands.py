@@ -16,11 +16,11 @@ from slurmsyncd.model import JobState, Questions, RunKey, Sharing
 from slurmsyncd.sandbox.slurm import install
 from slurmsyncd.sandbox.slurm.faults import clear_faults, set_fault
 from slurmsyncd.sources import accounting as accounting_source
-from slurmsyncd.sources.commands import CommandSource
+from slurmsyncd.sources.command_source import CommandSource
 from slurmsyncd.sources.controller import PORTION, WHOLE_PORTION
-from slurmsyncd.sources.discover import discover
-from slurmsyncd.sources.runner import CommandFailed
-from slurmsyncd.sources.slurm_commands import SlurmCommands
+from slurmsyncd.sources.discovery import discover
+from slurmsyncd.sources.executors.local import CommandFailed
+from slurmsyncd.sources.slurm_cli import SlurmCommands
 from tests.unit.sandbox.slurm.lab import Lab
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import Gres, Job, JobState, NodeAllocation, NodeFacts, RunKey
-from slurmsyncd.slurm.jobs import Detail
+from slurmsyncd.slurm.controller_jobs import Detail
 from slurmsyncd.sources.completion import Nodes, name_users
 
 if TYPE_CHECKING:

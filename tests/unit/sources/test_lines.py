@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slurmsyncd.model import JobState, Listed
-from slurmsyncd.sources.lines import Lines
+from slurmsyncd.sources.compact_job_list import Lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurmsyncd.slurm.documents import PORTION, read_records
+from slurmsyncd.slurm.json_documents import PORTION, read_records
 from slurmsyncd.sources.output import FileText
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from slurmsyncd.config import SlurmConfig
 from slurmsyncd.model import Questions
-from slurmsyncd.sources.commands import CommandSource
+from slurmsyncd.sources.command_source import CommandSource
 from tests.unit.slurm.captures import CAPTURES
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from slurmsyncd.errors import SourceUnavailable
+from slurmsyncd.sources.executors.local import CommandFailed, Tally, minimal_environment, run
 from slurmsyncd.sources.output import FileText, Output
-from slurmsyncd.sources.runner import CommandFailed, Tally, minimal_environment, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -375,7 +375,7 @@ import os, resource, sys
 import anyio
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.logs import configure_logs
-from slurmsyncd.sources.runner import minimal_environment, run
+from slurmsyncd.sources.executors.local import minimal_environment, run
 
 configure_logs("warning", "json")
 anyio.run(anyio.run_process, "true")  # imports what the other user may not be able to read

@@ -11,7 +11,7 @@ import structlog
 
 from slurmsyncd.config import SlurmConfig
 from slurmsyncd.errors import SourceUnavailable
-from slurmsyncd.sources.commands import CommandSource
+from slurmsyncd.sources.command_source import CommandSource
 from slurmsyncd.sources.sight import CHECK_S, Sight
 from tests.tools.lab import until
 from tests.tools.lab.lab import USERS

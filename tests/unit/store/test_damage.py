@@ -13,7 +13,7 @@ from slurmsyncd.delivery import Dead, Done, Retry
 from slurmsyncd.errors import StoreError
 from slurmsyncd.store import SqliteStore, open_store
 from slurmsyncd.store.database import Damaged
-from slurmsyncd.store.desk import Selection
+from slurmsyncd.store.queries import Selection
 from tests.tools.flips.life import flips
 from tests.unit.store.builders import T0, key, opened, plan, settle, started, starts, stopped, stops
 

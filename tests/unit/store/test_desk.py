@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from slurmsyncd.delivery import Dead, Done, Drop, Park, Retry
 from slurmsyncd.model import Phase, Step
-from slurmsyncd.store import desk, outbox
+from slurmsyncd.store import outbox
+from slurmsyncd.store import queries as desk
 from tests.unit.store.builders import (
     T0,
     ended,

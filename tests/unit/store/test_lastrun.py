@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slurmsyncd.errors import StoreError
-from slurmsyncd.store import lastrun
+from slurmsyncd.store import checkpoint_file as lastrun
 from tests.unit.store.builders import T0
 
 if TYPE_CHECKING:

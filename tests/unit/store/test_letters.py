@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from slurmsyncd.control.letters import AskBare, Refill
+from slurmsyncd.control.delivery_requests import AskBare, Refill
 from slurmsyncd.delivery import Dead
 from tests.unit.store.builders import (
     CLUSTER,

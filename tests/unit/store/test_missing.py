@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from slurmsyncd.store import lastrun
+from slurmsyncd.store import checkpoint_file as lastrun
 from tests.tools.flips.world import CLUSTERS, LASTRUN, Daemon, World
 from tests.unit.store.builders import T0, key, opened, plan, started
 

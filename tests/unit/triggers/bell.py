@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from slurmsyncd.config import HookConfig
-from slurmsyncd.triggers.hook import hint_sockets, make_gate
+from slurmsyncd.triggers.hook_sockets import hint_sockets, make_gate
 from slurmsyncd.triggers.listener import listen
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slurmsyncd.model import Hint
-    from slurmsyncd.triggers.gate import Gate
+    from slurmsyncd.triggers.notification_filter import Gate
 
 SECRET = "sesame-sesame-00"
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from slurmsyncd import notify
 from slurmsyncd.errors import HintError
 from slurmsyncd.model import Hint
-from slurmsyncd.triggers.hints import MESSAGE_LIMIT, parse_hint
+from slurmsyncd.triggers.notification import MESSAGE_LIMIT, parse_hint
 
 GOOD = b"slurmsyncd/1 context=epilog cluster=alpha job=27 restarts=1 array=6 task=0\n"
 

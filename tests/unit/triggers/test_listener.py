@@ -20,9 +20,9 @@ import structlog
 
 from slurmsyncd.config import HookConfig
 from slurmsyncd.model import Hint
-from slurmsyncd.triggers.gate import Gate
-from slurmsyncd.triggers.hook import hint_sockets, make_gate
+from slurmsyncd.triggers.hook_sockets import hint_sockets, make_gate
 from slurmsyncd.triggers.listener import listen
+from slurmsyncd.triggers.notification_filter import Gate
 from tests.unit.triggers.bell import SECRET, listening
 
 pytestmark = pytest.mark.anyio

@@ -11,7 +11,7 @@ import structlog
 
 from slurmsyncd.config import HookConfig
 from slurmsyncd.errors import AlreadyRunning, ConfigError
-from slurmsyncd.triggers.hook import hint_sockets, make_gate
+from slurmsyncd.triggers.hook_sockets import hint_sockets, make_gate
 from slurmsyncd.triggers.sockets import allowed_uids, open_datagram_socket, open_stream_sockets
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from slurmsyncd.config import HookConfig
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.model import Hint
 from slurmsyncd.triggers import spool as spooling
-from slurmsyncd.triggers.gate import Gate
+from slurmsyncd.triggers.notification_filter import Gate
 from slurmsyncd.triggers.spool import BATCH, Sweeper, spool
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from slurmsyncd.model import Hint
-from slurmsyncd.triggers.wakeup import Wakeup
+from slurmsyncd.triggers.notification_queue import Wakeup
 
 pytestmark = pytest.mark.anyio
 

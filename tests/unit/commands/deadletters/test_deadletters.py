@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurmsyncd.control.office import office
-from slurmsyncd.control.requests import AskTotals
+from slurmsyncd.control.client import office
+from slurmsyncd.control.store_requests import AskTotals
 from slurmsyncd.delivery import Dead
 from slurmsyncd.errors import SlurmsyncdError
 from slurmsyncd.model import Entry, Job, JobState, Step
 from slurmsyncd.sandbox.demo.environment import stop_daemon
 from slurmsyncd.sandbox.slurm.faults import clear_faults, set_fault
-from slurmsyncd.store.desk import Selection
+from slurmsyncd.store.queries import Selection
 from tests.system.daemon.test_audit import site, until
 from tests.unit.commands.status.test_status import shown, typed
 from tests.unit.store.builders import T0, key, opened, plan, settle, started, starts

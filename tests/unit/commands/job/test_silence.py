@@ -7,7 +7,7 @@ import pytest
 from slurmsyncd.commands.job.explain_absence import why_nothing
 from slurmsyncd.config import ClusterConfig, Config, DaemonConfig
 from slurmsyncd.console.ask_slurm import Said
-from slurmsyncd.control.requests import Totals
+from slurmsyncd.control.store_requests import Totals
 from slurmsyncd.model import Job, JobState, RunKey
 
 NOW = 1_700_000_000

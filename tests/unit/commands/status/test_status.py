@@ -15,7 +15,7 @@ import anyio
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from slurmsyncd.control.office import office
+from slurmsyncd.control.client import office
 from slurmsyncd.sandbox.demo.environment import stop_daemon
 from slurmsyncd.sandbox.slurm.faults import clear_faults, set_fault
 from tests.system.daemon.test_audit import site, until

@@ -10,10 +10,10 @@ import pytest
 
 from slurmsyncd.commands.status.view import show
 from slurmsyncd.console.terminal import Terminal
-from slurmsyncd.control.requests import SinkTotals
+from slurmsyncd.control.health import judge
 from slurmsyncd.control.status import CommandCost, HookStatus, Status
-from slurmsyncd.control.verdict import judge
-from slurmsyncd.pipeline.rates import Minute
+from slurmsyncd.control.store_requests import SinkTotals
+from slurmsyncd.pipeline.minute_counters import Minute
 from slurmsyncd.text import width
 from tests.unit.control.test_verdict import NOW, sink, source, status
 

@@ -17,9 +17,9 @@ import anyio
 import anyio.to_thread
 
 from slurmsyncd.config import read_config
-from slurmsyncd.control.office import office
-from slurmsyncd.control.requests import AskTotals
-from slurmsyncd.control.runs import AskWritten
+from slurmsyncd.control.client import office
+from slurmsyncd.control.run_requests import AskWritten
+from slurmsyncd.control.store_requests import AskTotals
 from slurmsyncd.errors import SlurmsyncdError
 from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
 from slurmsyncd.sandbox.demo.environment import Stage, simulated_cluster, stop_daemon
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from slurmsyncd.control.requests import Request
+    from slurmsyncd.control.store_requests import Request
 
 T = TypeVar("T")
 

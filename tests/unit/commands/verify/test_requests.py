@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurmsyncd.control import requests
-from slurmsyncd.control.office import office
-from slurmsyncd.control.runs import AskWritten, Mend, Record
+from slurmsyncd.control import store_requests as requests
+from slurmsyncd.control.client import office
+from slurmsyncd.control.run_requests import AskWritten, Mend, Record
 from slurmsyncd.delivery import Done, Finding, Repair
 from slurmsyncd.model import JobState, RunKey, Step
 from tests.unit.control.conftest import config, serving

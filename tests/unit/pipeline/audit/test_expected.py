@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slurmsyncd.model import RunKey
-from slurmsyncd.pipeline.expected import Expected
+from slurmsyncd.pipeline.expected_runs import Expected
 
 RUNS = st.frozensets(st.tuples(st.integers(1, 9), st.integers(1, 9)))  # start and job id
 PAGES = st.lists(st.frozensets(st.tuples(st.integers(0, 10), st.integers(0, 10))))

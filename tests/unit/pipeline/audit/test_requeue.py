@@ -11,11 +11,11 @@ import pytest
 from slurmsyncd.config import ClusterConfig
 from slurmsyncd.delivery import Finding, Outcome, Repair, Result
 from slurmsyncd.model import Entry, Step
-from slurmsyncd.pipeline.requeue import ReplacingSink
+from slurmsyncd.pipeline.replacing_sink import ReplacingSink
+from slurmsyncd.sinks.bodies import edit_body
 from slurmsyncd.sinks.dialect import V1_5
 from slurmsyncd.sinks.rest.duplicates import moment
 from slurmsyncd.sinks.rest.sink import RestSink
-from slurmsyncd.sinks.wire import edit_body
 from tests.unit.pipeline.audit.world import World, job
 from tests.unit.sinks.parts import START, sink_on, token_file
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slurmsyncd.model import Job, RunKey
-    from slurmsyncd.sinks.wire import Body
+    from slurmsyncd.sinks.bodies import Body
 
 pytestmark = pytest.mark.anyio
 

@@ -10,8 +10,8 @@ from slurmsyncd.config import SlurmConfig
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import Questions
 from slurmsyncd.sandbox.slurm import SHAPES
-from slurmsyncd.sources.commands import CommandSource
-from slurmsyncd.sources.discover import discover
+from slurmsyncd.sources.command_source import CommandSource
+from slurmsyncd.sources.discovery import discover
 from tests.unit.sandbox.slurm.lab import T0, Lab
 
 if TYPE_CHECKING:

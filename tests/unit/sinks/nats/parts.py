@@ -15,7 +15,7 @@ from slurmsyncd.config import load_config
 from slurmsyncd.delivery import DeliveryPolicy
 from slurmsyncd.model import Job, JobState, Plan, Started, Step, Stopped, Trigger
 from slurmsyncd.pipeline.deliver import Delivery
-from slurmsyncd.pipeline.storage import StoreThread
+from slurmsyncd.pipeline.store_thread import StoreThread
 from slurmsyncd.sinks.nats.sink import NatsSink
 from tests.unit.sinks.parts import START, FixedClock, job
 

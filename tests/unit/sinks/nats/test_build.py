@@ -7,8 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from slurmsyncd.config import load_config
-from slurmsyncd.sinks.build import build_sink, inventory_of, stop_hold_s
 from slurmsyncd.sinks.nats.sink import NatsSink
+from slurmsyncd.sinks.registry import build_sink, inventory_of, stop_hold_s
 from slurmsyncd.sinks.rest.sink import RestSink
 from tests.unit.sinks.parts import FixedClock
 
@@ -46,9 +46,9 @@ def test_each_type_is_built_with_what_can_be_audited() -> None:
 def test_who_has_no_nats_sink_does_not_pay_for_it() -> None:
     """The daemon with a REST sink imports nothing of nats-py."""
     program = (
-        "import sys, slurmsyncd.daemon.loops\n"
+        "import sys, slurmsyncd.daemon.service\n"
         "from slurmsyncd.clock import SystemClock\n"
-        "from slurmsyncd.sinks.build import build_sink\n"
+        "from slurmsyncd.sinks.registry import build_sink\n"
         "from slurmsyncd.config import SinkConfig\n"
         "build_sink(SinkConfig(url='http://127.0.0.1', token_file='t'), {}, SystemClock())\n"
         "sys.exit(any(name.partition('.')[0] == 'nats' for name in sys.modules))\n"

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from slurmsyncd.config import ClusterConfig
 from slurmsyncd.model import Gres, Job, JobState, NodeState, RunKey, Started, Step, Stopped
+from slurmsyncd.sinks.bodies import Refusal
 from slurmsyncd.sinks.nats import event
 from slurmsyncd.sinks.nats.event import BadEvent, job_event, nodes_event, read_event
 from slurmsyncd.sinks.nats.messages import Form, Message, job_json, nodes_message, subject
 from slurmsyncd.sinks.text import clean
-from slurmsyncd.sinks.wire import Refusal
 from tests.paths import ROOT
 from tests.strategies import jobs
 from tests.unit.sinks.nats.parts import over

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from slurmsyncd.config import ClusterConfig
 from slurmsyncd.model import Job, JobState, NodeState, RunKey, Step
-from slurmsyncd.sinks.nats.line import job_line
+from slurmsyncd.sinks.bodies import Body, Refusal, WireOptions, start_body, stop_body
+from slurmsyncd.sinks.nats.line_protocol import job_line
 from slurmsyncd.sinks.nats.messages import Form, Message, job_lines, nodes_message
 from slurmsyncd.sinks.topology import Topology
-from slurmsyncd.sinks.wire import Body, Refusal, WireOptions, start_body, stop_body
 from tests.unit.sinks.parts import START, entry, job
 
 FORM = Form("cc.jobs", "cc.nodes", 65536, 1_000_000)

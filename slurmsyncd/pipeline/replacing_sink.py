@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from slurmsyncd.delivery import OtherRun
     from slurmsyncd.model import Entry, NodeState, RunKey
-    from slurmsyncd.pipeline.storage import StoreThread
+    from slurmsyncd.pipeline.store_thread import StoreThread
     from slurmsyncd.ports import Clock, Inventory, Sink, Store
 
 log = structlog.get_logger(__name__)

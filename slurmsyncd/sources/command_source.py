@@ -11,12 +11,12 @@ from slurmsyncd.errors import SourceError, SourceUnavailable, is_disk_full
 from slurmsyncd.model import Answers, Observation, Questions
 from slurmsyncd.sources.accounting import EARLIEST, Accounting
 from slurmsyncd.sources.batches import Asked
+from slurmsyncd.sources.cluster_identity import Identity
 from slurmsyncd.sources.controller import Controller
 from slurmsyncd.sources.decoding import Listing, Runs, newest
-from slurmsyncd.sources.discover import active_controller, queued_messages, slurm_settings
-from slurmsyncd.sources.identity import Identity
+from slurmsyncd.sources.discovery import active_controller, queued_messages, slurm_settings
 from slurmsyncd.sources.sight import Sight, own_name
-from slurmsyncd.sources.slurm_commands import SlurmCommands
+from slurmsyncd.sources.slurm_cli import SlurmCommands
 from slurmsyncd.sources.width import Width
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from slurmsyncd.config import SlurmConfig
     from slurmsyncd.model import Job, NodeState
     from slurmsyncd.slurm.settings import SlurmSettings
-    from slurmsyncd.sources.runner import Tally
+    from slurmsyncd.sources.executors.local import Tally
     from slurmsyncd.sources.sight import Blind
 
     A = TypeVar("A")

@@ -15,7 +15,7 @@ import msgspec
 
 from slurmsyncd.model import JobState, Sharing
 from slurmsyncd.sinks.dialect import V1_5, Dialect
-from slurmsyncd.sinks.meta import completed, meta_data, slurm_info
+from slurmsyncd.sinks.metadata import completed, meta_data, slurm_info
 from slurmsyncd.sinks.resources import Note, host_name, hosts_of, resources_of
 from slurmsyncd.sinks.text import one_line
 

@@ -17,9 +17,9 @@ from slurmsyncd.pipeline.announced import Announced
 from slurmsyncd.pipeline.checkpoint import Checkpoint
 from slurmsyncd.pipeline.collect import Collector, CollectPolicy
 from slurmsyncd.pipeline.rhythm import Half
-from slurmsyncd.sources.commands import CommandSource
-from slurmsyncd.sources.discover import discover, only_cluster
-from slurmsyncd.triggers.wakeup import Wakeup
+from slurmsyncd.sources.command_source import CommandSource
+from slurmsyncd.sources.discovery import discover, only_cluster
+from slurmsyncd.triggers.notification_queue import Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from slurmsyncd.config import Config
     from slurmsyncd.model import Hint, Plan
-    from slurmsyncd.pipeline.storage import StoreThread
-    from slurmsyncd.store.sqlite import SqliteStore
+    from slurmsyncd.pipeline.store_thread import StoreThread
+    from slurmsyncd.store.sqlite_store import SqliteStore
 
 log = structlog.get_logger(__name__)
 

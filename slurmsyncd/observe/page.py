@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from slurmsyncd.control.verdict import Level
+from slurmsyncd.control.health import Level
 from slurmsyncd.observe.charts import averages, bars, in_minutes
 from slurmsyncd.text import age, counted, duration, moment, safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from slurmsyncd.control.requests import SinkTotals
+    from slurmsyncd.control.health import Verdict
     from slurmsyncd.control.status import Live, SinkStatus, SourceStatus, Status
-    from slurmsyncd.control.verdict import Verdict
-    from slurmsyncd.store.desk import Delivery, Story
+    from slurmsyncd.control.store_requests import SinkTotals
+    from slurmsyncd.store.queries import Delivery, Story
 
 _HOURS = 6
 _MOST_HOSTS = 8

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from slurmsyncd.errors import DecodeError, SourceUnavailable
-from slurmsyncd.slurm.documents import read_records
-from slurmsyncd.slurm.sacct import choose_fields
+from slurmsyncd.slurm.accounting import choose_fields
+from slurmsyncd.slurm.json_documents import read_records
 from slurmsyncd.slurm.scalars import printable
-from slurmsyncd.sources.runner import CommandFailed, Tally, minimal_environment, run
+from slurmsyncd.sources.executors.local import CommandFailed, Tally, minimal_environment, run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable

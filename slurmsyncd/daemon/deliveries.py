@@ -14,9 +14,9 @@ from slurmsyncd.delivery import DeliveryPolicy
 from slurmsyncd.model import Step
 from slurmsyncd.pipeline.audit import Auditor, AuditPolicy
 from slurmsyncd.pipeline.deliver import Delivery
-from slurmsyncd.pipeline.nodes import report_nodes
-from slurmsyncd.pipeline.requeue import ReplacingSink
-from slurmsyncd.sinks.build import build_sink, inventory_of, stop_hold_s
+from slurmsyncd.pipeline.node_states import report_nodes
+from slurmsyncd.pipeline.replacing_sink import ReplacingSink
+from slurmsyncd.sinks.registry import build_sink, inventory_of, stop_hold_s
 from slurmsyncd.sinks.rest.sink import RestSink
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from slurmsyncd.config import Config, SinkConfig
     from slurmsyncd.delivery import Outcome
     from slurmsyncd.pipeline.audit import AuditTally
-    from slurmsyncd.pipeline.storage import StoreThread
+    from slurmsyncd.pipeline.store_thread import StoreThread
     from slurmsyncd.ports import Inventory, Sink, Source
     from slurmsyncd.sinks.preview import Known
-    from slurmsyncd.store.sqlite import SqliteStore
+    from slurmsyncd.store.sqlite_store import SqliteStore
 
 log = structlog.get_logger(__name__)
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from slurmsyncd.delivery import OVERTAKEN, REPEAT, Finding, Told
 from slurmsyncd.model import JobState, Plan, RunKey, Started, Step, Stopped, Trigger
-from slurmsyncd.store import intake, outbox
+from slurmsyncd.store import ingest as intake
+from slurmsyncd.store import outbox
 from slurmsyncd.store.codec import DamagedBody, decode_history
 
 if TYPE_CHECKING:

@@ -12,21 +12,21 @@ import anyio
 import structlog
 
 from slurmsyncd import __version__
+from slurmsyncd.control.health import headline, judge
 from slurmsyncd.control.previews import AskPreviews, RunPreviews, previews
-from slurmsyncd.control.requests import AskStories, AskTotals
 from slurmsyncd.control.server import LIMITS, control_handler, web_sockets
 from slurmsyncd.control.status import AskStatus, Status
-from slurmsyncd.control.verdict import headline, judge
-from slurmsyncd.daemon import report
-from slurmsyncd.daemon.intake import Intake
-from slurmsyncd.daemon.outlet import STOP_S, Outlet
+from slurmsyncd.control.store_requests import AskStories, AskTotals
+from slurmsyncd.daemon import status_report as report
+from slurmsyncd.daemon.collectors import Intake
+from slurmsyncd.daemon.deliveries import STOP_S, Outlet
 from slurmsyncd.errors import ConfigError, DiskFull, StoreError
 from slurmsyncd.http_server.server import serve as web
-from slurmsyncd.pipeline.lag import LoopLag
-from slurmsyncd.pipeline.rates import Rates
-from slurmsyncd.pipeline.storage import StoreThread
+from slurmsyncd.pipeline.loop_lag import LoopLag
+from slurmsyncd.pipeline.minute_counters import Rates
+from slurmsyncd.pipeline.store_thread import StoreThread
 from slurmsyncd.store import open_store
-from slurmsyncd.triggers.hook import make_gate
+from slurmsyncd.triggers.hook_sockets import make_gate
 from slurmsyncd.triggers.listener import listen
 from slurmsyncd.triggers.spool import Sweeper, spool
 
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from slurmsyncd.config import Config
-    from slurmsyncd.control.requests import Request
-    from slurmsyncd.host.sdnotify import Manager
-    from slurmsyncd.store.desk import Story
+    from slurmsyncd.control.store_requests import Request
+    from slurmsyncd.host.sd_notify import Manager
+    from slurmsyncd.store.queries import Story
 
 log = structlog.get_logger(__name__)
 

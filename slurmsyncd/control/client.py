@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slurmsyncd.config import Config, DaemonConfig
-    from slurmsyncd.control.requests import Request
-    from slurmsyncd.store.sqlite import SqliteStore
+    from slurmsyncd.control.store_requests import Request
+    from slurmsyncd.store.sqlite_store import SqliteStore
 
 T = TypeVar("T")
 

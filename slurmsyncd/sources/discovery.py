@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.slurm.sdiag import counted_messages
 from slurmsyncd.slurm.settings import SlurmSettings, parse_settings
-from slurmsyncd.sources.slurm_commands import SlurmCommands
+from slurmsyncd.sources.slurm_cli import SlurmCommands
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from slurmsyncd.config import Config, SinkConfig
-    from slurmsyncd.daemon.intake import Intake
-    from slurmsyncd.daemon.outlet import Outlet
+    from slurmsyncd.daemon.collectors import Intake
+    from slurmsyncd.daemon.deliveries import Outlet
     from slurmsyncd.delivery import Outcome
     from slurmsyncd.pipeline.announced import Announced
     from slurmsyncd.pipeline.audit import AuditTally
     from slurmsyncd.pipeline.collect import Collector
     from slurmsyncd.pipeline.deliver import Delivery
-    from slurmsyncd.pipeline.lag import LoopLag
-    from slurmsyncd.pipeline.rates import Minute
-    from slurmsyncd.sources.commands import CommandSource
-    from slurmsyncd.triggers.gate import HintCounts
+    from slurmsyncd.pipeline.loop_lag import LoopLag
+    from slurmsyncd.pipeline.minute_counters import Minute
+    from slurmsyncd.sources.command_source import CommandSource
+    from slurmsyncd.triggers.notification_filter import HintCounts
 
 #: When the process began: this is loaded with the daemon, and stays through reloads.
 BEGAN_AT = time.time()

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from slurmsyncd.errors import ConfigError
-from slurmsyncd.host.secretfile import read_secret
-from slurmsyncd.triggers.gate import Gate
+from slurmsyncd.host.secret_file import read_secret
+from slurmsyncd.triggers.notification_filter import Gate
 from slurmsyncd.triggers.sockets import allowed_uids, open_datagram_socket, open_stream_sockets
 
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from slurmsyncd.control.requests import Request
+from slurmsyncd.control.store_requests import Request
 from slurmsyncd.model import Job, RunKey
 from slurmsyncd.planner.known_runs import is_same, sighting
-from slurmsyncd.store.desk import Group, Selection
+from slurmsyncd.store.queries import Group, Selection
 
 if TYPE_CHECKING:
-    from slurmsyncd.store.sqlite import SqliteStore
+    from slurmsyncd.store.sqlite_store import SqliteStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from nats.aio.client import Client
 
 from slurmsyncd import __version__
 from slurmsyncd.delivery import Outcome, Result
-from slurmsyncd.sinks.nats.login import hide
+from slurmsyncd.sinks.nats.credentials import hide
 from slurmsyncd.sinks.text import printable
 
 if TYPE_CHECKING:

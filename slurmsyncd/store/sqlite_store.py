@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from slurmsyncd.store import desk, gaps, intake, outbox, repairs, soundness
+from slurmsyncd.store import audit_repairs as repairs
+from slurmsyncd.store import gaps, outbox, soundness
+from slurmsyncd.store import ingest as intake
+from slurmsyncd.store import queries as desk
 from slurmsyncd.store.database import Damaged
-from slurmsyncd.store.letters import LETTERS, bare, bound, refill
+from slurmsyncd.store.dead_letters import LETTERS, bare, bound, refill
 
 if TYPE_CHECKING:
     import sqlite3
@@ -17,9 +20,9 @@ if TYPE_CHECKING:
 
     from slurmsyncd.delivery import Repair, Told, Verdict
     from slurmsyncd.model import Entry, Gap, Job, Plan, RunKey, Step
-    from slurmsyncd.store.claim import Marker
     from slurmsyncd.store.database import Database
-    from slurmsyncd.store.desk import Counts, Delivery, Group, Selection, Story
+    from slurmsyncd.store.lock import Marker
+    from slurmsyncd.store.queries import Counts, Delivery, Group, Selection, Story
 
 log = structlog.get_logger()
 

@@ -15,8 +15,8 @@ from slurmsyncd.text import counted, duration, moment
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from slurmsyncd.control.requests import SinkTotals
     from slurmsyncd.control.status import AnnouncedStatus, AuditStatus, Live, SinkStatus, SourceStatus, Status
+    from slurmsyncd.control.store_requests import SinkTotals
     from slurmsyncd.model import Gap
 
 #: A run that was given up is news for so long; after that it is a number in a table.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from slurmsyncd.errors import HintError
-from slurmsyncd.triggers.hints import parse_hint
+from slurmsyncd.triggers.notification import parse_hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

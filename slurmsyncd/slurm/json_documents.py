@@ -15,7 +15,7 @@ from slurmsyncd.slurm.scalars import Scalar, parse_number, printable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from slurmsyncd.slurm.rows import Text
+    from slurmsyncd.slurm.delimited_text import Text
 
 T = TypeVar("T")
 

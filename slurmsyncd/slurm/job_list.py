@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from slurmsyncd.model import JobState, Listed
-from slurmsyncd.slurm.jobs import is_waiting
+from slurmsyncd.slurm.controller_jobs import is_waiting
 from slurmsyncd.slurm.scalars import parse_id, parse_state, parse_time
 
 if TYPE_CHECKING:

@@ -12,15 +12,15 @@ import structlog
 from slurmsyncd import __version__
 from slurmsyncd.clock import SystemClock
 from slurmsyncd.delivery import DeliveryPolicy
-from slurmsyncd.host.sdnotify import Manager
+from slurmsyncd.host.sd_notify import Manager
 from slurmsyncd.model import Step
 from slurmsyncd.pipeline.deliver import Delivery
-from slurmsyncd.pipeline.storage import StoreThread
+from slurmsyncd.pipeline.store_thread import StoreThread
 from slurmsyncd.relay.consumer import Consumer
+from slurmsyncd.relay.dead_letter_file import Letters
 from slurmsyncd.relay.decode import entry_of
-from slurmsyncd.relay.hand import Answer, Hand, Kind
-from slurmsyncd.relay.letters import Letters
-from slurmsyncd.relay.order import OrderedSink
+from slurmsyncd.relay.in_flight import Answer, Hand, Kind
+from slurmsyncd.relay.ordered_sink import OrderedSink
 from slurmsyncd.sinks.nats.event import BadEvent
 from slurmsyncd.sinks.rest.sink import RestSink
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from slurmsyncd.config import Config, SinkConfig
     from slurmsyncd.relay.decode import Message
-    from slurmsyncd.relay.hand import Room
+    from slurmsyncd.relay.in_flight import Room
 
 log = structlog.get_logger(__name__)
 

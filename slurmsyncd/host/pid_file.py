@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from slurmsyncd.errors import AlreadyRunning, ConfigError
-from slurmsyncd.host.owned import ensure_directory
+from slurmsyncd.host.directories import ensure_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from slurmsyncd.errors import ConfigError
-from slurmsyncd.host.secretfile import read_private, read_secret
+from slurmsyncd.host.secret_file import read_private, read_secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,13 +8,13 @@ import anyio
 
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.slurm.scalars import printable
-from slurmsyncd.sources.discover import describe, known_clusters
-from slurmsyncd.sources.runner import CommandFailed
+from slurmsyncd.sources.discovery import describe, known_clusters
+from slurmsyncd.sources.executors.local import CommandFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from slurmsyncd.sources.slurm_commands import SlurmCommands
+    from slurmsyncd.sources.slurm_cli import SlurmCommands
 
 _SHOWN = 20
 """Names of clusters in a message at most."""

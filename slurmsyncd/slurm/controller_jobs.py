@@ -12,9 +12,9 @@ from slurmsyncd.errors import DecodeError
 from slurmsyncd.foreign import MalformedJson, decode_json
 from slurmsyncd.model import Gres, Job, JobState, NodeAllocation, RunKey
 from slurmsyncd.slurm.allocation import Allocation, read_allocation
-from slurmsyncd.slurm.documents import decode_record
 from slurmsyncd.slurm.gres import parse_gres
 from slurmsyncd.slurm.hostlist import expand_hostlist
+from slurmsyncd.slurm.json_documents import decode_record
 from slurmsyncd.slurm.scalars import (
     TEXT_LIMIT,
     Scalar,

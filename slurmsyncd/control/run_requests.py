@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import structlog
 
-from slurmsyncd.control.requests import Request
+from slurmsyncd.control.store_requests import Request
 from slurmsyncd.delivery import Repair, Written
 from slurmsyncd.model import Gap, Job, Plan, Started, Stopped, Trigger
 from slurmsyncd.planner.known_runs import Runs, sighting
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from slurmsyncd.model import Event
-    from slurmsyncd.store.sqlite import SqliteStore
+    from slurmsyncd.store.sqlite_store import SqliteStore
 
 log = structlog.get_logger(__name__)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from slurmsyncd.delivery import Outcome, Presence, Result
 from slurmsyncd.model import Step
-from slurmsyncd.sinks.scope import left_out
+from slurmsyncd.sinks.filter import left_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from slurmsyncd.model import Gap  # noqa: TC001 - decoding needs the type
-from slurmsyncd.store.desk import Delivery, Selection, Story
+from slurmsyncd.store.queries import Delivery, Selection, Story
 
 if TYPE_CHECKING:
-    from slurmsyncd.store.sqlite import SqliteStore
+    from slurmsyncd.store.sqlite_store import SqliteStore
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from slurmsyncd.errors import StoreError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from slurmsyncd.relay.hand import Answer
+    from slurmsyncd.relay.in_flight import Answer
 
 #: Bytes of the file. What comes when it is full stays in the stream.
 LIMIT = 64 * 2**20

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import anyio
 
 from slurmsyncd.control.server import control_sockets
-from slurmsyncd.daemon.loops import Loops, Sockets, refused
+from slurmsyncd.daemon.service import Loops, Sockets, refused
 from slurmsyncd.errors import ConfigError
-from slurmsyncd.host.pidfile import pid_file
-from slurmsyncd.host.sdnotify import Manager, inherited_sockets
-from slurmsyncd.pipeline.rates import Rates
-from slurmsyncd.triggers.hook import hint_sockets
+from slurmsyncd.host.pid_file import pid_file
+from slurmsyncd.host.sd_notify import Manager, inherited_sockets
+from slurmsyncd.pipeline.minute_counters import Rates
+from slurmsyncd.triggers.hook_sockets import hint_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Callable

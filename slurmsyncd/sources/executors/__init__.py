@@ -1,0 +1,1 @@
+"""How one Slurm command is run."""
