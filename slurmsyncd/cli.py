@@ -65,7 +65,7 @@ def _is_interrupt(err: BaseException) -> bool:
 
 
 def _report(err: BaseException) -> int:
-    """Say what went wrong, a line each; an error that we have no name for is a bug and shows its place."""
+    """Return what went wrong, a line each; an error that we have no name for is a bug and shows its place."""
     if isinstance(err, SystemExit):
         raise err
     found = list(_leaves(err))
@@ -96,7 +96,7 @@ def _clock_is_usable() -> bool:
 
 
 def _leaves(err: BaseException) -> Iterator[BaseException]:
-    """Give the errors within a group of them, or the one error."""
+    """Return the errors within a group of them, or the one error."""
     inner = getattr(err, "exceptions", None)
     if inner is None:
         yield err

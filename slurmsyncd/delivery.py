@@ -1,7 +1,7 @@
 """
 What becomes of a delivery after an attempt. Pure: the clock and the dice are arguments.
 
-A sink turns whatever its backend said into an ``Outcome``; ``judge`` turns that into a ``Verdict``
+A sink turns whatever its backend said into an ``Outcome``; ``decide`` turns that into a ``Verdict``
 that the store carries out. Nothing is ever dropped: a verdict either settles the step, plans another
 attempt, or puts the entry where an operator finds it.
 """
@@ -12,7 +12,7 @@ import enum
 from dataclasses import dataclass
 from typing import Union
 
-from slurmsyncd.model import Entry, Job, RunKey, Step
+from slurmsyncd.model import EventKind, Job, OutboxEntry, RunKey
 
 #: Why a sink rejects a run: it has one of the job id that began less than a day before it.
 REPEAT = "repeat_of_earlier_run"
@@ -24,18 +24,18 @@ NO_LIST = frozenset({"repeats_itself", "too_many_rows", "without_end"})
 REPLACED = "replaced_by_requeue"
 
 
-class Result(enum.Enum):
+class OutcomeKind(enum.Enum):
     """What an attempt came to."""
 
     ACCEPTED = "accepted"
-    ALREADY_THERE = "already_there"  # success: the sink had it
+    ALREADY_DELIVERED = "already_there"  # success: the sink had it
     FAILED = "failed"  # this attempt failed, outcome perhaps unknown: the same again later
-    CURABLE = "curable"  # refused until somebody changes the sink (a node missing in its list)
-    REFUSED = "refused"  # will never be taken
+    REJECTED_UNTIL_FIXED = "curable"  # refused until somebody changes the sink (a node missing in its list)
+    REJECTED = "refused"  # will never be taken
     REPEATED = "repeated"  # gives way to another run of its job id, as the requeue policy has it: no trouble
     START_MISSING = "start_missing"  # a stop for a run that the sink does not know
-    NOT_YET = "not_yet"  # the sink needs a moment before this step (commit interval)
-    SINK_DOWN = "sink_down"  # the sink's trouble, charged to no entry
+    TOO_EARLY = "not_yet"  # the sink needs a moment before this step (commit interval)
+    SINK_UNAVAILABLE = "sink_down"  # the sink's trouble, charged to no entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +62,18 @@ class Outcome:
         reason: A short constant for grouping and metrics, e.g. ``http_500``, ``no_subcluster``.
         detail: What the sink said, cut and printable.
         retry_after_s: What the sink asked for, None if it did not.
-        alarm: The operator has to act (credentials, wrong URL).
+        action_required: The operator has to act (credentials, wrong URL).
         other: The run because of which a start was rejected.
         certain: A rejection that needs no proof: the record cannot be sent, or the run in its way was seen.
         hold_s: Of an accepted start: seconds until its stop is tried; None: as the policy has it.
     """
 
-    result: Result
+    result: OutcomeKind
     reason: str
     detail: str = ""
     status: int | None = None
     retry_after_s: float | None = None
-    alarm: bool = False
+    action_required: bool = False
     other: OtherRun | None = None
     certain: bool = False
     hold_s: float | None = None
@@ -86,11 +86,11 @@ class DeliveryPolicy:
 
     Attributes:
         backoff_s: First wait after a failed attempt; doubles up to ``backoff_max_s``.
-        park_s: Between attempts of a parked entry.
+        park_interval_s: Between attempts of a parked entry.
         park_after: Attempts of one entry without success after which it is parked.
         stop_hold_s: A stop is not sent before its start has been acknowledged this long.
         not_yet_s: Wait after NOT_YET.
-        rewinds: Attempts of a stop up to which its start is sent again at once if the stop finds nothing;
+        start_resends: Attempts of a stop up to which its start is resent immediately if the stop finds none;
             after that it is sent again as slowly as what is parked.
         park_rejected_after: Attempts of one entry after which it is parked if it was rejected, and the sink
             accepted nothing else in between.
@@ -99,17 +99,17 @@ class DeliveryPolicy:
 
     backoff_s: float = 1.0
     backoff_max_s: float = 300.0
-    park_s: float = 3600.0
+    park_interval_s: float = 3600.0
     park_after: int = 12
     stop_hold_s: float = 150.0
     not_yet_s: float = 60.0
-    rewinds: int = 5
+    start_resends: int = 5
     park_rejected_after: int = 3
     dead_after: int = 27
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class Delivered:
     """The step is settled. For a start: its stop may be sent from ``next_at`` on."""
 
     at: float
@@ -137,7 +137,7 @@ class Park:
 
 
 @dataclass(frozen=True, slots=True)
-class Rewind:
+class ResendStart:
     """Back to the start: the sink has lost the run. The start is sent again at ``at``."""
 
     at: float
@@ -145,7 +145,7 @@ class Rewind:
 
 
 @dataclass(frozen=True, slots=True)
-class Dead:
+class DeadLetter:
     """Never tried again by itself. A dead start takes its stop along."""
 
     reason: str
@@ -160,7 +160,7 @@ class Drop:
     detail: str
 
 
-Verdict = Union[Done, Retry, Park, Rewind, Dead, Drop]
+Verdict = Union[Delivered, Retry, Park, ResendStart, DeadLetter, Drop]
 
 
 class Standing(enum.Enum):
@@ -171,7 +171,7 @@ class Standing(enum.Enum):
     SUSPECTED = "suspected"  # it rejects one after the other: the sink is at fault
 
 
-class Presence(enum.Enum):
+class RemoteState(enum.Enum):
     """What a sink that can list its runs says of one."""
 
     RUNNING = "running"
@@ -180,55 +180,57 @@ class Presence(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class DeliverySummary:
     """
     How far a sink is with a run, as it is written down.
 
     Attributes:
-        step: The next one, or the last one if all is told.
+        kind: The next one, or the last one if all is told.
         state: ready, parked, idle (runs, its start told), dead, dropped or done.
         since: When this step came up, or was acknowledged if it is done (epoch seconds).
-        acked_at: When the start was acknowledged, None if it was not.
+        start_acknowledged_at: When the start was acknowledged, None if it was not.
         reason: Of the last outcome.
     """
 
-    step: Step
+    kind: EventKind
     state: str
     since: float
-    acked_at: float | None
+    start_acknowledged_at: float | None
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class StoredRun:
     """
     A run that is written down.
 
     Attributes:
         end_at: Epoch seconds; None while it is not known to have ended.
-        told: How far each sink is with it; one it was never to be told of is missing.
+        deliveries: How far each sink is with it; one it was never to be told of is missing.
     """
 
     key: RunKey
     end_at: int | None
-    told: dict[str, Told]
+    deliveries: dict[str, DeliverySummary]
 
 
-class Finding(enum.Enum):
+class Discrepancy(enum.Enum):
     """How what a sink holds differs from what it was told, or from Slurm."""
 
     STOP_LOST = "stop_lost"  # it acknowledged the stop and shows the run as running: the stop again
     START_LOST = "start_lost"  # it acknowledged the start and has no such run: the start again
-    REFUSED_YET_THERE = "refused_yet_there"  # we gave its start up, and it runs there: only the stop is left
-    NEVER_TOLD = "never_told"  # it runs there, we know nothing of it, Slurm says that it ended: the stop
-    CLOSED_WRONGLY = "closed_wrongly"  # it ended there and Slurm runs it: no request reopens it, so a report
+    REJECTED_BUT_PRESENT = (
+        "refused_yet_there"  # we gave its start up, and it runs there: only the stop is left
+    )
+    UNREPORTED_RUN = "never_told"  # it runs there, we know nothing of it, Slurm says that it ended: the stop
+    ENDED_TOO_EARLY = "closed_wrongly"  # it ended there and Slurm runs it: no request reopens it, so a report
     ENDED_OTHERWISE = (
         "ended_otherwise"  # it shows another end than it was sent: no request corrects it, a report
     )
     UNREADABLE = "unreadable"  # it ended, and the sink answers 500 for each list with it: a report
-    UNHEARD_OF = "unheard_of"  # it runs there and Slurm knows no such run: a report
+    UNKNOWN_RUN = "unheard_of"  # it runs there and Slurm knows no such run: a report
     RUN_LOST = "run_lost"  # it acknowledged start and stop and has no such run: both again
-    NOT_TOLD = "not_told"  # written down, but before there was this sink: it is told
+    NOT_REPORTED = "not_told"  # written down, but before there was this sink: it is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +243,7 @@ class Differing:
     """
 
     key: RunKey
-    finding: Finding
+    finding: Discrepancy
     detail: str
 
 
@@ -256,13 +258,13 @@ class Repair:
     """
 
     key: RunKey
-    finding: Finding
+    discrepancy: Discrepancy
     ended: Job | None = None
     detail: str = ""
 
 
-def judge(
-    entry: Entry,
+def decide(
+    entry: OutboxEntry,
     outcome: Outcome,
     policy: DeliveryPolicy,
     *,
@@ -286,54 +288,60 @@ def judge(
     """
     reason, detail = outcome.reason, outcome.detail
     match outcome.result:
-        case Result.ACCEPTED | Result.ALREADY_THERE:
-            return Done(at=now, next_at=now + _hold_s(entry, outcome, policy), reason=reason)
-        case Result.SINK_DOWN:
+        case OutcomeKind.ACCEPTED | OutcomeKind.ALREADY_DELIVERED:
+            return Delivered(at=now, next_at=now + _hold_s(entry, outcome, policy), reason=reason)
+        case OutcomeKind.SINK_UNAVAILABLE:
             return Retry(now, reason, detail, charged=False)
-        case Result.NOT_YET if entry.attempts + 1 < policy.park_after:
+        case OutcomeKind.TOO_EARLY if entry.attempts + 1 < policy.park_after:
             return Retry(now + (outcome.retry_after_s or policy.not_yet_s), reason, detail)
-        case Result.NOT_YET:
-            return Park(now + _spread(policy.park_s, dice), reason, detail)
-        case Result.START_MISSING if entry.attempts < policy.rewinds:
-            return Rewind(now, reason)
-        case Result.START_MISSING:
+        case OutcomeKind.TOO_EARLY:
+            return Park(now + _spread(policy.park_interval_s, dice), reason, detail)
+        case OutcomeKind.START_MISSING if entry.attempts < policy.start_resends:
+            return ResendStart(now, reason)
+        case OutcomeKind.START_MISSING:
             # Slowly, but never not at all: an outage uses up attempts too, and what comes back after it
             # may be a backup without the run. Parking the stop alone would keep it missing for ever.
-            return Rewind(now + _spread(policy.park_s, dice), reason)
-        case Result.REPEATED:
+            return ResendStart(now + _spread(policy.park_interval_s, dice), reason)
+        case OutcomeKind.REPEATED:
             return Drop(reason, detail)
-        case Result.REFUSED | Result.CURABLE:
+        case OutcomeKind.REJECTED | OutcomeKind.REJECTED_UNTIL_FIXED:
             return _after_rejection(entry, outcome, policy, now=now, dice=dice, standing=standing)
-        case Result.FAILED:
+        case OutcomeKind.FAILED:
             return _after_failure(entry, outcome, policy, now=now, dice=dice)
 
 
 def _after_rejection(
-    entry: Entry, outcome: Outcome, policy: DeliveryPolicy, *, now: float, dice: float, standing: Standing
+    entry: OutboxEntry,
+    outcome: Outcome,
+    policy: DeliveryPolicy,
+    *,
+    now: float,
+    dice: float,
+    standing: Standing,
 ) -> Verdict:
     reason, detail = outcome.reason, outcome.detail
     if standing is Standing.SUSPECTED:
         return Retry(now + backoff(entry.attempts, policy, dice=dice), reason, detail, charged=False)
-    if outcome.result is Result.CURABLE:
-        return Park(now + _spread(policy.park_s, dice), reason, detail)
+    if outcome.result is OutcomeKind.REJECTED_UNTIL_FIXED:
+        return Park(now + _spread(policy.park_interval_s, dice), reason, detail)
     if outcome.certain or standing is Standing.PROVEN or entry.attempts + 1 >= policy.dead_after:
-        return Dead(reason, detail)
+        return DeadLetter(reason, detail)
     if entry.attempts + 1 >= policy.park_rejected_after:
-        return Park(now + _spread(policy.park_s, dice), reason, detail)
+        return Park(now + _spread(policy.park_interval_s, dice), reason, detail)
     return _after_failure(entry, outcome, policy, now=now, dice=dice)
 
 
-def _hold_s(entry: Entry, outcome: Outcome, policy: DeliveryPolicy) -> float:
+def _hold_s(entry: OutboxEntry, outcome: Outcome, policy: DeliveryPolicy) -> float:
     """Return for how many seconds after its start the stop of a run is not sent."""
-    hold = policy.stop_hold_s if entry.step is Step.START else 0.0
+    hold = policy.stop_hold_s if entry.kind is EventKind.START else 0.0
     return hold if outcome.hold_s is None else min(hold, outcome.hold_s)
 
 
 def _after_failure(
-    entry: Entry, outcome: Outcome, policy: DeliveryPolicy, *, now: float, dice: float
+    entry: OutboxEntry, outcome: Outcome, policy: DeliveryPolicy, *, now: float, dice: float
 ) -> Verdict:
     if entry.attempts + 1 >= policy.park_after:
-        return Park(now + _spread(policy.park_s, dice), outcome.reason, outcome.detail)
+        return Park(now + _spread(policy.park_interval_s, dice), outcome.reason, outcome.detail)
     wait = backoff(entry.attempts, policy, dice=dice)
     if outcome.retry_after_s is not None:
         wait = max(wait, min(outcome.retry_after_s, policy.backoff_max_s))
@@ -342,7 +350,7 @@ def _after_failure(
 
 def backoff(failures: int, policy: DeliveryPolicy, *, dice: float) -> float:
     """
-    Give the seconds to wait after ``failures`` earlier failures: exponential, full jitter, capped.
+    Return the seconds to wait after ``failures`` earlier failures: exponential, full jitter, capped.
 
     Full jitter spreads callers best; the floor of a tenth keeps a lucky zero from becoming a busy loop.
     """

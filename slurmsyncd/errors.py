@@ -75,5 +75,5 @@ class DiskFull(StoreError):
     """There is no room to write down more. Nothing was changed; take in nothing, go on draining."""
 
 
-class HintError(SlurmsyncdError):
+class NotificationError(SlurmsyncdError):
     """Bytes on the hook socket are no hint."""

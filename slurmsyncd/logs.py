@@ -117,7 +117,7 @@ def _mark(_: object, level: str, line: Any) -> Any:
 
 
 def _tame(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Give every value as numbers, truth values and short texts that neither break the line nor speak."""
+    """Return every value as numbers, truth values and short texts that neither break the line nor speak."""
     return {printable(key): _plain(value, _DEPTH) for key, value in event.items()}
 
 
@@ -144,7 +144,7 @@ def _text(value: object) -> str:
 
 
 def printable(text: str, limit: int = _LIMIT) -> str:
-    """Give ``text`` in one line: control characters and direction marks escaped, cut at ``limit``."""
+    """Return ``text`` in one line: control characters and direction marks escaped, cut at ``limit``."""
     cut = text if len(text) <= limit else text[:limit] + "…"
     if cut.isprintable():
         return cut

@@ -31,12 +31,12 @@ class JobState(str, enum.Enum):
     UNKNOWN = "UNKNOWN"  # a word of a release younger than we are: held back, asked again
 
     @property
-    def final(self) -> bool:
+    def is_final(self) -> bool:
         """Whether a run in this state is over for good."""
         return self in _FINAL
 
     @property
-    def active(self) -> bool:
+    def is_active(self) -> bool:
         """Whether a run in this state holds an allocation."""
         return self in _ACTIVE
 
@@ -60,14 +60,14 @@ class Trigger(str, enum.Enum):
     POLL = "poll"
 
 
-class Step(str, enum.Enum):
+class EventKind(str, enum.Enum):
     """What a sink has to be told of a run next."""
 
     START = "start"
     STOP = "stop"
 
 
-class Phase(str, enum.Enum):
+class RunPhase(str, enum.Enum):
     """How far a run has been written down."""
 
     STARTED = "started"
@@ -204,7 +204,7 @@ class Job:
     script: str | None = None
 
 
-class Listed(NamedTuple):
+class ListedJob(NamedTuple):
     """
     One line of the controller's listing: enough to see what is new and what is gone.
 
@@ -242,33 +242,33 @@ class Observation:
     What one look at one cluster showed.
 
     Attributes:
-        looked_at: Epoch seconds of our clock when the look began.
-        listed: The controller's memory; None if not asked or no answer: conclude nothing.
-        finished: Runs of accounting whose end lies in the window that was asked for.
-        through: Accounting is complete up to here (epoch seconds); None if it did not answer.
+        observed_at: Epoch seconds of our clock when the look began.
+        job_list: The controller's memory; None if not asked or no answer: conclude nothing.
+        ended_runs: Runs of accounting whose end lies in the window that was asked for.
+        accounting_read_until: Accounting is complete up to here (epoch seconds); None if it did not answer.
         never_started: Jobs in the window that ended without ever starting (counted only).
-        set_aside: Records that were not understood (counted only).
-        trouble: What did not answer, a line each; empty when everything did.
+        records_skipped: Records that were not understood (counted only).
+        errors: What did not answer, a line each; empty when everything did.
         disk_full: An answer found no room on a disk of this host.
-        gap: What cannot be read and ends at ``through``; nothing is known of it.
+        gap: What cannot be read and ends at ``accounting_read_until``; nothing is known of it.
         filled: A span of a gap that has been read now: since, until (epoch seconds).
     """
 
     cluster: str
-    looked_at: int
-    listed: Collection[Listed] | None = None
-    finished: tuple[Job, ...] = ()
-    through: int | None = None
+    observed_at: int
+    job_list: Collection[ListedJob] | None = None
+    ended_runs: tuple[Job, ...] = ()
+    accounting_read_until: int | None = None
     never_started: int = 0
-    set_aside: int = 0
-    trouble: tuple[str, ...] = ()
+    records_skipped: int = 0
+    errors: tuple[str, ...] = ()
     disk_full: bool = False
     gap: Gap | None = None
     filled: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Questions:
+class JobQuestions:
     """
     What has to be asked of Slurm by job id.
 
@@ -292,7 +292,7 @@ class Questions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
+class JobAnswers:
     """
     What Slurm said to the questions.
 
@@ -305,21 +305,21 @@ class Answers:
 
     details: tuple[Job, ...] | None = ()
     accounting: tuple[Job, ...] | None = ()
-    unanswered: Questions = Questions()
-    set_aside: int = 0
-    trouble: tuple[str, ...] = ()
+    unanswered: JobQuestions = JobQuestions()
+    records_skipped: int = 0
+    errors: tuple[str, ...] = ()
     disk_full: bool = False
 
-    def left(self, asked: Questions) -> Questions:
+    def left(self, asked: JobQuestions) -> JobQuestions:
         """Return the questions that were not answered, and are asked again."""
-        return Questions(
+        return JobQuestions(
             details=asked.details if self.details is None else self.unanswered.details,
             accounting=asked.accounting if self.accounting is None else self.unanswered.accounting,
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class RunStarted:
     """A run has begun. ``job`` is frozen here: what was seen at the start is what is sent."""
 
     job: Job
@@ -327,14 +327,14 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class Stopped:
+class RunEnded:
     """A run is over: ``job.state`` is final and ``job.end_at`` is set."""
 
     job: Job
     trigger: Trigger
 
 
-Event = Union[Started, Stopped]
+Event = Union[RunStarted, RunEnded]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -345,8 +345,8 @@ class Plan:
     Attributes:
         events: A run's start before its stop.
         cursor: New position in accounting (epoch seconds), None to leave it.
-        recheck: Job ids to ask about again soon.
-        moved: Open runs whose start moved: (as Slurm shows it now, as it was announced).
+        rechecks: Job ids to ask about again soon.
+        moved_starts: Open runs whose start moved: (as Slurm shows it now, as it was announced).
         gap: What is skipped as the cursor moves.
         filled: What is no gap any more, its runs being among the events: since, until (epoch seconds).
     """
@@ -354,14 +354,14 @@ class Plan:
     cluster: str
     events: tuple[Event, ...] = ()
     cursor: int | None = None
-    recheck: frozenset[int] = frozenset()
-    moved: tuple[tuple[RunKey, RunKey], ...] = ()
+    rechecks: frozenset[int] = frozenset()
+    moved_starts: tuple[tuple[RunKey, RunKey], ...] = ()
     gap: Gap | None = None
     filled: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class OutboxEntry:
     """
     What one sink has to be told next of one run.
 
@@ -370,19 +370,19 @@ class Entry:
         start: The run as it was announced.
         stop: The run as it ended; None while it runs.
         attempts: How many were charged to this step so far.
-        acked_at: When the sink acknowledged the start (epoch seconds).
-        seen_at: When this step was written down (epoch seconds, our clock).
+        start_acknowledged_at: When the sink acknowledged the start (epoch seconds).
+        recorded_at: When this step was written down (epoch seconds, our clock).
         trigger: What made us look then.
     """
 
     id: int
     sink: str
-    step: Step
+    kind: EventKind
     start: Job
     stop: Job | None = None
     attempts: int = 0
-    acked_at: float | None = None
-    seen_at: float | None = None
+    start_acknowledged_at: float | None = None
+    recorded_at: float | None = None
     trigger: Trigger | None = None
 
 
@@ -405,7 +405,7 @@ class NodeState:
 
 
 @dataclass(frozen=True, slots=True)
-class Hint:
+class Notification:
     """
     What a hook says: look at this job. Never a fact about it.
 

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
-    from slurmsyncd.delivery import Differing, Outcome, Presence, Repair, Told, Verdict
+    from slurmsyncd.delivery import DeliverySummary, Differing, Outcome, RemoteState, Repair, Verdict
     from slurmsyncd.model import (
-        Answers,
-        Entry,
+        EventKind,
         Gap,
         Job,
+        JobAnswers,
+        JobQuestions,
         NodeState,
         Observation,
+        OutboxEntry,
         Plan,
-        Questions,
         RunKey,
-        Step,
     )
 
 
@@ -41,7 +41,7 @@ class Source(Protocol):
     def is_narrowest(self) -> bool:
         """Whether the next window of accounting is as narrow as failures make it (``reconcile.gaps``)."""
 
-    async def look(
+    async def poll(
         self, since: int, until: int, *, listing: bool = True, accounting: bool = True
     ) -> Observation:
         """
@@ -56,7 +56,7 @@ class Source(Protocol):
             SourceUnavailable: Nothing that was asked for answered.
         """
 
-    async def ask(self, questions: Questions) -> Answers:
+    async def query_jobs(self, questions: JobQuestions) -> JobAnswers:
         """
         Answer questions by job id, in batches; a half that does not answer is None.
 
@@ -64,51 +64,53 @@ class Source(Protocol):
             SourceUnavailable: Nothing answered.
         """
 
-    async def portion(self) -> int:
-        """Give how many jobs' details to ask for at once; asks little or nothing."""
+    async def detail_batch_size(self) -> int:
+        """Return how many jobs' details to ask for at once; asks little or nothing."""
 
     async def queued_messages(self) -> int | None:
         """Return how many messages slurmctld holds for slurmdbd, None if it does not say."""
 
     async def node_states(self) -> tuple[NodeState, ...]:
         """
-        Give the state of every node.
+        Return the state of every node.
 
         Raises:
             SourceUnavailable: The controller does not answer.
         """
 
 
-class Queue(Protocol):
+class OutboxReader(Protocol):
     """What a delivery drains: the store's part for one sink at a time."""
 
     def due(
         self,
         sink: str,
-        step: Step,
+        step: EventKind,
         now: float,
         limit: int,
         in_flight: Iterable[int] = (),
         *,
         newest_first: bool = False,
-    ) -> Sequence[Entry]:
+    ) -> Sequence[OutboxEntry]:
         """
-        Give the steps of one kind that the sink may be told now, oldest due first, not in flight.
+        Return the steps of one kind that the sink may be told now, oldest due first, not in flight.
 
         The starts of one job id are given in order of start, each when the one before is told or given up.
         """
 
-    def next_due_at(self, sink: str, step: Step, now: float, in_flight: Iterable[int] = ()) -> float | None:
-        """Give when the sink's next entry of that kind not in flight is due, None if nothing waits."""
+    def next_due_at(
+        self, sink: str, step: EventKind, now: float, in_flight: Iterable[int] = ()
+    ) -> float | None:
+        """Return when the sink's next entry of that kind not in flight is due, None if nothing waits."""
 
-    def settle(self, verdicts: Sequence[tuple[Entry, Verdict]], now: float) -> None:
+    def settle(self, verdicts: Sequence[tuple[OutboxEntry, Verdict]], now: float) -> None:
         """Carry out verdicts, as a group in one transaction."""
 
     def hasten(self, ids: Iterable[int], now: float) -> None:
         """Make entries due that wait for a later attempt; others stay as they are."""
 
 
-class Store(Queue, Protocol):
+class Store(OutboxReader, Protocol):
     """
     What is written down. Synchronous; called through one worker thread, never from two at once.
 
@@ -116,7 +118,7 @@ class Store(Queue, Protocol):
     """
 
     def cursor(self, cluster: str) -> int | None:
-        """Give the position in the cluster's accounting, None if it was never looked at."""
+        """Return the position in the cluster's accounting, None if it was never looked at."""
 
     def set_cursor(self, cluster: str, at: int) -> None:
         """Put the position elsewhere, backwards too: the operator wants accounting read again."""
@@ -130,11 +132,11 @@ class Store(Queue, Protocol):
     def settle_until(self, cluster: str, at: int) -> None:
         """Record up to where slurmctld and slurmdbd agree. Unlike the cursor it may also move back."""
 
-    def differing(self, cluster: str, running: Iterable[tuple[int, int]]) -> frozenset[int]:
-        """Give the job ids of which the open runs are not what runs: (job id, start in epoch seconds)."""
+    def changed_job_ids(self, cluster: str, running: Iterable[tuple[int, int]]) -> frozenset[int]:
+        """Return the job ids of which the open runs are not what runs: (job id, start in epoch seconds)."""
 
-    def ends(self, cluster: str, job_ids: Iterable[int]) -> Mapping[RunKey, int | None]:
-        """Give when each known run of ``job_ids`` ended (epoch seconds), None while it is open."""
+    def end_times(self, cluster: str, job_ids: Iterable[int]) -> Mapping[RunKey, int | None]:
+        """Return when each known run of ``job_ids`` ended (epoch seconds), None while it is open."""
 
     def record(self, plan: Plan, now: float) -> int:
         """
@@ -144,18 +146,20 @@ class Store(Queue, Protocol):
             How many events were new; a repeated event changes nothing.
         """
 
-    def told(self, sink: str, keys: Iterable[RunKey]) -> Mapping[RunKey, Told]:
-        """Give how far a sink is with each of these runs; one it was never to be told of is missing."""
+    def delivery_summaries(self, sink: str, keys: Iterable[RunKey]) -> Mapping[RunKey, DeliverySummary]:
+        """Return how far a sink is with each of these runs; one it was never to be told of is missing."""
 
-    def acknowledged(self, sink: str, cluster: str, before: float) -> Iterator[tuple[int, int]]:
+    def delivered_open_runs(self, sink: str, cluster: str, before: float) -> Iterator[tuple[int, int]]:
         """
-        Give the open runs whose start the sink took before (epoch seconds), and has nothing more to do.
+        Return the open runs whose start the sink took before (epoch seconds), and has nothing more to do.
 
         Start and job id of each, in order; to be taken before anything else is asked.
         """
 
-    def settled(self, sink: str, cluster: str, since: float, before: float) -> Iterator[tuple[int, int]]:
-        """Give, likewise, runs whose stop was settled within that time, but those sent anew too often."""
+    def delivered_ended_runs(
+        self, sink: str, cluster: str, since: float, before: float
+    ) -> Iterator[tuple[int, int]]:
+        """Return, likewise, runs whose stop was settled within that time, but those sent anew too often."""
 
     def stops(self, keys: Iterable[RunKey]) -> Mapping[RunKey, Job]:
         """Return the recorded end of each of these runs; one without a readable record is missing."""
@@ -176,7 +180,7 @@ class Store(Queue, Protocol):
             Their number, at most ``limit``.
         """
 
-    def note(self, sink: str, key: RunKey, reason: str, detail: str, now: float) -> bool:
+    def add_history(self, sink: str, key: RunKey, reason: str, detail: str, now: float) -> bool:
         """Add to the history of a sink's run; False if it says so already, or there is no such run."""
 
 
@@ -187,10 +191,10 @@ class Sink(Protocol):
     def name(self) -> str:
         """The section of the configuration."""
 
-    async def deliver(self, entry: Entry) -> Outcome:
+    async def deliver(self, entry: OutboxEntry) -> Outcome:
         """Tell of one step of one run. Never raises for what the other side does."""
 
-    async def report_nodes(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
+    async def send_node_states(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
         """Tell the states of a cluster's nodes."""
 
     async def aclose(self) -> None:
@@ -212,7 +216,7 @@ class Inventory(Protocol):
         It answers again after an outage, or ended another run than it was told to.
         """
 
-    async def running(
+    async def list_running(
         self, cluster: str, each_page: Callable[[Sequence[RunKey]], Awaitable[None]]
     ) -> Outcome:
         """
@@ -222,8 +226,8 @@ class Inventory(Protocol):
             ACCEPTED if the list came to its end; else it is incomplete, and why.
         """
 
-    async def presence(self, cluster: str, start_at: int) -> Mapping[int, Presence] | Outcome:
-        """Give what is there of the runs that began at ``start_at``, by job id; or why it is not known."""
+    async def find_runs(self, cluster: str, start_at: int) -> Mapping[int, RemoteState] | Outcome:
+        """Return what is there of the runs that began at ``start_at``, by job id; or why it is not known."""
 
     async def differing(self, cluster: str, stops: Mapping[RunKey, Job]) -> Sequence[Differing] | Outcome:
         """
@@ -241,4 +245,4 @@ class Clock(Protocol):
     """Time of day, so that tests can turn it."""
 
     def now(self) -> float:
-        """Give epoch seconds."""
+        """Return epoch seconds."""

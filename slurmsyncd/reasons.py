@@ -80,7 +80,7 @@ _BY_KIND = {
 
 
 def meaning(reason: str) -> tuple[str, str]:
-    """Give what a reason means and what to do; both empty if we do not know more than its name."""
+    """Return what a reason means and what to do; both empty if we do not know more than its name."""
     if reason.startswith("http_"):
         return _BY_KIND.get(reason[5:6], ("", ""))
     return REASONS.get(reason, ("", ""))

@@ -21,14 +21,14 @@ def safe(text: str, limit: int = _LIMIT) -> str:
 
 
 def width(text: str) -> int:
-    """Give how many columns a text takes: two for East Asian wide letters, none for combining marks."""
+    """Return how many columns a text takes: two for East Asian wide letters, none for combining marks."""
     if text.isascii():
         return len(text)
     return sum(_columns(char) for char in text)
 
 
 def cut(text: str, columns: int) -> str:
-    """Give as much of a text as fits, with an ellipsis where something is missing."""
+    """Return as much of a text as fits, with an ellipsis where something is missing."""
     if width(text) <= columns:
         return text
     kept, room = [], columns - 1
@@ -41,7 +41,7 @@ def cut(text: str, columns: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Give a span in its two largest units, e.g. ``3 h 12 min``."""
+    """Return a span in its two largest units, e.g. ``3 h 12 min``."""
     left = int(max(0.0, min(seconds, 1e12)))
     if left < 1:
         return "less than 1 s"
@@ -58,7 +58,7 @@ def duration(seconds: float) -> str:
 
 
 def age(at: float, now: float) -> str:
-    """Give how long ago, or in how long, an instant is."""
+    """Return how long ago, or in how long, an instant is."""
     if abs(now - at) < 1.0:
         return "just now"
     return f"{duration(now - at)} ago" if at < now else f"in {duration(at - now)}"
@@ -66,7 +66,7 @@ def age(at: float, now: float) -> str:
 
 def moment(at: float, now: float | None = None) -> str:
     """
-    Give an instant (epoch seconds) in local time; without the date if it is of the same day as ``now``.
+    Return an instant (epoch seconds) in local time; without the date if it is of the same day as ``now``.
 
     With ``now`` None date and zone are in it, so that it can stand alone.
     """
@@ -80,12 +80,12 @@ def moment(at: float, now: float | None = None) -> str:
 
 
 def when(at: float, now: float) -> str:
-    """Give an instant in local time and how long ago it is, e.g. ``12:01:07 (3 min ago)``."""
+    """Return an instant in local time and how long ago it is, e.g. ``12:01:07 (3 min ago)``."""
     return f"{moment(at, now)} ({age(at, now)})"
 
 
 def counted(number: int, noun: str, nouns: str = "") -> str:
-    """Give a number with its noun, e.g. ``1 run``, ``1,204 runs``."""
+    """Return a number with its noun, e.g. ``1 run``, ``1,204 runs``."""
     return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
 
 

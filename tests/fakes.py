@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.lowlevel
 
-from slurmsyncd.delivery import Outcome, Result
+from slurmsyncd.delivery import Outcome, OutcomeKind
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import (
-    Answers,
-    Hint,
     Job,
+    JobAnswers,
+    JobQuestions,
     JobState,
-    Listed,
+    ListedJob,
     NodeAllocation,
+    Notification,
     Observation,
-    Questions,
     RunKey,
 )
 from slurmsyncd.planner.gaps import FLOOR_S
@@ -27,11 +27,11 @@ from slurmsyncd.planner.gaps import FLOOR_S
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from slurmsyncd.model import Entry, NodeState
+    from slurmsyncd.model import NodeState, OutboxEntry
 
 CLUSTER = "alpha"
 NOW = 1_800_000_000
-ACCEPTED = Outcome(result=Result.ACCEPTED, reason="accepted")
+ACCEPTED = Outcome(result=OutcomeKind.ACCEPTED, reason="accepted")
 
 
 class FakeClock:
@@ -89,21 +89,21 @@ class FakeSlurm:
     runs: list[TrueRun] = field(default_factory=list)
     memory: dict[int, tuple[TrueRun, JobState] | None] = field(default_factory=dict)
     letters: deque[tuple[TrueRun, tuple[int, JobState, int | None]]] = field(default_factory=deque)
-    hints: list[Hint] = field(default_factory=list)
-    listing: Callable[[Sequence[Listed]], Sequence[Listed]] | None = tuple
+    hints: list[Notification] = field(default_factory=list)
+    listing: Callable[[Sequence[ListedJob]], Sequence[ListedJob]] | None = tuple
     details: Callable[[Sequence[Job]], Sequence[Job]] | None = tuple
     accounting_up: bool = True
     rows_by_id: bool = True
     linked: bool = True
     poisoned: set[int] = field(default_factory=set)
-    mute: Questions = field(default_factory=Questions)
+    mute: JobQuestions = field(default_factory=JobQuestions)
     windows: bool = True
     unreadable: frozenset[int] = frozenset()
     counts: bool = True
     counted: int = 0
     widest_s: int = 0
     looks: list[tuple[int, int, bool]] = field(default_factory=list)
-    asked: list[Questions] = field(default_factory=list)
+    asked: list[JobQuestions] = field(default_factory=list)
 
     # What happens on the cluster
 
@@ -128,7 +128,9 @@ class FakeSlurm:
 
     def _hook(self, run: TrueRun, context: str) -> None:
         before = sum(1 for each in self.runs if each.job_id == run.job_id and each is not run)
-        self.hints.append(Hint(CLUSTER, run.job_id, context, before + (run.state is JobState.REQUEUED)))
+        self.hints.append(
+            Notification(CLUSTER, run.job_id, context, before + (run.state is JobState.REQUEUED))
+        )
 
     def complete(self, job_id: int) -> None:
         if (held := self.memory[job_id]) and held[1] is JobState.COMPLETING:
@@ -139,7 +141,7 @@ class FakeSlurm:
         del self.memory[job_id]
 
     def finished_long_ago(self, job_id: int, start_at: int, end_at: int) -> TrueRun:
-        """Give accounting a run of another age, of which slurmctld knows nothing."""
+        """Return accounting a run of another age, of which slurmctld knows nothing."""
         run = TrueRun(job_id, [start_at], JobState.COMPLETED, end_at)
         run.row = run.begun
         self.runs.append(run)
@@ -158,9 +160,11 @@ class FakeSlurm:
 
     # What its commands say
 
-    def listed(self) -> list[Listed]:
+    def listed(self) -> list[ListedJob]:
         return [
-            Listed(job_id, held[1], held[0].starts[-1]) if held else Listed(job_id, JobState.PENDING, None)
+            ListedJob(job_id, held[1], held[0].starts[-1])
+            if held
+            else ListedJob(job_id, JobState.PENDING, None)
             for job_id, held in self.memory.items()
         ]
 
@@ -194,11 +198,11 @@ class FakeSlurm:
         ended = [row for row in rows if row.end_at is not None and since <= row.end_at <= through]
         return Observation(
             cluster=CLUSTER,
-            looked_at=self.now,
-            listed=shown,
-            finished=tuple(ended),
-            through=through if read else None,
-            trouble=trouble,
+            observed_at=self.now,
+            job_list=shown,
+            ended_runs=tuple(ended),
+            accounting_read_until=through if read else None,
+            errors=trouble,
         )
 
     def _adapt(self, span_s: int, *, fails: bool) -> None:
@@ -209,23 +213,23 @@ class FakeSlurm:
         elif not fails and span_s >= self.slice_s < self.widest_s:
             self.slice_s *= 2
 
-    def answer(self, questions: Questions) -> Answers:
+    def answer(self, questions: JobQuestions) -> JobAnswers:
         self.asked.append(questions)
         answers = self.accounting_up and self.rows_by_id
         if self.details is None and not answers:
             raise SourceUnavailable("nothing answers")
         shown = self.shown(sorted(questions.details - self.mute.details))
         asked = questions.accounting - self.mute.accounting
-        left = Questions(
+        left = JobQuestions(
             details=questions.details & self.mute.details,
             accounting=questions.accounting & self.mute.accounting,
         )
         silent = (questions.details and self.details is None) or (questions.accounting and not answers)
-        return Answers(
+        return JobAnswers(
             details=tuple(self.details(shown)) if self.details else None,
             accounting=tuple(row for row in self.rows() if row.key.job_id in asked) if answers else None,
             unanswered=left,
-            trouble=("some do not answer",) if silent or left else (),
+            errors=("some do not answer",) if silent or left else (),
         )
 
 
@@ -243,19 +247,19 @@ class FakeSource:
         self.slurm = slurm
         self.at_once = 500
 
-    async def look(
+    async def poll(
         self, since: int, until: int, *, listing: bool = True, accounting: bool = True
     ) -> Observation:
         return self.slurm.observe(since, until, listing=listing, accounting=accounting)
 
-    async def ask(self, questions: Questions) -> Answers:
+    async def query_jobs(self, questions: JobQuestions) -> JobAnswers:
         return self.slurm.answer(questions)
 
     async def queued_messages(self) -> int | None:
         self.slurm.counted += 1
         return len(self.slurm.letters) if self.slurm.counts and self.slurm.listing else None
 
-    async def portion(self) -> int:
+    async def detail_batch_size(self) -> int:
         return self.at_once
 
     async def node_states(self) -> tuple[NodeState, ...]:
@@ -279,17 +283,19 @@ class FakeSink:
     name = "rest"
 
     def __init__(
-        self, outcomes: Callable[[Entry], Outcome | None] = lambda _: None, hold: anyio.Event | None = None
+        self,
+        outcomes: Callable[[OutboxEntry], Outcome | None] = lambda _: None,
+        hold: anyio.Event | None = None,
     ) -> None:
-        self.attempts: list[Entry] = []
-        self.taken: list[Entry] = []
+        self.attempts: list[OutboxEntry] = []
+        self.taken: list[OutboxEntry] = []
         self.most = 0
         self.closed = False
-        self.under_way: list[Entry] = []
+        self.under_way: list[OutboxEntry] = []
         self.outcomes = outcomes
         self.hold = hold
 
-    async def deliver(self, entry: Entry) -> Outcome:
+    async def deliver(self, entry: OutboxEntry) -> Outcome:
         self.attempts.append(entry)
         assert entry.start.key not in {other.start.key for other in self.under_way}, "one in flight per run"
         self.under_way.append(entry)
@@ -299,11 +305,11 @@ class FakeSink:
         finally:
             self.under_way.remove(entry)
         outcome = self.outcomes(entry) or ACCEPTED
-        if outcome.result is Result.ACCEPTED:
+        if outcome.result is OutcomeKind.ACCEPTED:
             self.taken.append(entry)
         return outcome
 
-    async def report_nodes(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
+    async def send_node_states(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
         return ACCEPTED
 
     async def aclose(self) -> None:

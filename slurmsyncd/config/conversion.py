@@ -17,7 +17,7 @@ _SHOWN = 60
 
 def convert(value: Any, hint: Any) -> Any:
     """
-    Give ``value`` as the type ``hint`` wants.
+    Return ``value`` as the type ``hint`` wants.
 
     Raises:
         ValueError: It is none; the message says what is allowed.
@@ -40,7 +40,7 @@ def convert(value: Any, hint: Any) -> Any:
 
 def from_text(text: str, hint: Any) -> Any:
     """
-    Give what TOML would have given for a value from the environment or the command line.
+    Return what TOML would have given for a value from the environment or the command line.
 
     Text that is wanted as text needs no quotes there, and a list of texts no brackets.
     """
@@ -55,13 +55,13 @@ def from_text(text: str, hint: Any) -> Any:
 
 
 def named(path: str, key: str) -> str:
-    """Give the path of a key, on one line whatever the key is."""
+    """Return the path of a key, on one line whatever the key is."""
     name = key if _BARE.fullmatch(key) else ascii(key)
     return f"{path}.{name}" if path else name
 
 
 def shown(where: str, value: Any) -> str:
-    """Give ``path = value`` for a message: cut, on one line, and without what may be a secret."""
+    """Return ``path = value`` for a message: cut, on one line, and without what may be a secret."""
     if _GUARDED.search(where.rpartition(".")[2]) and value not in ("", None):
         return where
     try:

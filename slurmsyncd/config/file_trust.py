@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def distrust(path: Path) -> Iterator[str]:
-    """Tell why a file or directory of the configuration cannot be trusted, if it cannot."""
+    """Return why a file or directory of the configuration cannot be trusted, if it cannot."""
     try:
         found = path.stat()
     except OSError:

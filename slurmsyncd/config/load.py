@@ -129,7 +129,7 @@ def _value(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
 
 
 def _named_sections(hint: Any) -> Any:
-    """Give the kind of sections in ``[sinks.NAME]`` and the like, None for anything else."""
+    """Return the kind of sections in ``[sinks.NAME]`` and the like, None for anything else."""
     args = get_args(hint)
     return args[1] if get_origin(hint) is dict and is_dataclass(args[1]) else None
 
@@ -225,18 +225,18 @@ def _put(
 
 
 def _spelled(tree: Mapping[str, Any], key: str) -> str:
-    """Give the key as the files spell it: variables of the environment are in capitals."""
+    """Return the key as the files spell it: variables of the environment are in capitals."""
     return next((each for each in tree if each.lower() == key), key)
 
 
 def _hint(keys: list[str]) -> Any:
-    """Give the type of a setting by its path, None if there is none."""
+    """Return the type of a setting by its path, None if there is none."""
     hint = _kind(keys)
     return None if is_dataclass(hint) else hint
 
 
 def _kind(keys: list[str]) -> Any:
-    """Give the type of a setting or of a section by its path, None if there is none."""
+    """Return the type of a setting or of a section by its path, None if there is none."""
     hint: Any = Config
     for key in keys:
         if get_origin(hint) is dict:

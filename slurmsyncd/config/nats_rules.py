@@ -44,12 +44,12 @@ _CHOICES = {"mode": ("core", "jetstream"), "format": ("json", "cc")}
 
 
 def foreign(path: str, sink: SinkConfig) -> Iterator[str]:
-    """Give what a sink of another type has no use for."""
+    """Return what a sink of another type has no use for."""
     yield from _unused(path, sink, _NATS, 'type = "nats"')
 
 
 def check(path: str, sink: SinkConfig) -> Iterator[str]:
-    """Give every mistake of a sink of the type nats."""
+    """Return every mistake of a sink of the type nats."""
     yield from _unused(path, sink, ("requeue",), 'type = "rest"')
     if sink.format != "cc":
         yield from _unused(path, sink, ("url", "token_file"), 'type = "rest" or format = "cc"')
@@ -67,7 +67,7 @@ def check(path: str, sink: SinkConfig) -> Iterator[str]:
 
 
 def clusters(path: str, sink: SinkConfig, sections: Iterable[ClusterConfig]) -> Iterator[str]:
-    """Give each cluster whose name cannot stand in this sink's subjects."""
+    """Return each cluster whose name cannot stand in this sink's subjects."""
     keys = [key for key in ("job_subject", "node_subject") if CLUSTER in getattr(sink, key)]
     for cluster in sections if sink.type == "nats" and keys else ():
         name = cluster.backend_name or cluster.name
@@ -77,7 +77,7 @@ def clusters(path: str, sink: SinkConfig, sections: Iterable[ClusterConfig]) -> 
 
 
 def wrong_subject(template: str) -> str | None:
-    """Say what is wrong with the template of a subject, None if nothing is."""
+    """Return what is wrong with the template of a subject, None if nothing is."""
     tokens = template.replace(CLUSTER, "c").split(".")
     if len(template) > _SUBJECT or not all(TOKEN.fullmatch(token) for token in tokens):
         return f"words of letters, digits, _ - and {CLUSTER} with dots between them are wanted"
@@ -102,7 +102,7 @@ def _servers(path: str, sink: SinkConfig) -> Iterator[str]:
 
 
 def _wrong_server(server: str, sink: SinkConfig) -> str | None:
-    """Say what is wrong with a server, without showing what may be a password."""
+    """Return what is wrong with a server, without showing what may be a password."""
     if any(char in server for char in "@?#"):
         return "user and password do not belong in an address; use user and password_file"
     where = f"{server[:100]!a}: "

@@ -52,7 +52,7 @@ _CHOICES = {
 
 
 def check(config: Config) -> Iterator[str]:
-    """Give every mistake as ``path = value: what is wrong; what is allowed``."""
+    """Return every mistake as ``path = value: what is wrong; what is allowed``."""
     for section, keys in _POSITIVE.items():
         yield from _positive(section, getattr(config, section), keys)
         yield from _bounded(section, getattr(config, section))
@@ -129,7 +129,7 @@ def _hook(hook: HookConfig) -> Iterator[str]:
 
 
 def _secret_file(path: str, name: str) -> Iterator[str]:
-    """Tell what is no name of a secret's file; it is not shown, since it may be the secret."""
+    """Return what is no name of a secret's file; it is not shown, since it may be the secret."""
     if _JWT.match(name):
         yield f"{path}: this is a token; put it into a file, mode 600, and name the file"
     elif name and not name.startswith("/") and not NAME.fullmatch(name):
@@ -166,7 +166,7 @@ def _cluster(cluster: ClusterConfig) -> Iterator[str]:
 
 
 def _confusions(clusters: Iterable[ClusterConfig]) -> Iterator[str]:
-    """Give what would have two sections speak of one cluster, on this side or at the backend."""
+    """Return what would have two sections speak of one cluster, on this side or at the backend."""
     confs: dict[str, str] = {}
     names: dict[str, str] = {}
     for cluster in clusters:
@@ -220,7 +220,7 @@ def _backend(path: str, sink: SinkConfig) -> Iterator[str]:
 
 
 def _wrong_url(url: str, *, insecure_http: bool) -> str | None:
-    """Say what is wrong with a URL, without showing what may be a password or a token."""
+    """Return what is wrong with a URL, without showing what may be a password or a token."""
     if any(char in url for char in "@?#"):
         return ": user, password and query do not belong in a URL; use token_file"
     # Without "://" it may be anything, a token among it.

@@ -71,18 +71,18 @@ async def slices(source: Source, since: int, until: int, *, pause_s: float = PAU
             yield Slice(since=at, until=end, runs=(), never_started=0, set_aside=0, unread=seen.gap)
             at = end
             continue
-        if seen.through is None or seen.through <= at:
-            raise SourceUnavailable("; ".join(seen.trouble) or "accounting does not answer")
+        if seen.accounting_read_until is None or seen.accounting_read_until <= at:
+            raise SourceUnavailable("; ".join(seen.errors) or "accounting does not answer")
         # Windows have their ends in common; each run is counted where its end belongs.
-        runs = tuple(run for run in seen.finished if _ended_within(run, at, seen.through))
+        runs = tuple(run for run in seen.ended_runs if _ended_within(run, at, seen.accounting_read_until))
         yield Slice(
             since=at,
-            until=seen.through,
+            until=seen.accounting_read_until,
             runs=runs,
             never_started=seen.never_started,
-            set_aside=seen.set_aside,
+            set_aside=seen.records_skipped,
         )
-        at = seen.through
+        at = seen.accounting_read_until
 
 
 async def _read(source: Source, since: int, until: int, pause_s: float) -> Observation:
@@ -91,10 +91,10 @@ async def _read(source: Source, since: int, until: int, pause_s: float) -> Obser
     while True:
         is_narrow = is_narrowest(source, since, until)
         seen = await observe(source, since, until)
-        if seen.through is not None or seen.disk_full:
+        if seen.accounting_read_until is not None or seen.disk_full:
             return seen
         now = int(time.time())
-        if is_first and (await observe(source, now - FLOOR_S, now)).through is None:
+        if is_first and (await observe(source, now - FLOOR_S, now)).accounting_read_until is None:
             return seen  # an outage: none of all the narrower windows would answer either
         failures, is_first = failures + is_narrow, False
         window = since, min(since + FLOOR_S, until)
@@ -112,16 +112,16 @@ def _ended_within(run: Job, since: int, until: int) -> bool:
 
 async def running(source: Source, now: int) -> tuple[Job, ...]:
     """
-    Give what runs now, as the controller lists it: identity and state.
+    Return what runs now, as the controller lists it: identity and state.
 
     Raises:
         SourceUnavailable: The controller does not answer.
     """
-    seen = await source.look(now, now)
-    if seen.listed is None:
-        raise SourceUnavailable("; ".join(seen.trouble) or "the controller does not answer")
+    seen = await source.poll(now, now)
+    if seen.job_list is None:
+        raise SourceUnavailable("; ".join(seen.errors) or "the controller does not answer")
     return tuple(
         Job(key=RunKey(seen.cluster, item.job_id, item.start_at), state=item.state)
-        for item in seen.listed
+        for item in seen.job_list
         if item.start_at is not None and item.state in (JobState.RUNNING, JobState.SUSPENDED)
     )

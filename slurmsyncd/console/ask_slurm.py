@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from slurmsyncd.config import ClusterConfig
 from slurmsyncd.errors import SourceError
-from slurmsyncd.model import Job, Questions
+from slurmsyncd.model import Job, JobQuestions
 from slurmsyncd.sources.command_source import CommandSource
 from slurmsyncd.sources.discovery import discover
-from slurmsyncd.sources.slurm_cli import SlurmCommands
+from slurmsyncd.sources.slurm_cli import SlurmCli
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -42,11 +42,11 @@ class Said:
 async def ask_slurm(job_id: int, config: Config) -> list[Said]:
     """Ask every cluster."""
     said = []
-    wanted = Questions(details=frozenset({job_id}), accounting=frozenset({job_id}))
+    wanted = JobQuestions(details=frozenset({job_id}), accounting=frozenset({job_id}))
     for name, each in (await _clusters(config)).items():
         source = CommandSource(name, config.slurm, slurm_conf=each.slurm_conf, remote=each.remote)
         try:
-            found = await source.ask(wanted)
+            found = await source.query_jobs(wanted)
         except SourceError as err:
             said.append(Said(cluster=name, controller=None, accounting=None, trouble=(str(err),)))
         else:
@@ -55,7 +55,7 @@ async def ask_slurm(job_id: int, config: Config) -> list[Said]:
                     cluster=name,
                     controller=found.details,
                     accounting=found.accounting,
-                    trouble=found.trouble,
+                    trouble=found.errors,
                 )
             )
     return said
@@ -73,23 +73,21 @@ async def accounting_of(runs: Collection[RunKey], config: Config) -> dict[str, t
         ids = frozenset(run.job_id for run in runs if run.cluster == name)
         if ids:
             source = CommandSource(name, config.slurm, slurm_conf=each.slurm_conf, remote=each.remote)
-            answers = await source.ask(Questions(accounting=ids))
+            answers = await source.query_jobs(JobQuestions(accounting=ids))
             found[name] = answers.accounting or ()
     return found
 
 
 async def raw_ids(text: str, config: Config) -> tuple[int, ...]:
     """
-    Give the raw ids of an array task or a component of a heterogeneous job.
+    Return the raw ids of an array task or a component of a heterogeneous job.
 
     Raises:
         SourceUnavailable: Slurm does not answer.
     """
     found: dict[int, None] = {}
     for name, each in (await _clusters(config)).items():
-        commands = SlurmCommands(
-            config.slurm, slurm_conf=each.slurm_conf, cluster=name if each.remote else ""
-        )
+        commands = SlurmCli(config.slurm, slurm_conf=each.slurm_conf, cluster=name if each.remote else "")
         output = await commands.run("sacct", "-a", "-X", "-n", "-P", "-j", text, "-o", "JobIDRaw,JobID")
         rows = (_ROW.fullmatch(line) for line in output.text.splitlines())
         found |= {int(row[1]): None for row in rows if row is not None and row[2] == text}

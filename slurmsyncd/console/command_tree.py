@@ -44,22 +44,22 @@ class Command:
 
 
 def commands(parser: argparse.ArgumentParser) -> Iterator[Command]:
-    """Give slurmsyncd itself and all commands, each before those below it."""
+    """Return slurmsyncd itself and all commands, each before those below it."""
     yield from _walk(Command((), parser.description or "", parser))
 
 
 def help_of(command: Command, action: argparse.Action) -> str:
-    """Give what an option does, with its default filled in."""
+    """Return what an option does, with its default filled in."""
     return command.parser._get_formatter()._expand_help(action) if action.help else ""  # noqa: SLF001
 
 
 def takes_value(action: argparse.Action) -> bool:
-    """Say whether a word follows the option; one that may be left out counts as none."""
+    """Return whether a word follows the option; one that may be left out counts as none."""
     return action.nargs is None
 
 
 def takes_file(action: argparse.Action) -> bool:
-    """Say whether its value is the name of a file or directory."""
+    """Return whether its value is the name of a file or directory."""
     return action.type is Path or action.metavar in ("FILE", "DIR")
 
 

@@ -138,7 +138,7 @@ examples:
 
 
 def add_examples(parser: argparse.ArgumentParser) -> None:
-    """Give each command its examples, behind what it says itself."""
+    """Return each command its examples, behind what it says itself."""
     for command in commands(parser):
         more = _EXAMPLES.get(" ".join(command.path), "")
         command.parser.epilog = "\n\n".join(filter(None, (command.parser.epilog, more)))

@@ -45,10 +45,10 @@ def _instant(text: str, now: float) -> int:
 
 
 def iso(at: float) -> str:
-    """Give an instant in UTC, e.g. ``2026-01-31 12:00:00``."""
+    """Return an instant in UTC, e.g. ``2026-01-31 12:00:00``."""
     return datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def day(at: float) -> str:
-    """Give the day (UTC) of an instant."""
+    """Return the day (UTC) of an instant."""
     return datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%d")

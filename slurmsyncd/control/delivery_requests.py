@@ -70,7 +70,7 @@ class Refill(Request[int]):
 
     def run(self, store: SqliteStore) -> int:
         """Record them."""
-        known = store.ends(self.cluster, {job.key.job_id for job in self.jobs})
+        known = store.end_times(self.cluster, {job.key.job_id for job in self.jobs})
         return store.refill(
             replace(job, key=key)
             for job in self.jobs

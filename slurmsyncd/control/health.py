@@ -68,7 +68,7 @@ class Verdict:
 
 
 def judge(status: Status) -> Verdict:
-    """Say whether all is well."""
+    """Return whether all is well."""
     problems = tuple(_problems(status))
     if status.live is None:
         return Verdict(Level.STOPPED, problems)
@@ -286,7 +286,7 @@ _ASK_SLURM = (
 
 
 def _late_s(source: SourceStatus, live: Live, now: float) -> float:
-    """Give for how long there was no look, 0 if that is as it should be."""
+    """Return for how long there was no look, 0 if that is as it should be."""
     if source.behind:
         return 0.0
     quiet_s = now - (live.started_at if source.last_look_at is None else source.last_look_at)

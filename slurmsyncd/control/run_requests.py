@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import structlog
 
 from slurmsyncd.control.store_requests import Request
-from slurmsyncd.delivery import Repair, Written
-from slurmsyncd.model import Gap, Job, Plan, Started, Stopped, Trigger
+from slurmsyncd.delivery import Repair, StoredRun
+from slurmsyncd.model import Gap, Job, Plan, RunEnded, RunStarted, Trigger
 from slurmsyncd.planner.known_runs import Runs, sighting
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class WrittenDown:
     """
 
     cursor: int | None
-    runs: tuple[Written, ...]
+    runs: tuple[StoredRun, ...]
     gaps: tuple[Gap, ...] = ()
 
 
@@ -50,16 +50,16 @@ class AskWritten(Request[WrittenDown]):
 
     def run(self, store: SqliteStore) -> WrittenDown:
         """Tell."""
-        runs = store.ends(self.cluster, self.job_ids)
-        told = {sink: store.told(sink, runs) for sink in self.sinks}
+        runs = store.end_times(self.cluster, self.job_ids)
+        told = {sink: store.delivery_summaries(sink, runs) for sink in self.sinks}
         return WrittenDown(
             cursor=store.cursor(self.cluster),
             gaps=store.gaps(self.cluster),
             runs=tuple(
-                Written(
+                StoredRun(
                     key=key,
                     end_at=end_at,
-                    told={sink: told[sink][key] for sink in self.sinks if key in told[sink]},
+                    deliveries={sink: told[sink][key] for sink in self.sinks if key in told[sink]},
                 )
                 for key, end_at in runs.items()
             ),
@@ -84,7 +84,7 @@ class Record(Request[int]):
 
     def run(self, store: SqliteStore) -> int:
         """Write them down."""
-        known = Runs(store.ends(self.cluster, {job.key.job_id for job in self.jobs}))
+        known = Runs(store.end_times(self.cluster, {job.key.job_id for job in self.jobs}))
         jobs = [job for job in self.jobs if job.key.cluster == self.cluster and _is_new(job, known)]
         events = tuple(event for job in jobs for event in _events(job))
         store.record(Plan(cluster=self.cluster, events=events), time.time())
@@ -140,9 +140,9 @@ def _is_new(job: Job, known: Runs) -> bool:
 
 
 def _events(job: Job) -> Iterator[Event]:
-    yield Started(job, Trigger.POLL)
+    yield RunStarted(job, Trigger.POLL)
     if job.end_at is not None:
-        yield Stopped(job, Trigger.POLL)
+        yield RunEnded(job, Trigger.POLL)
 
 
 REQUESTS: tuple[type[Request[Any]], ...] = (AskWritten, Record, CloseGaps, Mend)

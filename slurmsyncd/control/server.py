@@ -42,7 +42,7 @@ LIMITS = Limits(connections=16, body_bytes=2 * BODY_BYTES, idle_s=600.0)
 
 
 def control_path(daemon: DaemonConfig) -> Path:
-    """Give where the socket is: as configured, else beside the PID file."""
+    """Return where the socket is: as configured, else beside the PID file."""
     return Path(daemon.control_socket) if daemon.control_socket else daemon.pid_file.with_name(NAME)
 
 

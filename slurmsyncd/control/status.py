@@ -267,7 +267,7 @@ class AskStatus(Request[Status]):
     minutes: int = 15
 
     def run(self, store: SqliteStore) -> Status:
-        """Tell what the store knows: no daemon runs."""
+        """Return what the store knows: no daemon runs."""
         return Status(now=time.time(), totals=AskTotals().run(store))
 
 

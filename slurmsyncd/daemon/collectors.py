@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from slurmsyncd.config import Config
-    from slurmsyncd.model import Hint, Plan
+    from slurmsyncd.model import Notification, Plan
     from slurmsyncd.pipeline.store_thread import StoreThread
     from slurmsyncd.store.sqlite_store import SqliteStore
 
@@ -95,7 +95,7 @@ class Intake:
                 group.start_soon(look, collector)
         return not any(collector.tally.unavailable for collector in self.collectors)
 
-    def hint(self, hint: Hint) -> None:
+    def hint(self, hint: Notification) -> None:
         """Pass a hint to its cluster; one of a cluster that is not ours is said once and dropped."""
         if (wakeup := self._wakeups.get(hint.cluster)) is not None:
             self.announced[hint.cluster].hear(hint, time.time())
@@ -107,7 +107,7 @@ class Intake:
             log.warning("hint_of_other_cluster", cluster=hint.cluster, ours=sorted(self._wakeups))
 
     def has_looked(self, cluster: str) -> bool:
-        """Say whether the first look at a cluster, as far back as it goes, is over."""
+        """Return whether the first look at a cluster, as far back as it goes, is over."""
         return any(each.cluster == cluster and each.has_looked for each in self.collectors)
 
     async def _begin(self, *, patient: bool) -> None:

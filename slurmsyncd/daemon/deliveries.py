@@ -11,7 +11,7 @@ import structlog
 
 from slurmsyncd.clock import SystemClock
 from slurmsyncd.delivery import DeliveryPolicy
-from slurmsyncd.model import Step
+from slurmsyncd.model import EventKind
 from slurmsyncd.pipeline.audit import Auditor, AuditPolicy
 from slurmsyncd.pipeline.deliver import Delivery
 from slurmsyncd.pipeline.node_states import report_nodes
@@ -64,7 +64,7 @@ class Outlet:
         }
 
     def known(self) -> dict[str, Known]:
-        """Give what was found out of the backends so far, by the name of the sink."""
+        """Return what was found out of the backends so far, by the name of the sink."""
         return {name: each.known for name, each in self._backends().items()}
 
     def token_expiries(self) -> dict[str, float | None]:
@@ -160,11 +160,11 @@ class Outlet:
         policy = DeliveryPolicy(
             backoff_s=config.backoff,
             backoff_max_s=config.backoff_max,
-            park_s=config.park_interval,
+            park_interval_s=config.park_interval,
             stop_hold_s=stop_hold_s(config),
             not_yet_s=min(DeliveryPolicy().not_yet_s, config.stop_hold),
         )
-        workers = {Step.START: config.start_workers, Step.STOP: config.stop_workers}
+        workers = {EventKind.START: config.start_workers, EventKind.STOP: config.stop_workers}
         told: Sink = sink
         if config.requeue == "replace" and (inventory := inventory_of(sink)):
             told = ReplacingSink(sink, inventory, self._store, self._thread, SystemClock())

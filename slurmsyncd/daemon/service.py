@@ -72,15 +72,15 @@ class Observed:
         self._loops = loops
 
     async def status(self, minutes: int) -> Status:
-        """Give how we are doing, with the last minutes."""
+        """Return how we are doing, with the last minutes."""
         return await self._loops.tell_status(AskStatus(minutes))
 
     async def latest(self) -> tuple[Story, ...]:
-        """Give the runs that were written down last."""
+        """Return the runs that were written down last."""
         return await self._loops.in_thread(self._loops.store.latest_runs, LATEST)
 
     async def stories(self, job_id: int) -> tuple[Story, ...]:
-        """Give all that is known of a job's runs."""
+        """Return all that is known of a job's runs."""
         return await self._loops.in_thread(self._loops.store.runs_of, job_id)
 
 
@@ -214,7 +214,7 @@ class Loops:
         await web([sock.dup() for sock in sockets], handler, LIMITS)
 
     async def tell_status(self, request: AskStatus) -> Status:
-        """Say how we are doing."""
+        """Return how we are doing."""
         totals = await self.in_thread(AskTotals().run, self.store)
         self._count()
         now = time.time()
@@ -231,7 +231,7 @@ class Loops:
         return Status(now=now, totals=totals, live=live)
 
     async def _tell_previews(self, request: AskPreviews) -> tuple[RunPreviews, ...]:
-        """Say what sinks are sent of a job, with what they were found to be."""
+        """Return what sinks are sent of a job, with what they were found to be."""
         stories = await self.in_thread(AskStories(request.job_id).run, self.store)
         return previews(stories, self._config, self.outlet.known())
 

@@ -186,7 +186,7 @@ def sink_status(
 
 
 def counters(intake: Intake, deliveries: Iterable[Delivery]) -> dict[str, int]:
-    """Give what only ever grows, all clusters and all sinks together; see ``pipeline.rates``."""
+    """Return what only ever grows, all clusters and all sinks together; see ``pipeline.rates``."""
     tallies = [each.tally for each in intake.collectors]
     health = [each.health for each in deliveries]
     costs = [cost for source in intake.sources for cost in source.tally.commands.values()]
@@ -202,7 +202,7 @@ def counters(intake: Intake, deliveries: Iterable[Delivery]) -> dict[str, int]:
 
 
 def rss_bytes() -> int:
-    """Give the resident set of this process."""
+    """Return the resident set of this process."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):

@@ -90,7 +90,7 @@ def _unreadable(name: str, key: str, path: Path, err: OSError) -> str:
 
 
 def _shown(name: str, key: str, value: object) -> str:
-    """Give ``key = value`` for a message, or the key alone where the name may be the secret itself."""
+    """Return ``key = value`` for a message, or the key alone where the name may be the secret itself."""
     return f"{key} = {value}" if name.startswith("/") or len(name) <= _NAME_LIMIT else key
 
 

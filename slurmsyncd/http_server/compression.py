@@ -16,7 +16,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 def compressed(request: Request, response: Response) -> bytes | None:
-    """Give the body gzipped, or None if the client did not ask or it would not pay."""
+    """Return the body gzipped, or None if the client did not ask or it would not pay."""
     if len(response.body) < _WORTH_IT or not _takes_gzip(request.headers.get("accept-encoding", "")):
         return None
     packer = zlib.compressobj(level=4, wbits=31)
@@ -33,7 +33,7 @@ def _takes_gzip(accept: str) -> bool:
 
 @functools.lru_cache(maxsize=1)
 def http_date(at: int) -> str:
-    """Give an instant (epoch seconds) as HTTP wants it; independent of the locale, unlike strftime."""
+    """Return an instant (epoch seconds) as HTTP wants it; independent of the locale, unlike strftime."""
     t = time.gmtime(at)
     day, month = _DAYS[t.tm_wday], _MONTHS[t.tm_mon - 1]
     return f"{day}, {t.tm_mday:02} {month} {t.tm_year} {t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02} GMT"

@@ -52,7 +52,7 @@ class Request:
     peer: str = ""
 
     def first(self, name: str) -> str | None:
-        """Give the first value of a query key, None if it is absent."""
+        """Return the first value of a query key, None if it is absent."""
         return next((value for key, value in self.query if key == name), None)
 
 

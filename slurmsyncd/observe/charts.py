@@ -30,7 +30,7 @@ def bars(points: Mapping[int, int], *, now: float, hours: int, about: str) -> st
 
 
 def _five_minutes(points: Mapping[int, int], now: float, hours: int) -> list[int]:
-    """Give sums of five minutes each: a bar that is a pixel wide is not seen."""
+    """Return sums of five minutes each: a bar that is a pixel wide is not seen."""
     minutes = hours * 60
     first = int(now) // 60 * 60 - 60 * (minutes - 1)
     return [
@@ -78,7 +78,7 @@ def _bar(left: float, width: float, part: float) -> str:
 
 
 def _ceiling(most: int) -> int:
-    """Give the next of 1, 2, 5, 10, … so that the scale does not jump with each job."""
+    """Return the next of 1, 2, 5, 10, … so that the scale does not jump with each job."""
     if most < 1:
         return 1
     power: int = 10 ** int(math.log10(most))
@@ -86,5 +86,5 @@ def _ceiling(most: int) -> int:
 
 
 def in_minutes(minutes: Sequence[tuple[int, Mapping[str, int]]], *names: str) -> dict[int, int]:
-    """Give the sum of some counts by the minute."""
+    """Return the sum of some counts by the minute."""
     return {at: sum(counts.get(name, 0) for name in names) for at, counts in minutes}

@@ -21,7 +21,7 @@ _PREFIX: Final = "slurmsyncd_"
 
 
 def metrics(status: Status) -> bytes:
-    """Give all metrics in Prometheus's text format."""
+    """Return all metrics in Prometheus's text format."""
     return exposition(_families(status))
 
 

@@ -29,7 +29,7 @@ def text(value: object) -> str:
 
 
 def overview(status: Status, verdict: Verdict, runs: Sequence[Story]) -> str:
-    """Give the page's body."""
+    """Return the page's body."""
     live, now = status.live, status.now
     parts = [_verdict(verdict)]
     if live is not None:
@@ -168,7 +168,7 @@ def _runs(runs: Iterable[Story], now: float) -> str:
 
 
 def job(job_id: int, stories: Sequence[Story], now: float) -> str:
-    """Give the page's body for one job."""
+    """Return the page's body for one job."""
     if not stories:
         return (
             f"<section><h2>Job {job_id}</h2><p>Nothing was seen of it: it has not started, is older than "

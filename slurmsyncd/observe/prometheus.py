@@ -49,7 +49,7 @@ class Family:
         self.add_sum(values, buckets[-1][1], total)
 
     def lines(self) -> Iterator[str]:
-        """Give its lines."""
+        """Return its lines."""
         yield f"# HELP {self._name} {self._about}\n"
         yield f"# TYPE {self._name} {self._kind}\n"
         yield from self._samples
@@ -61,5 +61,5 @@ class Family:
 
 
 def exposition(families: Iterable[Family]) -> bytes:
-    """Give all families as text."""
+    """Return all families as text."""
     return "".join(line for family in families for line in family.lines()).encode("utf-8", "replace")

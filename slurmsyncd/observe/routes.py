@@ -55,18 +55,18 @@ class Views(Protocol):
     """What the routes ask for."""
 
     async def status(self, minutes: int) -> Status:
-        """Give how the daemon is doing, with its last minutes."""
+        """Return how the daemon is doing, with its last minutes."""
 
     async def latest(self) -> tuple[Story, ...]:
-        """Give the runs that were written down last."""
+        """Return the runs that were written down last."""
 
     async def stories(self, job_id: int) -> tuple[Story, ...]:
-        """Give all that is known of a job's runs."""
+        """Return all that is known of a job's runs."""
 
 
 def routes(views: Views, *, page: bool, login: Login | None = None) -> Handler:
     """
-    Give the handler.
+    Return the handler.
 
     Args:
         views: Where everything comes from.

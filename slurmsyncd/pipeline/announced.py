@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from slurmsyncd.model import Started, Trigger
+from slurmsyncd.model import RunStarted, Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from slurmsyncd.model import Event, Hint
+    from slurmsyncd.model import Event, Notification
 
 #: A hint's context → the setting of slurm.conf that names the hook.
 HOOKS: Final = {"prolog": "PrologSlurmctld", "epilog": "EpilogSlurmctld"}
@@ -69,7 +69,7 @@ class Announced:
         """All hooks."""
         return tuple(self._hooks.values())
 
-    def hear(self, hint: Hint, now: float) -> None:
+    def hear(self, hint: Notification, now: float) -> None:
         """Take a hint that came in."""
         if (hook := self._hooks.get(hint.context)) is not None:
             hook.since, hook.heard, hook.unannounced = now, True, 0
@@ -78,7 +78,7 @@ class Announced:
         """Count of the events recorded those that polls led to and that a hook should have announced."""
         for event in events:
             key, end_at = event.job.key, event.job.end_at
-            context, at = ("prolog", key.start_at) if isinstance(event, Started) else ("epilog", end_at)
+            context, at = ("prolog", key.start_at) if isinstance(event, RunStarted) else ("epilog", end_at)
             hook = self._hooks[context]
             margin_s = _MARGIN_S if hook.heard else 0.0
             if event.trigger is Trigger.POLL and at is not None and at > hook.since + margin_s:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, NoReturn
 import anyio
 import structlog
 
-from slurmsyncd.delivery import NO_LIST, Finding, Outcome, Presence, Result
+from slurmsyncd.delivery import NO_LIST, Discrepancy, Outcome, OutcomeKind, RemoteState
 from slurmsyncd.errors import DiskFull, SourceUnavailable
-from slurmsyncd.model import Questions
+from slurmsyncd.model import JobQuestions
 from slurmsyncd.pipeline.ends import EndComparison
 from slurmsyncd.pipeline.expected_runs import Expected
 from slurmsyncd.planner.audit import Evidence, judge, wants_slurm
@@ -24,7 +24,7 @@ from slurmsyncd.planner.audit import Evidence, judge, wants_slurm
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from slurmsyncd.delivery import Repair, Told
+    from slurmsyncd.delivery import DeliverySummary, Repair
     from slurmsyncd.model import Job, RunKey
     from slurmsyncd.pipeline.store_thread import StoreThread
     from slurmsyncd.ports import Clock, Inventory, Source, Store
@@ -50,7 +50,12 @@ CHANCES = 100
 _ID_LIMIT = 0xFFFF_FFFD
 _start_at = attrgetter("start_at")
 _REPORTS = frozenset(
-    {Finding.CLOSED_WRONGLY, Finding.ENDED_OTHERWISE, Finding.UNREADABLE, Finding.UNHEARD_OF}
+    {
+        Discrepancy.ENDED_TOO_EARLY,
+        Discrepancy.ENDED_OTHERWISE,
+        Discrepancy.UNREADABLE,
+        Discrepancy.UNKNOWN_RUN,
+    }
 )
 
 
@@ -89,8 +94,8 @@ class AuditTally:
     last_audit_at: float | None = None
     trouble: dict[str, str] = field(default_factory=dict)
     trouble_since: float | None = None
-    findings: Counter[Finding] = field(default_factory=Counter)
-    reports: Mapping[Finding, int] = field(default_factory=dict)
+    findings: Counter[Discrepancy] = field(default_factory=Counter)
+    reports: Mapping[Discrepancy, int] = field(default_factory=dict)
     reported_at: float | None = None
 
 
@@ -200,21 +205,21 @@ class Auditor:
             self._repaired()
 
     def _settled_from(self, cluster: str) -> float | None:
-        """Give since when settled runs have not been looked up, None if they never are."""
+        """Return since when settled runs have not been looked up, None if they never are."""
         if not self._policy.settled_s:
             return None
         return max(self._looked_up.get(cluster, 0.0), self._clock.now() - self._policy.settled_s)
 
     async def _carry_out(self, cluster: str, audit: _Audit, differing: Sequence[Repair]) -> None:
         repairs = [*audit.judge(self._policy.grace_s), *differing]
-        done = [each for each in repairs if each.finding is Finding.UNHEARD_OF]
+        done = [each for each in repairs if each.discrepancy is Discrepancy.UNKNOWN_RUN]
         unheard = {each.key for each in done}
-        if written := [each for each in repairs if each.finding is not Finding.UNHEARD_OF]:
+        if written := [each for each in repairs if each.discrepancy is not Discrepancy.UNKNOWN_RUN]:
             now = self._clock.now()
             done += await self._thread(self._store.repair, self._inventory.name, written, now)
         self._remember(cluster, audit.reported, unheard)
         self._report(cluster, done)
-        if any(each.finding not in _REPORTS for each in done):
+        if any(each.discrepancy not in _REPORTS for each in done):
             self._repaired()
 
     def _remember(self, cluster: str, reported: set[RunKey], unheard: set[RunKey]) -> None:
@@ -223,17 +228,17 @@ class Auditor:
         self._reported = frozenset(kept)
 
     def _report(self, cluster: str, done: Sequence[Repair]) -> None:
-        found = Counter(each.finding for each in done)
+        found = Counter(each.discrepancy for each in done)
         self.tally.findings.update(found)
         if reports := {finding: count for finding, count in found.items() if finding in _REPORTS}:
             self.tally.reports, self.tally.reported_at = reports, self._clock.now()
         for each in done[:NAMED]:
-            level = logging.WARNING if each.finding in _REPORTS else logging.INFO
+            level = logging.WARNING if each.discrepancy in _REPORTS else logging.INFO
             key = each.key
             log.log(
                 level,
                 "audit_finding",
-                finding=each.finding.value,
+                finding=each.discrepancy.value,
                 sink=self._inventory.name,
                 cluster=cluster,
                 job=key.job_id,
@@ -285,7 +290,7 @@ class _Audit:
         self._source = source
         self.began_at = began_at
         self._missing: list[Expected] = []
-        self._doubtful: dict[RunKey, tuple[Presence, Told | None]] = {}
+        self._doubtful: dict[RunKey, tuple[RemoteState, DeliverySummary | None]] = {}
         self._rows: dict[int, list[Job]] = {}  # of accounting, by job id; missing: not known
         self._elsewhere: dict[int, list[int]] = {}
 
@@ -304,16 +309,17 @@ class _Audit:
         before = self.began_at - grace_s
         store = self._store
         self._missing = [
-            await self._thread(lambda: Expected(cluster, store.acknowledged(name, cluster, before)))
+            await self._thread(lambda: Expected(cluster, store.delivered_open_runs(name, cluster, before)))
         ]
         if settled_from is not None:
             self._missing.append(
                 await self._thread(
-                    lambda since: Expected(cluster, store.settled(name, cluster, since, before)), settled_from
+                    lambda since: Expected(cluster, store.delivered_ended_runs(name, cluster, since, before)),
+                    settled_from,
                 )
             )
-        outcome = await self._inventory.running(cluster, self._read_page)
-        trouble = None if outcome.result is Result.ACCEPTED else _said(outcome)
+        outcome = await self._inventory.list_running(cluster, self._read_page)
+        trouble = None if outcome.result is OutcomeKind.ACCEPTED else _said(outcome)
         if trouble is None:
             trouble = await self._look_up_missing()
         return await self._ask_slurm() or trouble
@@ -339,9 +345,11 @@ class _Audit:
             each.tick_off(keys)
         self.reported.update(self._reported_before.intersection(keys))
         told = await self._told(keys)
-        self._keep(((key, Presence.RUNNING) for key in keys), told)
+        self._keep(((key, RemoteState.RUNNING) for key in keys), told)
 
-    def _keep(self, found: Iterable[tuple[RunKey, Presence]], told: Mapping[RunKey, Told]) -> None:
+    def _keep(
+        self, found: Iterable[tuple[RunKey, RemoteState]], told: Mapping[RunKey, DeliverySummary]
+    ) -> None:
         """Keep what can come to a finding; most runs are as they should be."""
         for key, there in found:
             if len(self._doubtful) >= DOUBTFUL:
@@ -356,13 +364,13 @@ class _Audit:
         trouble = None
         for start_at, runs in groupby(merge(*self._missing, key=_start_at), key=_start_at):
             keys = list(runs)
-            there = await self._inventory.presence(self._source.cluster, start_at)
+            there = await self._inventory.find_runs(self._source.cluster, start_at)
             if isinstance(there, Outcome):
                 trouble = _said(there)
-                if there.result is Result.SINK_DOWN or there.reason in NO_LIST:
+                if there.result is OutcomeKind.SINK_UNAVAILABLE or there.reason in NO_LIST:
                     break
                 continue
-            found = [(key, there.get(key.job_id, Presence.ABSENT)) for key in keys]
+            found = [(key, there.get(key.job_id, RemoteState.ABSENT)) for key in keys]
             self._keep(found, await self._told(keys))
         return trouble
 
@@ -375,11 +383,11 @@ class _Audit:
         if not ids:
             return None
         try:
-            answers = await self._source.ask(Questions(accounting=frozenset(ids)))
+            answers = await self._source.query_jobs(JobQuestions(accounting=frozenset(ids)))
         except SourceUnavailable as err:
             return str(err)
         if answers.accounting is None:
-            return "; ".join(answers.trouble) or "accounting does not answer"
+            return "; ".join(answers.errors) or "accounting does not answer"
         self._rows.update({job_id: [] for job_id in ids if job_id not in answers.unanswered.accounting})
         for row in answers.accounting:
             if row.key.job_id in self._rows:
@@ -388,8 +396,8 @@ class _Audit:
             self._elsewhere.setdefault(key.job_id, []).append(key.start_at)
         return None
 
-    async def _told(self, keys: Iterable[RunKey]) -> Mapping[RunKey, Told]:
-        return await self._thread(self._store.told, self._inventory.name, tuple(keys))
+    async def _told(self, keys: Iterable[RunKey]) -> Mapping[RunKey, DeliverySummary]:
+        return await self._thread(self._store.delivery_summaries, self._inventory.name, tuple(keys))
 
 
 def _said(outcome: Outcome) -> str:

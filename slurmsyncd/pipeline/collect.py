@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from slurmsyncd.errors import DiskFull
-from slurmsyncd.model import Hint, Observation, Trigger
+from slurmsyncd.model import Notification, Observation, Trigger
 from slurmsyncd.pipeline.gaps import Gaps, observe
 from slurmsyncd.pipeline.planning import Planned, Planning
 from slurmsyncd.pipeline.reading import Reading
@@ -32,8 +32,8 @@ log = structlog.get_logger(__name__)
 class Ringing(Protocol):
     """Where hints come from; see ``triggers.wakeup``."""
 
-    async def wait(self, at_most_s: float) -> frozenset[Hint]:
-        """Give the hints collected since, or nothing after ``at_most_s``."""
+    async def wait(self, at_most_s: float) -> frozenset[Notification]:
+        """Return the hints collected since, or nothing after ``at_most_s``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,14 +153,16 @@ class Collector:
         now, is_filled = int(self._clock.now()), False
         try:
             seen = await observe(self._source, *window)
-            if seen.through is not None:
-                seen = replace(seen, through=None, filled=(window[0], seen.through))
+            if seen.accounting_read_until is not None:
+                seen = replace(
+                    seen, accounting_read_until=None, filled=(window[0], seen.accounting_read_until)
+                )
                 await self._judge(seen, Trigger.POLL, frozenset(), now=now, caught_up=True)
                 is_filled = True
         finally:
             self._gaps.tried(window[0], filled=is_filled)
 
-    async def answer(self, hints: Iterable[Hint] = ()) -> None:
+    async def answer(self, hints: Iterable[Notification] = ()) -> None:
         """
         Look at single jobs: those of the hooks' hints, and those an earlier look left open.
 
@@ -171,10 +173,10 @@ class Collector:
         self._rechecks.add(hints, self._monotonic())
         due = self._rechecks.take(self._monotonic())
         # What began, the controller shows at once; accounting takes 0.3 s for an answer in 22.05.
-        begun = frozenset(item for item in due if isinstance(item, Hint) and item.context == "prolog")
+        begun = frozenset(item for item in due if isinstance(item, Notification) and item.context == "prolog")
         for part in filter(None, (begun, due - begun)):
             now = int(self._clock.now())
-            seen = Observation(cluster=self.cluster, looked_at=now)
+            seen = Observation(cluster=self.cluster, observed_at=now)
             caught_up = self._reading.reached and not self.behind
             done = await self._judge(seen, Trigger.HOOK, part, now=now, caught_up=caught_up)
             for half, failed in ((self._controller, done.controller), (self._accounting, done.accounting)):
@@ -219,19 +221,19 @@ class Collector:
                 since, end = await self._gaps.around(await self._reading.since(until), until)
             seen = await self._gaps.observe(since, end, now=until, listing=listing, accounting=accounting)
             if listing:
-                self._away = seen.listed is None
+                self._away = seen.job_list is None
             open_ = self._rechecks.take(None) if listing else frozenset()
-            caught_up = seen.through is not None and seen.through >= until
+            caught_up = seen.accounting_read_until is not None and seen.accounting_read_until >= until
             done = await self._judge(seen, Trigger.POLL, open_, now=until, caught_up=caught_up)
         finally:
             if self._next_poll <= began:
                 self._next_poll = next_poll_at(began, self._monotonic(), self._policy.poll_s)
         if accounting:
-            if seen.through is None:
-                self._reading.stands(until, "; ".join(seen.trouble))
-            doubtful = seen.through is None or (listing and seen.listed is None)
+            if seen.accounting_read_until is None:
+                self._reading.stands(until, "; ".join(seen.errors))
+            doubtful = seen.accounting_read_until is None or (listing and seen.job_list is None)
             self._reading.note(doubtful=doubtful, agreed=caught_up and not self._away)
-            await self._reading.came(seen.through, since, until)
+            await self._reading.came(seen.accounting_read_until, since, until)
         if listing and not self._away:
             await self._count_messages()
         self._note_answers(seen, done, listing=listing, accounting=accounting)
@@ -268,12 +270,12 @@ class Collector:
 
     def _note_answers(self, seen: Observation, done: Planned, *, listing: bool, accounting: bool) -> None:
         """Note of each half that was asked whether it answered all, and when it is asked next."""
-        trouble, disk_full = (*seen.trouble, *done.trouble), seen.disk_full or done.disk_full
+        trouble, disk_full = (*seen.errors, *done.trouble), seen.disk_full or done.disk_full
         asked = [
             (half, failed)
             for half, was_asked, failed in (
-                (self._controller, listing, seen.listed is None or done.controller),
-                (self._accounting, accounting, seen.through is None or done.accounting),
+                (self._controller, listing, seen.job_list is None or done.controller),
+                (self._accounting, accounting, seen.accounting_read_until is None or done.accounting),
             )
             if was_asked
         ]
@@ -283,7 +285,7 @@ class Collector:
                 self._failed(half, trouble, disk_full=disk_full)
             else:
                 half.answered(self._next_poll, trouble if in_part else (), disk_full=disk_full)
-        answered = seen.listed is not None or seen.through is not None
+        answered = seen.job_list is not None or seen.accounting_read_until is not None
         self.tally.failures += not answered
         if listing and answered:
             self.tally.looks += 1

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import anyio
 import structlog
 
-from slurmsyncd.delivery import Dead, Drop, Park, Result, Retry, backoff, judge
+from slurmsyncd.delivery import DeadLetter, Drop, OutcomeKind, Park, Retry, backoff, decide
 from slurmsyncd.errors import DiskFull
-from slurmsyncd.model import Entry
+from slurmsyncd.model import OutboxEntry
 from slurmsyncd.pipeline.auto_reset_event import Bell
 from slurmsyncd.pipeline.pause import asked_wait_s
 from slurmsyncd.pipeline.sink_health import SinkHealth
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from anyio.abc import ObjectReceiveStream
 
     from slurmsyncd.delivery import DeliveryPolicy, Outcome, Standing, Verdict
-    from slurmsyncd.model import Step
+    from slurmsyncd.model import EventKind
     from slurmsyncd.pipeline.store_thread import StoreThread
-    from slurmsyncd.ports import Clock, Queue, Sink
+    from slurmsyncd.ports import Clock, OutboxReader, Sink
 
 log = structlog.get_logger(__name__)
 
@@ -54,12 +54,12 @@ class Delivery:
     def __init__(
         self,
         sink: Sink,
-        store: Queue,
+        store: OutboxReader,
         thread: StoreThread,
         policy: DeliveryPolicy,
         clock: Clock,
         *,
-        workers: Mapping[Step, int],
+        workers: Mapping[EventKind, int],
     ) -> None:
         self.sink = sink
         self.health = SinkHealth(sink.name, policy)
@@ -70,17 +70,17 @@ class Delivery:
         self._clock = clock
         self._workers = workers
         self._bells = {step: Bell() for step in workers}
-        self._in_flight: dict[Step, set[int]] = {step: set() for step in workers}
+        self._in_flight: dict[EventKind, set[int]] = {step: set() for step in workers}
         self._newest = dict.fromkeys(workers, False)
         self._under_way = dict.fromkeys(workers, 0)
-        self._resting: set[Step] = set()
-        self._verdicts: list[tuple[Entry, Verdict]] = []
+        self._resting: set[EventKind] = set()
+        self._verdicts: list[tuple[OutboxEntry, Verdict]] = []
         self._to_settle = Bell()
         self._stopping = False
         self._drained = anyio.Event()
 
     @property
-    def in_hand(self) -> Mapping[Step, int]:
+    def in_hand(self) -> Mapping[EventKind, int]:
         """How many of each kind are under way or about to be."""
         return {step: len(ids) for step, ids in self._in_flight.items()}
 
@@ -122,8 +122,8 @@ class Delivery:
                 await self._settle()
             self.finished.set()
 
-    async def _drain(self, step: Step, until_idle: bool) -> None:
-        hand_out, take = anyio.create_memory_object_stream[Entry](math.inf)
+    async def _drain(self, step: EventKind, until_idle: bool) -> None:
+        hand_out, take = anyio.create_memory_object_stream[OutboxEntry](math.inf)
         async with take, anyio.create_task_group() as workers, hand_out:
             for _ in range(self._workers[step]):
                 workers.start_soon(self._work, take)
@@ -136,15 +136,15 @@ class Delivery:
                 else:
                     await self._bells[step].wait(await self._nap_s(step))
 
-    def _has_come_to_rest(self, step: Step) -> bool:
-        """Say whether no lane has anything to do: a start that is settled now may make its stop due."""
+    def _has_come_to_rest(self, step: EventKind) -> bool:
+        """Return whether no lane has anything to do: a start that is settled now may make its stop due."""
         if not any(self._in_flight.values()):
             self._resting.add(step)
         down = self.health.down.reason or self.health.disk_full
         return bool(down) or len(self._resting) == len(self._workers)
 
-    def _room(self, step: Step) -> int:
-        """Give how many entries may be taken in hand; a sink in trouble is probed with one at a time."""
+    def _room(self, step: EventKind) -> int:
+        """Return how many entries may be taken in hand; a sink in trouble is probed with one at a time."""
         if self.health.pause_s(step) or self.health.disk_full:
             return 0
         if self.health.down.reason:
@@ -154,9 +154,9 @@ class Delivery:
         # Enough in hand that no worker waits for the store, few enough to be forgotten at a stop.
         return 8 * self._workers[step] - len(self._in_flight[step])
 
-    async def _fetch(self, step: Step) -> Sequence[Entry]:
+    async def _fetch(self, step: EventKind) -> Sequence[OutboxEntry]:
         """
-        Give what may be sent now.
+        Return what may be sent now.
 
         Oldest first and newest first in turn: behind a long queue, what starts now is not kept waiting.
         """
@@ -176,8 +176,8 @@ class Delivery:
         # Meanwhile the other lane may have taken the one probe.
         return due[: max(0, self._room(step))]
 
-    async def _nap_s(self, step: Step) -> float:
-        """Give how long nothing will be due; a ring ends the nap."""
+    async def _nap_s(self, step: EventKind) -> float:
+        """Return how long nothing will be due; a ring ends the nap."""
         if self.health.disk_full:
             return DISK_FULL_S
         if pause_s := self.health.pause_s(step):
@@ -188,47 +188,47 @@ class Delivery:
         due_at = await self._thread(self._store.next_due_at, self.sink.name, step, now, flying)
         return IDLE_S if due_at is None else min(IDLE_S, max(LEAST_S, due_at - self._clock.now()))
 
-    async def _work(self, take: ObjectReceiveStream[Entry]) -> None:
+    async def _work(self, take: ObjectReceiveStream[OutboxEntry]) -> None:
         async for entry in take:
-            if self._stopping or self._is_kept_back(entry.step):
+            if self._stopping or self._is_kept_back(entry.kind):
                 self._release(entry)
             else:
-                self._under_way[entry.step] += 1
+                self._under_way[entry.kind] += 1
                 await self._attempt(entry)
-                self._under_way[entry.step] -= 1
+                self._under_way[entry.kind] -= 1
 
-    def _is_kept_back(self, step: Step) -> bool:
+    def _is_kept_back(self, step: EventKind) -> bool:
         """Return whether an entry in hand has to wait: a sink paused meanwhile gets one at a time."""
         if self.health.down.reason:
             return self.health.pause_s(step) > 0 or any(self._under_way.values())
         paused = self.health.lanes[step].pause
         return bool(paused.reason) and (paused.left_s > 0 or self._under_way[step] > 0)
 
-    async def _attempt(self, entry: Entry) -> None:
+    async def _attempt(self, entry: OutboxEntry) -> None:
         began, number = time.monotonic(), self.health.began(entry)
         outcome = await self.sink.deliver(entry)
         self._say(entry, outcome, time.monotonic() - began)
         standing = self.health.note(entry, outcome, self._clock.now(), number)
-        if outcome.result is Result.SINK_DOWN:
+        if outcome.result is OutcomeKind.SINK_UNAVAILABLE:
             self._release(entry)  # the sink's trouble is charged to no entry
             return
         verdict = self._judge(entry, outcome, standing)
-        if isinstance(verdict, Dead | Park | Drop):
+        if isinstance(verdict, DeadLetter | Park | Drop):
             self._report(entry, verdict)
         self._verdicts.append((entry, verdict))
         self._to_settle.ring()
 
-    def _judge(self, entry: Entry, outcome: Outcome, standing: Standing) -> Verdict:
+    def _judge(self, entry: OutboxEntry, outcome: Outcome, standing: Standing) -> Verdict:
         now = self._clock.now()
         dice = random.random()  # noqa: S311
-        if outcome.result is Result.FAILED and (failures := self.health.failures(entry)):
+        if outcome.result is OutcomeKind.FAILED and (failures := self.health.failures(entry)):
             # Not charged, but out of the way, lest the oldest entry be the only one ever tried.
             wait = max(backoff(failures, self._policy, dice=dice), asked_wait_s(outcome, self._policy))
             return Retry(now + wait, outcome.reason, outcome.detail, charged=False)
-        return judge(entry, outcome, self._policy, now=now, dice=dice, standing=standing)
+        return decide(entry, outcome, self._policy, now=now, dice=dice, standing=standing)
 
-    def _release(self, entry: Entry) -> None:
-        self._in_flight[entry.step].discard(entry.id)
+    def _release(self, entry: OutboxEntry) -> None:
+        self._in_flight[entry.kind].discard(entry.id)
         self.ring()
 
     async def _settle_forever(self) -> None:
@@ -261,7 +261,7 @@ class Delivery:
             return
         del self._verdicts[: len(group)]
         for entry, verdict in group:
-            self._in_flight[entry.step].discard(entry.id)
+            self._in_flight[entry.kind].discard(entry.id)
             if not isinstance(verdict, Retry):
                 self.health.forget(entry, settled=not isinstance(verdict, Park))
         self.ring()
@@ -280,21 +280,21 @@ class Delivery:
         self.health.disk_full = True
         self._to_settle.ring()
 
-    def _say(self, entry: Entry, outcome: Outcome, took_s: float) -> None:
+    def _say(self, entry: OutboxEntry, outcome: Outcome, took_s: float) -> None:
         log.debug(
             "attempted",
             sink=self.sink.name,
             job=entry.start.key.job_id,
-            step=entry.step.value,
+            step=entry.kind.value,
             result=outcome.result.value,
             reason=outcome.reason,
             took_ms=round(took_s * 1000),
         )
 
-    def _report(self, entry: Entry, verdict: Dead | Park | Drop) -> None:
+    def _report(self, entry: OutboxEntry, verdict: DeadLetter | Park | Drop) -> None:
         """Name a run that the sink does not take; it is kept, and seen by the operator."""
         left_out = isinstance(verdict, Drop)
-        refused = "dead_letter" if isinstance(verdict, Dead) else "parked"
+        refused = "dead_letter" if isinstance(verdict, DeadLetter) else "parked"
         log.log(
             logging.INFO if left_out else logging.WARNING,
             "repeat_left_out" if left_out else refused,
@@ -302,7 +302,7 @@ class Delivery:
             cluster=entry.start.key.cluster,
             job=entry.start.key.job_id,
             start_at=entry.start.key.start_at,
-            step=entry.step.value,
+            step=entry.kind.value,
             reason=verdict.reason,
             detail=verdict.detail,
         )

@@ -81,7 +81,9 @@ class EndComparison:
 
     async def _settled(self, cluster: str, since: float, before: float) -> list[tuple[int, int]]:
         name = self._inventory.name
-        return await self._thread(lambda: list(self._store.settled(name, cluster, since, before)))
+        return await self._thread(
+            lambda: list(self._store.delivered_ended_runs(name, cluster, since, before))
+        )
 
 
 def _groups(cluster: str, settled: Sequence[tuple[int, int]]) -> Iterator[list[RunKey]]:

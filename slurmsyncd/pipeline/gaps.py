@@ -69,7 +69,7 @@ class Gaps:
         """
         is_narrow = is_narrowest(self._source, since, until)
         seen = await observe(self._source, since, until, listing=listing, accounting=accounting)
-        if not accounting or seen.through is not None or seen.disk_full or not is_narrow:
+        if not accounting or seen.accounting_read_until is not None or seen.disk_full or not is_narrow:
             return seen
         failures = self._failing[1] + 1 if self._failing[0] == since else 1
         self._failing = since, failures
@@ -104,10 +104,10 @@ async def observe(
 ) -> Observation:
     """Look at a cluster; what does not answer is missing from the observation."""
     try:
-        return await source.look(since, until, listing=listing, accounting=accounting)
+        return await source.poll(since, until, listing=listing, accounting=accounting)
     except SourceUnavailable as err:
         return Observation(
-            cluster=source.cluster, looked_at=until, trouble=(str(err),), disk_full=err.disk_full
+            cluster=source.cluster, observed_at=until, errors=(str(err),), disk_full=err.disk_full
         )
 
 
@@ -133,33 +133,33 @@ async def examine(source: Source, window: tuple[int, int], now: int, failures: i
         return None
     later = False
     for since, until in later_windows(window[1], now):
-        later = later or (await observe(source, since, until)).through is not None
+        later = later or (await observe(source, since, until)).accounting_read_until is not None
     if advise(failures, later=later) is Advice.WAIT:
         return None
     seen = await observe(source, *window)
     if seen.disk_full:  # no fault of the window
         return None
-    if advise(failures, later=later, again=seen.through is not None) is Advice.WAIT:
+    if advise(failures, later=later, again=seen.accounting_read_until is not None) is Advice.WAIT:
         return seen
     gap = Gap(
         cluster=source.cluster,
         since=window[0],
         until=window[1],
-        reason="; ".join(seen.trouble),
+        reason="; ".join(seen.errors),
         recorded_at=float(now),
     )
-    return replace(seen, through=gap.until, trouble=(), gap=gap)
+    return replace(seen, accounting_read_until=gap.until, errors=(), gap=gap)
 
 
 def _with_accounting(seen: Observation, again: Observation) -> Observation:
     """Return an observation with the accounting of another one."""
     return replace(
         seen,
-        finished=again.finished,
-        through=again.through,
+        ended_runs=again.ended_runs,
+        accounting_read_until=again.accounting_read_until,
         never_started=again.never_started,
-        set_aside=seen.set_aside + again.set_aside,
-        trouble=again.trouble,
+        records_skipped=seen.records_skipped + again.records_skipped,
+        errors=again.errors,
         disk_full=again.disk_full,
         gap=again.gap,
     )

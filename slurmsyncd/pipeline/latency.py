@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from slurmsyncd.model import Entry
+    from slurmsyncd.model import OutboxEntry
 
 #: Upper bounds in seconds; the last one has none.
 BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0)
@@ -40,13 +40,13 @@ class Latency:
         self.histograms: dict[tuple[str, str], Histogram] = {}
 
     def of(self, step: str) -> Histogram:
-        """Give all of one step, whatever made us look."""
+        """Return all of one step, whatever made us look."""
         found = [each for (of, _), each in self.histograms.items() if of == step]
         counts = [sum(column) for column in zip(*(each.counts for each in found), strict=True)]
         return Histogram(counts or Histogram().counts, sum(each.sum_s for each in found))
 
-    def note(self, entry: Entry, now: float) -> None:
+    def note(self, entry: OutboxEntry, now: float) -> None:
         """Count a step that was taken now (epoch seconds)."""
-        if entry.seen_at is not None and entry.trigger is not None:
-            key = entry.step.value, entry.trigger.value
-            self.histograms.setdefault(key, Histogram()).observe(now - entry.seen_at)
+        if entry.recorded_at is not None and entry.trigger is not None:
+            key = entry.kind.value, entry.trigger.value
+            self.histograms.setdefault(key, Histogram()).observe(now - entry.recorded_at)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import anyio
 import structlog
 
-from slurmsyncd.delivery import Result
+from slurmsyncd.delivery import OutcomeKind
 from slurmsyncd.errors import SourceUnavailable
 
 if TYPE_CHECKING:
@@ -65,18 +65,18 @@ async def _keep_reporting(
 async def _report(
     source: Source, sink: Sink, down: MutableMapping[str, Outcome], heard: Callable[[], None]
 ) -> str | None:
-    """Give what went wrong, None if all went well."""
+    """Return what went wrong, None if all went well."""
     try:
         nodes = await source.node_states()
     except SourceUnavailable as err:
         down.pop(source.cluster, None)  # we do not know
         return str(err)
-    outcome = await sink.report_nodes(source.cluster, nodes)
-    if outcome.result is Result.SINK_DOWN:
+    outcome = await sink.send_node_states(source.cluster, nodes)
+    if outcome.result is OutcomeKind.SINK_UNAVAILABLE:
         down[source.cluster] = outcome
     else:
         down.pop(source.cluster, None)
-    if outcome.result is Result.ACCEPTED:
+    if outcome.result is OutcomeKind.ACCEPTED:
         heard()
         return None
     return f"{outcome.reason} {outcome.detail}".strip()

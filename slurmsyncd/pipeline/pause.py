@@ -47,7 +47,7 @@ class Pause:
         self.resume_at = max(began + wait, self.asked_until)
         self.probes += 1
         self.since = now if self.since is None else self.since
-        self.reason, self.detail, self.alarm = outcome.reason, outcome.detail, outcome.alarm
+        self.reason, self.detail, self.alarm = outcome.reason, outcome.detail, outcome.action_required
 
     def cut(self) -> None:
         """Let the next entry probe the sink now, or when the wait that it asked for is over."""
@@ -55,5 +55,5 @@ class Pause:
 
 
 def asked_wait_s(outcome: Outcome, policy: DeliveryPolicy) -> float:
-    """Give the wait that the sink asked for, within reason."""
+    """Return the wait that the sink asked for, within reason."""
     return max(0.0, min(outcome.retry_after_s or 0.0, policy.backoff_max_s))

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from slurmsyncd import planner as reconcile
 from slurmsyncd.errors import SourceUnavailable
-from slurmsyncd.model import Answers, Hint, Trigger
+from slurmsyncd.model import JobAnswers, Notification, Trigger
 from slurmsyncd.pipeline.missing_runs import Vanishing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from slurmsyncd.model import Observation, Plan, Questions, RunKey
+    from slurmsyncd.model import JobQuestions, Observation, Plan, RunKey
     from slurmsyncd.pipeline.rechecks import Item
     from slurmsyncd.pipeline.store_thread import StoreThread
     from slurmsyncd.pipeline.tally import CollectTally
@@ -93,13 +93,13 @@ class Planning:
         Raises:
             DiskFull: Nothing was recorded.
         """
-        hints = frozenset(item for item in open_ if isinstance(item, Hint))
+        hints = frozenset(item for item in open_ if isinstance(item, Notification))
         recheck = frozenset(item for item in open_ if isinstance(item, int))
         # Judging is done in the store's thread, too: for 100,000 jobs it takes some tenths of a second.
         seen, known, asked = await self._thread(
             self._questions, seen, hints, recheck, caught_up=caught_up, away=away
         )
-        size = await self._source.portion() if asked.details else 0
+        size = await self._source.detail_batch_size() if asked.details else 0
         done = Planned(frozenset())
         for part, questions in reconcile.portions(asked, seen, hints, size, known=known):
             answers = await self._ask(questions)
@@ -109,7 +109,7 @@ class Planning:
             self._vanishing.note(gone, now)
             self._tally.count(part, answers, plan)
             await self._recorded(plan)
-            left: frozenset[Item] = frozenset(plan.recheck)
+            left: frozenset[Item] = frozenset(plan.rechecks)
             if part is seen:
                 self._keep_moved(plan, known)
                 left |= reconcile.unsettled(hints, plan, known)
@@ -122,48 +122,48 @@ class Planning:
                 break  # nor would the others be answered; the next listing shows them again
         return done
 
-    async def _ask(self, asked: Questions) -> Answers:
+    async def _ask(self, asked: JobQuestions) -> JobAnswers:
         """Ask by job id. What does not answer is missing, and keeps nothing else from being recorded."""
         if not asked:
-            return Answers()
+            return JobAnswers()
         try:
-            return await self._source.ask(asked)
+            return await self._source.query_jobs(asked)
         except SourceUnavailable as err:
-            return Answers(details=None, accounting=None, trouble=(str(err),), disk_full=err.disk_full)
+            return JobAnswers(details=None, accounting=None, errors=(str(err),), disk_full=err.disk_full)
 
     def _questions(
         self,
         seen: Observation,
-        hints: frozenset[Hint],
+        hints: frozenset[Notification],
         recheck: frozenset[int],
         *,
         caught_up: bool,
         away: bool,
-    ) -> tuple[Observation, Known, Questions]:
-        """Give what of a look is to be judged, what is known of that, and what is to be asked first."""
+    ) -> tuple[Observation, Known, JobQuestions]:
+        """Return what of a look is to be judged, what is known of that, and what is to be asked first."""
         cluster, differing = self._source.cluster, self._differing(seen)
         seen = reconcile.narrowed(seen, differing, hints, recheck)
         ids = reconcile.job_ids(seen, hints, recheck) | differing
-        known = self._store.ends(cluster, ids)
+        known = self._store.end_times(cluster, ids)
         asked = reconcile.questions(
             seen, known, hints, recheck, moved=self._moved, caught_up=caught_up, away=away
         )
         if not asked.job_ids <= ids:  # what is gone from the listing; answers speak of all its runs
-            known = self._store.ends(cluster, ids | asked.job_ids)
+            known = self._store.end_times(cluster, ids | asked.job_ids)
         return seen, known, asked
 
     def _differing(self, seen: Observation) -> frozenset[int]:
-        """Give the ids of what may have changed: of all that runs, no more than that is held in memory."""
+        """Return the ids of what may have changed: of all that runs, no more than that is held in memory."""
         moved = frozenset(key.job_id for key in self._moved)
-        if seen.listed is None:
+        if seen.job_list is None:
             return moved
-        return moved | self._store.differing(self._source.cluster, reconcile.running(seen))
+        return moved | self._store.changed_job_ids(self._source.cluster, reconcile.running(seen))
 
     def _record(
         self,
         seen: Observation,
-        asked: Questions,
-        answers: Answers,
+        asked: JobQuestions,
+        answers: JobAnswers,
         known: Known,
         *,
         now: int,
@@ -179,15 +179,15 @@ class Planning:
 
     def _keep_moved(self, plan: Plan, known: Known) -> None:
         still_open = {key for key, end_at in known.items() if end_at is None}
-        found = {**self._moved, **dict(plan.moved)}
+        found = {**self._moved, **dict(plan.moved_starts)}
         self._moved = {shown: told for shown, told in found.items() if told in still_open}
 
 
-def _with(done: Planned, left: frozenset[Item], asked: Questions, answers: Answers) -> Planned:
+def _with(done: Planned, left: frozenset[Item], asked: JobQuestions, answers: JobAnswers) -> Planned:
     return Planned(
         done.left | left,
         done.controller or (bool(asked.details) and answers.details is None),
         done.accounting or (bool(asked.accounting) and answers.accounting is None),
-        done.trouble + answers.trouble,
+        done.trouble + answers.errors,
         done.disk_full or answers.disk_full,
     )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Union
 
-from slurmsyncd.model import Hint
+from slurmsyncd.model import Notification
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 #: A hook's hint, or the job id of a run that a plan could not judge yet.
-Item = Union[Hint, int]
+Item = Union[Notification, int]
 
 #: Asked again so often, after 1, 2, 4, … seconds; from then on only the polls ask.
 ROUNDS = 6
@@ -38,11 +38,11 @@ class Rechecks:
             self._rounds[item], self._due_at[item] = 0, now
 
     def next_at(self) -> float | None:
-        """Give when something is due (the clock's seconds), None if nothing is."""
+        """Return when something is due (the clock's seconds), None if nothing is."""
         return min(self._due_at.values(), default=None)
 
     def take(self, now: float | None) -> frozenset[Item]:
-        """Give what is due, or everything without ``now``."""
+        """Return what is due, or everything without ``now``."""
         due = (
             self._rounds if now is None else [i for i, at in self._due_at.items() if at <= now + _TOGETHER_S]
         )
@@ -63,5 +63,5 @@ class Rechecks:
         if rounds < ROUNDS:
             return
         del self._due_at[item]
-        if isinstance(item, Hint):
+        if isinstance(item, Notification):
             del self._rounds[item]

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from slurmsyncd.delivery import OVERTAKEN, REPLACED, Outcome, Result
-from slurmsyncd.model import Step
+from slurmsyncd.delivery import OVERTAKEN, REPLACED, Outcome, OutcomeKind
+from slurmsyncd.model import EventKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slurmsyncd.delivery import OtherRun
-    from slurmsyncd.model import Entry, NodeState, RunKey
+    from slurmsyncd.model import NodeState, OutboxEntry, RunKey
     from slurmsyncd.pipeline.store_thread import StoreThread
     from slurmsyncd.ports import Clock, Inventory, Sink, Store
 
@@ -59,25 +59,25 @@ class ReplacingSink:
         """The section of the configuration."""
         return self._sink.name
 
-    async def deliver(self, entry: Entry) -> Outcome:
+    async def deliver(self, entry: OutboxEntry) -> Outcome:
         """Tell of one step of one run; see ``ports.Sink``."""
         outcome = await self._sink.deliver(entry)
         replaced = False
         for _ in range(_MOST):
-            if outcome.result is not Result.REPEATED or outcome.other is None:
+            if outcome.result is not OutcomeKind.REPEATED or outcome.other is None:
                 break
             hindered = await self._make_room(entry.start.key, outcome.other, outcome)
             if hindered is not None:
                 return hindered
             replaced = True
             outcome = await self._sink.deliver(entry)
-        if replaced and outcome.result is Result.ACCEPTED:
+        if replaced and outcome.result is OutcomeKind.ACCEPTED:
             return replace(outcome, reason=REPLACES)
         return _given_way(entry.start.key, outcome)
 
-    async def report_nodes(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
+    async def send_node_states(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
         """Tell the states of a cluster's nodes."""
-        return await self._sink.report_nodes(cluster, nodes)
+        return await self._sink.send_node_states(cluster, nodes)
 
     async def aclose(self) -> None:
         """Let go of connections."""
@@ -86,21 +86,21 @@ class ReplacingSink:
     async def _make_room(self, key: RunKey, other: OtherRun, refusal: Outcome) -> Outcome | None:
         """Remove the earlier run; None if that is done, else what becomes of the later one."""
         earlier = other.key
-        told = (await self._thread(self._store.told, self.name, (earlier,))).get(earlier)
-        if told is None or told.step is not Step.STOP or told.state in {"dead", "dropped"}:
+        told = (await self._thread(self._store.delivery_summaries, self.name, (earlier,))).get(earlier)
+        if told is None or told.kind is not EventKind.STOP or told.state in {"dead", "dropped"}:
             # Somebody else's, or one that will not end there: an operator may remove it.
-            return replace(refusal, result=Result.REFUSED, certain=True)
+            return replace(refusal, result=OutcomeKind.REJECTED, certain=True)
         if told.state != "done":
-            return replace(refusal, result=Result.NOT_YET, reason="earlier_run_not_stopped")
+            return replace(refusal, result=OutcomeKind.TOO_EARLY, reason="earlier_run_not_stopped")
         if not other.archived and (other.running or self._clock.now() - told.since < _ARCHIVED_WITHIN_S):
-            return replace(refusal, result=Result.NOT_YET, reason="earlier_run_not_stopped")
+            return replace(refusal, result=OutcomeKind.TOO_EARLY, reason="earlier_run_not_stopped")
         return await self._remove(key, earlier)
 
     async def _remove(self, key: RunKey, earlier: RunKey) -> Outcome | None:
         # Written down first: a row that is gone without a word would look like one that was lost.
         await self._note(earlier, REPLACED, f"gives way to the run that began at {key.start_at}")
         outcome = await self._inventory.remove(earlier)
-        if outcome.result not in {Result.ACCEPTED, Result.ALREADY_THERE}:
+        if outcome.result not in {OutcomeKind.ACCEPTED, OutcomeKind.ALREADY_DELIVERED}:
             return outcome
         await self._note(key, REPLACES, f"the run that began at {earlier.start_at} gave way")
         log.warning(
@@ -114,7 +114,7 @@ class ReplacingSink:
         return None
 
     async def _note(self, key: RunKey, reason: str, detail: str) -> None:
-        await self._thread(self._store.note, self.name, key, reason, detail, self._clock.now())
+        await self._thread(self._store.add_history, self.name, key, reason, detail, self._clock.now())
 
 
 def _given_way(key: RunKey, outcome: Outcome) -> Outcome:
@@ -122,4 +122,4 @@ def _given_way(key: RunKey, outcome: Outcome) -> Outcome:
     other = outcome.other
     if outcome.reason != OVERTAKEN or other is None or other.key.start_at - key.start_at >= _DAY_S:
         return outcome
-    return replace(outcome, result=Result.REPEATED)
+    return replace(outcome, result=OutcomeKind.REPEATED)

@@ -65,7 +65,7 @@ class Half:
 
 def next_poll_at(began: float, ended: float, poll_s: float) -> float:
     """
-    Give when to look again, after a look from ``began`` to ``ended`` (monotonic seconds).
+    Return when to look again, after a look from ``began`` to ``ended`` (monotonic seconds).
 
     From beginning to beginning, so that whatever runs longer than the interval is seen while it runs. Where
     Slurm needs long to answer it gets its rest: nine tenths of the interval from the end.

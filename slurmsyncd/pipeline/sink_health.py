@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from slurmsyncd.delivery import Result, Standing
-from slurmsyncd.model import Step
+from slurmsyncd.delivery import OutcomeKind, Standing
+from slurmsyncd.model import EventKind
 from slurmsyncd.pipeline.latency import Latency
 from slurmsyncd.pipeline.pause import Pause
 from slurmsyncd.pipeline.rejections import Rejections
 
 if TYPE_CHECKING:
     from slurmsyncd.delivery import DeliveryPolicy, Outcome
-    from slurmsyncd.model import Entry
+    from slurmsyncd.model import OutboxEntry
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +26,7 @@ SUSPECT_AFTER = 3
 #: Longest pause of a suspected sink. It answers, so asking costs little, and a fresh run may fare better.
 SUSPECT_PAUSE_S = 30.0
 
-_TAKEN = frozenset({Result.ACCEPTED, Result.ALREADY_THERE})
+_TAKEN = frozenset({OutcomeKind.ACCEPTED, OutcomeKind.ALREADY_DELIVERED})
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ class SinkHealth:
     sink: str
     policy: DeliveryPolicy
     down: Pause = field(default_factory=Pause)
-    lanes: dict[Step, Lane] = field(default_factory=lambda: {step: Lane() for step in Step})
+    lanes: dict[EventKind, Lane] = field(default_factory=lambda: {step: Lane() for step in EventKind})
     disk_full: bool = False
     answers: int = 0
     failing: set[int] = field(default_factory=set)
@@ -86,29 +86,29 @@ class SinkHealth:
         """Why it is paused, None if it is not."""
         return self.pause.reason
 
-    def pause_s(self, step: Step) -> float:
-        """Give the seconds for which no such step may be sent."""
+    def pause_s(self, step: EventKind) -> float:
+        """Return the seconds for which no such step may be sent."""
         return max(self.down.left_s, self.lanes[step].pause.left_s)
 
-    def began(self, entry: Entry) -> int:
-        """Give what ``note`` has to know of when an attempt began."""
-        return self.lanes[entry.step].rejections.number
+    def began(self, entry: OutboxEntry) -> int:
+        """Return what ``note`` has to know of when an attempt began."""
+        return self.lanes[entry.kind].rejections.number
 
-    def note(self, entry: Entry, outcome: Outcome, now: float, began: int) -> Standing:
+    def note(self, entry: OutboxEntry, outcome: Outcome, now: float, began: int) -> Standing:
         """Follow an attempt's outcome; gives the sink's standing, should it be a rejection."""
         self.results[outcome.reason] = self.results.get(outcome.reason, 0) + 1
         if outcome.result in _TAKEN:
-            self.told[entry.step.value] = self.told.get(entry.step.value, 0) + 1
+            self.told[entry.kind.value] = self.told.get(entry.kind.value, 0) + 1
             self.latency.note(entry, now)
         else:
             self.failed += 1
-        if outcome.result is Result.SINK_DOWN:
+        if outcome.result is OutcomeKind.SINK_UNAVAILABLE:
             self._pause(self.down, outcome, self.policy.backoff_max_s, now)
-        elif outcome.result is Result.FAILED:
+        elif outcome.result is OutcomeKind.FAILED:
             self._note_failure(entry, outcome, now)
         else:
             self._answered(now)
-        if outcome.result is Result.ACCEPTED:
+        if outcome.result is OutcomeKind.ACCEPTED:
             self._accepted(entry, began)
         elif _is_rejection(outcome):
             return self._rejected(entry, outcome, now)
@@ -128,7 +128,7 @@ class SinkHealth:
             pause.cut()
         return bool(waiting) or any(pause.reason for pause in pauses)
 
-    def failures(self, entry: Entry) -> int:
+    def failures(self, entry: OutboxEntry) -> int:
         """
         Judge an entry that failed.
 
@@ -141,31 +141,31 @@ class SinkHealth:
         self._failed[entry.id] = self.answers, count
         return count
 
-    def forget(self, entry: Entry, *, settled: bool) -> None:
+    def forget(self, entry: OutboxEntry, *, settled: bool) -> None:
         """Know no more of an entry's failures; if it is settled, also of its rejections."""
         self._failed.pop(entry.id, None)
         if settled:
-            self.lanes[entry.step].rejections.forget(entry.id)
+            self.lanes[entry.kind].rejections.forget(entry.id)
 
-    def _note_failure(self, entry: Entry, outcome: Outcome, now: float) -> None:
+    def _note_failure(self, entry: OutboxEntry, outcome: Outcome, now: float) -> None:
         if not self.failing:
             self._say_failure(entry, outcome)
         self.failing.add(entry.id)
         if len(self.failing) >= SUSPECT_AFTER:
             self._pause(self.down, outcome, SUSPECT_PAUSE_S, now)
 
-    def _rejected(self, entry: Entry, outcome: Outcome, now: float) -> Standing:
-        lane = self.lanes[entry.step]
-        final = outcome.result is Result.REFUSED
+    def _rejected(self, entry: OutboxEntry, outcome: Outcome, now: float) -> Standing:
+        lane = self.lanes[entry.kind]
+        final = outcome.result is OutcomeKind.REJECTED
         standing = lane.rejections.add(entry.id, outcome.reason, final=final)
         if standing is Standing.SUSPECTED:
-            self._pause(lane.pause, replace(outcome, alarm=True), SUSPECT_PAUSE_S, now)
+            self._pause(lane.pause, replace(outcome, action_required=True), SUSPECT_PAUSE_S, now)
         elif standing is Standing.UNPROVEN and final and not entry.attempts:
             self._say_failure(entry, outcome)
         return standing
 
-    def _accepted(self, entry: Entry, began: int) -> None:
-        lane = self.lanes[entry.step]
+    def _accepted(self, entry: OutboxEntry, began: int) -> None:
+        lane = self.lanes[entry.kind]
         self.recalled.update(lane.rejections.accept(entry.id, began))
         if lane.pause.reason and not lane.rejections.suspicious:
             lane.pause = self._over()
@@ -177,7 +177,7 @@ class SinkHealth:
         pause.extend(outcome, self.policy, at_most_s, now)
         if before != outcome.reason:
             log.log(
-                logging.ERROR if outcome.alarm else logging.WARNING,
+                logging.ERROR if outcome.action_required else logging.WARNING,
                 "sink_unavailable",
                 sink=self.sink,
                 reason=outcome.reason,
@@ -185,13 +185,13 @@ class SinkHealth:
                 next_try_s=round(pause.left_s, 1),
             )
 
-    def _say_failure(self, entry: Entry, outcome: Outcome) -> None:
+    def _say_failure(self, entry: OutboxEntry, outcome: Outcome) -> None:
         """Name the first failure since the last answer: few runs alone never make the sink suspected."""
         log.warning(
             "attempt_failed",
             sink=self.sink,
             job=entry.start.key.job_id,
-            step=entry.step.value,
+            step=entry.kind.value,
             reason=outcome.reason,
             detail=outcome.detail,
         )
@@ -211,6 +211,6 @@ class SinkHealth:
 
 def _is_rejection(outcome: Outcome) -> bool:
     """Return whether an outcome can show that the sink rejects everything."""
-    if outcome.result is Result.CURABLE:
+    if outcome.result is OutcomeKind.REJECTED_UNTIL_FIXED:
         return outcome.status is not None  # else the configuration leaves the run out, and nothing was sent
-    return outcome.result is Result.REFUSED and not outcome.certain
+    return outcome.result is OutcomeKind.REJECTED and not outcome.certain

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from slurmsyncd.model import Started
+from slurmsyncd.model import RunStarted
 
 if TYPE_CHECKING:
-    from slurmsyncd.model import Answers, Observation, Plan
+    from slurmsyncd.model import JobAnswers, Observation, Plan
 
 
 @dataclass(slots=True)
@@ -50,11 +50,11 @@ class CollectTally:
         elif self.queued_since is None:
             self.queued_since = now
 
-    def count(self, seen: Observation, answers: Answers, plan: Plan) -> None:
+    def count(self, seen: Observation, answers: JobAnswers, plan: Plan) -> None:
         """Count what was recorded, and what of it is less than it might be."""
-        starts = [event.job for event in plan.events if isinstance(event, Started)]
+        starts = [event.job for event in plan.events if isinstance(event, RunStarted)]
         self.starts += len(starts)
         self.stops += len(plan.events) - len(starts)
         self.incomplete += sum(job.allocation is None for job in starts)
         self.never_started += seen.never_started
-        self.set_aside += seen.set_aside + answers.set_aside
+        self.set_aside += seen.records_skipped + answers.records_skipped

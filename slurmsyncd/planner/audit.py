@@ -11,15 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from slurmsyncd.delivery import OVERTAKEN, REPEAT, Finding, Presence, Repair
-from slurmsyncd.model import Step
+from slurmsyncd.delivery import OVERTAKEN, REPEAT, Discrepancy, RemoteState, Repair
+from slurmsyncd.model import EventKind
 from slurmsyncd.planner.events import is_over
 from slurmsyncd.planner.known_runs import MOVE_LIMIT_S, Runs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from slurmsyncd.delivery import Told
+    from slurmsyncd.delivery import DeliverySummary
     from slurmsyncd.model import Job, RunKey
 
 #: Outcome of what is settled without being sent: the sink need not have it.
@@ -40,23 +40,23 @@ class Evidence:
     """
 
     key: RunKey
-    there: Presence
+    there: RemoteState
     asked_at: float
-    told: Told | None = None
+    told: DeliverySummary | None = None
     accounting: Sequence[Job] | None = None
     elsewhere: Collection[int] = ()
 
 
-def wants_slurm(there: Presence, told: Told | None) -> bool:
-    """Say whether only Slurm can tell what is wrong with a run, if anything is."""
+def wants_slurm(there: RemoteState, told: DeliverySummary | None) -> bool:
+    """Return whether only Slurm can tell what is wrong with a run, if anything is."""
     if told is None:
-        return there is Presence.RUNNING
-    return there is Presence.ENDED and _is_open(told)
+        return there is RemoteState.RUNNING
+    return there is RemoteState.ENDED and _is_open(told)
 
 
 def judge(seen: Evidence, *, grace_s: float) -> Repair | None:
     """
-    Say what is to be done about a run.
+    Return what is to be done about a run.
 
     Args:
         seen: All that is known of it.
@@ -67,46 +67,46 @@ def judge(seen: Evidence, *, grace_s: float) -> Repair | None:
         None if nothing is wrong, or nothing is sure.
     """
     if seen.told is None:
-        return _stranger(seen, grace_s) if seen.there is Presence.RUNNING else None
+        return _stranger(seen, grace_s) if seen.there is RemoteState.RUNNING else None
     if seen.told.reason == NOT_SENT:
         return None
     finding = _finding(seen, seen.told, grace_s)
     return None if finding is None else Repair(seen.key, finding)
 
 
-def _finding(seen: Evidence, told: Told, grace_s: float) -> Finding | None:
+def _finding(seen: Evidence, told: DeliverySummary, grace_s: float) -> Discrepancy | None:
     match seen.there:
-        case Presence.RUNNING if told.state == "done" and told.since < seen.asked_at:
-            return Finding.STOP_LOST
-        case Presence.RUNNING if told.step is Step.START and _was_refused(told):
-            return Finding.REFUSED_YET_THERE
-        case Presence.ABSENT if _is_open(told) and _acked_before(told, seen.asked_at - grace_s):
-            return Finding.START_LOST
-        case Presence.ABSENT if _is_over(told) and told.since < seen.asked_at - grace_s:
-            return Finding.RUN_LOST
-        case Presence.ENDED if _is_open(told) and _runs(seen):
-            return Finding.CLOSED_WRONGLY
+        case RemoteState.RUNNING if told.state == "done" and told.since < seen.asked_at:
+            return Discrepancy.STOP_LOST
+        case RemoteState.RUNNING if told.kind is EventKind.START and _was_refused(told):
+            return Discrepancy.REJECTED_BUT_PRESENT
+        case RemoteState.ABSENT if _is_open(told) and _acked_before(told, seen.asked_at - grace_s):
+            return Discrepancy.START_LOST
+        case RemoteState.ABSENT if _is_over(told) and told.since < seen.asked_at - grace_s:
+            return Discrepancy.RUN_LOST
+        case RemoteState.ENDED if _is_open(told) and _runs(seen):
+            return Discrepancy.ENDED_TOO_EARLY
     return None
 
 
-def _was_refused(told: Told) -> bool:
+def _was_refused(told: DeliverySummary) -> bool:
     return told.state == "dead" or (told.state == "dropped" and told.reason in {REPEAT, OVERTAKEN})
 
 
-def _is_open(told: Told) -> bool:
+def _is_open(told: DeliverySummary) -> bool:
     return told.state == "idle"
 
 
-def _is_over(told: Told) -> bool:
-    return told.state == "done" and told.step is Step.STOP
+def _is_over(told: DeliverySummary) -> bool:
+    return told.state == "done" and told.kind is EventKind.STOP
 
 
-def _acked_before(told: Told, at: float) -> bool:
-    return told.acked_at is not None and told.acked_at < at
+def _acked_before(told: DeliverySummary, at: float) -> bool:
+    return told.start_acknowledged_at is not None and told.start_acknowledged_at < at
 
 
 def _runs(seen: Evidence) -> bool:
-    return any(row.key == seen.key and row.state.active for row in seen.accounting or ())
+    return any(row.key == seen.key and row.state.is_active for row in seen.accounting or ())
 
 
 def _stranger(seen: Evidence, grace_s: float) -> Repair | None:
@@ -116,14 +116,14 @@ def _stranger(seen: Evidence, grace_s: float) -> Repair | None:
     rows = [row for row in seen.accounting if row.key.job_id == seen.key.job_id]
     same = [row for row in rows if row.key == seen.key] or _moved(seen, rows)
     if ended := [row for row in same if is_over(row)]:
-        return Repair(seen.key, Finding.NEVER_TOLD, replace(ended[-1], key=seen.key))
+        return Repair(seen.key, Discrepancy.UNREPORTED_RUN, replace(ended[-1], key=seen.key))
     if same or seen.key.start_at > seen.asked_at - grace_s:
         return None  # it runs, and the next look tells of it; or slurmdbd has yet to hear of it
-    return Repair(seen.key, Finding.UNHEARD_OF)
+    return Repair(seen.key, Discrepancy.UNKNOWN_RUN)
 
 
 def _moved(seen: Evidence, rows: Sequence[Job]) -> list[Job]:
-    """Give Slurm's row of a run that was told under a start which Slurm has corrected since (J4)."""
+    """Return Slurm's row of a run that was told under a start which Slurm has corrected since (J4)."""
     here = Runs({seen.key: None})
     near = [
         row
@@ -135,4 +135,4 @@ def _moved(seen: Evidence, rows: Sequence[Job]) -> list[Job]:
 
 
 def _may_become(row: Job, key: RunKey) -> bool:
-    return row.state.active and abs(row.key.start_at - key.start_at) <= MOVE_LIMIT_S
+    return row.state.is_active and abs(row.key.start_at - key.start_at) <= MOVE_LIMIT_S

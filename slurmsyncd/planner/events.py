@@ -6,13 +6,13 @@ from collections import defaultdict
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
-from slurmsyncd.model import Job, JobState, Plan, RunKey, Started, Stopped
+from slurmsyncd.model import Job, JobState, Plan, RunEnded, RunKey, RunStarted
 from slurmsyncd.planner.known_runs import Runs, is_same, may_be_moved, sighting
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from slurmsyncd.model import Answers, Event, Hint, Observation, Questions, Trigger
+    from slurmsyncd.model import Event, JobAnswers, JobQuestions, Notification, Observation, Trigger
     from slurmsyncd.planner.known_runs import Known
 
 #: What accounting has the last word on.
@@ -20,7 +20,7 @@ _ACCOUNTED = ("key", "state", "end_at", "exit_code")
 
 
 def plan(
-    seen: Observation, asked: Questions, answers: Answers, known: Known, *, floor: int, trigger: Trigger
+    seen: Observation, asked: JobQuestions, answers: JobAnswers, known: Known, *, floor: int, trigger: Trigger
 ) -> Plan:
     """
     Compare what Slurm shows with what has been written down already.
@@ -42,25 +42,25 @@ def plan(
     return Plan(
         cluster=seen.cluster,
         events=events,
-        cursor=seen.through,
-        recheck=frozenset(judge.recheck),
-        moved=tuple(judge.moved.items()),
+        cursor=seen.accounting_read_until,
+        rechecks=frozenset(judge.recheck),
+        moved_starts=tuple(judge.moved.items()),
         gap=seen.gap,
         filled=seen.filled,
     )
 
 
-def unsettled(hints: Collection[Hint], done: Plan, known: Known) -> frozenset[Hint]:
-    """Give the hints that are not explained yet: slurmdbd, or the controller, may be a moment behind."""
+def unsettled(hints: Collection[Notification], done: Plan, known: Known) -> frozenset[Notification]:
+    """Return the hints that are not explained yet: slurmdbd, or the controller, may be a moment behind."""
     if not hints:
         return frozenset()
     runs = Runs(known)
     for event in done.events:
-        runs.note(event.job.key, event.job.end_at if isinstance(event, Stopped) else None)
+        runs.note(event.job.key, event.job.end_at if isinstance(event, RunEnded) else None)
     told = {event.job.key.job_id for event in done.events}
     over = told | {key.job_id for key, end_at in known.items() if end_at is not None}
 
-    def explained(hint: Hint) -> bool:
+    def explained(hint: Notification) -> bool:
         if hint.context == "epilog":
             return hint.job_id in over and not runs.open(hint.job_id)
         return hint.job_id in told or bool(runs.open(hint.job_id))
@@ -70,7 +70,7 @@ def unsettled(hints: Collection[Hint], done: Plan, known: Known) -> frozenset[Hi
 
 def merge(row: Job, details: Job | None) -> Job:
     """
-    Give the controller's record of a run, with accounting's key and end and what else it alone knows.
+    Return the controller's record of a run, with accounting's key and end and what else it alone knows.
 
     A start may reach slurmdbd seconds after the end (22.05). Until then the row of a short job is named
     "allocation" and has no partition; its NodeList may name the first host alone for good. And a quote in
@@ -89,11 +89,11 @@ def merge(row: Job, details: Job | None) -> Job:
 
 def is_over(job: Job) -> bool:
     """
-    Say whether accounting calls this run ended.
+    Return whether accounting calls this run ended.
 
     A word that we do not know ends a run too once accounting gives it an end.
     """
-    return job.end_at is not None and (job.state.final or job.state is JobState.UNKNOWN)
+    return job.end_at is not None and (job.state.is_final or job.state is JobState.UNKNOWN)
 
 
 class _Judge:
@@ -102,8 +102,8 @@ class _Judge:
     def __init__(
         self,
         seen: Observation,
-        asked: Questions,
-        answers: Answers,
+        asked: JobQuestions,
+        answers: JobAnswers,
         known: Known,
         *,
         floor: int,
@@ -115,11 +115,11 @@ class _Judge:
         self._floor = floor
         self._trigger = trigger
         self._listed = {
-            item.job_id for item in seen.listed or () if item.state.active and item.start_at is not None
+            item.job_id for item in seen.job_list or () if item.state.is_active and item.start_at is not None
         }
         # Only what was asked for is judged: of other ids not all known runs are at hand.
         asked_rows = (row for row in answers.accounting or () if row.key.job_id in asked.accounting)
-        self._rows = _one_each((*seen.finished, *asked_rows))
+        self._rows = _one_each((*seen.ended_runs, *asked_rows))
         self._starts = _starts_by_id(self._rows)
         self._again = asked.again
         left = answers.left(asked)
@@ -129,7 +129,7 @@ class _Judge:
         self._unseen = asked.details - left.details - {key.job_id for key in self._details}
 
     def ended(self) -> Iterator[Event]:
-        """Give the stops that accounting leads to, and starts of runs that came and went unseen."""
+        """Return the stops that accounting leads to, and starts of runs that came and went unseen."""
         for row in sorted(self._rows.values(), key=_by_start):
             if not is_over(row) or self._runs.settled(row):
                 continue
@@ -145,14 +145,14 @@ class _Judge:
         elif moved:  # accounting knows no run that began when ours did: it is this one, its start moved
             yield self._stop(row, replace(row.key, start_at=moved[0]))
         elif row.end_at is not None and row.end_at >= self._floor:
-            yield Started(merge(row, self._shown(row)), self._trigger)
+            yield RunStarted(merge(row, self._shown(row)), self._trigger)
             yield self._stop(row, row.key)
 
     def begun(self) -> Iterator[Event]:
-        """Give the starts of runs that hold or held an allocation and are new. Call after ``ended``."""
+        """Return the starts of runs that hold or held an allocation and are new. Call after ``ended``."""
         for job in sorted(self._details.values(), key=_by_start):
             # What ended without an allocation never started: Slurm gives it a start all the same.
-            if (job.state.active or (job.state.final and job.allocation)) and self._is_new(job):
+            if (job.state.is_active or (job.state.is_final and job.allocation)) and self._is_new(job):
                 yield self._start(job)
         for job_id in sorted(self._unseen):
             yield from self._begun_unseen(job_id)
@@ -174,7 +174,7 @@ class _Judge:
         return key in self._rows
 
     def _follows(self, key: RunKey, before: Sequence[int]) -> bool:
-        """Say whether a run is another one than those that are still open under its id."""
+        """Return whether a run is another one than those that are still open under its id."""
         starts = self._starts[key.job_id] if key.job_id in self._answered else set(before)
         if starts.intersection(before) or key.start_at not in starts:
             self.recheck.add(key.job_id)  # the run before is open in accounting, or this not there yet
@@ -196,7 +196,7 @@ class _Judge:
 
         Only the second time: an empty answer may be a controller that just died.
         """
-        rows = [row for key, row in self._rows.items() if key.job_id == job_id and row.state.active]
+        rows = [row for key, row in self._rows.items() if key.job_id == job_id and row.state.is_active]
         fresh = [row for row in rows if self._is_new(row)]
         if job_id not in self._listed:
             self.recheck.update(row.key.job_id for row in fresh)
@@ -206,19 +206,19 @@ class _Judge:
             self.recheck.add(job_id)
 
     def _shown(self, row: Job) -> Job | None:
-        """Give what the controller says of accounting's run, under this start or one that moved."""
+        """Return what the controller says of accounting's run, under this start or one that moved."""
         of_id = (job for key, job in self._details.items() if key.job_id == row.key.job_id)
         same = [job for job in of_id if is_same(row.key.start_at, row.end_at, sighting(job))]
         return min(same, key=lambda job: abs(job.key.start_at - row.key.start_at), default=None)
 
-    def _start(self, job: Job) -> Started:
+    def _start(self, job: Job) -> RunStarted:
         self._runs.note(job.key, None)
-        return Started(job, self._trigger)
+        return RunStarted(job, self._trigger)
 
-    def _stop(self, row: Job, key: RunKey) -> Stopped:
+    def _stop(self, row: Job, key: RunKey) -> RunEnded:
         self._runs.note(key, row.end_at)
         self._runs.note(row.key, row.end_at)
-        return Stopped(row if row.key == key else replace(row, key=key), self._trigger)
+        return RunEnded(row if row.key == key else replace(row, key=key), self._trigger)
 
 
 def _by_start(job: Job) -> tuple[int, int]:
@@ -226,7 +226,7 @@ def _by_start(job: Job) -> tuple[int, int]:
 
 
 def _one_each(jobs: Iterable[Job]) -> dict[RunKey, Job]:
-    """Give one record for each run: of the latest restart, and rather one that is not over."""
+    """Return one record for each run: of the latest restart, and rather one that is not over."""
     found: dict[RunKey, Job] = {}
     for job in jobs:
         if job.key not in found or _lateness(job) >= _lateness(found[job.key]):

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from slurmsyncd.model import Job, JobState, Listed, RunKey
+from slurmsyncd.model import Job, JobState, ListedJob, RunKey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,8 +35,8 @@ class Sighting(NamedTuple):
     end_at: int | None
 
 
-def sighting(seen: Listed | Job) -> Sighting:
-    """Give what identifies a run that has started."""
+def sighting(seen: ListedJob | Job) -> Sighting:
+    """Return what identifies a run that has started."""
     if isinstance(seen, Job):
         return Sighting(seen.key.job_id, seen.key.start_at, seen.state, seen.end_at)
     assert seen.start_at is not None
@@ -44,7 +44,7 @@ def sighting(seen: Listed | Job) -> Sighting:
 
 
 def is_same(start_at: int, end_at: int | None, seen: Sighting) -> bool:
-    """Say whether a sighting of the same id is of the run from ``start_at`` to ``end_at`` (None: open)."""
+    """Return whether a sighting of the same id is of the run from ``start_at`` to ``end_at`` (None: open)."""
     apart = abs(seen.start_at - start_at)
     return not apart or (end_at is not None and seen.end_at == end_at)
 
@@ -69,19 +69,19 @@ class Runs:
         self._runs[key.job_id][key.start_at] = end_at
 
     def open(self, job_id: int) -> Sequence[int]:
-        """Give the starts of the id's open runs."""
+        """Return the starts of the id's open runs."""
         return [start for start, end in self._of(job_id).items() if end is None]
 
     def is_open(self, key: RunKey) -> bool:
-        """Say whether this very run is known and has not ended."""
+        """Return whether this very run is known and has not ended."""
         return self._of(key.job_id).get(key.start_at, 0) is None
 
     def told(self, seen: Sighting) -> bool:
-        """Say whether what the controller shows is a known run."""
+        """Return whether what the controller shows is a known run."""
         return any(is_same(start, end, seen) for start, end in self._of(seen.job_id).items())
 
     def settled(self, row: Job) -> bool:
-        """Say whether accounting's row of an ended run is of one that is known to have ended."""
+        """Return whether accounting's row of an ended run is of one that is known to have ended."""
         seen = sighting(row)
         return any(
             is_same(start, end, seen) for start, end in self._of(seen.job_id).items() if end is not None
@@ -89,7 +89,7 @@ class Runs:
 
     def movable(self, row: Job) -> Sequence[int]:
         """
-        Give the starts of open runs that accounting's row of an ended run may be of, nearest first.
+        Return the starts of open runs that accounting's row of an ended run may be of, nearest first.
 
         A run that began when the row's ended, or later, is another one.
         """

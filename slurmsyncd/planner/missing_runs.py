@@ -10,22 +10,22 @@ from slurmsyncd.planner.known_runs import MOVE_LIMIT_S, sighting
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from slurmsyncd.model import Answers, Observation, Questions, RunKey
+    from slurmsyncd.model import JobAnswers, JobQuestions, Observation, RunKey
     from slurmsyncd.planner.known_runs import Known, Sighting
 
 
 def vanished(
-    seen: Observation, asked: Questions, answers: Answers, known: Known, now: int
+    seen: Observation, asked: JobQuestions, answers: JobAnswers, known: Known, now: int
 ) -> frozenset[RunKey] | None:
     """
-    Give the open runs that neither the controller nor accounting knows: purged, or hidden from us.
+    Return the open runs that neither the controller nor accounting knows: purged, or hidden from us.
 
     Nothing follows from it: only Slurm's own word ends a run. But somebody should look.
 
     Returns:
         None if one of the two did not answer, or accounting was not read up to ``now``.
     """
-    if seen.listed is None or seen.through is None or seen.through < now:
+    if seen.job_list is None or seen.accounting_read_until is None or seen.accounting_read_until < now:
         return None
     if asked.accounting and answers.accounting is None:
         return None
@@ -35,7 +35,7 @@ def vanished(
     return frozenset(key for key in missing if not _is_near(key.start_at, starts.get(key.job_id, ())))
 
 
-def _starts(seen: Observation, answers: Answers, job_ids: Collection[int]) -> Mapping[int, list[int]]:
+def _starts(seen: Observation, answers: JobAnswers, job_ids: Collection[int]) -> Mapping[int, list[int]]:
     found = defaultdict(list)
     for each in _sightings(seen, answers):
         if each.job_id in job_ids:
@@ -43,14 +43,14 @@ def _starts(seen: Observation, answers: Answers, job_ids: Collection[int]) -> Ma
     return found
 
 
-def _sightings(seen: Observation, answers: Answers) -> Iterator[Sighting]:
-    for item in seen.listed or ():
+def _sightings(seen: Observation, answers: JobAnswers) -> Iterator[Sighting]:
+    for item in seen.job_list or ():
         if item.start_at is not None:
             yield sighting(item)
-    for job in (*seen.finished, *(answers.accounting or ()), *(answers.details or ())):
+    for job in (*seen.ended_runs, *(answers.accounting or ()), *(answers.details or ())):
         yield sighting(job)
 
 
 def _is_near(start_at: int, starts: Collection[int]) -> bool:
-    """Say whether one of these may be the start that was told, before or after it moved."""
+    """Return whether one of these may be the start that was told, before or after it moved."""
     return any(abs(start_at - each) <= MOVE_LIMIT_S for each in starts)

@@ -6,13 +6,13 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from slurmsyncd.model import JobState, Observation, Questions, RunKey
+from slurmsyncd.model import JobQuestions, JobState, Observation, RunKey
 from slurmsyncd.planner.known_runs import Runs, sighting
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from slurmsyncd.model import Hint, Job, Listed
+    from slurmsyncd.model import Job, ListedJob, Notification
     from slurmsyncd.planner.known_runs import Known
 
 #: Seconds that a controller may remember a finished job (MinJobAge is 300 by default).
@@ -21,19 +21,19 @@ _RUNNING = (JobState.RUNNING, JobState.SUSPENDED)
 
 
 def running(seen: Observation) -> Iterator[tuple[int, int]]:
-    """Give job id and start (epoch seconds) of what the controller lists as running."""
+    """Return job id and start (epoch seconds) of what the controller lists as running."""
     return (
         (item.job_id, item.start_at)
-        for item in seen.listed or ()
+        for item in seen.job_list or ()
         if item.start_at is not None and item.state in _RUNNING
     )
 
 
 def narrowed(
-    seen: Observation, differing: Collection[int], hints: Iterable[Hint], recheck: Iterable[int]
+    seen: Observation, differing: Collection[int], hints: Iterable[Notification], recheck: Iterable[int]
 ) -> Observation:
     """
-    Give a look without what runs as it is known to, and nothing else speaks of: nothing follows from that.
+    Return a look without what runs as it is known to, and nothing else speaks of: nothing follows from that.
 
     Args:
         seen: One look.
@@ -41,32 +41,37 @@ def narrowed(
         hints: As for ``questions``.
         recheck: Likewise.
     """
-    if seen.listed is None:
+    if seen.job_list is None:
         return seen
-    ids = {*differing, *recheck, *(hint.job_id for hint in hints), *(job.key.job_id for job in seen.finished)}
-    left = tuple(item for item in seen.listed if item.state not in _RUNNING or item.job_id in ids)
-    return replace(seen, listed=left)
+    ids = {
+        *differing,
+        *recheck,
+        *(hint.job_id for hint in hints),
+        *(job.key.job_id for job in seen.ended_runs),
+    }
+    left = tuple(item for item in seen.job_list if item.state not in _RUNNING or item.job_id in ids)
+    return replace(seen, job_list=left)
 
 
-def job_ids(seen: Observation, hints: Iterable[Hint], recheck: Iterable[int]) -> frozenset[int]:
-    """Give the job ids of which all known runs are needed to judge this look."""
+def job_ids(seen: Observation, hints: Iterable[Notification], recheck: Iterable[int]) -> frozenset[int]:
+    """Return the job ids of which all known runs are needed to judge this look."""
     listed = {item.job_id for item in _started(seen)}
-    finished = {job.key.job_id for job in seen.finished}
+    finished = {job.key.job_id for job in seen.ended_runs}
     return frozenset(listed | finished | {hint.job_id for hint in hints} | set(recheck))
 
 
 def questions(
     seen: Observation,
     known: Known,
-    hints: Iterable[Hint] = (),
+    hints: Iterable[Notification] = (),
     recheck: Iterable[int] = (),
     *,
     moved: Mapping[RunKey, RunKey] = MappingProxyType({}),
     caught_up: bool = True,
     away: bool = False,
-) -> Questions:
+) -> JobQuestions:
     """
-    Say what has to be asked by id before this look can be judged.
+    Return what has to be asked by id before this look can be judged.
 
     Args:
         seen: One look; without a listing if only hints are to be answered.
@@ -85,14 +90,16 @@ def questions(
     ]
     doubtful = {item.job_id for item in fresh if _is_doubtful(item, runs)}
     gone = _gone(seen, known, moved)
-    unseen = {job.key.job_id for job in seen.finished if not runs.is_open(job.key) and not runs.settled(job)}
+    unseen = {
+        job.key.job_id for job in seen.ended_runs if not runs.is_open(job.key) and not runs.settled(job)
+    }
     remembered = unseen & _remembered(seen)
     begun, ended = _hinted(hints, runs)
     announced = {item.job_id for item in fresh} | begun
     shown = announced | remembered | set(recheck)
     if not caught_up:
         doubtful |= announced
-    return Questions(
+    return JobQuestions(
         details=frozenset() if away else frozenset(shown),
         accounting=frozenset(doubtful | gone | ended | set(recheck)),
         again=frozenset(recheck),
@@ -100,75 +107,77 @@ def questions(
 
 
 def portions(
-    asked: Questions,
+    asked: JobQuestions,
     seen: Observation,
-    hints: Iterable[Hint],
+    hints: Iterable[Notification],
     size: int,
     *,
     known: Known = MappingProxyType({}),
-) -> Iterator[tuple[Observation, Questions]]:
+) -> Iterator[tuple[Observation, JobQuestions]]:
     """
     Split a look that many runs began in, so that not all of their records are in memory at once.
 
     The first portion is the whole look, and asks all but what only the listing shows: of that it and the
     others ask for ``size`` ids each. None of these has an open run, so portions do not depend on each other.
     """
-    together = {job.key.job_id for job in seen.finished} | {hint.job_id for hint in hints} | asked.again
+    together = {job.key.job_id for job in seen.ended_runs} | {hint.job_id for hint in hints} | asked.again
     together |= {key.job_id for key, end_at in known.items() if end_at is None}
     alone = sorted(asked.details - together)
     later = frozenset(alone[size:])
     yield seen, replace(asked, details=asked.details - later, accounting=asked.accounting - later)
     if later:
-        listed = tuple(item for item in seen.listed or () if item.job_id in later)
-        begun = Observation(cluster=seen.cluster, looked_at=seen.looked_at, listed=listed)
+        listed = tuple(item for item in seen.job_list or () if item.job_id in later)
+        begun = Observation(cluster=seen.cluster, observed_at=seen.observed_at, job_list=listed)
         for start in range(size, len(alone), size):
             part = frozenset(alone[start : start + size])
-            yield begun, Questions(details=part, accounting=part & asked.accounting)
+            yield begun, JobQuestions(details=part, accounting=part & asked.accounting)
 
 
-def _started(seen: Observation) -> Iterator[Listed]:
-    """Give what holds or held an allocation: a short job may be seen only after its end."""
+def _started(seen: Observation) -> Iterator[ListedJob]:
+    """Return what holds or held an allocation: a short job may be seen only after its end."""
     return (
-        item for item in seen.listed or () if item.start_at is not None and item.state is not JobState.PENDING
+        item
+        for item in seen.job_list or ()
+        if item.start_at is not None and item.state is not JobState.PENDING
     )
 
 
-def _is_doubtful(item: Listed, runs: Runs) -> bool:
-    """Say whether accounting has to say what the controller shows: a restart, an end, an unknown word."""
+def _is_doubtful(item: ListedJob, runs: Runs) -> bool:
+    """Return whether accounting has to say what the controller shows: a restart, an end, an unknown word."""
     return bool(runs.open(item.job_id)) or item.state in (JobState.COMPLETING, JobState.UNKNOWN)
 
 
 def _gone(seen: Observation, known: Known, moved: Mapping[RunKey, RunKey]) -> set[int]:
-    """Give the open runs that the controller does not list as running and accounting did not just end."""
-    if seen.listed is None:
+    """Return the open runs that the controller does not list as running and accounting did not just end."""
+    if seen.job_list is None:
         return set()
-    found = {job.key for job in seen.finished}
+    found = {job.key for job in seen.ended_runs}
     for item in _started(seen):
         if item.state in _RUNNING:
             found.add(moved.get(_key(seen, item), _key(seen, item)))
     return {key.job_id for key, end_at in known.items() if end_at is None and key not in found}
 
 
-def _key(seen: Observation, item: Listed) -> RunKey:
+def _key(seen: Observation, item: ListedJob) -> RunKey:
     assert item.start_at is not None
     return RunKey(seen.cluster, item.job_id, item.start_at)
 
 
 def _remembered(seen: Observation) -> set[int]:
-    """Give the finished jobs that the controller may still hold, as it says itself or by their age."""
-    if seen.listed is not None:
-        return {item.job_id for item in seen.listed}
-    recent = seen.looked_at - REMEMBERED_S
-    return {job.key.job_id for job in seen.finished if _ended_since(job, recent)}
+    """Return the finished jobs that the controller may still hold, as it says itself or by their age."""
+    if seen.job_list is not None:
+        return {item.job_id for item in seen.job_list}
+    recent = seen.observed_at - REMEMBERED_S
+    return {job.key.job_id for job in seen.ended_runs if _ended_since(job, recent)}
 
 
 def _ended_since(job: Job, at: int) -> bool:
     return job.end_at is not None and job.end_at >= at
 
 
-def _hinted(hints: Iterable[Hint], runs: Runs) -> tuple[set[int], set[int]]:
+def _hinted(hints: Iterable[Notification], runs: Runs) -> tuple[set[int], set[int]]:
     """
-    Give the ids to ask the controller for, and those to ask accounting for.
+    Return the ids to ask the controller for, and those to ask accounting for.
 
     A restarted job may have begun and ended another run since its open one.
     """

@@ -272,10 +272,10 @@ class Consumer:
         }
 
     def _note(self, outcome: Outcome | None) -> None:
-        """Say when the stream goes away, and when it comes back; not each time in between."""
+        """Return when the stream goes away, and when it comes back; not each time in between."""
         reason = "" if outcome is None else outcome.reason
         if outcome is not None and reason != self._trouble:
-            level = log.error if outcome.alarm else log.warning
+            level = log.error if outcome.action_required else log.warning
             level("stream_unavailable", source=self._config.name, reason=reason, detail=outcome.detail)
         elif outcome is None and self._trouble:
             log.info("stream_available_again", source=self._config.name)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from slurmsyncd.config.nats_rules import CLUSTER
-from slurmsyncd.model import Entry, JobState, Started, Step
+from slurmsyncd.model import EventKind, JobState, OutboxEntry, RunStarted
 from slurmsyncd.sinks.nats.event import BadEvent, read_event
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _FIELDS, _LONG_FIELDS = 9, 11
 
 
 def message_of(subject: str, reply: str, body: bytes) -> Message | None:
-    """Give a message that the stream gave us; None if it is none of a stream's."""
+    """Return a message that the stream gave us; None if it is none of a stream's."""
     words = reply.split(".")
     if not reply.startswith(_ACK) or len(words) not in (_FIELDS, _LONG_FIELDS, _LONG_FIELDS + 1):
         return None
@@ -57,9 +57,9 @@ def message_of(subject: str, reply: str, body: bytes) -> Message | None:
     )
 
 
-def entry_of(message: Message, sink: str, job_subject: str) -> Entry:
+def entry_of(message: Message, sink: str, job_subject: str) -> OutboxEntry:
     """
-    Give what a sink is to be told.
+    Return what a sink is to be told.
 
     Args:
         message: As it came.
@@ -72,19 +72,19 @@ def entry_of(message: Message, sink: str, job_subject: str) -> Entry:
     event = read_event(message.body)
     if message.subject != job_subject.replace(CLUSTER, event.job.key.cluster):
         raise BadEvent(f"of cluster {event.job.key.cluster}, on the subject of another")
-    starts = isinstance(event, Started)
-    return Entry(
+    starts = isinstance(event, RunStarted)
+    return OutboxEntry(
         id=message.seq,
         sink=sink,
-        step=Step.START if starts else Step.STOP,
+        kind=EventKind.START if starts else EventKind.STOP,
         start=event.job if starts else _began(event),
         stop=None if starts else event.job,
         attempts=message.given - 1,
-        seen_at=message.stored_at,
+        recorded_at=message.stored_at,
         trigger=event.trigger,
     )
 
 
 def _began(event: Event) -> Job:
-    """Give the run as it was before it ended."""
+    """Return the run as it was before it ended."""
     return replace(event.job, state=JobState.RUNNING, end_at=None, exit_code="")

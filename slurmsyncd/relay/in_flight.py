@@ -11,14 +11,14 @@ import enum
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from slurmsyncd.delivery import Dead, Done, Drop, Park, Retry, Rewind
-from slurmsyncd.model import Step
+from slurmsyncd.delivery import DeadLetter, Delivered, Drop, Park, ResendStart, Retry
+from slurmsyncd.model import EventKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from slurmsyncd.delivery import Verdict
-    from slurmsyncd.model import Entry
+    from slurmsyncd.model import OutboxEntry
     from slurmsyncd.relay.decode import Message
 
 #: Messages and bytes that are held at most. A wide run takes up to twenty times its bytes when it is read.
@@ -65,13 +65,13 @@ class Room:
 @dataclass(slots=True)
 class _Held:
     message: Message
-    entry: Entry
+    entry: OutboxEntry
     due_at: float
 
 
 class Hand:
     """
-    What we hold, by its place in the stream; see ``ports.Queue``.
+    What we hold, by its place in the stream; see ``ports.OutboxReader``.
 
     Args:
         answer: Takes what the stream is to be told.
@@ -91,7 +91,7 @@ class Hand:
     def __len__(self) -> int:
         return len(self._held)
 
-    def take(self, message: Message, entry: Entry) -> None:
+    def take(self, message: Message, entry: OutboxEntry) -> None:
         """Hold a message. One that we hold already was given to us again: its new reply counts."""
         held = self._held.get(message.seq)
         if held is not None:
@@ -101,25 +101,25 @@ class Hand:
         self._bytes += len(message.body)
 
     def messages(self) -> list[Message]:
-        """Give all that is held."""
+        """Return all that is held."""
         return [held.message for held in self._held.values()]
 
     def let_go(self, keep: int = 0, *, delay_s: float = LEAST_S) -> None:
-        """Give messages back to the stream for others, but for ``keep``; what is under way is done again."""
+        """Return messages to the stream, except ``keep``; unfinished work on them is repeated."""
         for held in list(self._held.values())[keep:]:
             self._leave(held, Kind.LATER, delay_s=delay_s)
 
     def due(
         self,
         sink: str,  # noqa: ARG002 - there is but one
-        step: Step,
+        step: EventKind,
         now: float,
         limit: int,
         in_flight: Iterable[int] = (),
         *,
         newest_first: bool = False,
-    ) -> Sequence[Entry]:
-        """Give what may be told now."""
+    ) -> Sequence[OutboxEntry]:
+        """Return what may be told now."""
         flying = set(in_flight)
         found = [held for seq, held in self._in_turn(step) if held.due_at <= now and seq not in flying]
         found.sort(key=lambda held: (held.due_at, held.entry.id), reverse=newest_first)
@@ -128,19 +128,19 @@ class Hand:
     def next_due_at(
         self,
         sink: str,  # noqa: ARG002 - there is but one
-        step: Step,
+        step: EventKind,
         now: float,  # noqa: ARG002 - what waits here waits for nothing else
         in_flight: Iterable[int] = (),
     ) -> float | None:
-        """Give when the next one is due."""
+        """Return when the next one is due."""
         flying = set(in_flight)
         waiting = (held.due_at for seq, held in self._in_turn(step) if seq not in flying)
         return min(waiting, default=None)
 
-    def _in_turn(self, step: Step) -> list[tuple[int, _Held]]:
-        """Give what is held of one kind; of each job id only the earliest start, see ``ports.Queue``."""
-        held = [(seq, each) for seq, each in self._held.items() if each.entry.step is step]
-        if step is Step.STOP:
+    def _in_turn(self, step: EventKind) -> list[tuple[int, _Held]]:
+        """Return the held messages of one kind; of each job id only the earliest start."""
+        held = [(seq, each) for seq, each in self._held.items() if each.entry.kind is step]
+        if step is EventKind.STOP:
             return held
         first: dict[tuple[str, int], int] = {}
         for _, each in held:
@@ -150,7 +150,7 @@ class Hand:
         starts = [(pair, pair[1].entry.start.key) for pair in held]
         return [pair for pair, key in starts if first[key.cluster, key.job_id] == key.start_at]
 
-    def settle(self, verdicts: Sequence[tuple[Entry, Verdict]], now: float) -> None:
+    def settle(self, verdicts: Sequence[tuple[OutboxEntry, Verdict]], now: float) -> None:
         """Carry out verdicts. One on what we no longer hold changes nothing: somebody tries it again."""
         for entry, verdict in verdicts:
             if (held := self._held.get(entry.id)) is not None:
@@ -164,27 +164,29 @@ class Hand:
 
     def _carry_out(self, held: _Held, verdict: Verdict, now: float) -> None:
         match verdict:
-            case Done(next_at=next_at) if held.entry.step is Step.START and held.entry.stop is not None:
+            case Delivered(next_at=next_at) if (
+                held.entry.kind is EventKind.START and held.entry.stop is not None
+            ):
                 # The start that a stop brought along: now the stop's turn comes.
-                self._move(held, Step.STOP, next_at, now)
-            case Done() | Drop():
+                self._move(held, EventKind.STOP, next_at, now)
+            case Delivered() | Drop():
                 self._leave(held, Kind.SETTLED)
             case Retry(at, charged=False):
                 held.due_at = at  # the backend's trouble: others have it no better
             case Retry(at):
-                self._move(held, held.entry.step, at, now)
+                self._move(held, held.entry.kind, at, now)
             case Park(at):
                 self._leave(held, Kind.LATER, delay_s=max(LEAST_S, at - now))
-            case Rewind(at):
-                self._move(held, Step.START, at, now)
-            case Dead(reason, detail):
+            case ResendStart(at):
+                self._move(held, EventKind.START, at, now)
+            case DeadLetter(reason, detail):
                 self._leave(held, Kind.DEAD, reason=reason, detail=detail)
 
-    def _move(self, held: _Held, step: Step, at: float, now: float) -> None:
+    def _move(self, held: _Held, step: EventKind, at: float, now: float) -> None:
         if at - now > NEAR_S:
             self._leave(held, Kind.LATER, delay_s=at - now)
             return
-        held.entry = replace(held.entry, step=step, attempts=held.entry.attempts + 1)
+        held.entry = replace(held.entry, kind=step, attempts=held.entry.attempts + 1)
         held.due_at = at
 
     def _leave(

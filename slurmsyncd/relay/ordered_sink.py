@@ -6,15 +6,15 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from slurmsyncd.delivery import Outcome, Presence, Result
-from slurmsyncd.model import Step
+from slurmsyncd.delivery import Outcome, OutcomeKind, RemoteState
+from slurmsyncd.model import EventKind
 from slurmsyncd.sinks.filter import left_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from slurmsyncd.config import ClusterConfig
-    from slurmsyncd.model import Entry, NodeState, RunKey
+    from slurmsyncd.model import NodeState, OutboxEntry, RunKey
     from slurmsyncd.sinks.rest.sink import RestSink
 
 #: How often a stop is given before it brings its start along: that may be on its way, with the script.
@@ -40,43 +40,49 @@ class OrderedSink:
         """The section of the configuration."""
         return self._inner.name
 
-    async def deliver(self, entry: Entry) -> Outcome:
+    async def deliver(self, entry: OutboxEntry) -> Outcome:
         """Tell of one step of one run. Never raises for what the other side does."""
         key = entry.start.key
-        if entry.step is Step.STOP and not left_out(entry.start, self._clusters) and key not in self._there:
+        if (
+            entry.kind is EventKind.STOP
+            and not left_out(entry.start, self._clusters)
+            and key not in self._there
+        ):
             found = await self._look(key)
             if isinstance(found, Outcome):
                 return found
-            if found is Presence.ENDED:
-                return Outcome(result=Result.ALREADY_THERE, reason="ended_already")
-            if found is Presence.ABSENT:
-                result = Result.NOT_YET if entry.attempts < PATIENCE else Result.START_MISSING
+            if found is RemoteState.ENDED:
+                return Outcome(result=OutcomeKind.ALREADY_DELIVERED, reason="ended_already")
+            if found is RemoteState.ABSENT:
+                result = OutcomeKind.TOO_EARLY if entry.attempts < PATIENCE else OutcomeKind.START_MISSING
                 return Outcome(result=result, reason="start_not_there")
         outcome = await self._inner.deliver(entry)
-        if outcome.result is Result.START_MISSING or entry.step is Step.STOP:
+        if outcome.result is OutcomeKind.START_MISSING or entry.kind is EventKind.STOP:
             self._there.pop(key, None)
         return outcome
 
-    async def report_nodes(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
+    async def send_node_states(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
         """Tell the states of a cluster's nodes."""
-        return await self._inner.report_nodes(cluster, nodes)
+        return await self._inner.send_node_states(cluster, nodes)
 
     async def aclose(self) -> None:
         """Let go of connections."""
         await self._inner.aclose()
 
-    async def _look(self, key: RunKey) -> Presence | Outcome:
+    async def _look(self, key: RunKey) -> RemoteState | Outcome:
         """Ask for all runs of that second: those of an array come together, and are asked for once."""
-        found = await self._inner.presence(key.cluster, key.start_at)
+        found = await self._inner.find_runs(key.cluster, key.start_at)
         if isinstance(found, Outcome):
             # What a question comes to is no verdict on the run.
-            return replace(found, result=Result.FAILED) if found.result in _FINAL else found
+            return replace(found, result=OutcomeKind.FAILED) if found.result in _FINAL else found
         for job_id, there in found.items():
-            if there is Presence.RUNNING:
+            if there is RemoteState.RUNNING:
                 self._there[replace(key, job_id=job_id)] = None
         while len(self._there) > REMEMBERED:
             self._there.popitem(last=False)
-        return found.get(key.job_id, Presence.ABSENT)
+        return found.get(key.job_id, RemoteState.ABSENT)
 
 
-_FINAL = frozenset({Result.REFUSED, Result.CURABLE, Result.START_MISSING, Result.NOT_YET})
+_FINAL = frozenset(
+    {OutcomeKind.REJECTED, OutcomeKind.REJECTED_UNTIL_FIXED, OutcomeKind.START_MISSING, OutcomeKind.TOO_EARLY}
+)

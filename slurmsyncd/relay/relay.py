@@ -13,7 +13,7 @@ from slurmsyncd import __version__
 from slurmsyncd.clock import SystemClock
 from slurmsyncd.delivery import DeliveryPolicy
 from slurmsyncd.host.sd_notify import Manager
-from slurmsyncd.model import Step
+from slurmsyncd.model import EventKind
 from slurmsyncd.pipeline.deliver import Delivery
 from slurmsyncd.pipeline.store_thread import StoreThread
 from slurmsyncd.relay.consumer import Consumer
@@ -90,7 +90,7 @@ class Relay:
         sink = OrderedSink(
             RestSink(replace(target, requeue="keep-first"), config.clusters, clock), config.clusters
         )
-        workers = {Step.START: target.start_workers, Step.STOP: target.stop_workers}
+        workers = {EventKind.START: target.start_workers, EventKind.STOP: target.stop_workers}
         self.delivery = Delivery(sink, self.hand, _Here(), policy(target), clock, workers=workers)
 
     async def run(self, signals: AsyncIterator[signal.Signals]) -> None:
@@ -164,15 +164,15 @@ class Relay:
 
 
 def policy(target: SinkConfig) -> DeliveryPolicy:
-    """Give how patient a relay is with a backend."""
+    """Return how patient a relay is with a backend."""
     return DeliveryPolicy(
         backoff_s=target.backoff,
         backoff_max_s=target.backoff_max,
-        park_s=target.park_interval,
+        park_interval_s=target.park_interval,
         park_after=_NEVER,
         stop_hold_s=target.stop_hold,
         not_yet_s=max(1.0, min(DeliveryPolicy().not_yet_s, target.stop_hold)),
-        rewinds=_NEVER,
+        start_resends=_NEVER,
         park_rejected_after=_NEVER,
         dead_after=_NEVER,
     )

@@ -64,7 +64,7 @@ class Refusal:
 
 
 def backend_cluster(name: str, config: ClusterConfig) -> str:
-    """Give the backend's name of Slurm's cluster ``name``."""
+    """Return the backend's name of Slurm's cluster ``name``."""
     return config.backend_name or name
 
 
@@ -148,7 +148,7 @@ def _bad_key(job: Job, config: ClusterConfig) -> Refusal | None:
 
 
 def stop_state(stop: Job, dialect: Dialect) -> str | None:
-    """Give the backend's word for how a run ended, None if it is not over in a way we know."""
+    """Return the backend's word for how a run ended, None if it is not over in a way we know."""
     return dialect.states.get(stop.state)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slurmsyncd.config import ClusterConfig
-from slurmsyncd.delivery import Outcome, Result
+from slurmsyncd.delivery import Outcome, OutcomeKind
 from slurmsyncd.sinks.resources import ignored
 
 if TYPE_CHECKING:
@@ -15,17 +15,19 @@ if TYPE_CHECKING:
 
 
 def left_out(job: Job, clusters: Mapping[str, ClusterConfig]) -> Outcome | None:
-    """Say why a run is not to be told of, None if it is."""
+    """Return why a run is not to be told of, None if it is."""
     name = job.key.cluster
     if clusters and name not in clusters:
         # What the backend calls it, its hosts and its hardware threads went with the section.
         remedy = f"put [clusters.{name}] back, or drop what is left of it"
-        return Outcome(result=Result.CURABLE, reason="cluster_not_configured", detail=remedy)
+        return Outcome(
+            result=OutcomeKind.REJECTED_UNTIL_FIXED, reason="cluster_not_configured", detail=remedy
+        )
     if ignored(job, section(name, clusters)):
-        return Outcome(result=Result.ALREADY_THERE, reason="ignored_hosts")
+        return Outcome(result=OutcomeKind.ALREADY_DELIVERED, reason="ignored_hosts")
     return None
 
 
 def section(name: str, clusters: Mapping[str, ClusterConfig]) -> ClusterConfig:
-    """Give the settings of a cluster; one without a section has no special ones."""
+    """Return the settings of a cluster; one without a section has no special ones."""
     return clusters.get(name) or ClusterConfig(name=name)

@@ -26,7 +26,7 @@ def meta_data(
     job: Job, missing: Iterable[str], *, script_limit: int, slim: bool = False, ended: Job | None = None
 ) -> dict[str, str]:
     """
-    Give ``metaData``: what is known, as texts of bounded size; keys without a value are left out.
+    Return ``metaData``: what is known, as texts of bounded size; keys without a value are left out.
 
     Args:
         job: As it was announced.
@@ -46,7 +46,7 @@ def meta_data(
         "hetJobId": _number(job.het_job_id),
         "hetJobOffset": _number(job.het_offset),
         "sluid": one_line(job.sluid, _SHORT),
-        "exitCode": one_line(job.exit_code, _SHORT) if job.state.final else "",
+        "exitCode": one_line(job.exit_code, _SHORT) if job.state.is_final else "",
         "resourcesIncomplete": ",".join(sorted(missing)),
     }
     if not slim:

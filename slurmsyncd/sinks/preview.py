@@ -6,7 +6,7 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from slurmsyncd.model import Entry, Step
+from slurmsyncd.model import EventKind, OutboxEntry
 from slurmsyncd.sinks.bodies import Body, Refusal, WireOptions, start_body, stop_body
 from slurmsyncd.sinks.dialect import V1_5, Dialect
 from slurmsyncd.sinks.filter import left_out, section
@@ -39,7 +39,7 @@ class Sending:
         refusal: Why it cannot be made; empty if it can.
     """
 
-    step: Step
+    step: EventKind
     where: str
     body: str = ""
     notes: tuple[str, ...] = ()
@@ -69,9 +69,9 @@ def preview(
     out = left_out(start, clusters)
     if out is not None:
         return Preview(sink=sink.name, left_out=f"{out.reason}{out.detail and f': {out.detail}'}")
-    steps = (Step.START,) if stop is None else (Step.START, Step.STOP)
+    steps = (EventKind.START,) if stop is None else (EventKind.START, EventKind.STOP)
     config = section(start.key.cluster, clusters)
-    entries = [Entry(id=0, sink=sink.name, step=step, start=start, stop=stop) for step in steps]
+    entries = [OutboxEntry(id=0, sink=sink.name, kind=step, start=start, stop=stop) for step in steps]
     make = _nats if sink.type == "nats" else _rest
     as_json = sink.type == "nats" and sink.format == "json"
     return Preview(
@@ -81,39 +81,43 @@ def preview(
     )
 
 
-def _rest(entries: list[Entry], sink: SinkConfig, config: ClusterConfig, facts: Known) -> Iterator[Sending]:
+def _rest(
+    entries: list[OutboxEntry], sink: SinkConfig, config: ClusterConfig, facts: Known
+) -> Iterator[Sending]:
     options = WireOptions(dialect=facts.dialect or V1_5, script_limit=sink.script_limit)
     for entry in entries:
-        where = f"/api/jobs/{entry.step.value}_job/"
-        if entry.stop is not None and entry.step is Step.STOP:
-            yield _sending(entry.step, where, stop_body(entry.start, entry.stop, config, options))
+        where = f"/api/jobs/{entry.kind.value}_job/"
+        if entry.stop is not None and entry.kind is EventKind.STOP:
+            yield _sending(entry.kind, where, stop_body(entry.start, entry.stop, config, options))
         else:
             body = start_body(entry.start, config, facts.topology or Topology(), options, entry.stop)
-            yield _sending(entry.step, where, body)
+            yield _sending(entry.kind, where, body)
 
 
-def _sending(step: Step, where: str, made: Body | Refusal) -> Sending:
+def _sending(step: EventKind, where: str, made: Body | Refusal) -> Sending:
     if isinstance(made, Refusal):
         return Sending(step=step, where=where, refusal=f"{made.reason}: {made.detail}")
     notes = tuple(f"{note.kind}: {note.detail}" for note in made.notes)
     return Sending(step=step, where=where, body=made.content.decode("utf-8", "replace"), notes=notes)
 
 
-def _nats(entries: list[Entry], sink: SinkConfig, config: ClusterConfig, facts: Known) -> Iterator[Sending]:
+def _nats(
+    entries: list[OutboxEntry], sink: SinkConfig, config: ClusterConfig, facts: Known
+) -> Iterator[Sending]:
     from slurmsyncd.sinks.nats.messages import Form, job_json, job_lines  # noqa: PLC0415 - only its users pay
 
     form = Form(sink.job_subject, sink.node_subject, sink.script_limit, _NO_LIMIT, socket.gethostname())
     for entry in entries:
         if sink.format == "cc":
-            made = job_lines((entry.step,), entry, config, facts.topology or Topology(), form)
+            made = job_lines((entry.kind,), entry, config, facts.topology or Topology(), form)
         else:
             made = job_json(entry, config, form)
         if isinstance(made, Refusal):
-            yield Sending(step=entry.step, where=sink.job_subject, refusal=f"{made.reason}: {made.detail}")
+            yield Sending(step=entry.kind, where=sink.job_subject, refusal=f"{made.reason}: {made.detail}")
         else:
             notes = tuple(f"{note.kind}: {note.detail}" for note in made.notes)
             body = made.payload.decode("utf-8", "replace")
-            yield Sending(step=entry.step, where=made.subject, body=body, notes=notes)
+            yield Sending(step=entry.kind, where=made.subject, body=body, notes=notes)
 
 
 _NO_LIMIT = 2**31

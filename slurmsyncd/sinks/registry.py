@@ -29,7 +29,7 @@ def build_sink(config: SinkConfig, clusters: Mapping[str, ClusterConfig], clock:
 
 
 def inventory_of(sink: Sink) -> Inventory | None:
-    """Give who can list what the sink holds; None: there can be no audit."""
+    """Return who can list what the sink holds; None: there can be no audit."""
     if isinstance(sink, RestSink):
         return sink
     found: Inventory | None = getattr(sink, "inventory", None)
@@ -37,5 +37,5 @@ def inventory_of(sink: Sink) -> Inventory | None:
 
 
 def stop_hold_s(config: SinkConfig) -> float:
-    """Give how long a stop is held back; JSON's readers have no commit interval to wait for."""
+    """Return how long a stop is held back; JSON's readers have no commit interval to wait for."""
     return 0.0 if config.type == "nats" and config.format == "json" else config.stop_hold

@@ -79,29 +79,29 @@ class _Tally:
 
 
 def host_name(host: str, config: ClusterConfig) -> str:
-    """Give the name that the backend knows a host by."""
+    """Return the name that the backend knows a host by."""
     return host.partition(".")[0] if config.strip_domain else host
 
 
 def hosts_of(job: Job) -> tuple[str, ...]:
-    """Give Slurm's names of the hosts of a run, in allocation order, each once."""
+    """Return Slurm's names of the hosts of a run, in allocation order, each once."""
     named = job.nodes or tuple(node.host for node in job.allocation or ())
     return tuple(dict.fromkeys(named))
 
 
 def ignored(job: Job, config: ClusterConfig) -> bool:
-    """Tell whether a run was only on hosts that are not to be reported."""
+    """Return whether a run was only on hosts that are not to be reported."""
     hosts = hosts_of(job)
     return bool(hosts) and all(ignored_host(host, config) for host in hosts)
 
 
 def ignored_host(host: str, config: ClusterConfig) -> bool:
-    """Tell whether a host is not to be reported."""
+    """Return whether a host is not to be reported."""
     return any(_fits(host, glob) for glob in config.ignore_hosts)
 
 
 def mapped(table: Mapping[str, T], host: str) -> bool:
-    """Tell whether the configuration has a host's cores or GPUs, whatever the backend says of them."""
+    """Return whether the configuration has a host's cores or GPUs, whatever the backend says of them."""
     return any(_fits(host, glob) for glob in table)
 
 
@@ -115,7 +115,7 @@ def _by_host(table: Mapping[str, T], host: str) -> T | None:
 
 def resources_of(job: Job, config: ClusterConfig, clusters: Sequence[SubCluster]) -> Resources:
     """
-    Say what a run holds.
+    Return what a run holds.
 
     Args:
         job: As it was announced.
@@ -186,7 +186,7 @@ def _threads(
 
 
 def _is_silent(sub: SubCluster | Unknown) -> bool:
-    """Tell whether the backend says nothing of a host's cores, rather than something that contradicts."""
+    """Return whether the backend says nothing of a host's cores, rather than something that contradicts."""
     return isinstance(sub, Unknown) or sub.cores is None
 
 

@@ -9,7 +9,7 @@ _CONTROLS = {code: "\ufffd" for code in (*range(0x20), *range(0x7F, 0xA0)) if ch
 
 def clean(text: str, limit: int) -> str:
     """
-    Give valid Unicode of at most ``limit`` bytes of UTF-8, cut between two characters.
+    Return valid Unicode of at most ``limit`` bytes of UTF-8, cut between two characters.
 
     Control characters become U+FFFD; what is not valid Unicode becomes a question mark.
     """
@@ -27,12 +27,12 @@ def one_line(text: str, limit: int) -> str:
 
 
 def _is_plain(text: str, limit: int) -> bool:
-    """Tell whether nothing is to be done, which is so of nearly all texts; each record has some twenty."""
+    """Return whether nothing is to be done, which is so of nearly all texts; each record has some twenty."""
     return len(text) <= limit and text.isascii() and text.isprintable()
 
 
 def printable(text: str, limit: int = 200) -> str:
-    """Give at most ``limit`` characters that are safe on a terminal; others come as escapes."""
+    """Return at most ``limit`` characters that are safe on a terminal; others come as escapes."""
     shown = "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text[:limit]
     )

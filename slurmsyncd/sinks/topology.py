@@ -50,7 +50,7 @@ class Term:
     parts: tuple[str | tuple[tuple[int, int, int], ...], ...]
 
     def matches(self, host: str) -> bool:
-        """Tell whether the whole name is what the parts say."""
+        """Return whether the whole name is what the parts say."""
         ends = {0}  # all places that the parts so far can reach: no backtracking, so no blow-up
         for part in self.parts:
             ends = {end for at in ends for end in _ends(part, host, at)}
@@ -95,7 +95,7 @@ class SubCluster:
     accelerator_models: tuple[str, ...] = ()
 
     def has(self, host: str) -> bool:
-        """Tell whether the host is in the node list."""
+        """Return whether the host is in the node list."""
         return host in self.hosts or any(term.matches(host) for term in self.terms)
 
 

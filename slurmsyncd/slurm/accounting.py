@@ -12,7 +12,6 @@ from slurmsyncd.model import Job, JobState, RunKey
 from slurmsyncd.slurm.hostlist import expand_hostlist
 from slurmsyncd.slurm.scalars import (
     TEXT_LIMIT,
-    cap,
     parse_count,
     parse_id,
     parse_number,
@@ -22,6 +21,7 @@ from slurmsyncd.slurm.scalars import (
     parse_time_limit,
     parse_tres,
     printable,
+    truncate,
 )
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ _COMPLETED_S: Final = 30
 _DISPLAYED: Final = re.compile(r"([0-9]{1,10})(?:_([0-9]{1,10})|\+([0-9]{1,10}))?", re.ASCII)
 
 
-class NoRun(enum.Enum):
+class NotARun(enum.Enum):
     """Why a row of accounting is no run."""
 
     NEVER_STARTED = "never_started"  # over, and no node ever worked for it
@@ -55,7 +55,7 @@ class NoRun(enum.Enum):
     PART = "part"  # a step
 
 
-class Size(NamedTuple):
+class RunSegment(NamedTuple):
     """An earlier size of a run that was resized: from when to when (epoch seconds)."""
 
     job_id: int
@@ -63,7 +63,7 @@ class Size(NamedTuple):
     end_at: int
 
 
-def choose_fields(helpformat: str) -> tuple[str, ...]:
+def choose_columns(helpformat: str) -> tuple[str, ...]:
     """
     Choose the columns to ask for: an unknown one makes sacct fail as a whole.
 
@@ -80,7 +80,7 @@ def choose_fields(helpformat: str) -> tuple[str, ...]:
     return tuple(name for name in _WANTED if name.lower() in offered)
 
 
-def read_run(row: Mapping[str, str], cluster: str, flaws: list[str]) -> Job | NoRun | Size:
+def read_run(row: Mapping[str, str], cluster: str, flaws: list[str]) -> Job | NotARun | RunSegment:
     """
     Read a row of ``sacct -X -D``.
 
@@ -93,33 +93,33 @@ def read_run(row: Mapping[str, str], cluster: str, flaws: list[str]) -> Job | No
         DecodeError: Identity, state or hosts are not understood.
     """
     if not row["JobIDRaw"].isdecimal():
-        return NoRun.PART  # 7.batch, 7.extern, 7.0
+        return NotARun.PART  # 7.batch, 7.extern, 7.0
     job_id = parse_id(row["JobIDRaw"], "JobIDRaw")
     start, end = parse_time(row["Start"]), parse_time(row["End"])
     state = parse_state(row["State"])
     if row["State"] == "RESIZING":
-        return Size(job_id, start, end) if start and end else NoRun.PART
+        return RunSegment(job_id, start, end) if start and end else NotARun.PART
     nodes = "" if row["NodeList"] in _NO_NODES else row["NodeList"]
     # Of a job that was cancelled before slurmdbd had heard of it, the start is the time of that: 22.05 has
     # Start = End then, and never had nodes.
     if state is JobState.PENDING or start is None or not nodes:
-        return NoRun.NEVER_STARTED if state.final else NoRun.WAITING
+        return NotARun.NEVER_STARTED if state.is_final else NotARun.WAITING
     return Job(
         key=RunKey(cluster, job_id, start),
         state=state,
-        end_at=None if state.active else end,
+        end_at=None if state.is_active else end,
         nodes=expand_hostlist(nodes),
         tres=parse_tres(row.get("AllocTRES", ""), flaws),
-        exit_code=cap(row.get("ExitCode")),
+        exit_code=truncate(row.get("ExitCode")),
         **_displayed(row["JobID"]),
         **_numbers(row),
         **_texts(row),
     )
 
 
-def is_partial(job: Job, now: int) -> bool:
+def is_incomplete_row(job: Job, now: int) -> bool:
     """
-    Tell whether the row of a run that just ended still lacks what was submitted.
+    Return whether the row of a run that just ended still lacks what was submitted.
 
     22.05 sends a job's start up to five seconds late. Of one that ended before, slurmdbd at first has little
     more than nodes and times. What is not completed soon never will be, and is taken as it is.
@@ -127,9 +127,9 @@ def is_partial(job: Job, now: int) -> bool:
     return not job.partition and job.end_at is not None and job.end_at > now - _COMPLETED_S
 
 
-def may_be_resized(row: Mapping[str, str]) -> bool:
+def is_maybe_resized(row: Mapping[str, str]) -> bool:
     """
-    Tell whether a run's row may be that of a later size.
+    Return whether a run's row may be that of a later size.
 
     From 24.11 on such a row was submitted and began when the size before ended, and 26.05 has the id of the
     first size, too. In 22.05 it begins when the run did.
@@ -139,8 +139,8 @@ def may_be_resized(row: Mapping[str, str]) -> bool:
     return "OriginalSLUID" not in row or row["OriginalSLUID"] != row.get("SLUID")
 
 
-def begin_with(sizes: Collection[Size], job: Job) -> Job:
-    """Give a run, of whose later size this is the row, the start of its first: so slurmctld shows it."""
+def with_first_start(sizes: Collection[RunSegment], job: Job) -> Job:
+    """Return a run, of whose later size this is the row, the start of its first: so slurmctld shows it."""
     before = {size.end_at: size.start_at for size in sizes if size.job_id == job.key.job_id}
     start = job.key.start_at
     while before.get(start, start) < start:
@@ -178,17 +178,17 @@ def _user_number(uid: str) -> str:
 def _texts(row: Mapping[str, str]) -> dict[str, Any]:
     return {
         # slurmdbd names no user of a job without an association.
-        "user": cap(row.get("User")) or _user_number(row.get("UID", "")),
-        "account": cap(row.get("Account")),
-        "partition": cap(row.get("Partition")),
-        "qos": cap(row.get("QOS")),
-        "name": cap(row.get("JobName")),
-        "reservation": cap(row.get("Reservation")),
-        "wckey": cap(row.get("WCKey")),
-        "features": cap(row.get("Constraints")),
-        "licenses": cap(row.get("Licenses")),
-        "sluid": cap(row.get("SLUID")),
-        "comment": cap(row.get("Comment"), TEXT_LIMIT),
-        "work_dir": cap(row.get("WorkDir"), TEXT_LIMIT),
-        "submit_line": cap(row.get("SubmitLine"), TEXT_LIMIT),
+        "user": truncate(row.get("User")) or _user_number(row.get("UID", "")),
+        "account": truncate(row.get("Account")),
+        "partition": truncate(row.get("Partition")),
+        "qos": truncate(row.get("QOS")),
+        "name": truncate(row.get("JobName")),
+        "reservation": truncate(row.get("Reservation")),
+        "wckey": truncate(row.get("WCKey")),
+        "features": truncate(row.get("Constraints")),
+        "licenses": truncate(row.get("Licenses")),
+        "sluid": truncate(row.get("SLUID")),
+        "comment": truncate(row.get("Comment"), TEXT_LIMIT),
+        "work_dir": truncate(row.get("WorkDir"), TEXT_LIMIT),
+        "submit_line": truncate(row.get("SubmitLine"), TEXT_LIMIT),
     }

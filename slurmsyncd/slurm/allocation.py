@@ -11,7 +11,7 @@ from msgspec import Raw, Struct
 from slurmsyncd.errors import DecodeError
 from slurmsyncd.model import NodeAllocation
 from slurmsyncd.slurm.json_documents import decode_record
-from slurmsyncd.slurm.scalars import Scalar, parse_number, parse_short, printable
+from slurmsyncd.slurm.scalars import Scalar, parse_16bit_number, parse_number, printable
 
 _INDEX_LIMIT: Final = 65536
 
@@ -85,7 +85,7 @@ def read_allocation(record: Raw | bytes) -> Allocation | None:
     nodes = tuple(_allocation(node) for node in _nodes(found))
     if len({node.host for node in nodes}) != len(nodes):
         raise DecodeError("job_resources: a node twice")
-    return Allocation(nodes, whole, parse_short(found.threads_per_core)) if nodes else None
+    return Allocation(nodes, whole, parse_16bit_number(found.threads_per_core)) if nodes else None
 
 
 def _nodes(found: _Resources) -> Iterable[_Node]:

@@ -18,16 +18,16 @@ from slurmsyncd.slurm.json_documents import decode_record
 from slurmsyncd.slurm.scalars import (
     TEXT_LIMIT,
     Scalar,
-    cap,
+    parse_16bit_number,
     parse_count,
     parse_id,
     parse_number,
     parse_sharing,
-    parse_short,
     parse_state,
     parse_time,
     parse_time_limit,
     parse_tres,
+    truncate,
 )
 
 if TYPE_CHECKING:
@@ -86,31 +86,31 @@ _IDENTITY: Final = msgspec.json.Decoder(_Identity)
 _CLOCKS_APART_S: Final = 30
 
 
-class Detail(Struct, frozen=True):
+class JobDetails(Struct, frozen=True):
     """
     A run as the controller shows it.
 
     Attributes:
         batch: It has a batch script.
         user_id: Number of the user; None if not said.
-        flaws: What of it was not understood and left out.
+        skipped_fields: What of it was not understood and left out.
     """
 
     job: Job
     batch: bool
     user_id: int | None = None
-    flaws: tuple[str, ...] = ()
+    skipped_fields: tuple[str, ...] = ()
 
 
 def read_job_id(record: Raw) -> int | None:
-    """Give a record's job id at a tenth of the cost of the record; None if it cannot be seen."""
+    """Return a record's job id at a tenth of the cost of the record; None if it cannot be seen."""
     try:
         return parse_number(decode_json(record, _IDENTITY).job_id)
     except MalformedJson:
         return None
 
 
-def read_detail(record: Raw, cluster: str, *, now: int) -> Detail | None:
+def read_detail(record: Raw, cluster: str, *, now: int) -> JobDetails | None:
     """
     Read a job record of ``squeue --json``; None if the job has not started.
 
@@ -126,14 +126,14 @@ def read_detail(record: Raw, cluster: str, *, now: int) -> Detail | None:
     job_id = parse_id(raw.job_id, "job_id")
     state = parse_state(raw.job_state)
     start, end = parse_time(raw.start_time), parse_time(raw.end_time)
-    if start is None or is_waiting(state, end, now):
+    if start is None or is_not_started(state, end, now):
         return None
     flaws: list[str] = []
     allocation = _lenient(read_allocation, raw.job_resources, None, flaws)
     nodes = _nodes(raw, allocation)
     if not nodes:
         return None  # cancelled while it waited: slurmctld then writes the time of that as its start
-    over = state.final or state is JobState.COMPLETING
+    over = state.is_final or state is JobState.COMPLETING
     key = RunKey(cluster, job_id, start)
     job = Job(
         key=key,
@@ -141,17 +141,17 @@ def read_detail(record: Raw, cluster: str, *, now: int) -> Detail | None:
         end_at=end if over else None,
         nodes=nodes,
         allocation=_per_node(nodes, allocation, raw.gres_detail, flaws),
-        tres=parse_tres(cap(raw.tres_alloc_str, 65537), flaws),
+        tres=parse_tres(truncate(raw.tres_alloc_str, 65537), flaws),
         **_numbers(raw, nodes, allocation),
         **_texts(raw),
     )
     is_batch = raw.batch_flag is True or raw.batch_flag == 1
-    return Detail(job, is_batch, parse_number(raw.user_id), tuple(flaws))
+    return JobDetails(job, is_batch, parse_number(raw.user_id), tuple(flaws))
 
 
-def is_waiting(state: JobState, end: int | None, now: int) -> bool:
+def is_not_started(state: JobState, end: int | None, now: int) -> bool:
     """
-    Tell whether a record of the controller speaks of a run that has not begun.
+    Return whether a record of the controller speaks of a run that has not begun.
 
     After a requeue the record belongs to the next run while the nodes are still being cleared: it is
     COMPLETING, its start is the time of the requeue, and its end a forecast in the future (JSON) or ``N/A``
@@ -208,7 +208,9 @@ def _gres(detail: Any, count: int, flaws: list[str]) -> list[tuple[Gres, ...]]:
 
 def _numbers(raw: _Record, nodes: tuple[str, ...], allocation: Allocation | None) -> dict[str, Any]:
     array, het = parse_number(raw.array_job_id) or None, parse_number(raw.het_job_id) or None
-    threads = parse_short(raw.threads_per_core) or (allocation.threads_per_core if allocation else None)
+    threads = parse_16bit_number(raw.threads_per_core) or (
+        allocation.threads_per_core if allocation else None
+    )
     return {
         "submit_at": parse_time(raw.submit_time),
         "time_limit_s": parse_time_limit(raw.time_limit),
@@ -220,7 +222,7 @@ def _numbers(raw: _Record, nodes: tuple[str, ...], allocation: Allocation | None
         "array_task_id": parse_number(raw.array_task_id) if array else None,
         "het_job_id": het,
         "het_offset": parse_number(raw.het_job_offset) if het else None,
-        "restarts": parse_short(raw.restart_cnt),
+        "restarts": parse_16bit_number(raw.restart_cnt),
     }
 
 
@@ -234,17 +236,17 @@ def _whole(allocation: Allocation | None) -> bool | None:
 def _texts(raw: _Record) -> dict[str, Any]:
     sluid = raw.step_id.get("sluid") if isinstance(raw.step_id, dict) else None
     return {
-        "user": cap(raw.user_name),
-        "account": cap(raw.account),
-        "partition": cap(raw.partition),
-        "qos": cap(raw.qos),
-        "name": cap(raw.name),
-        "reservation": cap(raw.resv_name),
-        "wckey": cap(raw.wckey),
-        "features": cap(raw.features),
-        "licenses": cap(raw.licenses),
-        "sluid": cap(sluid),
-        "comment": cap(raw.comment, TEXT_LIMIT),
-        "work_dir": cap(raw.current_working_directory, TEXT_LIMIT),
-        "submit_line": cap(raw.submit_line, TEXT_LIMIT),
+        "user": truncate(raw.user_name),
+        "account": truncate(raw.account),
+        "partition": truncate(raw.partition),
+        "qos": truncate(raw.qos),
+        "name": truncate(raw.name),
+        "reservation": truncate(raw.resv_name),
+        "wckey": truncate(raw.wckey),
+        "features": truncate(raw.features),
+        "licenses": truncate(raw.licenses),
+        "sluid": truncate(sluid),
+        "comment": truncate(raw.comment, TEXT_LIMIT),
+        "work_dir": truncate(raw.current_working_directory, TEXT_LIMIT),
+        "submit_line": truncate(raw.submit_line, TEXT_LIMIT),
     }

@@ -14,16 +14,16 @@ _PORTION: Final = 65536
 """Bytes split at once, which takes a quarter of the time of looking for one token after the other."""
 
 
-class Text(Protocol):
+class TextBuffer(Protocol):
     """Output of a command: bytes, or a file that is read piece by piece."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, key: slice, /) -> bytes: ...
     def find(self, sub: bytes, start: int = ..., /) -> int:
-        """Give the position of ``sub`` from ``start`` on, -1 if it is not there."""
+        """Return the position of ``sub`` from ``start`` on, -1 if it is not there."""
 
 
-class Rows:
+class DelimitedRows:
     """
     The rows of a text in which every field, also a row's last, ends with ``token`` and a row with a newline.
 
@@ -35,7 +35,7 @@ class Rows:
         truncated: The text does not end with a row's end: it is cut, or no listing at all.
     """
 
-    def __init__(self, text: Text, token: bytes, width: int) -> None:
+    def __init__(self, text: TextBuffer, token: bytes, width: int) -> None:
         self.set_aside = 0
         self.truncated = False
         self._text = text
@@ -63,7 +63,7 @@ class Rows:
             position = size if following < 0 else following + len(self._token) + 1
 
     def _plain(self, position: int) -> tuple[list[tuple[str, ...]], int]:
-        """Give the rows of a portion up to the first that does not fit or is cut, and where they end."""
+        """Return the rows of a portion up to the first that does not fit or is cut, and where they end."""
         data = self._text[position : position + _PORTION]
         fields = data.decode("utf-8", "replace").split(self._word)
         rows: list[tuple[str, ...]] = []

@@ -89,7 +89,7 @@ def _range(item: str) -> _Range:
 
 def _longest(parts: Sequence[_Part]) -> int:
     """
-    Give the length of the longest name, to be looked at before anything is multiplied or expanded.
+    Return the length of the longest name, to be looked at before anything is multiplied or expanded.
 
     A long name times many hosts would not fit into memory, nor the product of many brackets into a number.
     """

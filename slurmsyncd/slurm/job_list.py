@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from slurmsyncd.model import JobState, Listed
-from slurmsyncd.slurm.controller_jobs import is_waiting
+from slurmsyncd.model import JobState, ListedJob
+from slurmsyncd.slurm.controller_jobs import is_not_started
 from slurmsyncd.slurm.scalars import parse_id, parse_state, parse_time
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ _state = lru_cache(64)(parse_state)
 
 
 def listing_format(token: str) -> str:
-    """Give squeue's ``-o``: id, state, start, end, nodes; nothing that a user may choose freely."""
+    """Return squeue's ``-o``: id, state, start, end, nodes; nothing that a user may choose freely."""
     return "".join(f"%{field}{token}" for field in ("A", "T", "S", "e", "N"))
 
 
-def read_listed(row: Sequence[str], *, now: int) -> tuple[Listed, str]:
+def read_listed_job(row: Sequence[str], *, now: int) -> tuple[ListedJob, str]:
     """
     Read a row of the listing.
 
@@ -40,8 +40,8 @@ def read_listed(row: Sequence[str], *, now: int) -> tuple[Listed, str]:
     """
     job_id, word, start, end, nodes = row
     state = _state(word)
-    if state is not JobState.RUNNING and is_waiting(state, parse_time(end), now):
-        return Listed(parse_id(job_id, "job id"), JobState.PENDING, None), ""
-    if not nodes and state.final:
+    if state is not JobState.RUNNING and is_not_started(state, parse_time(end), now):
+        return ListedJob(parse_id(job_id, "job id"), JobState.PENDING, None), ""
+    if not nodes and state.is_final:
         start = ""  # cancelled while it waited: squeue then prints the time of that as its start
-    return Listed(parse_id(job_id, "job id"), state, parse_time(start)), nodes if state.active else ""
+    return ListedJob(parse_id(job_id, "job id"), state, parse_time(start)), nodes if state.is_active else ""

@@ -15,7 +15,7 @@ from slurmsyncd.slurm.scalars import Scalar, parse_number, printable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from slurmsyncd.slurm.delimited_text import Text
+    from slurmsyncd.slurm.delimited_text import TextBuffer
 
 T = TypeVar("T")
 
@@ -45,9 +45,9 @@ _MARK: Final = b"0"
 _NO_NUMBER: Final = re.compile(rb"(?<=[:,\[\s])-?(?:NaN|Infinity)(?=\s*[,}\]])")
 
 
-def read_records(text: Text, key: str, *, portion: int = PORTION) -> Iterable[Raw]:
+def read_records(text: TextBuffer, key: str, *, portion: int = PORTION) -> Iterable[Raw]:
     """
-    Give the records of a document, each still undecoded, so that a bad one hurts only itself.
+    Return the records of a document, each still undecoded, so that a bad one hurts only itself.
 
     Args:
         text: What the command printed. The records refer to it.
@@ -67,7 +67,7 @@ def read_records(text: Text, key: str, *, portion: int = PORTION) -> Iterable[Ra
     return _records(_decode(_ENVELOPE, text), text, key)
 
 
-def _split(text: Text, key: str, size: int) -> Iterable[Raw] | None:
+def _split(text: TextBuffer, key: str, size: int) -> Iterable[Raw] | None:
     """
     Take a document apart where its records seem to meet; None where no such place is seen.
 
@@ -93,7 +93,7 @@ def _split(text: Text, key: str, size: int) -> Iterable[Raw] | None:
 
 
 def _portions(
-    text: Text, key: str, size: int, where: tuple[int, int, bytes], last: list[Raw]
+    text: TextBuffer, key: str, size: int, where: tuple[int, int, bytes], last: list[Raw]
 ) -> Iterator[Raw]:
     start, end, seam = where
     count = 0
@@ -114,7 +114,7 @@ def _portions(
     yield from last
 
 
-def _records(envelope: _Envelope, text: Text, key: str) -> list[Raw]:
+def _records(envelope: _Envelope, text: TextBuffer, key: str) -> list[Raw]:
     if envelope.errors:
         raise SourceUnavailable(f"Slurm reports: {_reason(envelope.errors)}")
     records: list[Raw] | None = getattr(envelope, key)
@@ -125,7 +125,7 @@ def _records(envelope: _Envelope, text: Text, key: str) -> list[Raw]:
     return records
 
 
-def _decode(decoder: msgspec.json.Decoder[T], text: Text) -> T:
+def _decode(decoder: msgspec.json.Decoder[T], text: TextBuffer) -> T:
     data = text[:]
     try:
         try:

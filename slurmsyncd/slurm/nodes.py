@@ -12,7 +12,7 @@ from slurmsyncd.errors import DecodeError
 from slurmsyncd.model import Gres, NodeFacts, NodeState
 from slurmsyncd.slurm.gres import parse_gres
 from slurmsyncd.slurm.json_documents import decode_record
-from slurmsyncd.slurm.scalars import Scalar, cap, parse_count
+from slurmsyncd.slurm.scalars import Scalar, parse_count, truncate
 
 
 class _Record(Struct):
@@ -61,7 +61,7 @@ def read_node(record: Raw, jobs: Mapping[str, int], accelerators: Collection[str
         DecodeError: It is none.
     """
     raw = decode_record(record, _DECODER, "node record")
-    gpus = sum(gres.count for gres in parse_gres(cap(raw.gres_used, 65536)) if gres.name in accelerators)
+    gpus = sum(gres.count for gres in parse_gres(truncate(raw.gres_used, 65536)) if gres.name in accelerators)
     held = parse_count(raw.alloc_cpus)
     return NodeState(
         raw.name,
@@ -91,7 +91,7 @@ def read_facts(record: Raw) -> tuple[str, NodeFacts]:
     raw = decode_record(record, _DECODER, "node record")
     sockets, cores = parse_count(raw.sockets), parse_count(raw.cores)
     try:
-        devices: tuple[Gres, ...] | None = parse_gres(cap(raw.gres, 65536))
+        devices: tuple[Gres, ...] | None = parse_gres(truncate(raw.gres, 65536))
     except DecodeError:
         devices = None
     return raw.name, NodeFacts((sockets, cores) if sockets and cores else None, devices)

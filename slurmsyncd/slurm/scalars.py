@@ -32,7 +32,7 @@ _LIMIT: Final = 2**63
 """What is stored and sent has 64 bits and a sign."""
 
 
-class Number(Struct):
+class SlurmNumber(Struct):
     """A number that may be unset, as 23.02 and later write it."""
 
     set: bool = True
@@ -40,7 +40,7 @@ class Number(Struct):
     number: int | float = 0
 
 
-Scalar = int | float | str | Number | None
+Scalar = int | float | str | SlurmNumber | None
 
 
 def parse_number(value: Scalar) -> int | None:
@@ -55,7 +55,7 @@ def parse_number(value: Scalar) -> int | None:
         if not _DIGITS.fullmatch(text):
             return None
         value = int(text)
-    elif isinstance(value, Number):
+    elif isinstance(value, SlurmNumber):
         if value.infinite or not value.set:
             return None
         value = value.number
@@ -65,7 +65,7 @@ def parse_number(value: Scalar) -> int | None:
     return number if number not in _UNSET and -_LIMIT <= number < _LIMIT else None
 
 
-def parse_short(value: Scalar) -> int | None:
+def parse_16bit_number(value: Scalar) -> int | None:
     """Read a number that has 16 bits in Slurm: 65534 and 65535, a job's id elsewhere, are none here."""
     number = parse_number(value)
     return None if number in _UNSET_SHORT else number
@@ -98,7 +98,7 @@ def parse_time(value: Scalar) -> int | None:
     """
     if isinstance(value, str):
         value = int(value) if _DIGITS.fullmatch(value) else None
-    elif isinstance(value, Number):
+    elif isinstance(value, SlurmNumber):
         value = value.number if value.set and not value.infinite else None
     if value is None or not 0 < value < 2**62 or int(value) in _UNSET:
         return None
@@ -134,7 +134,7 @@ def parse_state(words: object) -> JobState:
     if "REQUEUED" in found:
         return JobState.REQUEUED  # sacct's JSON: ["PENDING", "REQUEUED"]
     base = next((_BASE[word] for word in found if word in _BASE and word != "COMPLETING"), None)
-    if "COMPLETING" in found and (base is None or not base.final):
+    if "COMPLETING" in found and (base is None or not base.is_final):
         return JobState.COMPLETING
     if base is not None:
         return base
@@ -239,14 +239,14 @@ def _tres_item(item: str) -> tuple[str, int | None]:
     return name, total
 
 
-def cap(value: object, limit: int = NAME_LIMIT) -> str:
-    """Give text of bounded length; anything that is no text becomes empty."""
+def truncate(value: object, limit: int = NAME_LIMIT) -> str:
+    """Return text of bounded length; anything that is no text becomes empty."""
     if isinstance(value, list):
         value = ",".join(item for item in value[:64] if isinstance(item, str))
     return value[:limit] if isinstance(value, str) and value != "(null)" else ""
 
 
 def printable(value: object, limit: int = 200) -> str:
-    """Give foreign text in a form fit for logs: cut, one line, no control characters."""
+    """Return foreign text in a form fit for logs: cut, one line, no control characters."""
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
     return "".join(char if char.isprintable() else " " for char in text[:limit]).strip()

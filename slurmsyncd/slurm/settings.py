@@ -23,11 +23,11 @@ class SlurmSettings:
 
     Attributes:
         values: By name, as printed.
-        told_at: The clock of the host that answered (epoch seconds), None if it is not said.
+        server_time: The clock of the host that answered (epoch seconds), None if it is not said.
     """
 
     values: Mapping[str, str]
-    told_at: int | None
+    server_time: int | None
 
     def get(self, name: str) -> str:
         """Return a setting; empty if it is not set."""

@@ -21,7 +21,7 @@ _FAILURES: Final = 8
 
 
 @dataclass(slots=True)
-class Asked(Generic[T]):
+class BatchAnswers(Generic[T]):
     """
     What became of a question about many jobs.
 
@@ -47,7 +47,7 @@ async def ask_in_batches(
     *,
     is_well: Callable[[], Awaitable[bool]],
     has_time: Callable[[], bool],
-) -> Asked[T]:
+) -> BatchAnswers[T]:
     """
     Ask about jobs in batches. A batch that fails is halved until the ids that make it fail are alone.
 
@@ -58,7 +58,7 @@ async def ask_in_batches(
         is_well: Whether the source answers another question now. If not, all that is left waits.
         has_time: Whether there is time for another attempt after a failure.
     """
-    asked: Asked[T] = Asked()
+    asked: BatchAnswers[T] = BatchAnswers()
     waiting = deque(batches(ids, size))
     failures = 0
     while waiting:
@@ -83,11 +83,11 @@ async def ask_in_batches(
 
 
 def batches(ids: Iterable[int], size: int) -> Iterator[list[int]]:
-    """Give ids in order, ``size`` at a time."""
+    """Return ids in order, ``size`` at a time."""
     ordered = sorted(ids)
     return (ordered[start : start + size] for start in range(0, len(ordered), size))
 
 
 def joined(ids: Iterable[int]) -> str:
-    """Give ids as Slurm's commands take them."""
+    """Return ids as Slurm's commands take them."""
     return ",".join(map(str, ids))

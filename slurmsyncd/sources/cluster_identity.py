@@ -8,19 +8,19 @@ import anyio
 
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.slurm.scalars import printable
-from slurmsyncd.sources.discovery import describe, known_clusters
+from slurmsyncd.sources.discovery import discover_with, known_clusters
 from slurmsyncd.sources.executors.local import CommandFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from slurmsyncd.sources.slurm_cli import SlurmCommands
+    from slurmsyncd.sources.slurm_cli import SlurmCli
 
 _SHOWN = 20
 """Names of clusters in a message at most."""
 
 
-class Identity:
+class ClusterIdentity:
     """
     Knows, once Slurm has said so, that its answers are those of the cluster that is wanted.
 
@@ -40,7 +40,7 @@ class Identity:
         by_name: Whether sacct has to be given the name of the cluster.
     """
 
-    def __init__(self, cluster: str, commands: SlurmCommands, *, remote: bool) -> None:
+    def __init__(self, cluster: str, commands: SlurmCli, *, remote: bool) -> None:
         self._cluster = cluster
         self._commands = commands
         self._remote = remote
@@ -48,7 +48,7 @@ class Identity:
         self.by_name = False
         self._asking = anyio.Lock()  # both halves of a look want to know at once
 
-    def met(self, own: int, strangers: Iterable[str]) -> None:
+    def learn(self, own: int, strangers: Iterable[str]) -> None:
         """
         Learn from rows of sacct, which carry their cluster's name.
 
@@ -101,7 +101,7 @@ class Identity:
             self.by_name = True
 
     async def _ask_controller(self) -> None:
-        found = (await describe(self._commands)).cluster
+        found = (await discover_with(self._commands)).cluster
         if found != self._cluster:
             raise SourceUnavailable(self._wrong_conf(found))
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import anyio
 
 from slurmsyncd.errors import SourceError, SourceUnavailable, is_disk_full
-from slurmsyncd.model import Answers, Observation, Questions
-from slurmsyncd.sources.accounting import EARLIEST, Accounting
-from slurmsyncd.sources.batches import Asked
-from slurmsyncd.sources.cluster_identity import Identity
-from slurmsyncd.sources.controller import Controller
-from slurmsyncd.sources.decoding import Listing, Runs, newest
+from slurmsyncd.model import JobAnswers, JobQuestions, Observation
+from slurmsyncd.sources.accounting import EARLIEST, AccountingReader
+from slurmsyncd.sources.batches import BatchAnswers
+from slurmsyncd.sources.cluster_identity import ClusterIdentity
+from slurmsyncd.sources.controller import ControllerReader
+from slurmsyncd.sources.decoding import DecodedRuns, JobList, latest_per_run
 from slurmsyncd.sources.discovery import active_controller, queued_messages, slurm_settings
-from slurmsyncd.sources.sight import Sight, own_name
-from slurmsyncd.sources.slurm_cli import SlurmCommands
+from slurmsyncd.sources.sight import Visibility, own_name
+from slurmsyncd.sources.slurm_cli import SlurmCli
 from slurmsyncd.sources.width import Width
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from slurmsyncd.config import SlurmConfig
     from slurmsyncd.model import Job, NodeState
     from slurmsyncd.slurm.settings import SlurmSettings
-    from slurmsyncd.sources.executors.local import Tally
-    from slurmsyncd.sources.sight import Blind
+    from slurmsyncd.sources.executors.local import CommandCosts
+    from slurmsyncd.sources.sight import Blindness
 
     A = TypeVar("A")
     B = TypeVar("B")
@@ -53,14 +53,14 @@ class CommandSource:
     ) -> None:
         self._cluster = cluster
         self._config = config
-        self._commands = SlurmCommands(
+        self._commands = SlurmCli(
             config, slurm_conf=slurm_conf, cluster=cluster if remote else "", directory=directory
         )
-        self._identity = Identity(cluster, self._commands, remote=remote)
+        self._identity = ClusterIdentity(cluster, self._commands, remote=remote)
         parts = (cluster, config, self._commands, self._identity, now)
-        self._accounting = Accounting(*parts)
-        self._sight = Sight(cluster, self._commands, user or own_name(), now=now)
-        self._controller = Controller(*parts, rows=self._rows_of, accelerators=accelerators)
+        self._accounting = AccountingReader(*parts)
+        self._sight = Visibility(cluster, self._commands, user or own_name(), now=now)
+        self._controller = ControllerReader(*parts, rows=self._rows_of, accelerators=accelerators)
         self._now = now
         self._width = Width(config.slice)
         self._never_started: dict[tuple[str, str], None] = {}  # counted already, the oldest first
@@ -71,7 +71,7 @@ class CommandSource:
         return self._cluster
 
     @property
-    def blind(self) -> Blind | None:
+    def blind(self) -> Blindness | None:
         """What the user that asks does not see, None if nothing is known to be hidden."""
         return self._sight.blind
 
@@ -86,11 +86,11 @@ class CommandSource:
         return self._width.is_narrowest
 
     @property
-    def tally(self) -> Tally:
+    def tally(self) -> CommandCosts:
         """What was asked of Slurm and what it cost, by command."""
         return self._commands.tally
 
-    async def look(
+    async def poll(
         self, since: int, until: int, *, listing: bool = True, accounting: bool = True
     ) -> Observation:
         """
@@ -109,7 +109,7 @@ class CommandSource:
             lambda: self._controller.listing() if listing else _nothing(),
             lambda: self._accounting.window(since, through) if accounting else _nothing(),
         )
-        if isinstance(listed, Listing) and isinstance(ended, SourceError) and not self._identity.is_confirmed:
+        if isinstance(listed, JobList) and isinstance(ended, SourceError) and not self._identity.is_confirmed:
             listed = ended  # accounting showed another cluster meanwhile, so this is that one's queue
         listed, ended = await self._believed(listed, ended)
         if isinstance(ended, SourceError):
@@ -117,29 +117,30 @@ class CommandSource:
         trouble, disk_full = _trouble(listed, ended), is_disk_full(listed) or is_disk_full(ended)
         if len(trouble) == listing + accounting:
             raise SourceUnavailable("; ".join(trouble), disk_full=disk_full)
-        found = ended if isinstance(ended, Runs) else Runs()
-        if isinstance(ended, Runs):
+        found = ended if isinstance(ended, DecodedRuns) else DecodedRuns()
+        if isinstance(ended, DecodedRuns):
             self._width.answered(len(found.jobs), through - since)
         return Observation(
             cluster=self._cluster,
-            looked_at=now,
-            listed=listed.listed if isinstance(listed, Listing) else None,
-            finished=newest(found.jobs),
-            through=through if isinstance(ended, Runs) else None,
+            observed_at=now,
+            job_list=listed.listed if isinstance(listed, JobList) else None,
+            ended_runs=latest_per_run(found.jobs),
+            accounting_read_until=through if isinstance(ended, DecodedRuns) else None,
             never_started=self._count(ended),
-            set_aside=found.set_aside + (listed.set_aside if isinstance(listed, Listing) else 0),
-            trouble=trouble,
+            records_skipped=found.records_skipped
+            + (listed.records_skipped if isinstance(listed, JobList) else 0),
+            errors=trouble,
             disk_full=disk_full,
         )
 
     async def _believed(
-        self, listed: Listing | SourceError | None, ended: Runs | SourceError | None
-    ) -> tuple[Listing | SourceError | None, Runs | SourceError | None]:
+        self, listed: JobList | SourceError | None, ended: DecodedRuns | SourceError | None
+    ) -> tuple[JobList | SourceError | None, DecodedRuns | SourceError | None]:
         """Replace the answers that leave out jobs of other users."""
         if listed is None and self._sight.blind is None:
             return listed, ended
-        empty = not listed.held if isinstance(listed, Listing) else None
-        if (blind := await self._sight.look(empty=empty)) is None:
+        empty = not listed.held if isinstance(listed, JobList) else None
+        if (blind := await self._sight.check(empty=empty)) is None:
             return listed, ended
         hidden = SourceUnavailable(blind.reason)
         return (
@@ -147,9 +148,9 @@ class CommandSource:
             hidden if blind.accounting and ended is not None else ended,
         )
 
-    def _count(self, ended: Runs | SourceError | None) -> int:
+    def _count(self, ended: DecodedRuns | SourceError | None) -> int:
         """Count jobs that never started once, though windows overlap."""
-        if not isinstance(ended, Runs):
+        if not isinstance(ended, DecodedRuns):
             return 0
         new = [job for job in ended.never_started if job not in self._never_started]
         self._never_started.update(dict.fromkeys(new))
@@ -157,7 +158,7 @@ class CommandSource:
             del self._never_started[next(iter(self._never_started))]
         return len(new)
 
-    async def ask(self, questions: Questions) -> Answers:
+    async def query_jobs(self, questions: JobQuestions) -> JobAnswers:
         """
         Answer questions by job id, in batches. A half of which no batch was answered is None.
 
@@ -183,12 +184,12 @@ class CommandSource:
         trouble = tuple(text for half in halves for text in half.trouble)
         if trouble and all(half.jobs is None for half in halves if half.wanted):
             raise SourceUnavailable("; ".join(trouble), disk_full=any(half.disk_full for half in halves))
-        return Answers(
+        return JobAnswers(
             details=halves[0].jobs,
             accounting=halves[1].jobs,
-            unanswered=Questions(details=halves[0].left, accounting=halves[1].left),
-            set_aside=sum(half.set_aside for half in halves),
-            trouble=trouble,
+            unanswered=JobQuestions(details=halves[0].left, accounting=halves[1].left),
+            records_skipped=sum(half.set_aside for half in halves),
+            errors=trouble,
             disk_full=any(half.disk_full for half in halves),
         )
 
@@ -196,8 +197,8 @@ class CommandSource:
         found = await self._accounting.runs(ids, lambda: False)
         return [job for each in found.answers for job in each.jobs]
 
-    async def portion(self) -> int:
-        """Give how many jobs' details to ask for at once; asks what squeue offers, the first time."""
+    async def detail_batch_size(self) -> int:
+        """Return how many jobs' details to ask for at once; asks what squeue offers, the first time."""
         return await self._controller.portion()
 
     async def queued_messages(self) -> int | None:
@@ -224,7 +225,7 @@ class CommandSource:
 
     async def node_states(self) -> tuple[NodeState, ...]:
         """
-        Give the state of every node; running jobs as the last look listed them.
+        Return the state of every node; running jobs as the last look listed them.
 
         Raises:
             SourceUnavailable: The controller does not answer.
@@ -235,7 +236,7 @@ class CommandSource:
 class _Half:
     """What one half of Slurm said to questions by job id."""
 
-    def __init__(self, wanted: frozenset[int], said: Asked[Runs] | SourceError) -> None:
+    def __init__(self, wanted: frozenset[int], said: BatchAnswers[DecodedRuns] | SourceError) -> None:
         self.wanted = wanted
         self.jobs: tuple[Job, ...] | None = None
         self.left = wanted
@@ -247,15 +248,15 @@ class _Half:
             return
         self.trouble = tuple(said.trouble) if said.left else ()
         self.disk_full = said.disk_full and bool(said.left)
-        self.set_aside = sum(each.set_aside for each in said.answers)
+        self.set_aside = sum(each.records_skipped for each in said.answers)
         self.left = frozenset(said.left)
         if said.answers or not wanted:
-            self.jobs = newest(job for each in said.answers for job in each.jobs)
+            self.jobs = latest_per_run(job for each in said.answers for job in each.jobs)
 
 
-async def _none() -> Asked[Runs]:
+async def _none() -> BatchAnswers[DecodedRuns]:
     """Stand in for questions that are not asked."""
-    return Asked()
+    return BatchAnswers()
 
 
 async def _nothing() -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
     from slurmsyncd.model import Gres, Job, NodeAllocation, NodeFacts
-    from slurmsyncd.slurm.controller_jobs import Detail
+    from slurmsyncd.slurm.controller_jobs import JobDetails
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ NAME_SERVICE_S: Final = 2.0
 """Longest wait for a user's name."""
 
 
-class Nodes:
+class NodeFactsCache:
     """
     Facts of a cluster's nodes, asked for when a run is on one that is not known, and hourly.
 
@@ -84,8 +84,8 @@ def _of_kinds(devices: tuple[Gres, ...] | None, held: Sequence[Gres]) -> tuple[G
 
 
 async def name_users(
-    details: Iterable[Detail], accounting: Callable[[frozenset[int]], Awaitable[Iterable[Job]]]
-) -> list[Detail]:
+    details: Iterable[JobDetails], accounting: Callable[[frozenset[int]], Awaitable[Iterable[Job]]]
+) -> list[JobDetails]:
     """
     Return the records with a user each: the controller names none while its name service does not answer.
 
@@ -110,9 +110,9 @@ async def name_users(
     ]
 
 
-async def _named(detail: Detail, name: str) -> Detail:
+async def _named(detail: JobDetails, name: str) -> JobDetails:
     user = name or await _user_of(detail.user_id)
-    return type(detail)(replace(detail.job, user=user), detail.batch, detail.user_id, detail.flaws)
+    return type(detail)(replace(detail.job, user=user), detail.batch, detail.user_id, detail.skipped_fields)
 
 
 async def _user_of(user_id: int | None) -> str:

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Final
 
 from slurmsyncd.errors import DecodeError, SourceError, SourceUnavailable
 from slurmsyncd.slurm.job_list import listing_format
-from slurmsyncd.sources.batches import UNUSED_ID, Asked, ask_in_batches, joined
-from slurmsyncd.sources.completion import Nodes, name_users
+from slurmsyncd.sources.batches import UNUSED_ID, BatchAnswers, ask_in_batches, joined
+from slurmsyncd.sources.completion import NodeFactsCache, name_users
 from slurmsyncd.sources.decoding import (
-    Details,
-    Listing,
-    Runs,
+    DecodedDetails,
+    DecodedRuns,
+    JobList,
     decode_details,
     decode_facts,
     decode_listing,
     decode_nodes,
 )
 from slurmsyncd.sources.executors.local import CommandFailed
-from slurmsyncd.sources.slurm_cli import is_forgotten
+from slurmsyncd.sources.slurm_cli import is_unknown_job_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from slurmsyncd.config import SlurmConfig
     from slurmsyncd.model import Job, NodeFacts, NodeState
-    from slurmsyncd.slurm.controller_jobs import Detail
-    from slurmsyncd.sources.cluster_identity import Identity
-    from slurmsyncd.sources.slurm_cli import SlurmCommands
+    from slurmsyncd.slurm.controller_jobs import JobDetails
+    from slurmsyncd.sources.cluster_identity import ClusterIdentity
+    from slurmsyncd.sources.slurm_cli import SlurmCli
 
 PORTION: Final = 500
 """Jobs whose details are asked for at once: a record is some 5 KB in our memory, and 150 KB in squeue's."""
@@ -46,7 +46,7 @@ _SCRIPTS: Final = 50
 _SCRIPT_LIMIT: Final = 1024 * 1024
 
 
-class Controller:
+class ControllerReader:
     """
     What slurmctld holds; see ``CommandSource``.
 
@@ -59,8 +59,8 @@ class Controller:
         self,
         cluster: str,
         config: SlurmConfig,
-        commands: SlurmCommands,
-        identity: Identity,
+        commands: SlurmCli,
+        identity: ClusterIdentity,
         now: Callable[[], float],
         *,
         rows: Callable[[frozenset[int]], Awaitable[Iterable[Job]]],
@@ -73,10 +73,10 @@ class Controller:
         self._now = now
         self._rows = rows
         self._accelerators = accelerators
-        self._nodes = Nodes(self._node_facts)
+        self._nodes = NodeFactsCache(self._node_facts)
         self._held: Mapping[str, int] | None = None  # host list → active jobs, as last listed
 
-    async def listing(self) -> Listing:
+    async def listing(self) -> JobList:
         """
         List all jobs.
 
@@ -95,7 +95,7 @@ class Controller:
 
     async def node_states(self) -> tuple[NodeState, ...]:
         """
-        Give the state of every node; running jobs as they were listed last.
+        Return the state of every node; running jobs as they were listed last.
 
         Raises:
             SourceUnavailable: It does not answer.
@@ -115,7 +115,7 @@ class Controller:
 
     @asynccontextmanager
     async def _node_records(self) -> AsyncIterator[Iterable[Raw]]:
-        offers = await self._commands.offers()
+        offers = await self._commands.capabilities()
         # 22.05 has no `scontrol --json`; sinfo groups nodes since.
         old = (0, 0) < offers.version < (23, 2)
         # -h: no heading with the cluster's name before the JSON, which squeue and sinfo have under -M.
@@ -124,15 +124,15 @@ class Controller:
             yield records
 
     async def portion(self) -> int:
-        """Give how many jobs' details to ask for at once; asks what squeue offers, the first time."""
+        """Return how many jobs' details to ask for at once; asks what squeue offers, the first time."""
         try:
-            return PORTION if (await self._commands.offers()).filters else WHOLE_PORTION
+            return PORTION if (await self._commands.capabilities()).filters else WHOLE_PORTION
         except SourceUnavailable:
             return PORTION  # they will not be had either
 
-    async def details(self, ids: frozenset[int], has_time: Callable[[], bool]) -> Asked[Runs]:
+    async def details(self, ids: frozenset[int], has_time: Callable[[], bool]) -> BatchAnswers[DecodedRuns]:
         """
-        Give jobs with their allocation.
+        Return jobs with their allocation.
 
         A job that makes squeue fail by itself, while others are shown, is one whose record cannot be read:
         set aside, like any such.
@@ -140,10 +140,10 @@ class Controller:
         Raises:
             SourceError: It does not answer, or is not the cluster's.
         """
-        filters = (await self._commands.offers()).filters
+        filters = (await self._commands.capabilities()).filters
         await self._identity.confirm()
 
-        async def ask(batch: Sequence[int]) -> Runs:
+        async def ask(batch: Sequence[int]) -> DecodedRuns:
             return await self._batch(frozenset(batch), *(("-j", joined(batch)) if filters else ()))
 
         async def is_well() -> bool:
@@ -153,7 +153,7 @@ class Controller:
         asked = await ask_in_batches(ids, size, ask, is_well=is_well, has_time=has_time)
         if asked.alone and asked.answers:
             self._commands.notices.once("record_set_aside", "; ".join(asked.trouble))
-            asked.answers.append(Runs(set_aside=len(asked.alone)))
+            asked.answers.append(DecodedRuns(records_skipped=len(asked.alone)))
             asked.left -= asked.alone
         return asked
 
@@ -165,29 +165,29 @@ class Controller:
             return False
         return True
 
-    async def _batch(self, ids: frozenset[int], *which: str) -> Runs:
+    async def _batch(self, ids: frozenset[int], *which: str) -> DecodedRuns:
         shown = await self._shown(ids, *which)
         details = await name_users(shown.details, self._rows)
         jobs = [await self._nodes.complete(job) for job in await self._with_scripts(details)]
-        return Runs(jobs=jobs, set_aside=shown.set_aside)
+        return DecodedRuns(jobs=jobs, records_skipped=shown.records_skipped)
 
-    async def _shown(self, ids: frozenset[int], *which: str) -> Details:
+    async def _shown(self, ids: frozenset[int], *which: str) -> DecodedDetails:
         try:
             return await self._read_details(ids, *which)
         except CommandFailed as err:
-            if not is_forgotten(err):
+            if not is_unknown_job_id(err):
                 raise
             if len(ids) == 1:
-                return Details()
+                return DecodedDetails()
             # Of several, no release we know fails for one; should it, the others still have to be asked for.
             return await self._read_details(ids)
 
-    async def _read_details(self, ids: frozenset[int], *which: str) -> Details:
+    async def _read_details(self, ids: frozenset[int], *which: str) -> DecodedDetails:
         now = int(self._now())
         async with self._commands.records("jobs", "squeue", "-h", "-a", "-t", "all", *which) as records:
             return await decode_details(records, ids, self._cluster, now, self._commands.notices)
 
-    async def _with_scripts(self, details: Sequence[Detail]) -> list[Job]:
+    async def _with_scripts(self, details: Sequence[JobDetails]) -> list[Job]:
         jobs = [detail.job for detail in details]
         if not self._config.job_script:
             return jobs

@@ -10,21 +10,21 @@ from anyio.lowlevel import checkpoint
 
 from slurmsyncd.errors import DecodeError
 from slurmsyncd.model import Job, NodeFacts, NodeState, RunKey
-from slurmsyncd.slurm.accounting import NoRun, Size, begin_with, may_be_resized, read_run
-from slurmsyncd.slurm.controller_jobs import Detail, read_detail, read_job_id
-from slurmsyncd.slurm.delimited_text import Rows
+from slurmsyncd.slurm.accounting import NotARun, RunSegment, is_maybe_resized, read_run, with_first_start
+from slurmsyncd.slurm.controller_jobs import JobDetails, read_detail, read_job_id
+from slurmsyncd.slurm.delimited_text import DelimitedRows
 from slurmsyncd.slurm.hostlist import expand_hostlist
-from slurmsyncd.slurm.job_list import WIDTH, read_listed
+from slurmsyncd.slurm.job_list import WIDTH, read_listed_job
 from slurmsyncd.slurm.nodes import read_facts, read_node
-from slurmsyncd.sources.compact_job_list import Lines
+from slurmsyncd.sources.compact_job_list import CompactJobList
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 
     from msgspec import Raw
 
-    from slurmsyncd.slurm.delimited_text import Text
-    from slurmsyncd.sources.slurm_cli import Notices
+    from slurmsyncd.slurm.delimited_text import TextBuffer
+    from slurmsyncd.sources.slurm_cli import OnceLogger
 
     T = TypeVar("T")
 
@@ -33,7 +33,7 @@ _BREATH: Final = 200
 
 
 @dataclass(slots=True)
-class Listing:
+class JobList:
     """
     The controller's listing.
 
@@ -41,133 +41,135 @@ class Listing:
         held: Host list → active jobs that hold these nodes.
     """
 
-    listed: Lines = field(default_factory=Lines)
+    listed: CompactJobList = field(default_factory=CompactJobList)
     held: Counter[str] = field(default_factory=Counter)
-    set_aside: int = 0
+    records_skipped: int = 0
 
 
 @dataclass(slots=True)
-class Runs:
+class DecodedRuns:
     """
     Runs, and how many records were none or not understood.
 
     Attributes:
         rows: Records of this cluster, whatever they are.
-        strangers: Names of the other clusters that there are records of.
+        other_clusters: Names of the other clusters that there are records of.
         never_started: Jobs that ended without ever starting: id and end.
         sizes: Earlier sizes of runs that were resized.
-        doubtful: Runs that may have had an earlier size.
+        maybe_resized: Runs that may have had an earlier size.
     """
 
     jobs: list[Job] = field(default_factory=list)
     rows: int = 0
-    strangers: set[str] = field(default_factory=set)
+    other_clusters: set[str] = field(default_factory=set)
     never_started: set[tuple[str, str]] = field(default_factory=set)
-    sizes: list[Size] = field(default_factory=list)
-    doubtful: set[RunKey] = field(default_factory=set)
-    set_aside: int = 0
+    sizes: list[RunSegment] = field(default_factory=list)
+    maybe_resized: set[RunKey] = field(default_factory=set)
+    records_skipped: int = 0
 
 
 @dataclass(slots=True)
-class Details:
+class DecodedDetails:
     """Runs as the controller shows them, and how many records or parts of them were not understood."""
 
-    details: list[Detail] = field(default_factory=list)
-    set_aside: int = 0
+    details: list[JobDetails] = field(default_factory=list)
+    records_skipped: int = 0
 
 
-async def decode_listing(text: Text, token: str, now: int, notices: Notices) -> Listing:
+async def decode_listing(text: TextBuffer, token: str, now: int, notices: OnceLogger) -> JobList:
     """
     Decode squeue's text.
 
     Raises:
         DecodeError: It is cut, or none.
     """
-    found = Listing()
-    rows = Rows(text, token.encode(), WIDTH)
-    async for row in _breathe(rows):
+    found = JobList()
+    rows = DelimitedRows(text, token.encode(), WIDTH)
+    async for row in _yielding(rows):
         try:
-            job, hosts = read_listed(row, now=now)
+            job, hosts = read_listed_job(row, now=now)
         except DecodeError as err:
-            found.set_aside += 1
+            found.records_skipped += 1
             notices.once("record_set_aside", str(err))
             continue
         found.listed.append(job)
         if hosts:
             found.held[hosts] += 1
-    found.set_aside += rows.set_aside
+    found.records_skipped += rows.set_aside
     _refuse_cut(rows, "squeue")
     return found
 
 
-async def decode_runs(text: Text, token: str, fields: Sequence[str], cluster: str, notices: Notices) -> Runs:
+async def decode_runs(
+    text: TextBuffer, token: str, fields: Sequence[str], cluster: str, notices: OnceLogger
+) -> DecodedRuns:
     """
     Decode sacct's text.
 
     Raises:
         DecodeError: It is cut, or none; accounting must not be taken for complete.
     """
-    found = Runs()
+    found = DecodedRuns()
     flaws: list[str] = []
-    rows = Rows(text, token.encode(), len(fields))
-    async for row in _breathe(rows):
+    rows = DelimitedRows(text, token.encode(), len(fields))
+    async for row in _yielding(rows):
         columns = dict(zip(fields, row, strict=True))
         if (owner := columns.get("Cluster", cluster)) != cluster:
-            found.strangers.add(owner)
+            found.other_clusters.add(owner)
             continue
         found.rows += 1
         try:
             run = read_run(columns, cluster, flaws)
         except DecodeError as err:
-            found.set_aside += 1
+            found.records_skipped += 1
             notices.once("record_set_aside", str(err))
             continue
         if isinstance(run, Job):
             found.jobs.append(run)
-            if may_be_resized(columns):
-                found.doubtful.add(run.key)
-        elif isinstance(run, Size):
+            if is_maybe_resized(columns):
+                found.maybe_resized.add(run.key)
+        elif isinstance(run, RunSegment):
             found.sizes.append(run)
-        elif run is NoRun.NEVER_STARTED:
+        elif run is NotARun.NEVER_STARTED:
             found.never_started.add((columns["JobIDRaw"], columns["End"]))
-    found.set_aside += rows.set_aside + len(flaws)
+    found.records_skipped += rows.set_aside + len(flaws)
     for flaw in flaws:
         notices.once("part_set_aside", flaw)
     _refuse_cut(rows, "sacct")
     return found
 
 
-def unite(found: Runs) -> None:
+def merge_segments(found: DecodedRuns) -> None:
     """Have each run begin with the first of its sizes."""
     if found.sizes:
-        found.jobs = [begin_with(found.sizes, job) for job in found.jobs]
+        found.jobs = [with_first_start(found.sizes, job) for job in found.jobs]
 
 
 async def decode_details(
-    records: Iterable[Raw], wanted: frozenset[int], cluster: str, now: int, notices: Notices
-) -> Details:
+    records: Iterable[Raw], wanted: frozenset[int], cluster: str, now: int, notices: OnceLogger
+) -> DecodedDetails:
     """Decode those records of squeue's JSON that were asked for and have started."""
-    found = Details()
-    async for record in _breathe(records):
+    found = DecodedDetails()
+    async for record in _yielding(records):
         job_id = read_job_id(record)
         if job_id is not None and job_id not in wanted:
             continue
         try:
             detail = read_detail(record, cluster, now=now)
         except DecodeError as err:
-            found.set_aside += 1
+            found.records_skipped += 1
             notices.once("record_set_aside", str(err))
             continue
         if detail:
             found.details.append(detail)
-            found.set_aside += len(detail.flaws)
-            for flaw in detail.flaws:
+            found.records_skipped += len(detail.skipped_fields)
+            for flaw in detail.skipped_fields:
                 notices.once("part_set_aside", flaw)
     return found
 
 
 async def decode_nodes(
-    records: Iterable[Raw], held: Mapping[str, int], notices: Notices, accelerators: Collection[str]
+    records: Iterable[Raw], held: Mapping[str, int], notices: OnceLogger, accelerators: Collection[str]
 ) -> tuple[NodeState, ...]:
     """Decode nodes, with the number of jobs that hold each."""
     jobs: Counter[str] = Counter()
@@ -177,7 +179,7 @@ async def decode_nodes(
             jobs.update(dict.fromkeys(expand_hostlist(hosts), count))
         except DecodeError as err:
             notices.once("record_set_aside", str(err))
-    async for record in _breathe(records):
+    async for record in _yielding(records):
         try:
             states.append(read_node(record, jobs, accelerators))
         except DecodeError as err:
@@ -185,11 +187,11 @@ async def decode_nodes(
     return tuple(states)
 
 
-async def decode_facts(records: Iterable[Raw], notices: Notices) -> dict[str, NodeFacts]:
+async def decode_facts(records: Iterable[Raw], notices: OnceLogger) -> dict[str, NodeFacts]:
     """Decode what nodes are, by host; equal ones share one object."""
     found: dict[str, NodeFacts] = {}
     kinds: dict[NodeFacts, NodeFacts] = {}
-    async for record in _breathe(records):
+    async for record in _yielding(records):
         try:
             host, facts = read_facts(record)
         except DecodeError as err:
@@ -199,8 +201,8 @@ async def decode_facts(records: Iterable[Raw], notices: Notices) -> dict[str, No
     return found
 
 
-def newest(jobs: Iterable[Job]) -> tuple[Job, ...]:
-    """Give each run once: of records of the same run, the one that knows its end, then the later (S20)."""
+def latest_per_run(jobs: Iterable[Job]) -> tuple[Job, ...]:
+    """Return each run once: of records of the same run, the one that knows its end, then the later (S20)."""
     best: dict[object, Job] = {}
     for job in jobs:
         known = best.get(job.key)
@@ -210,16 +212,16 @@ def newest(jobs: Iterable[Job]) -> tuple[Job, ...]:
 
 
 def _rank(job: Job) -> tuple[bool, int, int]:
-    return job.state.final, job.restarts or 0, job.end_at or 0
+    return job.state.is_final, job.restarts or 0, job.end_at or 0
 
 
-def _refuse_cut(rows: Rows, command: str) -> None:
+def _refuse_cut(rows: DelimitedRows, command: str) -> None:
     if rows.truncated:
         raise DecodeError(f"{command}: the answer is cut, or is no listing")
 
 
-async def _breathe(items: Iterable[T]) -> AsyncIterator[T]:
-    """Give items, and the loop its turn now and then."""
+async def _yielding(items: Iterable[T]) -> AsyncIterator[T]:
+    """Return items, and the loop its turn now and then."""
     for count, item in enumerate(items):
         if count % _BREATH == _BREATH - 1:
             await checkpoint()

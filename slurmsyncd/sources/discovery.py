@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.slurm.sdiag import counted_messages
 from slurmsyncd.slurm.settings import SlurmSettings, parse_settings
-from slurmsyncd.sources.slurm_cli import SlurmCommands
+from slurmsyncd.sources.slurm_cli import SlurmCli
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -23,7 +23,7 @@ _CONTROLLER: Final = re.compile(r"^Slurmctld\([^)]*\) at (\S+) is UP", re.ASCII 
 
 
 @dataclass(frozen=True, slots=True)
-class HostSlurm:
+class DiscoveredCluster:
     """
     The Slurm of this host.
 
@@ -36,17 +36,19 @@ class HostSlurm:
     min_job_age_s: int
 
 
-async def discover(config: SlurmConfig, *, slurm_conf: str = "", directory: Path | None = None) -> HostSlurm:
+async def discover(
+    config: SlurmConfig, *, slurm_conf: str = "", directory: Path | None = None
+) -> DiscoveredCluster:
     """
     Ask slurmctld for its name.
 
     Raises:
         SourceUnavailable: It does not answer, or scontrol is missing.
     """
-    return await describe(SlurmCommands(config, slurm_conf=slurm_conf, directory=directory))
+    return await discover_with(SlurmCli(config, slurm_conf=slurm_conf, directory=directory))
 
 
-async def describe(commands: SlurmCommands) -> HostSlurm:
+async def discover_with(commands: SlurmCli) -> DiscoveredCluster:
     """
     Ask the slurmctld of these commands for its name.
 
@@ -57,14 +59,14 @@ async def describe(commands: SlurmCommands) -> HostSlurm:
     if not (cluster := settings.get("ClusterName")):
         raise SourceUnavailable("scontrol show config names no ClusterName; is this slurm.conf a cluster's?")
     age_s = settings.seconds("MinJobAge")
-    return HostSlurm(
+    return DiscoveredCluster(
         cluster=cluster,
         version=settings.get("SLURM_VERSION"),
         min_job_age_s=300 if age_s is None else age_s,
     )
 
 
-async def slurm_settings(commands: SlurmCommands) -> SlurmSettings:
+async def slurm_settings(commands: SlurmCli) -> SlurmSettings:
     """
     Return the settings of slurmctld.
 
@@ -74,7 +76,7 @@ async def slurm_settings(commands: SlurmCommands) -> SlurmSettings:
     return parse_settings((await commands.run("scontrol", "show", "config")).text)
 
 
-async def active_controller(commands: SlurmCommands) -> str:
+async def active_controller(commands: SlurmCli) -> str:
     """
     Return the host of the slurmctld that is in charge, empty if none is.
 
@@ -87,7 +89,7 @@ async def active_controller(commands: SlurmCommands) -> str:
     return found[1] if found else ""
 
 
-async def queued_messages(commands: SlurmCommands) -> int | None:
+async def queued_messages(commands: SlurmCli) -> int | None:
     """Return how many messages slurmctld holds for slurmdbd, None if it does not say; any user may ask."""
     try:
         return counted_messages((await commands.run("sdiag", timeout_s=_SOON_S)).text)
@@ -95,7 +97,7 @@ async def queued_messages(commands: SlurmCommands) -> int | None:
         return None
 
 
-async def known_clusters(commands: SlurmCommands) -> tuple[str, ...]:
+async def known_clusters(commands: SlurmCli) -> tuple[str, ...]:
     """
     Return the names of the clusters that slurmdbd knows.
 
@@ -118,7 +120,7 @@ async def only_cluster(
         directory: Where the output of commands is kept.
     """
     try:
-        known = await known_clusters(SlurmCommands(config, directory=directory))
+        known = await known_clusters(SlurmCli(config, directory=directory))
     except SourceUnavailable:
         return None
     candidates = [name for name in known if len(known) == 1 or name in before]

@@ -11,7 +11,7 @@ import anyio.to_thread
 from slurmsyncd.errors import SourceUnavailable
 
 if TYPE_CHECKING:
-    from slurmsyncd.slurm.delimited_text import Text
+    from slurmsyncd.slurm.delimited_text import TextBuffer
 
 #: Bytes up to which an output is read into memory at once, and of which `Output.text` is made.
 SMALL: Final = 2**20
@@ -66,7 +66,7 @@ class FileText:
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class CommandOutput:
     """
     Output of a command.
 
@@ -75,7 +75,7 @@ class Output:
         stderr: The beginning of standard error, printable.
     """
 
-    data: Text
+    data: TextBuffer
     stderr: str
 
     @property
@@ -92,7 +92,7 @@ class Output:
                 self.data.close()
 
 
-def read_output(fd: int, stderr: str) -> Output:
+def read_output(fd: int, stderr: str) -> CommandOutput:
     """
     Return the output of a command that has ended.
 
@@ -106,8 +106,8 @@ def read_output(fd: int, stderr: str) -> Output:
     """
     size = os.fstat(fd).st_size
     if size > SMALL:
-        return Output(FileText(os.dup(fd), size), stderr)
-    return Output(_read(fd, 0, size), stderr)
+        return CommandOutput(FileText(os.dup(fd), size), stderr)
+    return CommandOutput(_read(fd, 0, size), stderr)
 
 
 def _read(fd: int, start: int, stop: int) -> bytes:

@@ -23,7 +23,7 @@ from slurmsyncd.slurm.settings import parse_settings, parse_slurmdbd_settings
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from slurmsyncd.sources.slurm_cli import SlurmCommands
+    from slurmsyncd.sources.slurm_cli import SlurmCli
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +41,7 @@ _CPUS: Final = re.compile(r"([0-9]{1,12})/[0-9]+/[0-9]+/[0-9]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Blind:
+class Blindness:
     """
     What the user does not see, and what to do.
 
@@ -64,7 +64,7 @@ def own_name() -> str:
     return str(uid)
 
 
-class Sight:
+class Visibility:
     """
     Follows what the user sees.
 
@@ -82,7 +82,7 @@ class Sight:
     def __init__(
         self,
         cluster: str,
-        commands: SlurmCommands,
+        commands: SlurmCli,
         user: str,
         *,
         monotonic: Callable[[], float] = time.monotonic,
@@ -93,7 +93,7 @@ class Sight:
         self._user = user
         self._monotonic = monotonic
         self._now = now
-        self.blind: Blind | None = None
+        self.blind: Blindness | None = None
         self.doubted_from: float | None = None
         self._sees_all = user == "root"
         self._level: str | None = None
@@ -103,7 +103,7 @@ class Sight:
         self._seen_at: float | None = None  # when accounting was last known to be whole (epoch seconds)
         self._suspicious = 0
 
-    async def look(self, *, empty: bool | None) -> Blind | None:
+    async def check(self, *, empty: bool | None) -> Blindness | None:
         """
         Judge an answer of squeue.
 
@@ -124,7 +124,7 @@ class Sight:
         self._note(found or (doubt if self._suspicious >= PROVEN else None))
         return found or doubt
 
-    async def _doubt(self, now: float) -> Blind | None:
+    async def _doubt(self, now: float) -> Blindness | None:
         """Hold an empty list against the CPUs that are allocated; hourly while it stays empty."""
         if now < self._cpus_at:
             return None
@@ -138,7 +138,7 @@ class Sight:
             self._suspicious = 0
             return None
         self._suspicious, self._cpus_at = self._suspicious + 1, now
-        return Blind(
+        return Blindness(
             f"squeue shows {self._user} no job although {allocated} CPUs are allocated",
             f"compare `squeue -a` as {self._user} and as root; see PrivateData in slurm.conf",
         )
@@ -179,19 +179,19 @@ class Sight:
         self._level = said.strip().partition("\n")[0].lower()
         self._seen_at = self._now() if self._level in _SEES_ALL else self._seen_at
 
-    def _judged(self) -> Blind | None:
+    def _judged(self) -> Blindness | None:
         hidden = [file for file, hides in self._hidden.items() if hides]
         if self._sees_all or not hidden or self._level is None or self._level in _SEES_ALL:
             return None
         add = "" if self._level else f"sacctmgr -i add user {self._user} account=root; "
-        return Blind(
+        return Blindness(
             f"{self._user} is no operator, and PrivateData in {' and '.join(hidden)} hides other users' jobs",
             f"{add}sacctmgr -i modify user {self._user} set adminlevel=operator",
             listing=self._hidden["slurm.conf"],
             accounting=self._hidden["slurmdbd.conf"],
         )
 
-    def _note(self, blind: Blind | None) -> None:
+    def _note(self, blind: Blindness | None) -> None:
         before, self.blind = self.blind, blind
         if blind and blind.accounting and before is None:
             self.doubted_from = self._seen_at

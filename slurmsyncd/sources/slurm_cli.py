@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from slurmsyncd.errors import DecodeError, SourceUnavailable
-from slurmsyncd.slurm.accounting import choose_fields
+from slurmsyncd.slurm.accounting import choose_columns
 from slurmsyncd.slurm.json_documents import read_records
 from slurmsyncd.slurm.scalars import printable
-from slurmsyncd.sources.executors.local import CommandFailed, Tally, minimal_environment, run
+from slurmsyncd.sources.executors.local import CommandCosts, CommandFailed, minimal_environment, run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from msgspec import Raw
 
     from slurmsyncd.config import SlurmConfig
-    from slurmsyncd.sources.output import Output
+    from slurmsyncd.sources.output import CommandOutput
 
 PINNED: Final = "v0.0.42"
 """The one data version that both 24.11 and 26.05 have."""
@@ -43,7 +43,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Offers:
+class Capabilities:
     """
     What squeue, scontrol and sinfo can do.
 
@@ -58,7 +58,7 @@ class Offers:
     filters: bool
 
 
-class Notices:
+class OnceLogger:
     """Say each thing once; foreign text must not fill the log, nor our memory."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class Notices:
             log.warning(event, text=printable(text), **context)
 
 
-class SlurmCommands:
+class SlurmCli:
     """
     Asks Slurm by its commands.
 
@@ -89,13 +89,13 @@ class SlurmCommands:
     def __init__(
         self, config: SlurmConfig, *, slurm_conf: str = "", cluster: str = "", directory: Path | None = None
     ) -> None:
-        self.tally = Tally()
-        self.notices = Notices()
+        self.tally = CommandCosts()
+        self.notices = OnceLogger()
         self._config = config
         self._env = minimal_environment(slurm_conf)
         self._cluster = cluster
         self._directory = directory
-        self._offers: Offers | None = None
+        self._offers: Capabilities | None = None
         self._fields: tuple[str, ...] | None = None
 
     async def run(
@@ -105,7 +105,7 @@ class SlurmCommands:
         probe: bool = False,
         may_fail: bool = False,
         timeout_s: float = math.inf,
-    ) -> Output:
+    ) -> CommandOutput:
         """
         Run a command of Slurm.
 
@@ -122,7 +122,7 @@ class SlurmCommands:
         path = str(Path(self._config.bin_dir) / name) if self._config.bin_dir else name
 
         def is_answer(err: SourceUnavailable) -> bool:
-            return is_forgotten(err) or (may_fail and _exited(err))
+            return is_unknown_job_id(err) or (may_fail and _exited(err))
 
         try:
             with self.tally.count(name, is_answer):
@@ -136,14 +136,14 @@ class SlurmCommands:
                 _require_answer(name, output)
         except SourceUnavailable as err:
             if not is_answer(err):
-                self.doubt(name)
+                self.invalidate(name)
             raise
         if not probe:
             self.notices.once("slurm_warns", output.stderr, command=name)
         return output
 
     def _where(self, name: str) -> tuple[str, ...]:
-        """Give the options for one cluster: of several, 22.05 prints the JSON of the first alone."""
+        """Return the options for one cluster: of several, 22.05 prints the JSON of the first alone."""
         if name == "sacctmgr":  # speaks of all of them
             return ()
         if self._cluster:
@@ -151,7 +151,7 @@ class SlurmCommands:
         # Else a member of a federation may show the others' jobs, too (FederationParameters=fed_display).
         return ("--local",) if name in _OF_FEDERATION else ()
 
-    def doubt(self, name: str) -> None:
+    def invalidate(self, name: str) -> None:
         """Ask anew what a command offers, before it is used next."""
         if name == "sacct":
             self._fields = None
@@ -167,7 +167,7 @@ class SlurmCommands:
             SourceUnavailable: No answer.
             DecodeError: No such document; perhaps only at the end of the block.
         """
-        offers = await self.offers()
+        offers = await self.capabilities()
         json = f"--json={offers.json}" if offers.json else "--json"
         output = await self.run(name, *arguments, json)
         if not output.data and offers.json:
@@ -178,26 +178,26 @@ class SlurmCommands:
         try:
             yield read_records(output.data, key)
         except DecodeError as err:
-            self.doubt(name)
+            self.invalidate(name)
             raise DecodeError(f"{name} --json: {err}") from err
         finally:
             await output.close()
 
-    async def fields(self) -> tuple[str, ...]:
+    async def sacct_columns(self) -> tuple[str, ...]:
         """
-        Give the columns to ask sacct for.
+        Return the columns to ask sacct for.
 
         Raises:
             SourceUnavailable: It is missing or does not work.
             DecodeError: It is no sacct.
         """
         if self._fields is None:
-            self._fields = choose_fields((await self.run("sacct", "--helpformat", probe=True)).text)
+            self._fields = choose_columns((await self.run("sacct", "--helpformat", probe=True)).text)
         return self._fields
 
-    async def offers(self) -> Offers:
+    async def capabilities(self) -> Capabilities:
         """
-        Give what squeue, scontrol and sinfo can do.
+        Return what squeue, scontrol and sinfo can do.
 
         Raises:
             SourceUnavailable: squeue is missing or does not work.
@@ -206,7 +206,7 @@ class SlurmCommands:
             version = _VERSION.search((await self.run("squeue", "--version", probe=True)).text)
             versions = await self._data_versions()
             release = (int(version[1]), int(version[2])) if version else (0, 0)
-            self._offers = Offers(
+            self._offers = Capabilities(
                 version=release,
                 json=PINNED if PINNED in versions else "",
                 filters=release >= _FILTERS_SINCE if version else bool(versions),
@@ -224,7 +224,7 @@ class SlurmCommands:
         return frozenset(_DATA_VERSION.findall(f"{output.text}\n{output.stderr}"))
 
 
-def _require_answer(name: str, output: Output) -> None:
+def _require_answer(name: str, output: CommandOutput) -> None:
     """
     Raise for a command that failed and exited with 0.
 
@@ -239,7 +239,7 @@ def _require_answer(name: str, output: Output) -> None:
         )
 
 
-def is_forgotten(err: SourceUnavailable) -> bool:
+def is_unknown_job_id(err: SourceUnavailable) -> bool:
     """Tell squeue's failure for a single id that slurmctld no longer knows from an outage."""
     return isinstance(err, CommandFailed) and _exited(err) and "Invalid job id" in err.stderr
 

@@ -6,8 +6,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from slurmsyncd.delivery import OVERTAKEN, REPEAT, Finding, Told
-from slurmsyncd.model import JobState, Plan, RunKey, Started, Step, Stopped, Trigger
+from slurmsyncd.delivery import OVERTAKEN, REPEAT, DeliverySummary, Discrepancy
+from slurmsyncd.model import EventKind, JobState, Plan, RunEnded, RunKey, RunStarted, Trigger
 from slurmsyncd.store import ingest as intake
 from slurmsyncd.store import outbox
 from slurmsyncd.store.codec import DamagedBody, decode_history
@@ -68,24 +68,26 @@ _ALL_OF_IT = """
 _DETAIL = "found by the audit"
 
 
-def told(database: Database, sink: str, keys: Iterable[RunKey]) -> dict[RunKey, Told]:
-    """Give how far a sink is with each run that it is to be told of."""
+def told(database: Database, sink: str, keys: Iterable[RunKey]) -> dict[RunKey, DeliverySummary]:
+    """Return how far a sink is with each run that it is to be told of."""
     found = {}
     for key in keys:
         for step, state, since, acked_at, reason in database.rows(_TOLD, (*_where(key), sink)):
-            found[key] = Told(step=Step(step), state=state, since=since, acked_at=acked_at, reason=reason)
+            found[key] = DeliverySummary(
+                kind=EventKind(step), state=state, since=since, start_acknowledged_at=acked_at, reason=reason
+            )
     return found
 
 
 def acknowledged(database: Database, sink: str, cluster: str, before: float) -> Iterator[tuple[int, int]]:
-    """Give the open runs that the sink should have, their start having been taken before."""
+    """Return the open runs that the sink should have, their start having been taken before."""
     return database.each(_ACKNOWLEDGED, (sink, cluster, before))
 
 
 def settled(
     database: Database, sink: str, cluster: str, since: float, before: float
 ) -> Iterator[tuple[int, int]]:
-    """Give the runs whose stop was settled within that time, but for those sent anew too often."""
+    """Return the runs whose stop was settled within that time, but for those sent anew too often."""
     return database.each(_SETTLED, (sink, cluster, since, before, _SENT_ANEW))
 
 
@@ -121,34 +123,41 @@ def _died_at(at: Position) -> float:
 
 def repair(con: sqlite3.Connection, sink: str, wanted: Repair, now: float) -> bool:
     """Carry out one repair; False if the run has moved on meanwhile, or it was reported before."""
-    match wanted.finding:
-        case Finding.NEVER_TOLD if wanted.ended is not None:
+    match wanted.discrepancy:
+        case Discrepancy.UNREPORTED_RUN if wanted.ended is not None:
             return _take_over(con, sink, wanted.ended, now)
-        case Finding.NOT_TOLD:
-            values = (sink, now, now, wanted.finding.value, *_where(wanted.key))
+        case Discrepancy.NOT_REPORTED:
+            values = (sink, now, now, wanted.discrepancy.value, *_where(wanted.key))
             return con.execute(_ALL_OF_IT, values).rowcount > 0
-        case Finding.CLOSED_WRONGLY | Finding.ENDED_OTHERWISE | Finding.UNREADABLE:
-            return note(con, sink, wanted.key, (wanted.finding.value, wanted.detail or _DETAIL), now)
-        case Finding.STOP_LOST | Finding.START_LOST | Finding.RUN_LOST | Finding.REFUSED_YET_THERE:
+        case Discrepancy.ENDED_TOO_EARLY | Discrepancy.ENDED_OTHERWISE | Discrepancy.UNREADABLE:
+            return note(con, sink, wanted.key, (wanted.discrepancy.value, wanted.detail or _DETAIL), now)
+        case (
+            Discrepancy.STOP_LOST
+            | Discrepancy.START_LOST
+            | Discrepancy.RUN_LOST
+            | Discrepancy.REJECTED_BUT_PRESENT
+        ):
             id_, at, ended = _position(con, sink, wanted.key)
-            to = None if at is None else moved(at, wanted.finding, ended=ended, now=now)
+            to = None if at is None else moved(at, wanted.discrepancy, ended=ended, now=now)
             if to is not None:
                 outbox.move(con, id_, to)
             return to is not None
     return False
 
 
-def moved(at: Position, finding: Finding, *, ended: bool, now: float) -> Position | None:
-    """Give where a finding leads, None if the delivery is no longer where it was found. Pure."""
+def moved(at: Position, finding: Discrepancy, *, ended: bool, now: float) -> Position | None:
+    """Return where a finding leads, None if the delivery is no longer where it was found. Pure."""
     # By what it showed the sink has committed the run, so nothing has to be held back.
     then = outbox.noted(at, finding.value, _DETAIL, now)._replace(waiting_since=now, failing_since=None)
     match finding, at.step, at.state:
-        case Finding.STOP_LOST, "stop", "done":
+        case Discrepancy.STOP_LOST, "stop", "done":
             return then._replace(state="ready", due_at=now, stop_attempts=0)
-        case (Finding.START_LOST, "stop", "idle") | (Finding.RUN_LOST, "stop", "done"):
+        case (Discrepancy.START_LOST, "stop", "idle") | (Discrepancy.RUN_LOST, "stop", "done"):
             anew = then._replace(start_attempts=0, stop_attempts=0, acked_at=None)
             return anew._replace(step="start", state="ready", due_at=now)
-        case Finding.REFUSED_YET_THERE, "start", "dead" | "dropped" if at.state == "dead" or _gave_way(at):
+        case Discrepancy.REJECTED_BUT_PRESENT, "start", "dead" | "dropped" if at.state == "dead" or _gave_way(
+            at
+        ):
             state, due_at = ("ready", now) if ended else ("idle", None)
             return then._replace(step="stop", state=state, due_at=due_at, acked_at=now, hold_until=now)
     return None
@@ -176,9 +185,9 @@ def _position(con: sqlite3.Connection, sink: str, key: RunKey) -> tuple[int, Pos
 def _take_over(con: sqlite3.Connection, sink: str, run: Job, now: float) -> bool:
     """Write down a run that somebody else told this sink of, with its end; no other sink is told."""
     began = replace(run, state=JobState.RUNNING, end_at=None, exit_code="")
-    events = (Started(began, Trigger.POLL), Stopped(run, Trigger.POLL))
+    events = (RunStarted(began, Trigger.POLL), RunEnded(run, Trigger.POLL))
     intake.record(con, Plan(cluster=run.key.cluster, events=events), (), now)
-    reason = Finding.NEVER_TOLD.value
+    reason = Discrepancy.UNREPORTED_RUN.value
     made = con.execute(_STOP_ALONE, (sink, now, now, now, reason, *_where(run.key)))
     return made.rowcount > 0
 

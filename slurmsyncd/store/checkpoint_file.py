@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def read(path: Path) -> int | None:
     """
-    Give the checkpoint in epoch seconds, None if there is none. It may lie in the future.
+    Return the checkpoint in epoch seconds, None if there is none. It may lie in the future.
 
     Raises:
         StoreError: It is no plain file, or cannot be looked at.

@@ -30,7 +30,7 @@ class DamagedBody(ValueError):
 
 def encode(job: Job) -> tuple[bytes, int]:
     """
-    Give a run's body and its CRC-32.
+    Return a run's body and its CRC-32.
 
     The body is JSON with the fields' names, so that releases with other fields can read it;
     compressed when it is long (zlib starts with another byte than JSON).
@@ -48,7 +48,7 @@ def encode(job: Job) -> tuple[bytes, int]:
 
 def decode(body: bytes, crc: int) -> Job:
     """
-    Give the run of a body.
+    Return the run of a body.
 
     Raises:
         DamagedBody: The checksum differs, or the body is no run, or was given up (``letters``).

@@ -75,14 +75,14 @@ class Database:
             raise translated(err, path) from err
 
     def rows(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[tuple[Any, ...]]:
-        """Give all rows of a question."""
+        """Return all rows of a question."""
         try:
             return self._con.execute(sql, values).fetchall()
         except _FAILED as err:
             raise self._failure(err) from err
 
     def each(self, sql: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
-        """Give the rows of a question one by one, to be taken before anything else is asked."""
+        """Return the rows of a question one by one, to be taken before anything else is asked."""
         try:
             yield from self._con.execute(sql, values)
         except _FAILED as err:
@@ -228,7 +228,7 @@ def connect(path: Path, wait_s: float) -> sqlite3.Connection:
 
 
 def translated(err: Exception, path: Path) -> SlurmsyncdError:
-    """Give our error for SQLite's, told by its words: Python 3.10 does not pass on its codes."""
+    """Return our error for SQLite's, told by its words: Python 3.10 does not pass on its codes."""
     text = "malformed text" if isinstance(err, UnicodeDecodeError) else str(err)
     if "is locked" in text:
         return AlreadyRunning(

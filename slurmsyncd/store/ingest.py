@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slurmsyncd.errors import StoreError
-from slurmsyncd.model import Phase, RunKey, Started, Stopped
+from slurmsyncd.model import RunEnded, RunKey, RunPhase, RunStarted
 from slurmsyncd.store import gaps
 from slurmsyncd.store.codec import encode
 
@@ -37,7 +37,7 @@ _ADVANCE = """
 
 
 def cursor(database: Database, cluster: str) -> int | None:
-    """Give the position in a cluster's accounting."""
+    """Return the position in a cluster's accounting."""
     rows = database.rows("SELECT at FROM cursor WHERE cluster = ?", (cluster,))
     return rows[0][0] if rows else None
 
@@ -49,7 +49,7 @@ def settled_until(database: Database, cluster: str) -> int | None:
 
 
 def differing(database: Database, cluster: str, running: Iterable[tuple[int, int]]) -> frozenset[int]:
-    """Give the job ids of which the open runs are not what runs: one run, under the start that is known."""
+    """Return the job ids of which the open runs are not what runs: one run, under the start that is known."""
     unmatched: dict[int, int] = {}
     found = set()
     for job_id, start_at in running:
@@ -64,7 +64,7 @@ def differing(database: Database, cluster: str, running: Iterable[tuple[int, int
 
 
 def ends(database: Database, cluster: str, job_ids: Iterable[int]) -> dict[RunKey, int | None]:
-    """Give when each known run of ``job_ids`` ended, None while it is open."""
+    """Return when each known run of ``job_ids`` ended, None while it is open."""
     return {
         RunKey(cluster, job_id, start_at): end_at
         for job_id in set(job_ids)
@@ -77,9 +77,9 @@ def record(con: sqlite3.Connection, plan: Plan, sinks: Sequence[str], now: float
     new = 0
     for event in plan.events:
         match event:
-            case Started():
+            case RunStarted():
                 new += _start(con, event, sinks, now)
-            case Stopped():
+            case RunEnded():
                 new += _stop(con, event, now)
     if plan.cursor is not None:
         con.execute(_ADVANCE, (plan.cluster, plan.cursor))
@@ -90,7 +90,7 @@ def record(con: sqlite3.Connection, plan: Plan, sinks: Sequence[str], now: float
     return new
 
 
-def _start(con: sqlite3.Connection, event: Started, sinks: Sequence[str], now: float) -> int:
+def _start(con: sqlite3.Connection, event: RunStarted, sinks: Sequence[str], now: float) -> int:
     key = event.job.key
     made = con.execute(_NEW_RUN, (key.cluster, key.job_id, key.start_at))
     if not made.rowcount:
@@ -104,7 +104,7 @@ def _start(con: sqlite3.Connection, event: Started, sinks: Sequence[str], now: f
     return 1
 
 
-def _stop(con: sqlite3.Connection, event: Stopped, now: float) -> int:
+def _stop(con: sqlite3.Connection, event: RunEnded, now: float) -> int:
     job = event.job
     row = con.execute(_ONE, (job.key.job_id, job.key.start_at, job.key.cluster)).fetchone()
     if row is None:
@@ -112,7 +112,7 @@ def _stop(con: sqlite3.Connection, event: Stopped, now: float) -> int:
             f"{job.key} is to be stopped, but was never started: this is a bug, please report it"
         )
     run_id, phase = row
-    if phase == Phase.STOPPED.value:
+    if phase == RunPhase.STOPPED.value:
         return 0
     con.execute("UPDATE run SET phase = 'stopped', end_at = ? WHERE id = ?", (job.end_at, run_id))
     con.execute(

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
-from slurmsyncd.delivery import Dead, Done, Drop, Park, Retry, Rewind
-from slurmsyncd.model import Entry, RunKey, Step, Trigger
+from slurmsyncd.delivery import DeadLetter, Delivered, Drop, Park, ResendStart, Retry
+from slurmsyncd.model import EventKind, OutboxEntry, RunKey, Trigger
 from slurmsyncd.store.codec import DamagedBody, decode, decode_history, encode_history
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ _PICK_NEXT = """
 """
 
 
-def _by_step(sql: str) -> dict[Step, str]:
-    return {Step.START: sql.format(turn=_IN_TURN), Step.STOP: sql.format(turn="1")}
+def _by_step(sql: str) -> dict[EventKind, str]:
+    return {EventKind.START: sql.format(turn=_IN_TURN), EventKind.STOP: sql.format(turn="1")}
 
 
 _OLDEST, _NEWEST, _NEXT = _by_step(_PICK_OLDEST), _by_step(_PICK_NEWEST), _by_step(_PICK_NEXT)
@@ -117,30 +117,30 @@ class Position(NamedTuple):
 def due(
     database: Database,
     sink: str,
-    step: Step,
+    step: EventKind,
     now: float,
     *,
     limit: int,
     in_flight: Collection[int],
     newest_first: bool,
-) -> list[Entry]:
+) -> list[OutboxEntry]:
     """
-    Give what may be told now, oldest due first; damaged records are set dead on the way.
+    Return what may be told now, oldest due first; damaged records are set dead on the way.
 
     A start waits for the starts of earlier runs of its job id, but not for one that has failed for long.
     """
-    found: list[Entry] = []
-    damaged: list[tuple[int, Step, Dead]] = []
+    found: list[OutboxEntry] = []
+    damaged: list[tuple[int, EventKind, DeadLetter]] = []
     for id_ in _picked(
         database, sink, step, now, limit=limit, in_flight=in_flight, newest_first=newest_first
     ):
         ((*row,),) = database.rows(_ENTRY, (id_,))
-        if row[7] is None or (step is Step.STOP and row[9] is None):
+        if row[7] is None or (step is EventKind.STOP and row[9] is None):
             raise database.damaged(f"the record of {RunKey(*row[4:7])} is missing")
         try:
             found.append(_entry(sink, step, row))
         except DamagedBody as err:
-            damaged.append((id_, step, Dead(DAMAGED, f"{RunKey(*row[4:7])}: {err}")))
+            damaged.append((id_, step, DeadLetter(DAMAGED, f"{RunKey(*row[4:7])}: {err}")))
     if damaged:
         _bury(database, damaged, now)
     return found
@@ -149,14 +149,14 @@ def due(
 def _picked(
     database: Database,
     sink: str,
-    step: Step,
+    step: EventKind,
     now: float,
     *,
     limit: int,
     in_flight: Collection[int],
     newest_first: bool,
 ) -> list[int]:
-    """Give the ids of what may be told now."""
+    """Return the ids of what may be told now."""
     wanted = limit + len(in_flight)
     values = {**_turn(sink, step, now), "limit": wanted, "window": wanted + _WINDOW}
     sql = (_NEWEST if newest_first else _OLDEST)[step]
@@ -167,19 +167,19 @@ def _picked(
 
 
 def next_due_at(
-    database: Database, sink: str, step: Step, now: float, in_flight: Collection[int]
+    database: Database, sink: str, step: EventKind, now: float, in_flight: Collection[int]
 ) -> float | None:
-    """Give when the next entry whose turn it is and that is not in flight is due, None if nothing waits."""
+    """Return when the next entry whose turn it is and that is not in flight is due, None if nothing waits."""
     values = {**_turn(sink, step, now), "limit": 1 + len(in_flight)}
     rows = database.rows(_NEXT[step], values)
     return next((due_at for id_, due_at in rows if id_ not in in_flight), None)
 
 
-def _turn(sink: str, step: Step, now: float) -> dict[str, object]:
+def _turn(sink: str, step: EventKind, now: float) -> dict[str, object]:
     return {"sink": sink, "step": step.value, "now": now, "patience": PATIENCE_S}
 
 
-def carry_out(con: sqlite3.Connection, id_: int, step: Step, verdict: Verdict, now: float) -> bool:
+def carry_out(con: sqlite3.Connection, id_: int, step: EventKind, verdict: Verdict, now: float) -> bool:
     """Move one delivery; False if the operator has moved it meanwhile, or it was settled before."""
     at, ended = position(con, id_)
     if at is None or at.step != step.value or at.due_at is None:
@@ -194,7 +194,7 @@ def hasten(con: sqlite3.Connection, ids: Iterable[int], now: float) -> None:
 
 
 def position(con: sqlite3.Connection, id_: int) -> tuple[Position | None, bool]:
-    """Give how far a delivery is, None if there is no such; and whether its run's stop is known."""
+    """Return how far a delivery is, None if there is no such; and whether its run's stop is known."""
     row = con.execute(_STATE, (id_,)).fetchone()
     return (None, False) if row is None else (Position(*row[:-1]), bool(row[-1]))
 
@@ -205,9 +205,9 @@ def move(con: sqlite3.Connection, id_: int, to: Position) -> None:
 
 
 def moved(at: Position, verdict: Verdict, *, ended: bool, now: float) -> Position:
-    """Give where a verdict leads. Pure. ``ended``: the run's stop is known."""
+    """Return where a verdict leads. Pure. ``ended``: the run's stop is known."""
     match verdict:
-        case Done():
+        case Delivered():
             return _done(at, verdict, ended=ended)
         case Retry(due_at, _, _, charged=False):
             return at._replace(due_at=due_at, reason=verdict.reason, detail=_cut(verdict.detail))
@@ -215,24 +215,24 @@ def moved(at: Position, verdict: Verdict, *, ended: bool, now: float) -> Positio
             return _failed(at, verdict.reason, verdict.detail, now)._replace(state="ready", due_at=due_at)
         case Park(due_at):
             return _failed(at, verdict.reason, verdict.detail, now)._replace(state="parked", due_at=due_at)
-        case Dead():
+        case DeadLetter():
             return _failed(at, verdict.reason, verdict.detail, now)._replace(state="dead", due_at=None)
         case Drop():
             dropped = noted(at, verdict.reason, verdict.detail, now)
             return dropped._replace(state="dropped", due_at=None, failing_since=None)
-        case Rewind(due_at, reason):
+        case ResendStart(due_at, reason):
             failed = _failed(at, reason, "the start is sent again", now)
             return failed._replace(
                 step="start", state="ready", due_at=due_at, start_attempts=0, acked_at=None
             )
 
 
-def _done(at: Position, verdict: Done, *, ended: bool) -> Position:
+def _done(at: Position, verdict: Delivered, *, ended: bool) -> Position:
     at = at._replace(waiting_since=verdict.at, failing_since=None, reason=verdict.reason, detail="")
-    if at.step == Step.STOP.value:
+    if at.step == EventKind.STOP.value:
         return at._replace(state="done", due_at=None)
     return at._replace(
-        step=Step.STOP.value,
+        step=EventKind.STOP.value,
         state="ready" if ended else "idle",
         due_at=verdict.next_at if ended else None,
         acked_at=verdict.at,
@@ -241,14 +241,14 @@ def _done(at: Position, verdict: Done, *, ended: bool) -> Position:
 
 
 def noted(at: Position, reason: str, detail: str, now: float) -> Position:
-    """Give the same place with one more line of history. Pure."""
+    """Return the same place with one more line of history. Pure."""
     detail = _cut(detail)
     history = (*decode_history(at.history), (now, at.step, reason, detail))[-_HISTORY:]
     return at._replace(reason=reason, detail=detail, history=encode_history(history))
 
 
 def _failed(at: Position, reason: str, detail: str, now: float) -> Position:
-    starting = at.step == Step.START.value
+    starting = at.step == EventKind.START.value
     return noted(at, reason, detail, now)._replace(
         start_attempts=at.start_attempts + starting,
         stop_attempts=at.stop_attempts + (not starting),
@@ -256,31 +256,31 @@ def _failed(at: Position, reason: str, detail: str, now: float) -> Position:
     )
 
 
-def _entry(sink: str, step: Step, row: Sequence[Any]) -> Entry:
+def _entry(sink: str, step: EventKind, row: Sequence[Any]) -> OutboxEntry:
     (id_, acked_at, *attempts), (cluster, job_id, start_at) = row[:4], row[4:7]
     start, start_crc, stop, stop_crc, *seen = row[7:]
-    seen_at, trigger = seen[2:] if step is Step.STOP else seen[:2]
+    seen_at, trigger = seen[2:] if step is EventKind.STOP else seen[:2]
     key = RunKey(cluster, job_id, start_at)
-    return Entry(
+    return OutboxEntry(
         id=id_,
         sink=sink,
-        step=step,
+        kind=step,
         start=_job(key, start, start_crc),
         stop=_stop(step, key, stop, stop_crc),
-        attempts=attempts[step is Step.STOP],
-        acked_at=acked_at,
-        seen_at=seen_at,
+        attempts=attempts[step is EventKind.STOP],
+        start_acknowledged_at=acked_at,
+        recorded_at=seen_at,
         trigger=_TRIGGERS.get(trigger),  # it decides nothing, so another word does not hold the run up
     )
 
 
-def _stop(step: Step, key: RunKey, body: bytes | None, crc: int) -> Job | None:
+def _stop(step: EventKind, key: RunKey, body: bytes | None, crc: int) -> Job | None:
     if body is None:
         return None  # still running
     try:
         return recorded_end(key, body, crc)
     except DamagedBody:
-        if step is Step.STOP:
+        if step is EventKind.STOP:
             raise
         return None  # a start is told all the same
 
@@ -305,7 +305,7 @@ def _job(key: RunKey, body: bytes, crc: int) -> Job:
     return job
 
 
-def _bury(database: Database, damaged: Sequence[tuple[int, Step, Dead]], now: float) -> None:
+def _bury(database: Database, damaged: Sequence[tuple[int, EventKind, DeadLetter]], now: float) -> None:
     for _, _, verdict in damaged:
         log.error(DAMAGED, path=str(database.path), run=verdict.detail)
 

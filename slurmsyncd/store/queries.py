@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from slurmsyncd.model import Job, Phase, RunKey, Step
+from slurmsyncd.model import EventKind, Job, RunKey, RunPhase
 from slurmsyncd.store.codec import DamagedBody, decode, decode_history
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Group:
 
     sink: str
     state: str
-    step: Step
+    step: EventKind
     reason: str
     count: int
     oldest_at: float
@@ -137,7 +137,7 @@ class Delivery:
     id: int
     sink: str
     key: RunKey
-    step: Step
+    step: EventKind
     state: str
     due_at: float | None
     waiting_since: float
@@ -162,7 +162,7 @@ class Story:
     """
 
     key: RunKey
-    phase: Phase
+    phase: RunPhase
     started_seen_at: float
     started_by: str
     stopped_seen_at: float | None
@@ -204,7 +204,7 @@ def letters(database: Database, wanted: Selection, limit: int, after: int) -> tu
 
 
 def letter_ids(database: Database, wanted: Selection) -> tuple[int, ...]:
-    """Give the ids of deliveries, in order."""
+    """Return the ids of deliveries, in order."""
     where, values = _where(wanted)
     rows = database.rows(f"{_IDS} WHERE {where} ORDER BY d.id", values)
     return tuple(id_ for (id_,) in rows)
@@ -219,7 +219,7 @@ def groups(database: Database, wanted: Selection) -> tuple[Group, ...]:
         Group(
             sink=sink,
             state=state,
-            step=Step(step),
+            step=EventKind(step),
             reason=reason,
             count=count,
             oldest_at=oldest_at,
@@ -231,7 +231,7 @@ def groups(database: Database, wanted: Selection) -> tuple[Group, ...]:
 
 
 def _where(wanted: Selection) -> tuple[str, list[Any]]:
-    """Give a condition and its values."""
+    """Return a condition and its values."""
     given: list[tuple[str, Any]] = [
         ("d.sink = ?", wanted.sink),
         ("d.state = ?", wanted.state),
@@ -253,7 +253,7 @@ def retry(con: sqlite3.Connection, ids: Iterable[int], now: float) -> int:
 
 
 def drop(con: sqlite3.Connection, ids: Iterable[int]) -> int:
-    """Give deliveries up."""
+    """Return deliveries up."""
     return sum(con.execute(_DROP, (id_,)).rowcount for id_ in ids)
 
 
@@ -274,7 +274,7 @@ def _story(database: Database, row: tuple[Any, ...]) -> Story:
     deliveries = database.rows(f"{_DELIVERIES} WHERE d.run_id = ? ORDER BY d.sink", (run_id,))
     return Story(
         key=RunKey(cluster, job_id, start_at),
-        phase=Phase(phase),
+        phase=RunPhase(phase),
         started_seen_at=started_at,
         started_by=started_by,
         stopped_seen_at=stopped_at,
@@ -298,11 +298,11 @@ def _delivery(row: tuple[Any, ...]) -> Delivery:
         id=id_,
         sink=sink,
         key=RunKey(cluster, job_id, start_at),
-        step=Step(step),
+        step=EventKind(step),
         state=state,
         due_at=due_at,
         waiting_since=since,
-        attempts=starts if step == Step.START.value else stops,
+        attempts=starts if step == EventKind.START.value else stops,
         acked_at=acked_at,
         failing_since=failing_since,
         reason=reason,

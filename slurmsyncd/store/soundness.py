@@ -90,12 +90,12 @@ _VALUES: Mapping[str, Mapping[str, tuple[str, str]]] = {
 
 
 def is_ours(header: bytes) -> bool:
-    """Say whether a file with this header is, or was, a store of slurmsyncd."""
+    """Return whether a file with this header is, or was, a store of slurmsyncd."""
     return header.startswith(_MAGIC) and header[68:72] == APPLICATION_ID.to_bytes(4, "big")
 
 
 def is_whole(header: bytes) -> bool:
-    """Say whether SQLite would write to a file with this header: both its formats have to agree."""
+    """Return whether SQLite would write to a file with this header: both its formats have to agree."""
     return header[18] == header[19]
 
 
@@ -163,7 +163,7 @@ def _numbers(release: str) -> tuple[int, ...]:
 
 
 def _has_schema(database: Database, version: int) -> bool:
-    """Say whether all that so many migrations make is there; what somebody added does no harm."""
+    """Return whether all that so many migrations make is there; what somebody added does no harm."""
     with closing(sqlite3.connect(":memory:")) as con:
         for statement in chain.from_iterable(MIGRATIONS[:version]):
             con.execute(statement)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator, Sequence
 
-    from slurmsyncd.delivery import Repair, Told, Verdict
-    from slurmsyncd.model import Entry, Gap, Job, Plan, RunKey, Step
+    from slurmsyncd.delivery import DeliverySummary, Repair, Verdict
+    from slurmsyncd.model import EventKind, Gap, Job, OutboxEntry, Plan, RunKey
     from slurmsyncd.store.database import Database
     from slurmsyncd.store.lock import Marker
     from slurmsyncd.store.queries import Counts, Delivery, Group, Selection, Story
@@ -44,11 +44,11 @@ class SqliteStore:
             self._note_read()
 
     def cursor(self, cluster: str) -> int | None:
-        """Give the position in the cluster's accounting (epoch seconds), None if it was never looked at."""
+        """Return the position in the cluster's accounting (epoch seconds), None if it was never looked at."""
         return intake.cursor(self._db, cluster)
 
     def looked(self) -> bool:
-        """Tell whether any cluster's accounting was looked at."""
+        """Return whether any cluster's accounting was looked at."""
         return bool(self._db.rows("SELECT 1 FROM cursor LIMIT 1"))
 
     def set_cursor(self, cluster: str, at: int) -> None:
@@ -77,14 +77,14 @@ class SqliteStore:
         self._db.take_in(lambda con: con.execute("REPLACE INTO settled VALUES (?, ?)", (cluster, at)))
 
     def open_runs(self) -> dict[str, int]:
-        """Give how many runs of each cluster, configured or not, have started and not stopped."""
+        """Return how many runs of each cluster, configured or not, have started and not stopped."""
         return dict(
             self._db.rows("SELECT cluster, count(*) FROM run WHERE phase = 'started' GROUP BY cluster")
         )
 
-    def differing(self, cluster: str, running: Iterable[tuple[int, int]]) -> frozenset[int]:
+    def changed_job_ids(self, cluster: str, running: Iterable[tuple[int, int]]) -> frozenset[int]:
         """
-        Give the job ids of which the open runs are not what runs: of which something has to be judged.
+        Return the job ids of which the open runs are not what runs: of which something has to be judged.
 
         Args:
             cluster: Slurm's name.
@@ -92,8 +92,8 @@ class SqliteStore:
         """
         return intake.differing(self._db, cluster, running)
 
-    def ends(self, cluster: str, job_ids: Iterable[int]) -> dict[RunKey, int | None]:
-        """Give when each known run of ``job_ids`` ended (epoch seconds), None while it is open."""
+    def end_times(self, cluster: str, job_ids: Iterable[int]) -> dict[RunKey, int | None]:
+        """Return when each known run of ``job_ids`` ended (epoch seconds), None while it is open."""
         return intake.ends(self._db, cluster, job_ids)
 
     def record(self, plan: Plan, now: float) -> int:
@@ -117,15 +117,15 @@ class SqliteStore:
     def due(
         self,
         sink: str,
-        step: Step,
+        step: EventKind,
         now: float,
         limit: int,
         in_flight: Iterable[int] = (),
         *,
         newest_first: bool = False,
-    ) -> list[Entry]:
+    ) -> list[OutboxEntry]:
         """
-        Give the steps of one kind that the sink may be told now, oldest due first, not ``in_flight``.
+        Return the steps of one kind that the sink may be told now, oldest due first, not ``in_flight``.
 
         A record that is damaged is never given: its delivery goes to the dead letters, the others go on. The
         start of a later run of a job id is not given while that of an earlier one is still to be told, or at
@@ -142,15 +142,17 @@ class SqliteStore:
         flying = frozenset(in_flight)
         return outbox.due(self._db, sink, step, now, limit=limit, in_flight=flying, newest_first=newest_first)
 
-    def next_due_at(self, sink: str, step: Step, now: float, in_flight: Iterable[int] = ()) -> float | None:
+    def next_due_at(
+        self, sink: str, step: EventKind, now: float, in_flight: Iterable[int] = ()
+    ) -> float | None:
         """
-        Give when the sink's next entry of that kind not ``in_flight`` is due, None if nothing waits.
+        Return when the sink's next entry of that kind not ``in_flight`` is due, None if nothing waits.
 
         One that waits for an earlier run of its job id is left out.
         """
         return outbox.next_due_at(self._db, sink, step, now, frozenset(in_flight))
 
-    def settle(self, verdicts: Sequence[tuple[Entry, Verdict]], now: float) -> None:
+    def settle(self, verdicts: Sequence[tuple[OutboxEntry, Verdict]], now: float) -> None:
         """
         Carry out verdicts, as a group in one transaction. On a full disk the reserve is given up for it.
 
@@ -159,7 +161,7 @@ class SqliteStore:
 
         def work(con: sqlite3.Connection) -> None:
             for entry, verdict in verdicts:
-                outbox.carry_out(con, entry.id, entry.step, verdict, now)
+                outbox.carry_out(con, entry.id, entry.kind, verdict, now)
 
         self._db.let_out(work)
 
@@ -167,16 +169,18 @@ class SqliteStore:
         """Make deliveries due that wait for a later attempt; others stay as they are."""
         self._db.let_out(lambda con: outbox.hasten(con, ids, now))
 
-    def told(self, sink: str, keys: Iterable[RunKey]) -> dict[RunKey, Told]:
-        """Give how far a sink is with each of these runs; one it was never to be told of is missing."""
+    def delivery_summaries(self, sink: str, keys: Iterable[RunKey]) -> dict[RunKey, DeliverySummary]:
+        """Return how far a sink is with each of these runs; one it was never to be told of is missing."""
         return repairs.told(self._db, sink, keys)
 
-    def acknowledged(self, sink: str, cluster: str, before: float) -> Iterator[tuple[int, int]]:
-        """Give start and job id of open runs; see ``ports.Store``."""
+    def delivered_open_runs(self, sink: str, cluster: str, before: float) -> Iterator[tuple[int, int]]:
+        """Return start and job id of open runs; see ``ports.Store``."""
         return repairs.acknowledged(self._db, sink, cluster, before)
 
-    def settled(self, sink: str, cluster: str, since: float, before: float) -> Iterator[tuple[int, int]]:
-        """Give start and job id of runs that have ended; see ``ports.Store``."""
+    def delivered_ended_runs(
+        self, sink: str, cluster: str, since: float, before: float
+    ) -> Iterator[tuple[int, int]]:
+        """Return start and job id of runs that have ended; see ``ports.Store``."""
         return repairs.settled(self._db, sink, cluster, since, before)
 
     def stops(self, keys: Iterable[RunKey]) -> dict[RunKey, Job]:
@@ -203,21 +207,21 @@ class SqliteStore:
             lambda con: repairs.second_chance(con, sink, cluster, before=before, now=now, limit=limit)
         )
 
-    def note(self, sink: str, key: RunKey, reason: str, detail: str, now: float) -> bool:
+    def add_history(self, sink: str, key: RunKey, reason: str, detail: str, now: float) -> bool:
         """Add to the history of a sink's run; False if it says so already, or there is no such run."""
         return self._db.let_out(lambda con: repairs.note(con, sink, key, (reason, detail), now))
 
     def sinks(self) -> frozenset[str]:
-        """Give the names of all sinks, configured or not, that have not been told everything."""
+        """Return the names of all sinks, configured or not, that have not been told everything."""
         rows = self._db.rows("SELECT DISTINCT sink FROM delivery WHERE state NOT IN ('done', 'dropped')")
         return frozenset(name for (name,) in rows)
 
     def all_sinks(self) -> tuple[str, ...]:
-        """Give the configured sinks, and behind them the others that have not been told everything."""
+        """Return the configured sinks, and behind them the others that have not been told everything."""
         return (*self._sinks, *sorted(self.sinks() - set(self._sinks)))
 
     def cursors(self) -> dict[str, int]:
-        """Give the position in each cluster's accounting (epoch seconds)."""
+        """Return the position in each cluster's accounting (epoch seconds)."""
         return dict(self._db.rows("SELECT cluster, at FROM cursor ORDER BY cluster"))
 
     def configure(self, sinks: Sequence[str]) -> None:
@@ -225,7 +229,7 @@ class SqliteStore:
         self._sinks = tuple(sinks)
 
     def counts(self, sink: str) -> Counts:
-        """Give what the sink has not been told of, by state and reason."""
+        """Return what the sink has not been told of, by state and reason."""
         return desk.counts(self._db, sink)
 
     def letters(
@@ -245,7 +249,7 @@ class SqliteStore:
         return desk.letters(self._db, wanted, limit, after)
 
     def select_ids(self, wanted: Selection) -> tuple[int, ...]:
-        """Give the ids of deliveries, in order."""
+        """Return the ids of deliveries, in order."""
         return desk.letter_ids(self._db, wanted)
 
     def select_groups(self, wanted: Selection) -> tuple[Group, ...]:
@@ -265,7 +269,7 @@ class SqliteStore:
         return self._db.take_in(lambda con: sum(refill(con, job) for job in jobs))
 
     def drop(self, ids: Iterable[int]) -> int:
-        """Give up deliveries for good, on the operator's word; give how many there were."""
+        """Return up deliveries for good, on the operator's word; give how many there were."""
         return self._db.let_out(lambda con: desk.drop(con, ids))
 
     def runs_of(self, job_id: int) -> tuple[Story, ...]:
@@ -305,7 +309,7 @@ class SqliteStore:
         return forgotten
 
     def incident(self) -> tuple[float, str] | None:
-        """Give when and why something written down was last found lost, None if never or acknowledged."""
+        """Return when and why something written down was last found lost, None if never or acknowledged."""
         ((at, reason),) = self._db.rows("SELECT recovered_at, recovered_from FROM meta")
         return None if at is None else (at, reason)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from slurmsyncd.config import HookConfig
-    from slurmsyncd.model import Hint
+    from slurmsyncd.model import Notification
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +60,7 @@ def hint_sockets(
         yield tuple(sockets)
 
 
-def make_gate(hook: HookConfig, on_hint: Callable[[Hint], None]) -> Gate:
+def make_gate(hook: HookConfig, on_hint: Callable[[Notification], None]) -> Gate:
     """
     Build the gate that the configuration asks for.
 

@@ -1,5 +1,5 @@
 """
-What a hook may say: bytes from a socket to a ``Hint``, or a refusal. Pure.
+What a hook may say: bytes from a socket to a ``Notification``, or a refusal. Pure.
 
 The message is described in ``slurmsyncd.notify``. Anything else is refused with one short constant, which
 is what is counted: a stranger's bytes never reach a log.
@@ -10,8 +10,8 @@ from __future__ import annotations
 import hmac
 import re
 
-from slurmsyncd.errors import HintError
-from slurmsyncd.model import Hint
+from slurmsyncd.errors import NotificationError
+from slurmsyncd.model import Notification
 
 #: Bytes of the longest message.
 MESSAGE_LIMIT = 8192
@@ -28,7 +28,7 @@ _FIELDS = _NUMBERS | {"context", "cluster", "secret"}
 _ID_LIMIT = 0xFFFFFFF0
 
 
-def parse_hint(data: bytes, *, secret: str = "") -> Hint:
+def parse_hint(data: bytes, *, secret: str = "") -> Notification:
     """
     Read one message.
 
@@ -42,35 +42,35 @@ def parse_hint(data: bytes, *, secret: str = "") -> Hint:
     """
     fields = _split(data)
     if secret and not hmac.compare_digest(fields.get("secret", "").encode(), secret.encode()):
-        raise HintError("secret")
+        raise NotificationError("secret")
     if not fields.keys() <= _FIELDS:
-        raise HintError("field")
+        raise NotificationError("field")
     numbers = {name: _number(fields[name]) for name in _NUMBERS & fields.keys()}
     context = fields.get("context")
     if context not in _CONTEXTS:
-        raise HintError("context")
+        raise NotificationError("context")
     cluster = fields.get("cluster", "")
     if not CLUSTER.fullmatch(cluster) and (cluster or context != "test"):
-        raise HintError("cluster")
+        raise NotificationError("cluster")
     job_id = numbers.get("job", 0)
     if not job_id and context != "test":
-        raise HintError("job")
-    return Hint(cluster=cluster, job_id=job_id, context=context, restarts=numbers.get("restarts", 0))
+        raise NotificationError("job")
+    return Notification(cluster=cluster, job_id=job_id, context=context, restarts=numbers.get("restarts", 0))
 
 
 def _split(data: bytes) -> dict[str, str]:
     if len(data) > MESSAGE_LIMIT:
-        raise HintError("size")
+        raise NotificationError("size")
     match = _MESSAGE.fullmatch(data)
     if not match:
-        raise HintError("version" if _VERSION.match(data) else "syntax")
+        raise NotificationError("version" if _VERSION.match(data) else "syntax")
     pairs = [word.split("=", 1) for word in match[1].decode("ascii").split()]
     if len({name for name, _ in pairs}) != len(pairs):
-        raise HintError("syntax")
+        raise NotificationError("syntax")
     return dict(pairs)
 
 
 def _number(text: str) -> int:
     if not _DECIMAL.fullmatch(text) or int(text) >= _ID_LIMIT:
-        raise HintError("number")
+        raise NotificationError("number")
     return int(text)

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from slurmsyncd.errors import HintError
+from slurmsyncd.errors import NotificationError
 from slurmsyncd.triggers.notification import parse_hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from slurmsyncd.model import Hint
+    from slurmsyncd.model import Notification
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +66,7 @@ class Gate:
 
     def __init__(
         self,
-        on_hint: Callable[[Hint], None],
+        on_hint: Callable[[Notification], None],
         *,
         uids: frozenset[int],
         secret: str = "",
@@ -87,7 +87,7 @@ class Gate:
         self._refused: Counter[str] = Counter()
 
     def counts(self) -> HintCounts:
-        """Give the counts as they stand."""
+        """Return the counts as they stand."""
         return HintCounts(
             received=self._received,
             accepted=self._accepted,
@@ -115,7 +115,7 @@ class Gate:
             return
         try:
             hint = parse_hint(data, secret=secret)
-        except HintError as err:
+        except NotificationError as err:
             self.refuse(str(err), sender)
             return
         self._received += 1

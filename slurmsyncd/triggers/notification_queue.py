@@ -10,7 +10,7 @@ import anyio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from slurmsyncd.model import Hint
+    from slurmsyncd.model import Notification
 
 #: Hints that are kept at most; what comes beyond them is counted and left to the timer.
 LIMIT = 100_000
@@ -37,14 +37,14 @@ class Wakeup:
         self._delay_s = delay_s
         self._limit = limit
         self._clock = clock
-        self._hints: set[Hint] = set()
+        self._hints: set[Notification] = set()
         self._first_at: float | None = None
         self._rung = anyio.Event()
 
     def __len__(self) -> int:
         return len(self._hints)
 
-    def ring(self, hint: Hint) -> None:
+    def ring(self, hint: Notification) -> None:
         """Keep a hint for the next answer. Call it from the event loop's thread."""
         if len(self._hints) >= self._limit and hint not in self._hints:
             self.dropped += 1
@@ -54,7 +54,7 @@ class Wakeup:
             self._first_at = self._clock()
             self._rung.set()
 
-    async def wait(self, at_most_s: float) -> frozenset[Hint]:
+    async def wait(self, at_most_s: float) -> frozenset[Notification]:
         """
         Wait for hints.
 
@@ -69,7 +69,7 @@ class Wakeup:
         await anyio.sleep(max(0.0, self._first_at + self._delay_s - self._clock()))
         return self._take()
 
-    def _take(self) -> frozenset[Hint]:
+    def _take(self) -> frozenset[Notification]:
         hints, self._hints = frozenset(self._hints), set()
         self._first_at = None
         self._rung = anyio.Event()

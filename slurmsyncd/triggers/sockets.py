@@ -28,7 +28,7 @@ KEY = "hook.socket"
 
 
 def allowed_uids(users: Sequence[str]) -> frozenset[int]:
-    """Give the uids whose hints count: root, our own and those of ``users`` (names or numbers)."""
+    """Return the uids whose hints count: root, our own and those of ``users`` (names or numbers)."""
     uids = {0, os.geteuid()}
     for user in users:
         found = _user(user)
@@ -95,7 +95,7 @@ def open_stream_sockets(address: str) -> list[socket.socket]:
 
 
 def let_in(path: Path, users: Sequence[str], *, mode: int) -> None:
-    """Give what is ours to the group of the first of the users that exists, with this mode; else leave it."""
+    """Give the socket to the group of the first user that exists, with this mode; else leave it unchanged."""
     slurm = next((found for user in users if (found := _user(user))), None)
     if slurm is None or slurm.pw_uid == os.geteuid():
         return

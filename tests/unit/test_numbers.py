@@ -24,7 +24,7 @@ ABSURD = (
 
 
 def readers(parser: argparse.ArgumentParser, path: str = "") -> Iterator[tuple[str, Callable[[str], object]]]:
-    """Give all options that are read by more than their text, with the command they belong to."""
+    """Return all options that are read by more than their text, with the command they belong to."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for name, inner in action.choices.items():

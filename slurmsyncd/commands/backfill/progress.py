@@ -44,7 +44,7 @@ class Progress:
         self._stream.flush()
 
     def line(self, at: int, took_s: float, waiting: int) -> str:
-        """Give the words."""
+        """Return the words."""
         share = (at - self._since) / max(1, self._until - self._since)
         done = int(share * _BAR)
         rate = self.read / took_s if took_s > 0 else 0.0

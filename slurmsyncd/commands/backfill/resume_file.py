@@ -28,7 +28,7 @@ class Position:
         self._at = self._read()
 
     def of(self, cluster: str) -> int:
-        """Give where to go on with a cluster."""
+        """Return where to go on with a cluster."""
         return max(self._since, self._at.get(cluster, self._since))
 
     def reached(self, cluster: str, at: int) -> None:

@@ -70,7 +70,7 @@ class Anonymiser:
         } - seen.own  # M is a unit, n a host
 
     def __call__(self, kind: Kind, name: str, text: str) -> str:  # noqa: ARG002 - a Visit
-        """Give a field's stand-in."""
+        """Return a field's stand-in."""
         return "".join(self._piece(part, piece) for part, piece in parts(kind, text))
 
     def _piece(self, kind: Kind, text: str) -> str:
@@ -117,7 +117,7 @@ class Inspector:
         self._names = re.compile("|".join(map(re.escape, sorted(names)))) if names else None
 
     def leak(self, form: Form, text: str) -> str:
-        """Give the name of a field whose content is still there, empty if there is none."""
+        """Return the name of a field whose content is still there, empty if there is none."""
         for part in strings(text) if form is Form.JSON else text.split(self._token):
             for word in WORDS.findall(part):
                 if word in self._fine:

@@ -20,10 +20,10 @@ from slurmsyncd.commands.capture.sampling import (
     keep_rows,
 )
 from slurmsyncd.errors import SlurmsyncdError, SourceUnavailable
-from slurmsyncd.slurm.accounting import END_STATES, choose_fields
+from slurmsyncd.slurm.accounting import END_STATES, choose_columns
 from slurmsyncd.slurm.job_list import listing_format
 from slurmsyncd.sources.executors.local import CommandFailed
-from slurmsyncd.sources.slurm_cli import PINNED, SlurmCommands
+from slurmsyncd.sources.slurm_cli import PINNED, SlurmCli
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +90,7 @@ async def capture(config: SlurmConfig, slurm_conf: str, *, since_s: int, limit: 
     Raises:
         SourceUnavailable: It does not answer.
     """
-    recorder = _Recorder(SlurmCommands(config, slurm_conf=slurm_conf))
+    recorder = _Recorder(SlurmCli(config, slurm_conf=slurm_conf))
     ask, token = recorder.ask, secrets.token_hex(8)
     version = await ask("version.txt", Form.VERBATIM, "sacct", "--version", must=True)
     help_ = await ask("sacct-helpformat.txt", Form.VERBATIM, "sacct", "--helpformat", must=True)
@@ -104,7 +104,7 @@ async def capture(config: SlurmConfig, slurm_conf: str, *, since_s: int, limit: 
     await _controller(recorder, moment, ids, filters="/" in versions, pinned=PINNED in versions)
     recorder.keep(lambda text: keep_nodes(text, hosts, limit))
     await ask("scontrol-show-config.txt", Form.CONFIG, "scontrol", "show", "config")
-    fields = choose_fields(help_)
+    fields = choose_columns(help_)
     columns = ("-a", "-X", "-D", "-p", "-n", "--noconvert", f"--delimiter={token}", "-o", ",".join(fields))
     if ids:
         await ask(f"{moment}.sacct-X-D-p-token", Form.SACCT, "sacct", *columns, "-j", _joined(ids))
@@ -143,7 +143,7 @@ async def _controller(
 class _Recorder:
     """Runs commands and keeps what they print, whatever that is."""
 
-    def __init__(self, commands: SlurmCommands) -> None:
+    def __init__(self, commands: SlurmCli) -> None:
         self.files: list[Recorded] = []
         self._commands = commands
 
@@ -190,7 +190,7 @@ def _joined(ids: tuple[int, ...]) -> str:
 
 def anonymised(found: Capture, dice: Random, *, shift: bool = False) -> Capture:
     """
-    Give a capture in which nobody is named.
+    Return a capture in which nobody is named.
 
     Args:
         found: As recorded.

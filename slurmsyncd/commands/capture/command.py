@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _settings(args: argparse.Namespace) -> tuple[SlurmConfig, str]:
-    """Give how to run Slurm's commands, and its SLURM_CONF."""
+    """Return how to run Slurm's commands, and its SLURM_CONF."""
     import os  # noqa: PLC0415
 
     from slurmsyncd.config import read_config  # noqa: PLC0415

@@ -68,7 +68,7 @@ def walk(form: Form, text: str, visit: Visit, *, token: str = "", columns: Seque
 
 
 def strings(text: str) -> list[str]:
-    """Give every string of a JSON document, keys too."""
+    """Return every string of a JSON document, keys too."""
     return [_unquoted(found[0]) for found in _JSON.finditer(text) if found[0][0] == '"']
 
 

@@ -59,13 +59,13 @@ class Mapping:
         return LETTERS.sub(lambda found: self.word(found[0]), text)
 
     def word(self, word: str) -> str:
-        """Give a word's stand-in, always the same."""
+        """Return a word's stand-in, always the same."""
         if word not in self._words:
             self._words[word] = self._new(word)
         return self._words[word]
 
     def uid(self, uid: int) -> int:
-        """Give a user's or group's number another; root and "nobody said" stay."""
+        """Return a user's or group's number another; root and "nobody said" stay."""
         if uid not in range(1, 4_294_967_000):
             return uid
         while uid not in self._uids:
@@ -127,7 +127,7 @@ def _alike(char: str, other: str) -> bool:
 
 
 def _ring(dice: Random, first: int) -> list[int]:
-    """Give each digit from the first another."""
+    """Return each digit from the first another."""
     order = list(range(first, 10))
     dice.shuffle(order)
     found = [0] * 10

@@ -13,7 +13,7 @@ from slurmsyncd.commands.check.nodes import judge_nodes
 from slurmsyncd.commands.check.result import Finding, Level, clocks
 from slurmsyncd.commands.check.user import daemons_uid, user_name
 from slurmsyncd.config import ClusterConfig
-from slurmsyncd.delivery import Outcome, Result
+from slurmsyncd.delivery import Outcome, OutcomeKind
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.sinks.bodies import backend_cluster
 from slurmsyncd.sinks.rest.sink import RestSink
@@ -93,7 +93,7 @@ async def _nats(area: str, config: Config, sink: SinkConfig) -> Finding:
         outcome = await built.probe()
     finally:
         await built.aclose()
-    if outcome.result is Result.ACCEPTED:
+    if outcome.result is OutcomeKind.ACCEPTED:
         return Finding(area, "reached", Level.OK, f"{servers} takes our events ({sink.mode}, {sink.format})")
     text = f"{outcome.reason}: {outcome.detail}" if outcome.detail else outcome.reason
     return Finding(area, "reached", Level.FAIL, text, f"see what answers at {servers}, and docs/events.md")

@@ -126,7 +126,7 @@ def _file_system(path: Path) -> Iterator[Finding]:
 
 
 def file_system(path: Path, mountinfo: str) -> str:
-    """Give the kind of file system that a path is on, out of /proc/self/mountinfo."""
+    """Return the kind of file system that a path is on, out of /proc/self/mountinfo."""
     path, best, kind = path.resolve(), -1, ""
     for line in mountinfo.splitlines():
         before, _, after = line.partition(" - ")

@@ -10,7 +10,7 @@ from slurmsyncd.commands.check.result import Finding, Level
 from slurmsyncd.commands.check.slurm_settings import AREA
 from slurmsyncd.control.health import MANY_MESSAGES, MESSAGES_REMEDY, held_messages
 from slurmsyncd.errors import SourceUnavailable
-from slurmsyncd.model import Questions
+from slurmsyncd.model import JobQuestions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -60,26 +60,28 @@ async def _look(source: CommandSource, config: Config) -> tuple[tuple[Finding, .
     """Take one look as the daemon's first one does, and give the id of a job to ask for."""
     now = int(time.time())
     try:
-        seen = await source.look(now - int(config.slurm.slice), now)
+        seen = await source.poll(now - int(config.slurm.slice), now)
     except SourceUnavailable as err:
         return (_failed(_LISTING, str(err)), _failed(_WINDOW, str(err))), _SOME_JOB
-    answered = ((_LISTING, seen.listed is not None), (_WINDOW, seen.through is not None))
-    return tuple(_judged(answered, seen.trouble, seen.set_aside)), _job_of(seen)
+    answered = ((_LISTING, seen.job_list is not None), (_WINDOW, seen.accounting_read_until is not None))
+    return tuple(_judged(answered, seen.errors, seen.records_skipped)), _job_of(seen)
 
 
 def _job_of(seen: Observation) -> int:
-    active = (item.job_id for item in seen.listed or () if item.state.active and item.start_at is not None)
+    active = (
+        item.job_id for item in seen.job_list or () if item.state.is_active and item.start_at is not None
+    )
     return next(active, _SOME_JOB)
 
 
 async def _ask(source: CommandSource, job_id: int) -> tuple[Finding, ...]:
     ids = frozenset({job_id})
     try:
-        answers = await source.ask(Questions(details=ids, accounting=ids))
+        answers = await source.query_jobs(JobQuestions(details=ids, accounting=ids))
     except SourceUnavailable as err:
         return _failed(_DETAILS, str(err)), _failed(_BY_ID, str(err))
     answered = ((_DETAILS, answers.details is not None), (_BY_ID, answers.accounting is not None))
-    return tuple(_judged(answered, answers.trouble, answers.set_aside))
+    return tuple(_judged(answered, answers.errors, answers.records_skipped))
 
 
 async def _messages(source: CommandSource) -> Finding:

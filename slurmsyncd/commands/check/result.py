@@ -53,6 +53,6 @@ def clocks(area: str, whose: str, ahead_s: float, at_most_s: float) -> Finding:
 
 
 def worst(findings: tuple[Finding, ...]) -> Level:
-    """Give the worst level of all; OK if there are none."""
+    """Return the worst level of all; OK if there are none."""
     order = (Level.FAIL, Level.WARN)
     return next((level for level in order if any(each.level is level for each in findings)), Level.OK)

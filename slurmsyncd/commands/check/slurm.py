@@ -21,7 +21,7 @@ from slurmsyncd.slurm.scalars import printable
 from slurmsyncd.slurm.settings import SlurmSettings, parse_slurmdbd_settings
 from slurmsyncd.sources.command_source import CommandSource
 from slurmsyncd.sources.discovery import known_clusters, slurm_settings
-from slurmsyncd.sources.slurm_cli import SlurmCommands
+from slurmsyncd.sources.slurm_cli import SlurmCli
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -57,7 +57,7 @@ async def examine(config: Config, cluster: ClusterConfig | None) -> Seen:
     """
     slurm_conf = cluster.slurm_conf if cluster else ""
     name = cluster.name if cluster and cluster.remote else ""
-    commands = SlurmCommands(config.slurm, slurm_conf=slurm_conf, cluster=name)
+    commands = SlurmCli(config.slurm, slurm_conf=slurm_conf, cluster=name)
     missing = tuple(_missing(config))
     if missing:
         return Seen(missing)
@@ -122,7 +122,7 @@ def _name(settings: SlurmSettings, cluster: ClusterConfig | None) -> Finding:
     )
 
 
-async def _registered(commands: SlurmCommands, name: str) -> Finding:
+async def _registered(commands: SlurmCli, name: str) -> Finding:
     """Look for the cluster in slurmdbd: of one that it lacks, sacct prints nothing and exits 0."""
     try:
         known = await known_clusters(commands)
@@ -140,7 +140,7 @@ async def _registered(commands: SlurmCommands, name: str) -> Finding:
     )
 
 
-async def _permission(commands: SlurmCommands, settings: SlurmSettings, config: Config) -> Finding:
+async def _permission(commands: SlurmCli, settings: SlurmSettings, config: Config) -> Finding:
     """Judge whether the daemon's user sees all that is asked for."""
     me, slurm_user = user_name(daemons_uid(config)), settings.get("SlurmUser").partition("(")[0]
     if me in {"root", slurm_user}:
@@ -155,7 +155,7 @@ async def _permission(commands: SlurmCommands, settings: SlurmSettings, config: 
     return judge_permission(me, level.strip(), hidden=hidden, scripts=config.slurm.job_script)
 
 
-async def _runaways(commands: SlurmCommands) -> AsyncIterator[Finding]:
+async def _runaways(commands: SlurmCli) -> AsyncIterator[Finding]:
     """Count runs that accounting believes to run and slurmctld does not know: they never end."""
     try:
         said = await commands.run("sacctmgr", "-n", "-P", "show", "runawayjobs", "format=id,cluster")

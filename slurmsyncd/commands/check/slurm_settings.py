@@ -21,7 +21,7 @@ _CLOCKS_APART_S: Final = 5.0
 
 
 def judge_release(text: str) -> Finding:
-    """Say whether a release (``slurm 24.11.5``) is one that was tested."""
+    """Return whether a release (``slurm 24.11.5``) is one that was tested."""
     found = _VERSION.search(text)
     shown = text.strip()[:60]
     if found is None:
@@ -105,9 +105,9 @@ def _tracked(settings: SlurmSettings) -> Finding:
 
 
 def _clock(settings: SlurmSettings, now: float) -> Finding:
-    if settings.told_at is None:
+    if settings.server_time is None:
         return Finding(AREA, "clock", Level.NOTE, "slurmctld does not tell its time")
-    return clocks(AREA, "slurmctld", now - settings.told_at, _CLOCKS_APART_S)
+    return clocks(AREA, "slurmctld", now - settings.server_time, _CLOCKS_APART_S)
 
 
 def judge_permission(me: str, level: str, *, hidden: str, scripts: bool) -> Finding:

@@ -97,12 +97,12 @@ if [[ $funcstack[1] == _slurmsyncd ]]; then _slurmsyncd "$@"; else compdef _slur
 
 
 def bash(parser: argparse.ArgumentParser) -> str:
-    """Give the script for bash."""
+    """Return the script for bash."""
     return _BASH.format(kinds=_kinds(parser), offers=_offers(parser, _bash_offer))
 
 
 def zsh(parser: argparse.ArgumentParser) -> str:
-    """Give the script for zsh."""
+    """Return the script for zsh."""
     return _ZSH.format(kinds=_kinds(parser), offers=_offers(parser, _zsh_offer))
 
 
@@ -151,7 +151,7 @@ def _described(words: Iterable[tuple[str, str]]) -> str:
 
 
 def _commands(command: Command) -> Iterator[tuple[str, str]]:
-    """Give the words that may stand behind a command, and what each is."""
+    """Return the words that may stand behind a command, and what each is."""
     for below in command.below:
         yield below.path[-1], below.about
     for action in command.operands:
@@ -160,7 +160,7 @@ def _commands(command: Command) -> Iterator[tuple[str, str]]:
 
 
 def _flags(command: Command) -> Iterator[tuple[str, str]]:
-    """Give its options, and what each is."""
+    """Return its options, and what each is."""
     for action in command.options:
         for name in action.option_strings:
             yield name, help_of(command, action)

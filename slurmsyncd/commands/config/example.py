@@ -41,7 +41,7 @@ _SECTIONS: Final[tuple[tuple[str, str, type[Any]], ...]] = (
 
 
 def example() -> str:
-    """Give the file."""
+    """Return the file."""
     return _HEAD + "".join(f"\n{line}" if line.startswith("\n") else line for line in _lines())
 
 

@@ -50,7 +50,7 @@ class Imported:
         self.sections.setdefault(path, {})[key] = value
 
     def toml(self, source: str) -> str:
-        """Give the file; ``source`` is where it comes from."""
+        """Return the file; ``source`` is where it comes from."""
         lines = [f"# Made from {source}. Check it with `slurmsyncd config check`.", ""]
         lines += [f"# {note}" for note in self.notes]
         lines += [f"# NOT TAKEN OVER: {note}" for note in self.lost]

@@ -16,7 +16,7 @@ _ASIDE = 44
 
 def shown(config: Config, origins: Mapping[tuple[str, ...], str] | None) -> Iterator[str]:
     """
-    Give the lines of a TOML file that says it all.
+    Return the lines of a TOML file that says it all.
 
     Args:
         config: What is in force.
@@ -40,7 +40,7 @@ def _section(
 
 
 def as_document(config: Config, origins: Mapping[tuple[str, ...], str]) -> dict[str, Any]:
-    """Give the same for scripts: dotted key → value and origin."""
+    """Return the same for scripts: dotted key → value and origin."""
     found: dict[str, Any] = {}
     sections: list[tuple[tuple[str, ...], object]] = [
         ((name,), getattr(config, name)) for name in ("daemon", "slurm", "hook", "web")

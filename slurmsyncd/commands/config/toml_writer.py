@@ -15,12 +15,12 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 
 def key_text(*path: str) -> str:
-    """Give a dotted key, quoted where TOML wants it."""
+    """Return a dotted key, quoted where TOML wants it."""
     return ".".join(part if _BARE.fullmatch(part) else _quoted(part) for part in path)
 
 
 def value_text(value: Any) -> str:
-    """Give a value as TOML."""
+    """Return a value as TOML."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
@@ -36,7 +36,7 @@ def value_text(value: Any) -> str:
 
 
 def defaults_of(kind: type[Any]) -> Mapping[str, Any]:
-    """Give a section's settings with their defaults, but for the name that the section's heading gives."""
+    """Return a section's settings with their defaults, but for the name that the section's heading gives."""
     return {
         spec.name: {} if spec.default is MISSING else spec.default
         for spec in fields(kind)
@@ -45,7 +45,7 @@ def defaults_of(kind: type[Any]) -> Mapping[str, Any]:
 
 
 def settings_of(section: object) -> Iterator[tuple[str, Any]]:
-    """Give a section's settings in order."""
+    """Return a section's settings in order."""
     assert is_dataclass(section)
     for spec in fields(section):
         if spec.name != "name":

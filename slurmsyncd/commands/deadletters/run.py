@@ -69,7 +69,7 @@ def _read_again(config: Config, args: argparse.Namespace, terminal: Terminal) ->
 
 
 def _bare(desk: Office, ids: Sequence[int]) -> dict[int, RunKey]:
-    """Give the run of each delivery that has no sound record."""
+    """Return the run of each delivery that has no sound record."""
     batches = (tuple(ids[at : at + AT_ONCE]) for at in range(0, len(ids), AT_ONCE))
     return dict(pair for batch in batches for pair in desk.ask(AskBare(batch)))
 

@@ -18,7 +18,7 @@ from slurmsyncd.console.terminal import Colour, Styled, Terminal
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.foreign import MalformedJson, decode_json
 from slurmsyncd.logs import configure_logs
-from slurmsyncd.model import Stopped
+from slurmsyncd.model import RunEnded
 from slurmsyncd.relay.decode import message_of
 from slurmsyncd.sinks.nats.connection import Trouble, down
 from slurmsyncd.sinks.nats.connector import Connector
@@ -135,7 +135,7 @@ class _Reader:
             raise down("no_consumer", fault.description)
 
     def _consumer(self, deliver_subject: str, since: float) -> dict[str, object]:
-        """Give a consumer that ends with us, and never sends more than we have shown and a bit."""
+        """Return a consumer that ends with us, and never sends more than we have shown and a bit."""
         start: dict[str, object] = {
             "deliver_policy": "by_start_time",
             "opt_start_time": datetime.fromtimestamp(since, tz=timezone.utc).isoformat(),
@@ -191,7 +191,7 @@ class _Reader:
 
 def _row(event: Event) -> str:
     job = event.job
-    ended = isinstance(event, Stopped)
+    ended = isinstance(event, RunEnded)
     at = (job.end_at or 0) if ended else job.key.start_at
     nodes, kind = str(job.num_nodes or len(job.nodes)), "stop" if ended else "start"
     cells = [moment(at, time.time()), kind, job.key.cluster, str(job.key.job_id), job.user, job.partition]
@@ -207,7 +207,7 @@ def _line(cells: list[str]) -> str:
 
 
 def _choose(config: Config, wanted: str | None, *, stream: bool) -> SinkConfig:
-    """Give the sink that is wanted, or the first one that publishes events (into a stream, if need be)."""
+    """Return the sink that is wanted, or the first one that publishes events (into a stream, if need be)."""
     found = {
         name: sink
         for name, sink in config.sinks.items()

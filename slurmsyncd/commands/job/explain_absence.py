@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def why_nothing(
     job_id: int, config: Config, totals: Totals, said: Sequence[Said] | None, *, running: bool, now: float
 ) -> tuple[str, ...]:
-    """Say why nothing is known of a job: what Slurm's words prove, else what it may be."""
+    """Return why nothing is known of a job: what Slurm's words prove, else what it may be."""
     if said is None:
         return tuple(_possible(job_id, config, totals, running=running, now=now))
     return tuple(line for each in said for line in _proven(config, totals, each, now))

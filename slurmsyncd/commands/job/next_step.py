@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slurmsyncd.delivery import OVERTAKEN, REPEAT
-from slurmsyncd.model import Step
+from slurmsyncd.model import EventKind
 from slurmsyncd.reasons import meaning
 from slurmsyncd.text import counted, when
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def told_of(delivery: Delivery, now: float) -> Iterator[str]:
-    """Say what the sink has taken."""
+    """Return what the sink has taken."""
     if delivery.reason == "ignored_hosts":
         yield "not sent: it ran only on ignored hosts (ignore_hosts)"
         return
@@ -36,7 +36,7 @@ def next_of(
     others: Iterable[Delivery] = (),
 ) -> tuple[str, bool]:
     """
-    Say what happens next, and whether that is as it should be.
+    Return what happens next, and whether that is as it should be.
 
     Args:
         delivery: One run at one sink.
@@ -83,11 +83,11 @@ def _waits_for(delivery: Delivery, others: Iterable[Delivery]) -> Delivery | Non
     earlier = (
         each
         for each in others
-        if (each.sink, each.key.cluster, each.step) == (delivery.sink, key.cluster, Step.START)
+        if (each.sink, each.key.cluster, each.step) == (delivery.sink, key.cluster, EventKind.START)
         and each.due_at is not None
         and each.key.start_at < key.start_at
     )
-    return next(earlier, None) if delivery.step is Step.START else None
+    return next(earlier, None) if delivery.step is EventKind.START else None
 
 
 def _ready(delivery: Delivery, sink: SinkConfig | None, now: float, *, running: bool) -> tuple[str, bool]:
@@ -98,7 +98,7 @@ def _ready(delivery: Delivery, sink: SinkConfig | None, now: float, *, running: 
             f"its {delivery.step.value} again {due}, after {failed} ({delivery.reason}: {delivery.detail})",
             False,
         )
-    held = delivery.step is Step.STOP and delivery.due_at is not None and delivery.due_at > now
+    held = delivery.step is EventKind.STOP and delivery.due_at is not None and delivery.due_at > now
     if held and sink is not None:
         return f"its stop {due}: not before the backend has committed the start", True
     return f"its {delivery.step.value} {due}", True

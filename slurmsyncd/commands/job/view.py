@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from slurmsyncd.commands.job.next_step import next_of, told_of
 from slurmsyncd.console.delivery_history import show_history
 from slurmsyncd.console.terminal import Colour, Styled
-from slurmsyncd.model import Phase, Step
+from slurmsyncd.model import EventKind, RunPhase
 from slurmsyncd.text import counted, duration, moment, when
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _show_sinks(
 
 
 def _end(story: Story) -> str:
-    if story.phase is Phase.STARTED:
+    if story.phase is RunPhase.STARTED:
         return "it runs"
     if story.stop is None or story.stop.end_at is None:
         return "it has ended"
@@ -172,12 +172,12 @@ def _show_delivery(
         return
     for sending in made.steps:
         _show_sending(sending, terminal)
-        if made.guessed and sending.step is Step.START and not sending.refusal:
+        if made.guessed and sending.step is EventKind.START and not sending.refusal:
             terminal.say(Styled(_GUESSED, Colour.WARN), indent=6)
 
 
 def _show_sending(sending: Sending, terminal: Terminal) -> None:
-    step = "start" if sending.step is Step.START else "stop"
+    step = "start" if sending.step is EventKind.START else "stop"
     if sending.refusal:
         terminal.say(Styled(f"{step} cannot be made: {sending.refusal}", Colour.BAD), indent=4)
         return
@@ -189,7 +189,7 @@ def _show_sending(sending: Sending, terminal: Terminal) -> None:
 
 
 def _pretty(body: str) -> list[str]:
-    """Give a body in lines; long values are cut, which only --json has whole."""
+    """Return a body in lines; long values are cut, which only --json has whole."""
     try:
         value = json.loads(body)
     except ValueError:

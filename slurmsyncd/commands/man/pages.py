@@ -39,7 +39,7 @@ token_file = "/etc/slurmsyncd/token"
 
 
 def command_page(parser: argparse.ArgumentParser) -> str:
-    """Give slurmsyncd(1)."""
+    """Return slurmsyncd(1)."""
     return "\n".join(_command_lines(parser)) + "\n"
 
 
@@ -100,7 +100,7 @@ def _sentence(text: str) -> str:
 
 
 def settings_page() -> str:
-    """Give slurmsyncd.toml(5)."""
+    """Return slurmsyncd.toml(5)."""
     return "\n".join(_settings_lines()) + "\n"
 
 

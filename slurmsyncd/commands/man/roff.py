@@ -17,7 +17,7 @@ _SPECIAL: Final = {
 
 
 def plain(text: str) -> str:
-    """Give text that is shown as it is, in ASCII."""
+    """Return text that is shown as it is, in ASCII."""
     shown = "".join(
         _SPECIAL.get(each) or (each if each.isascii() else f"\\[u{ord(each):04X}]") for each in text
     )
@@ -25,28 +25,28 @@ def plain(text: str) -> str:
 
 
 def bold(text: str) -> str:
-    """Give it as what is typed like this."""
+    """Return it as what is typed like this."""
     return f"\\fB{plain(text)}\\fR"
 
 
 def italic(text: str) -> str:
-    """Give it as what something else is put for."""
+    """Return it as what something else is put for."""
     return f"\\fI{plain(text)}\\fR"
 
 
 def marked(text: str) -> str:
-    """Give a sentence in which backquotes mark what is typed like this."""
+    """Return a sentence in which backquotes mark what is typed like this."""
     parts = re.split(r"`+([^`]*)`+", text)
     return "".join(bold(each) if odd % 2 else plain(each) for odd, each in enumerate(parts))
 
 
 def verbatim(text: str) -> list[str]:
-    """Give lines that are not filled."""
+    """Return lines that are not filled."""
     return [".nf", *map(plain, text.splitlines()), ".fi"]
 
 
 def paragraphs(text: str) -> list[str]:
-    """Give text as ``--help`` has it: a paragraph of one line is filled, others stay as they are."""
+    """Return text as ``--help`` has it: a paragraph of one line is filled, others stay as they are."""
     lines: list[str] = []
     for part in re.split(r"\n{2,}", text.strip()):
         lines.append(".PP")
@@ -55,5 +55,5 @@ def paragraphs(text: str) -> list[str]:
 
 
 def header(name: str, section: int) -> str:
-    """Give the first line of a page."""
+    """Return the first line of a page."""
     return f'.TH {name} {section} "" slurmsyncd "slurmsyncd manual"'

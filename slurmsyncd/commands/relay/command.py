@@ -56,7 +56,7 @@ def run(args: argparse.Namespace, read: Callable[[argparse.Namespace], Config]) 
 
 def choose(config: Config, wanted: str | None, kind: str) -> SinkConfig:
     """
-    Give the sink of a kind that is wanted, or the only one that there is.
+    Return the sink of a kind that is wanted, or the only one that there is.
 
     Raises:
         ConfigError: There is none, or it is not clear which.

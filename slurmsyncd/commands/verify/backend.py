@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
-from slurmsyncd.delivery import Outcome, Presence, Result
+from slurmsyncd.delivery import Outcome, OutcomeKind, RemoteState
 from slurmsyncd.errors import SourceUnavailable
 
 if TYPE_CHECKING:
@@ -63,14 +63,14 @@ class Backend:
         self._next_at = 0.0
         self._failed = 0  # questions in a row
 
-    async def there(self, keys: Iterable[RunKey]) -> Mapping[RunKey, Presence | Unreadable]:
+    async def there(self, keys: Iterable[RunKey]) -> Mapping[RunKey, RemoteState | Unreadable]:
         """
         Return of each run whether it is there, or why the backend cannot list it.
 
         Raises:
             SourceUnavailable: It does not answer.
         """
-        found: dict[RunKey, Presence | Unreadable] = {}
+        found: dict[RunKey, RemoteState | Unreadable] = {}
         began: dict[tuple[str, int], list[RunKey]] = {}
         for key in keys:
             began.setdefault((key.cluster, key.start_at), []).append(key)
@@ -79,19 +79,22 @@ class Backend:
             if isinstance(shown, Unreadable):
                 found.update(dict.fromkeys(those, shown))
             else:
-                found.update((key, shown.get(key.job_id, Presence.ABSENT)) for key in those)
+                found.update((key, shown.get(key.job_id, RemoteState.ABSENT)) for key in those)
         return found
 
-    async def _ask(self, cluster: str, start_at: int) -> Mapping[int, Presence] | Unreadable:
+    async def _ask(self, cluster: str, start_at: int) -> Mapping[int, RemoteState] | Unreadable:
         said = reason = ""
         for attempt in range(ATTEMPTS):
             await self._wait_for_turn()
-            answer = await self._inventory.presence(cluster, start_at)
+            answer = await self._inventory.find_runs(cluster, start_at)
             if not isinstance(answer, Outcome):
                 self._failed = 0
                 return answer
             reason, said = answer.reason, f"{answer.reason} {answer.detail}".strip()
-            if answer.alarm or answer.result not in (Result.FAILED, Result.SINK_DOWN):
+            if answer.action_required or answer.result not in (
+                OutcomeKind.FAILED,
+                OutcomeKind.SINK_UNAVAILABLE,
+            ):
                 break
             await anyio.sleep(WAIT_S * 2.0**attempt)
         else:

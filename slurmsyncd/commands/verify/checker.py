@@ -14,8 +14,8 @@ from slurmsyncd.commands.verify.report import ClusterReport, Tally, difference
 from slurmsyncd.console.accounting_windows import DAY_S, running, slices
 from slurmsyncd.control.client import office
 from slurmsyncd.control.run_requests import AskWritten, CloseGaps, Mend, Record
-from slurmsyncd.delivery import Presence, Repair
-from slurmsyncd.model import Questions
+from slurmsyncd.delivery import RemoteState, Repair
+from slurmsyncd.model import JobQuestions
 from slurmsyncd.planner.gaps import merged
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from slurmsyncd.config import Config
     from slurmsyncd.console.accounting_windows import Slice
     from slurmsyncd.control.run_requests import WrittenDown
-    from slurmsyncd.delivery import Told, Written
+    from slurmsyncd.delivery import DeliverySummary, StoredRun
     from slurmsyncd.model import Gap, Job, RunKey
     from slurmsyncd.ports import Source
 
@@ -50,14 +50,14 @@ class Judged:
     """
 
     run: Job
-    written: Written | None
+    written: StoredRun | None
     fates: dict[str, Fate]
-    there: dict[str, Presence] = field(default_factory=dict)
+    there: dict[str, RemoteState] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
 
-    def told(self, sink: str) -> Told | None:
-        """Give how far a sink is with it, as it is written down."""
-        return None if self.written is None else self.written.told.get(sink)
+    def told(self, sink: str) -> DeliverySummary | None:
+        """Return how far a sink is with it, as it is written down."""
+        return None if self.written is None else self.written.deliveries.get(sink)
 
     @property
     def failing(self) -> dict[str, Fate]:
@@ -174,12 +174,12 @@ class Check:
         within = self._bounds(answer)
         self._gaps = answer.gaps
         found.cursor, found.known_from = answer.cursor, within.known_from
-        by_id: dict[int, list[Written]] = defaultdict(list)
+        by_id: dict[int, list[StoredRun]] = defaultdict(list)
         for written in answer.runs:
             by_id[written.key.job_id].append(written)
         return (self._judged(run, by_id[run.key.job_id], within) for run in runs)
 
-    def _judged(self, run: Job, written: Sequence[Written], within: Bounds) -> Judged:
+    def _judged(self, run: Job, written: Sequence[StoredRun], within: Bounds) -> Judged:
         fates = {sink: compare.fate(run, written, sink, within) for sink in self._sinks}
         return Judged(run=run, written=compare.find(run, written), fates=fates)
 
@@ -228,7 +228,7 @@ class Check:
 
 
 def _batches(runs: Sequence[Job], size: int) -> Iterator[Sequence[Job]]:
-    """Give runs in batches, one of none if there are none."""
+    """Return runs in batches, one of none if there are none."""
     return (runs[at : at + size] for at in range(0, max(1, len(runs)), size))
 
 
@@ -245,16 +245,16 @@ def _repairs(failing: Sequence[Judged], sink: str) -> Iterator[Repair]:
 
 
 async def _details(source: Source, listed: Sequence[Job]) -> list[Job]:
-    """Give the controller's records of runs that it lists."""
+    """Return the controller's records of runs that it lists."""
     if not listed:
         return []
     keys = {job.key for job in listed}
-    answers = await source.ask(Questions(details=frozenset(key.job_id for key in keys)))
-    return [job for job in answers.details or () if job.key in keys and job.state.active]
+    answers = await source.query_jobs(JobQuestions(details=frozenset(key.job_id for key in keys)))
+    return [job for job in answers.details or () if job.key in keys and job.state.is_active]
 
 
 def _repaired(fate: Fate, before: Judged, after: Judged | None, sink: str) -> Fate:
-    """Give the fate after the repair; what only the backend knows is better once it has been told again."""
+    """Return the fate after the repair; what only the backend knows is better once it has been told again."""
     if (
         after is None
         or fate not in REPAIRABLE
@@ -274,8 +274,8 @@ def _why(each: Judged, sink: str) -> str:
     if each.told(sink) is None:
         return "written down, but not for this sink; it came later"
     match each.there.get(sink):
-        case Presence.ABSENT:
+        case RemoteState.ABSENT:
             return "acknowledged, and the backend has no such run"
-        case Presence.RUNNING:
+        case RemoteState.RUNNING:
             return "its stop was acknowledged, and the backend shows it as running"
     return "it runs, and the backend shows it as ended"

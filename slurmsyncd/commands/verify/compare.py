@@ -12,15 +12,15 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from slurmsyncd.delivery import OVERTAKEN, REPEAT, REPLACED, Finding, Presence
-from slurmsyncd.model import Step
+from slurmsyncd.delivery import OVERTAKEN, REPEAT, REPLACED, Discrepancy, RemoteState
+from slurmsyncd.model import EventKind
 from slurmsyncd.planner.audit import NOT_SENT
 from slurmsyncd.planner.known_runs import MOVE_LIMIT_S, is_same, sighting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slurmsyncd.delivery import Told, Written
+    from slurmsyncd.delivery import DeliverySummary, StoredRun
     from slurmsyncd.model import Gap, Job
 
 #: How much longer than the look-back the daemon remembers what is settled.
@@ -76,7 +76,7 @@ class Bounds:
 def bounds(
     cursor: int | None, now: float, *, overlap_s: float, max_span_s: float, gaps: tuple[Gap, ...] = ()
 ) -> Bounds:
-    """Give what the daemon can be expected to know, its position in accounting being ``cursor``."""
+    """Return what the daemon can be expected to know, its position in accounting being ``cursor``."""
     floor, at = int(now - max_span_s), int(now)
     known_from = int(now - max_span_s - REMEMBERED_S)
     if cursor is None or cursor > at + overlap_s:
@@ -85,24 +85,24 @@ def bounds(
     return Bounds(read_from=read_from, known_from=known_from, gaps=gaps)
 
 
-def find(run: Job, written: Sequence[Written]) -> Written | None:
-    """Give what is written down of a run, be it under another start; ``written``: all runs of its id."""
+def find(run: Job, written: Sequence[StoredRun]) -> StoredRun | None:
+    """Return what is written down of a run, be it under another start; ``written``: all runs of its id."""
     seen = sighting(run)
     same = [each for each in written if is_same(each.key.start_at, each.end_at, seen)]
     same = same or [each for each in written if _may_be(run, each)]
     return min(same, key=lambda each: abs(each.key.start_at - run.key.start_at), default=None)
 
 
-def _may_be(run: Job, written: Written) -> bool:
-    """Say whether an open run may be this one: runs of one id do not overlap, and no start moves far."""
+def _may_be(run: Job, written: StoredRun) -> bool:
+    """Return whether an open run may be this one: runs of one id do not overlap, and no start moves far."""
     start_at = written.key.start_at
     near = abs(start_at - run.key.start_at) <= MOVE_LIMIT_S
     return written.end_at is None and near and (run.end_at is None or start_at < run.end_at)
 
 
-def fate(run: Job, written: Sequence[Written], sink: str, within: Bounds) -> Fate:
+def fate(run: Job, written: Sequence[StoredRun], sink: str, within: Bounds) -> Fate:
     """
-    Say what became of a run.
+    Return what became of a run.
 
     Args:
         run: As Slurm shows it, ended or running.
@@ -113,11 +113,11 @@ def fate(run: Job, written: Sequence[Written], sink: str, within: Bounds) -> Fat
     found = find(run, written)
     if found is None:
         return _unknown(run, written, within)
-    told = found.told.get(sink)
+    told = found.deliveries.get(sink)
     return Fate.MISSING if told is None else _of(told, over=run.end_at is not None)
 
 
-def _unknown(run: Job, written: Sequence[Written], within: Bounds) -> Fate:
+def _unknown(run: Job, written: Sequence[StoredRun], within: Bounds) -> Fate:
     at = run.key.start_at if run.end_at is None else run.end_at
     if run.end_at is not None and any(gap.since <= at <= gap.until for gap in within.gaps):
         return Fate.MISSING
@@ -127,7 +127,7 @@ def _unknown(run: Job, written: Sequence[Written], within: Bounds) -> Fate:
     return Fate.FORGOTTEN if run.end_at is not None and at < within.known_from else Fate.MISSING
 
 
-def _of(told: Told, *, over: bool) -> Fate:
+def _of(told: DeliverySummary, *, over: bool) -> Fate:
     if told.reason == NOT_SENT and told.state in {"idle", "done"}:
         return Fate.IGNORED
     match told.state:
@@ -140,7 +140,9 @@ def _of(told: Told, *, over: bool) -> Fate:
     return _BY_STATE[told.state]
 
 
-def confirmed(before: Fate, there: Presence, told: Told | None, *, asked_at: float, grace_s: float) -> Fate:
+def confirmed(
+    before: Fate, there: RemoteState, told: DeliverySummary | None, *, asked_at: float, grace_s: float
+) -> Fate:
     """
     Correct a fate by what the backend itself shows of the run.
 
@@ -152,31 +154,31 @@ def confirmed(before: Fate, there: Presence, told: Told | None, *, asked_at: flo
         grace_s: For so long what was acknowledged may be missing there.
     """
     if before in {Fate.FORGOTTEN, Fate.MISSING}:
-        return Fate.DELIVERED if there is Presence.ENDED else Fate.MISSING
+        return Fate.DELIVERED if there is RemoteState.ENDED else Fate.MISSING
     if before is not Fate.DELIVERED or told is None:
         return before
-    if there is Presence.ABSENT:
-        acked_at = told.since if told.acked_at is None else told.acked_at
+    if there is RemoteState.ABSENT:
+        acked_at = told.since if told.start_acknowledged_at is None else told.start_acknowledged_at
         return Fate.LOST if acked_at < asked_at - grace_s else before
-    expected = Presence.ENDED if told.state == "done" else Presence.RUNNING
+    expected = RemoteState.ENDED if told.state == "done" else RemoteState.RUNNING
     return before if there is expected or told.since >= asked_at else Fate.LOST
 
 
-def remedy(told: Told | None, there: Presence | None) -> Finding | None:
+def remedy(told: DeliverySummary | None, there: RemoteState | None) -> Discrepancy | None:
     """
-    Say how a sink is told again of a run that is written down.
+    Return how a sink is told again of a run that is written down.
 
     Args:
         told: None if it was never to be told.
         there: What it shows; None if it was not asked.
     """
     if told is None:
-        return Finding.NOT_TOLD
-    match told.step, told.state, there:
-        case Step.STOP, "done", Presence.RUNNING:
-            return Finding.STOP_LOST
-        case Step.STOP, "done", Presence.ABSENT:
-            return Finding.RUN_LOST
-        case Step.STOP, "idle", Presence.ABSENT:
-            return Finding.START_LOST
+        return Discrepancy.NOT_REPORTED
+    match told.kind, told.state, there:
+        case EventKind.STOP, "done", RemoteState.RUNNING:
+            return Discrepancy.STOP_LOST
+        case EventKind.STOP, "done", RemoteState.ABSENT:
+            return Discrepancy.RUN_LOST
+        case EventKind.STOP, "idle", RemoteState.ABSENT:
+            return Discrepancy.START_LOST
     return None  # it ended there while Slurm runs it: no request reopens it

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def document(report: Report) -> dict[str, Any]:
-    """Give the report as one value of JSON; all instants are epoch seconds, all days UTC."""
+    """Return the report as one value of JSON; all instants are epoch seconds, all days UTC."""
     return {
         "complete": report.complete,
         "since": report.since,

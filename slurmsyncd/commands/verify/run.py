@@ -85,7 +85,7 @@ def _window(args: argparse.Namespace, now: float) -> tuple[int, int]:
 
 
 def _readable(config: Config, sinks: Sequence[str]) -> Sequence[str]:
-    """Give the sinks that can say what they have."""
+    """Return the sinks that can say what they have."""
     found = [name for name in sinks if config.sinks[name].type == "rest"]
     if not found:
         raise ConfigError([f"--backend: none of {', '.join(sinks)} is of type rest and can be asked"])

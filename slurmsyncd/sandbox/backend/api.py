@@ -66,7 +66,7 @@ class _EmptyRoles(BadToken):
 
 def _authorised(core: Core, request: Request) -> User:
     """
-    Give the caller.
+    Return the caller.
 
     Raises:
         BadToken: He may not use the API.

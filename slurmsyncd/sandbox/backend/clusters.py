@@ -67,7 +67,7 @@ class Clusters:
 
     def assign(self, cluster: str, sub_cluster: str, host: str) -> str:
         """
-        Give the sub-cluster of a job: as requested, else by its first host.
+        Return the sub-cluster of a job: as requested, else by its first host.
 
         Raises:
             NoSuchCluster: The cluster is not configured.
@@ -86,7 +86,7 @@ class Clusters:
         raise NoSubCluster(f"no subcluster found for cluster {cluster} and host {host}")
 
     def listed(self, cluster: str, host: str) -> tuple[str, ...]:
-        """Give the sub-clusters whose list names the host; a ``*`` names nobody."""
+        """Return the sub-clusters whose list names the host; a ``*`` names nobody."""
         return tuple(sub.name for sub in self._parts.get(cluster, ()) if sub.lists(host))
 
     def check(self, cluster: str) -> None:
@@ -188,7 +188,7 @@ def make_sub_cluster(
 
 
 def pci_address(index: int) -> str:
-    """Give the accelerator id of the n-th GPU, in the form that cluster.json uses."""
+    """Return the accelerator id of the n-th GPU, in the form that cluster.json uses."""
     domain, slot = divmod(index, 14)
     return f"{domain:08X}:{0x0E + 0x11 * slot:02X}:00.0"
 

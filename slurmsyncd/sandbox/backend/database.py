@@ -109,12 +109,12 @@ class Database:
         self.link.execute("COMMIT")
 
     def one(self, sql: str, *values: Any) -> Row | None:
-        """Give the first row of a query, None if there is none."""
+        """Return the first row of a query, None if there is none."""
         row: Row | None = self.link.execute(sql, values).fetchone()
         return row
 
     def all(self, sql: str, *values: Any) -> list[Row]:
-        """Give all rows of a query."""
+        """Return all rows of a query."""
         rows: list[Row] = self.link.execute(sql, values).fetchall()
         return rows
 
@@ -130,7 +130,7 @@ class Database:
 
     def repeat_of(self, job_id: int, cluster: str, start_time: int) -> Row | None:
         """
-        Give the row that forbids a start, None if nothing does.
+        Return the row that forbids a start, None if nothing does.
 
         The difference is signed, as in the original: any earlier start is refused too.
         """
@@ -143,7 +143,7 @@ class Database:
         )
 
     def newest(self, table: Table, which: Mapping[str, Any]) -> Row | None:
-        """Give the row with the highest id that matches jobId and, where given, cluster and startTime."""
+        """Return the row with the highest id that matches jobId and, where given, cluster and startTime."""
         return self.one(
             f"SELECT * FROM {table} WHERE job_id = ? AND cluster = coalesce(?, cluster)"  # noqa: S608
             " AND start_time = coalesce(?, start_time) ORDER BY id DESC LIMIT 1",
@@ -153,7 +153,7 @@ class Database:
         )
 
     def job(self, dbid: int) -> Row | None:
-        """Give a committed job."""
+        """Return a committed job."""
         return self.one("SELECT * FROM job WHERE id = ?", dbid)
 
     def commit_cache(self) -> int:

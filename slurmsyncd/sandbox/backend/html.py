@@ -40,14 +40,14 @@ def text(value: object) -> str:
 
 
 def span(seconds: int) -> str:
-    """Give a duration as Slurm does: ``[days-]hh:mm:ss``."""
+    """Return a duration as Slurm does: ``[days-]hh:mm:ss``."""
     days, rest = divmod(max(seconds, 0), _DAY)
     clock = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
     return f"{days}-{clock}" if days else clock
 
 
 def moment(at: int, now: float) -> str:
-    """Give an instant in local time, with the date if it is not near; epoch seconds."""
+    """Return an instant in local time, with the date if it is not near; epoch seconds."""
     try:
         local, utc = time.localtime(at), time.gmtime(at)
     except (OverflowError, ValueError, OSError):  # the API takes any 64 bits
@@ -59,12 +59,12 @@ def moment(at: int, now: float) -> str:
 
 
 def address(row: Row) -> str:
-    """Give the key of a job, the same before and after its commit."""
+    """Return the key of a job, the same before and after its commit."""
     return f"{row['cluster']}/{row['job_id']}/{row['start_time']}"
 
 
 def rows(jobs: Iterable[Row], wanted: Filter, now: float) -> str:
-    """Give the table's rows."""
+    """Return the table's rows."""
     return "".join(_row(job, wanted, now) for job in jobs)
 
 
@@ -117,7 +117,7 @@ def _elapsed(job: Row, now: float) -> str:
 
 
 def query(wanted: Filter, **more: str) -> str:
-    """Give the query string of a filter."""
+    """Return the query string of a filter."""
     pairs = {"q": " ".join(wanted.words), "state": wanted.group, "cluster": wanted.cluster, **more}
     if wanted.limit != Filter().limit:
         pairs["limit"] = str(wanted.limit)
@@ -125,7 +125,7 @@ def query(wanted: Filter, **more: str) -> str:
 
 
 def chips(totals: Mapping[str, int], wanted: Filter) -> str:
-    """Give the choice of states, with counts."""
+    """Return the choice of states, with counts."""
     checked = {wanted.group: " checked"}
     return "".join(
         f'<label><input type="radio" name="state" value="{group}"{checked.get(group, "")}>'
@@ -135,7 +135,7 @@ def chips(totals: Mapping[str, int], wanted: Filter) -> str:
 
 
 def cluster_choice(names: Iterable[str], wanted: Filter) -> str:
-    """Give the choice of clusters."""
+    """Return the choice of clusters."""
     options = "".join(
         f'<option{" selected" if name == wanted.cluster else ""} value="{text(name)}">{text(name)}</option>'
         for name in names
@@ -145,7 +145,7 @@ def cluster_choice(names: Iterable[str], wanted: Filter) -> str:
 
 
 def node_bars(counts: Mapping[str, Mapping[str, int]]) -> str:
-    """Give each cluster's node states as a bar with its numbers."""
+    """Return each cluster's node states as a bar with its numbers."""
     return "".join(_bar(cluster, states) for cluster, states in counts.items())
 
 
@@ -164,7 +164,7 @@ def _bar(cluster: str, states: Mapping[str, int]) -> str:
 
 
 def detail(job: Row, now: float) -> str:
-    """Give everything about one job."""
+    """Return everything about one job."""
     meta = json.loads(job["meta_data"] or "{}")
     short = {key: value for key, value in meta.items() if len(value) <= _LONG and "\n" not in value}
     long = ((text(key), text(value)) for key, value in meta.items() if key not in short)
@@ -206,7 +206,7 @@ def _definitions(pairs: Iterable[tuple[str, str]]) -> str:
 
 
 def _resources(resources: list[dict[str, Any]]) -> str:
-    """Give a line for each set of nodes on which the job holds the same."""
+    """Return a line for each set of nodes on which the job holds the same."""
     alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for resource in resources:
         held = fold_numbers(resource.get("hwthreads", ())), tuple(resource.get("accelerators", ()))

@@ -65,7 +65,7 @@ class Jobs:
             self._tag(dbid, job["tags"], user)
 
     def _checked(self, job: dict[str, Any]) -> str:
-        """Give the job's sub-cluster, if it may be stored."""
+        """Return the job's sub-cluster, if it may be stored."""
         resources = job.setdefault("resources", [])
         sub_cluster = self._assigned(job, resources)
         if None in resources:

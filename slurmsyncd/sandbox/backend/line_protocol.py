@@ -38,7 +38,7 @@ class Line:
 
 def read_lines(payload: bytes) -> Iterator[Line]:
     """
-    Give the lines of a message, one after the other.
+    Return the lines of a message, one after the other.
 
     Raises:
         BadLine: The next one is none. Those before it have been given.

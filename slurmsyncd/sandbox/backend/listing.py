@@ -48,7 +48,7 @@ class Filter:
 
 
 def find_jobs(database: Database, wanted: Filter) -> list[Row]:
-    """Give the jobs to show, latest start first; without metadata but for the ``name``."""
+    """Return the jobs to show, latest start first; without metadata but for the ``name``."""
     where, values = _conditions(wanted)
     found: dict[tuple[Any, ...], Row] = {}
     for table in _TABLES:  # each in the order of its index: a union would be sorted whole
@@ -83,7 +83,7 @@ def _pattern(word: str) -> str:
 
 
 def find_job(database: Database, cluster: str, job_id: int, start_time: int) -> Row | None:
-    """Give one job whole; of a job in both tables the committed row."""
+    """Return one job whole; of a job in both tables the committed row."""
     for table in reversed(_TABLES):
         row = database.one(
             f"SELECT *, {_NAME} AS name, {table == 'job_cache'} AS cached FROM {table}"  # noqa: S608
@@ -98,7 +98,7 @@ def find_job(database: Database, cluster: str, job_id: int, start_time: int) -> 
 
 
 def totals(database: Database) -> dict[str, int]:
-    """Give how many jobs each group of GROUPS has, and ``cpus`` and ``gpus`` that running jobs hold."""
+    """Return how many jobs each group of GROUPS has, and ``cpus`` and ``gpus`` that running jobs hold."""
     counts = dict.fromkeys((*GROUPS, "cpus", "gpus"), 0)
     for table in _TABLES:
         for row in database.all(f"SELECT job_state, count(*) AS n FROM {table} GROUP BY job_state"):  # noqa: S608
@@ -113,7 +113,7 @@ def totals(database: Database) -> dict[str, int]:
 
 
 def node_counts(database: Database) -> dict[str, dict[str, int]]:
-    """Give cluster → state → number of nodes, states in their usual order."""
+    """Return cluster → state → number of nodes, states in their usual order."""
     counts: dict[str, dict[str, int]] = {}
     sql = "SELECT cluster, state, count(*) AS n FROM node_state GROUP BY cluster, state ORDER BY cluster"
     for row in database.all(sql):

@@ -12,7 +12,7 @@ _NUMBERED = re.compile(r"(.*?)([0-9]{1,9})", re.DOTALL)
 
 
 def fold_numbers(numbers: Iterable[int], width: int = 0) -> str:
-    """Give numbers as ascending ranges."""
+    """Return numbers as ascending ranges."""
     return ",".join(
         f"{low:0{width}}" if low == high else f"{low:0{width}}-{high:0{width}}"
         for low, high in _runs(sorted(set(numbers)))
@@ -28,7 +28,7 @@ def _runs(numbers: list[int]) -> Iterator[tuple[int, int]]:
 
 
 def fold_hosts(hosts: Iterable[str]) -> str:
-    """Give host names with their trailing numbers folded, in order of first appearance."""
+    """Return host names with their trailing numbers folded, in order of first appearance."""
     groups: dict[tuple[str, int], list[int]] = {}
     for host in hosts:
         found = _NUMBERED.fullmatch(host)

@@ -63,7 +63,7 @@ class Call:
 
     def dbid(self) -> int:
         """
-        Give the path's database id.
+        Return the path's database id.
 
         Raises:
             ApiError: 400, it is no integer.
@@ -98,7 +98,7 @@ def route(routes: Routes, path: str) -> tuple[Mapping[str, Endpoint], str] | Non
 
 def found(row: Row | None, status: int) -> Row:
     """
-    Give the row.
+    Return the row.
 
     Raises:
         ApiError: There is none; with this status.

@@ -156,7 +156,7 @@ class Backend:
         return await self._core.jobs.tick()
 
     def rows(self) -> list[dict[str, Any]]:
-        """Give all jobs, committed and cached (those have ``cached`` 1), as rows of the tables."""
+        """Return all jobs, committed and cached (those have ``cached`` 1), as rows of the tables."""
         return self._core.database.all(
             "SELECT *, 0 AS cached FROM job UNION ALL SELECT *, 1 AS cached FROM job_cache"
         )

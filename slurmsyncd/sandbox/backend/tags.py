@@ -39,7 +39,7 @@ class Tags:
         link.execute("INSERT INTO jobtag (job_id, tag_id) VALUES (?, ?)", (dbid, tag_id))
 
     def find(self, tag: dict[str, Any]) -> Row | None:
-        """Give the row of a tag, None if there is none of that type, name and scope."""
+        """Return the row of a tag, None if there is none of that type, name and scope."""
         return self._database.one(
             "SELECT * FROM tag WHERE type = ? AND name = ? AND scope = ?",
             tag.get("type", ""),
@@ -58,7 +58,7 @@ class Tags:
         self._database.link.execute("DELETE FROM tag WHERE id = ?", (tag_id,))
 
     def of(self, dbids: Iterable[int]) -> dict[int, list[dict[str, Any]]]:
-        """Give job id → its tags; jobs without any are left out."""
+        """Return job id → its tags; jobs without any are left out."""
         found: dict[int, list[dict[str, Any]]] = {}
         rows = self._database.all(
             "SELECT jobtag.job_id AS dbid, tag.id, type, name, scope FROM jobtag JOIN tag ON tag.id = tag_id"

@@ -74,7 +74,7 @@ class Tokens:
 
     def check(self, token: str, now: float) -> User:
         """
-        Give who a token stands for at ``now`` (epoch seconds).
+        Return who a token stands for at ``now`` (epoch seconds).
 
         Raises:
             BadToken: Malformed, of another algorithm or key, expired, not valid yet, or without a user.

@@ -131,14 +131,14 @@ audit_grace = 5
 
 
 def simulated_cluster(nodes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Give the cluster.json of the simulated nodes."""
+    """Return the cluster.json of the simulated nodes."""
     hosts = [(node["name"], node["sockets"], node["cores"], node["threads"], node["gpus"]) for node in nodes]
     return cluster_json("demo", hosts)
 
 
 def cluster_json(name: str, hosts: Iterable[tuple[str, int, int, int, int]]) -> dict[str, Any]:
     """
-    Give a cluster.json with one sub-cluster for each kind of node.
+    Return a cluster.json with one sub-cluster for each kind of node.
 
     Args:
         name: Of the cluster.

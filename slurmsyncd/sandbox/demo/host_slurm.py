@@ -10,7 +10,7 @@ from slurmsyncd.config import SlurmConfig
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.sandbox.demo.environment import cluster_json
 from slurmsyncd.sources.discovery import discover
-from slurmsyncd.sources.slurm_cli import SlurmCommands
+from slurmsyncd.sources.slurm_cli import SlurmCli
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ async def host_cluster() -> dict[str, Any]:
     """
     conf = os.environ.get("SLURM_CONF", "")
     name = (await discover(SlurmConfig(), slurm_conf=conf)).cluster
-    commands = SlurmCommands(SlurmConfig(), slurm_conf=conf)
+    commands = SlurmCli(SlurmConfig(), slurm_conf=conf)
     output = await commands.run("sinfo", "-h", "-a", "-N", "-o", "%N %X %Y %Z %G")
     hosts = sorted(set(_hosts(output.text)))
     if not hosts:

@@ -196,7 +196,7 @@ def _settle(stage: Stage, backend: Backend, simulation: Simulation | None) -> in
 
 
 def _states(stage: Stage) -> Iterator[tuple[Key, tuple[str, str]]]:
-    """Give what the daemon has not told or could not tell, or removed again: run → (state, reason)."""
+    """Return what the daemon has not told or could not tell, or removed again: run → (state, reason)."""
     with closing(open_store(stage.root / "state", ["demo"]).store) as store:
         for state in ("dead", "dropped", "ready", "parked", "idle", "done"):
             after, reason = 0, REPLACED if state == "done" else None

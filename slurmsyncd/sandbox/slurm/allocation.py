@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def gres_detail(run: Run) -> list[str]:
-    """Give GPUs per node, in the order of the nodes; empty without any, and from the moment the run ends."""
+    """Return GPUs per node, in the order of the nodes; empty if there are none or the run has ended."""
     texts = [words.gres(held) for held in run["alloc"]] if views.holds(run) else []
     return texts if any(texts) else []
 
 
 def job_resources(run: Run, shape: Shape) -> Any:
-    """Give cores and memory per node; they stay until slurmctld forgets the job."""
+    """Return cores and memory per node; they stay until slurmctld forgets the job."""
     return _modern(run, shape) if shape.modern else _plain(run)
 
 

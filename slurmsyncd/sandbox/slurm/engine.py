@@ -179,7 +179,7 @@ class Simulation:
                     self._end(run, now, "NODE_FAIL")
 
     def ledger(self) -> Iterator[Obligation]:
-        """Give every run that ever started, by start."""
+        """Return every run that ever started, by start."""
         for run in self._state.runs("WHERE start_at > 0 ORDER BY start_at, job_id"):
             yield obligation(run, self.cluster)
 
@@ -313,7 +313,7 @@ class Simulation:
         self._hook("epilog", over)
 
     def _seen_s(self, old_release_s: float) -> float:
-        """Give how late slurmdbd learns of a thing: 22.05 takes its time (measured)."""
+        """Return how late slurmdbd learns of a thing: 22.05 takes its time (measured)."""
         return self._late_s + (old_release_s if self._shape == "22.05" else 0.0)
 
     _late_s = 0.0

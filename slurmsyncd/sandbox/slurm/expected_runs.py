@@ -33,7 +33,7 @@ class Obligation:
 
 
 def obligation(run: Run, cluster: str) -> Obligation:
-    """Give what a started run obliges to."""
+    """Return what a started run obliges to."""
     return Obligation(
         cluster=cluster,
         job_id=run["job_id"],

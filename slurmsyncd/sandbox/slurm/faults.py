@@ -63,7 +63,7 @@ def clear_faults(state_dir: str | Path) -> None:
 
 
 def list_faults(state_dir: str | Path) -> list[tuple[str, str, str]]:
-    """Give (name, command, value) of every fault in force."""
+    """Return (name, command, value) of every fault in force."""
     state = State(state_dir)
     found = state.all_faults()
     state.close()

@@ -53,7 +53,7 @@ def cpus(held: Held) -> int:
 
 
 def tres(run: Run) -> dict[str, int]:
-    """Give what a run holds or held, memory in MiB; empty before its start."""
+    """Return what a run holds or held, memory in MiB; empty before its start."""
     if not run["alloc"]:
         return {}
     return _with_gpus(
@@ -69,7 +69,7 @@ def tres(run: Run) -> dict[str, int]:
 
 
 def wanted_tres(run: Run) -> dict[str, int]:
-    """Give what was asked for."""
+    """Return what was asked for."""
     asked = run["request"]
     count = asked["nodes"] * asked["cores"] + asked["more"]
     return _with_gpus(
@@ -102,7 +102,7 @@ def gres(held: Held) -> str:
 
 
 def db_index(run: Run, release: str) -> int:
-    """Give slurmdbd's index: a counter in 22.05, later 64 bits, in 26.05 above 2^63."""
+    """Return slurmdbd's index: a counter in 22.05, later 64 bits, in 26.05 above 2^63."""
     first = {"22.05": 0, "24.11": 5095409501505009664, "26.05": 10148448283414712320}[release]
     return first + run["id"] * (1 if first == 0 else 4096)
 
@@ -132,7 +132,7 @@ def shown_id(run: Run) -> str:
 
 
 def matches(run: Run, word: str) -> bool:
-    """Tell whether an id as users write it means this run: ``4`` is all of array or het job 4."""
+    """Return whether an id as users write it means this run: ``4`` is all of array or het job 4."""
     return word in {
         str(run["job_id"]),
         str(run["array_job_id"]),

@@ -33,7 +33,7 @@ class HookCall:
 
 def environment(run: Run, context: str, release: str, cluster: str) -> dict[str, str]:
     """
-    Give all variables: no PATH, no HOME, no SLURM_CONF, as measured.
+    Return all variables: no PATH, no HOME, no SLURM_CONF, as measured.
 
     ``context`` is ``prolog`` or ``epilog``.
     """

@@ -17,7 +17,7 @@ def submitted(
     submission: Submission, first_id: int, now: float, *, forecast_s: int, late_s: float
 ) -> Iterator[Run]:
     """
-    Give the records that a submission makes.
+    Return the records that a submission makes.
 
     Args:
         submission: What was asked for.
@@ -90,7 +90,7 @@ def split(run: Run) -> tuple[Run, Run | None]:
 
 
 def started(run: Run, alloc: list[Held], now: float, late_s: float) -> Run:
-    """Give the run its nodes; it is CONFIGURING until the prolog is through."""
+    """Return the run its nodes; it is CONFIGURING until the prolog is through."""
     begun = run | {"state": "RUNNING", "phase": "CONFIGURING", "start_at": int(now), "alloc": alloc}
     begun |= {"reason": "None", "start_seen": now + late_s, "array_tasks": []}
     return begun | {"next_at": next_step(begun, now)[0]}
@@ -98,7 +98,7 @@ def started(run: Run, alloc: list[Held], now: float, late_s: float) -> Run:
 
 def next_step(run: Run, began: float | None = None) -> tuple[float, str]:
     """
-    Give when something happens to a running run by itself, and what: requeue, suspend, resume or end.
+    Return when something happens to a running run by itself, and what: requeue, suspend, resume or end.
 
     ``began`` is the start to the fraction of a second, if it is at hand.
     """

@@ -41,7 +41,7 @@ class Load:
 
 
 def loads(state: State, names: Iterable[str] = ()) -> list[Load]:
-    """Give all nodes, or those named, with what is in use."""
+    """Return all nodes, or those named, with what is in use."""
     held: dict[str, list[Held]] = {}
     for run in state.runs("WHERE in_memory = 1 AND start_at > 0 AND end_at = 0"):
         for one in run["alloc"]:
@@ -70,7 +70,7 @@ def _tres(cpus: int, memory: str, gpus: int, gpu_type: str, billing: str = "") -
 
 
 def record(load: Load, shape: Shape) -> dict[str, Any]:
-    """Give the record of a node: ``scontrol show nodes --json``, in 22.05 ``sinfo --json``."""
+    """Return the record of a node: ``scontrol show nodes --json``, in 22.05 ``sinfo --json``."""
     node = load.node
     idle = load.total - load.cpus
     names = node["features"].split(",")
@@ -126,7 +126,7 @@ def names(some: list[Load]) -> str:
 
 
 def group(some: list[Load], shape: Shape) -> dict[str, Any]:
-    """Give the record of a group: ``sinfo --json`` from 24.11 on."""
+    """Return the record of a group: ``sinfo --json`` from 24.11 on."""
     template: dict[str, Any] = shape.records["group"]
     first, node = some[0], some[0].node
     used, total = sum(load.cpus for load in some), sum(load.total for load in some)
@@ -154,7 +154,7 @@ def group(some: list[Load], shape: Shape) -> dict[str, Any]:
 
 
 def text(load: Load, shape: Shape, instant: Callable[[float], str]) -> str:
-    """Give the lines of ``scontrol show node``."""
+    """Return the lines of ``scontrol show node``."""
     node, made = load.node, record(load, shape)
     booted = made["boot_time"]["number"] if shape.modern else made["boot_time"]
     return (

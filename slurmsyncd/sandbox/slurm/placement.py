@@ -26,7 +26,7 @@ class _Free:
         self.only = ""
 
     def offer(self, request: Request, count: int) -> Held | None:
-        """Give what a job would get here, None if it does not fit."""
+        """Return what a job would get here, None if it does not fit."""
         node, whole = self.node, request["exclusive"] == "node"
         if node["down"] or (self.only and self.only != request["user"]):
             return None
@@ -95,7 +95,7 @@ class Books:
         self._free[node].node["down"] = reason
 
     def release(self, alloc: Iterable[Held], request: Request) -> None:
-        """Give an allocation back."""
+        """Return an allocation back."""
         for held in alloc:
             free = self._free[held["node"]]
             free.cores |= {(socket, core) for socket, core in held["cores"]}

@@ -49,7 +49,7 @@ class Shape:
         return _PARSERS.get(self.release, ())
 
     def text(self, name: str) -> str:
-        """Give a captured text: ``config`` or ``helpformat``."""
+        """Return a captured text: ``config`` or ``helpformat``."""
         with open(os.path.join(_CAPTURED, self.release, name + ".txt"), encoding="utf-8") as file:
             return file.read()
 
@@ -61,7 +61,7 @@ class Shape:
 
     def envelope(self, kind: str, cluster: str, updated_at: int, words: list[str]) -> dict[str, Any]:
         """
-        Give what stands around the records.
+        Return what stands around the records.
 
         Args:
             kind: ``ctld``, ``dbd``, ``nodes`` or ``sinfo``.

@@ -20,12 +20,12 @@ NEVER = 4294967294
 
 
 def name_in_database(name: str) -> str:
-    """Give a job name as the database keeps it: a double quote becomes a backquote."""
+    """Return a job name as the database keeps it: a double quote becomes a backquote."""
     return name.replace('"', "`")
 
 
 def record(run: Run, shape: Shape, cluster: str, now: float) -> dict[str, Any]:
-    """Give slurmdbd's record of a run: the captured one, with what differs put in."""
+    """Return slurmdbd's record of a run: the captured one, with what differs put in."""
     template: dict[str, Any] = shape.records["sacct"]
     return template | _who(run, cluster, template) | _what(run, shape, template, now) | _young(run, shape)
 
@@ -77,7 +77,7 @@ def _what(run: Run, shape: Shape, template: dict[str, Any], now: float) -> dict[
 
 
 def _code(run: Run) -> tuple[int, int]:
-    """Give exit code and signal: of a cancelled job slurmdbd knows no signal, slurmctld does."""
+    """Return exit code and signal: of a cancelled job slurmdbd knows no signal, slurmctld does."""
     return run["exit_code"], 0 if run["state"] == "CANCELLED" else run["signal"]
 
 
@@ -152,7 +152,7 @@ def fields(
     run: Run, release: str, cluster: str, now: float, instant: Callable[[float], str]
 ) -> dict[str, Any]:
     """
-    Give every field of sacct's text form that the simulation fills, by its name in lower case.
+    Return every field of sacct's text form that the simulation fills, by its name in lower case.
 
     ``instant`` writes epoch seconds.
     """
@@ -221,7 +221,7 @@ def fields(
 
 
 def state_text(run: Run) -> str:
-    """Give the State column: with the uid of who cancelled."""
+    """Return the State column: with the uid of who cancelled."""
     if run["state"] == "CANCELLED" and run["killed_by"] is not None:
         return f"CANCELLED by {run['killed_by']}"
     return run["state"]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def job(run: Run, shape: Shape, now: float, instant: Callable[[float], str], *, cores: bool) -> str:
     """
-    Give the lines of one job and the empty one after it.
+    Return the lines of one job and the empty one after it.
 
     ``cores`` is for ``-d``: the lines with CPU_IDs and GPU indexes.
     """
@@ -107,7 +107,7 @@ def _cores(run: Run) -> Iterator[str]:
 
 
 def _cpu_ids(held: Held) -> str:
-    """Give abstract ids: thread = threads * core + t, core = socket * cores per socket + index."""
+    """Return abstract ids: thread = threads * core + t, core = socket * cores per socket + index."""
     first = [(socket * held["cores_per_socket"] + core) * held["threads"] for socket, core in held["cores"]]
     return words.ranges(number + thread for number in first for thread in range(held["threads"]))
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def record(run: Run, shape: Shape, cluster: str) -> dict[str, Any]:
-    """Give slurmctld's record of a job: the captured one, with what differs put in."""
+    """Return slurmctld's record of a job: the captured one, with what differs put in."""
     template: dict[str, Any] = shape.records["job"]
     if not shape.modern and not run["alloc"]:
         template = {key: value for key, value in template.items() if key != "job_resources"}
@@ -132,7 +132,7 @@ def _shared(exclusive: str, shape: Shape) -> Any:
 
 
 def _young(run: Run, shape: Shape) -> dict[str, Any]:
-    """Give what only some layouts have, and take what this one lacks."""
+    """Return what only some layouts have, and take what this one lacks."""
     asked = run["request"]
     if not shape.modern:
         return {}
@@ -148,7 +148,7 @@ def _young(run: Run, shape: Shape) -> dict[str, Any]:
 
 
 def submit_line(run: Run) -> str:
-    """Give what the user typed."""
+    """Return what the user typed."""
     asked = run["request"]
     exclusive = {"node": " --exclusive", "user": " --exclusive=user"}.get(asked["exclusive"], "")
     command = f"sbatch -D {asked['work_dir']} -J {asked['name']}" if asked["batch"] else "srun"

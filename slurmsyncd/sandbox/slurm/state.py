@@ -84,7 +84,7 @@ class State:
         self._db.execute("ROLLBACK" if failed else "COMMIT")
 
     def settings(self) -> dict[str, str]:
-        """Give all settings."""
+        """Return all settings."""
         return dict(self._db.execute("SELECT name, value FROM setting"))
 
     def set(self, **values: object) -> None:
@@ -95,11 +95,11 @@ class State:
                 self._db.execute("INSERT INTO setting VALUES (?, ?)", (name, str(value)))
 
     def now(self, settings: Mapping[str, str]) -> float:
-        """Give the time of day: the real one unless a test has set its own."""
+        """Return the time of day: the real one unless a test has set its own."""
         return float(settings["now"]) if "now" in settings else time.time()
 
     def faults(self, command: str = "") -> dict[str, str]:
-        """Give the faults in force for a command: name → value, its own before everybody's."""
+        """Return the faults in force for a command: name → value, its own before everybody's."""
         rows = self._db.execute(
             "SELECT name, value FROM fault WHERE command IN ('', ?) ORDER BY command", (command,)
         )
@@ -112,7 +112,7 @@ class State:
             self._db.execute("INSERT INTO fault VALUES (?, ?, ?)", (name, command, value))
 
     def all_faults(self) -> list[tuple[str, str, str]]:
-        """Give (name, command, value) of every fault in force."""
+        """Return (name, command, value) of every fault in force."""
         return list(self._db.execute("SELECT name, command, value FROM fault ORDER BY name, command"))
 
     def clear_faults(self) -> None:
@@ -120,7 +120,7 @@ class State:
         self._db.execute("DELETE FROM fault")
 
     def nodes(self) -> list[NodeRow]:
-        """Give the nodes in Slurm's order."""
+        """Return the nodes in Slurm's order."""
         return [json.loads(body) for (body,) in self._db.execute("SELECT body FROM node ORDER BY rank")]
 
     def put_nodes(self, nodes: Iterable[NodeRow]) -> None:
@@ -130,7 +130,7 @@ class State:
 
     def runs(self, where: str, values: Iterable[Any] = ()) -> Iterator[Run]:
         """
-        Give runs one by one, as they are read.
+        Return runs one by one, as they are read.
 
         ``where`` is the rest of the SELECT, from WHERE on: always a text of ours.
         """
@@ -138,14 +138,14 @@ class State:
             yield json.loads(row[-1]) | dict(zip(_COLUMNS, row[:-1], strict=True))
 
     def by_id(self, ids: list[int]) -> Iterator[Run]:
-        """Give the runs of these row ids in their order; the memory needed is that of 500."""
+        """Return the runs of these row ids in their order; the memory needed is that of 500."""
         for first in range(0, len(ids), 500):
             some = ids[first : first + 500]
             found = {run["id"]: run for run in self.runs(f"WHERE id IN ({','.join('?' * len(some))})", some)}
             yield from (found[one] for one in some if one in found)
 
     def ids(self, where: str, values: Iterable[Any] = ()) -> list[int]:
-        """Give row ids alone: cheap to sort."""
+        """Return row ids alone: cheap to sort."""
         return [row[0] for row in self._db.execute("SELECT id FROM run " + where, tuple(values))]  # noqa: S608
 
     def put(self, run: Run) -> Run:

@@ -32,7 +32,7 @@ def in_accounting(run: Run, now: float) -> Run | None:
 
 
 def elapsed_s(run: Run, now: float) -> int:
-    """Give the time a run has been running, pauses left out."""
+    """Return the time a run has been running, pauses left out."""
     if not run["start_at"]:
         return 0
     paused = run["paused_s"]
@@ -42,13 +42,13 @@ def elapsed_s(run: Run, now: float) -> int:
 
 
 def limit_s(run: Run) -> int:
-    """Give the time limit in seconds, the partition's if none was asked for."""
+    """Return the time limit in seconds, the partition's if none was asked for."""
     return 60 * (run["request"]["limit_min"] or LIMIT_MIN)
 
 
 def shown_times(run: Run) -> tuple[int, int]:
     """
-    Give start and end as slurmctld shows them: real ones, foreseen ones, or 0.
+    Return start and end as slurmctld shows them: real ones, foreseen ones, or 0.
 
     Two traps, as captured: a job cancelled while it was pending has its end as its start, and a
     requeued job, while it is COMPLETING, has the moment of the requeue.
@@ -62,22 +62,22 @@ def shown_times(run: Run) -> tuple[int, int]:
 
 
 def holds(run: Run) -> bool:
-    """Tell whether a run holds its nodes now: GPU indexes are shown only then."""
+    """Return whether a run holds its nodes now: GPU indexes are shown only then."""
     return bool(run["start_at"]) and not run["end_at"]
 
 
 def shown_nodes(run: Run) -> list[Held]:
-    """Give the allocation whose nodes slurmctld names: none while an ended run is COMPLETING."""
+    """Return the allocation whose nodes slurmctld names: none while an ended run is COMPLETING."""
     return [] if run["end_at"] and run["phase"] == "COMPLETING" else run["alloc"]
 
 
 def shown_state(run: Run) -> str:
-    """Give the one word that squeue and scontrol print for the state."""
+    """Return the one word that squeue and scontrol print for the state."""
     return run["phase"] or run["state"]
 
 
 def cpu_count(run: Run) -> int:
-    """Give the CPUs of a run, those asked for before its start."""
+    """Return the CPUs of a run, those asked for before its start."""
     asked = run["request"]
     if run["alloc"]:
         return sum(len(held["cores"]) * held["threads"] for held in run["alloc"])

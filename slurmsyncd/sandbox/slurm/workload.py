@@ -34,7 +34,7 @@ class Submission:
 
 
 def request(**changes: Any) -> Request:
-    """Give a job of one core that runs for ten seconds, with changes."""
+    """Return a job of one core that runs for ten seconds, with changes."""
     plain: Request = {
         "user": "alice",
         "uid": 3001,
@@ -75,7 +75,7 @@ def request(**changes: Any) -> Request:
 
 
 def nodes(count: int = 8, *, gpu_nodes: int = 4) -> list[NodeRow]:
-    """Give nodes of 2 x 8 cores x 2 threads, the last ``gpu_nodes`` of them with four GPUs."""
+    """Return nodes of 2 x 8 cores x 2 threads, the last ``gpu_nodes`` of them with four GPUs."""
     return [
         {
             "name": f"n{number}",

@@ -20,7 +20,7 @@ import structlog
 from nats.aio.client import Client
 
 from slurmsyncd import __version__
-from slurmsyncd.delivery import Outcome, Result
+from slurmsyncd.delivery import Outcome, OutcomeKind
 from slurmsyncd.sinks.nats.credentials import hide
 from slurmsyncd.sinks.text import printable
 
@@ -51,9 +51,14 @@ class Trouble(Exception):
 
 
 def down(reason: str, detail: str, *, alarm: bool = False) -> Trouble:
-    """Give the trouble of the sink itself, charged to no entry."""
+    """Return the trouble of the sink itself, charged to no entry."""
     return Trouble(
-        Outcome(result=Result.SINK_DOWN, reason=reason, detail=printable(detail, 400), alarm=alarm)
+        Outcome(
+            result=OutcomeKind.SINK_UNAVAILABLE,
+            reason=reason,
+            detail=printable(detail, 400),
+            action_required=alarm,
+        )
     )
 
 
@@ -254,7 +259,7 @@ class Link:
         self._lost = True
         if deniable:
             return Trouble(
-                Outcome(result=Result.FAILED, reason="timeout", detail="no acknowledgement in time")
+                Outcome(result=OutcomeKind.FAILED, reason="timeout", detail="no acknowledgement in time")
             )
         return down("connection_lost", self._error or "the server does not answer")
 

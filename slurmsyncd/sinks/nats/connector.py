@@ -47,7 +47,7 @@ class Connector:
 
     async def link(self) -> Link:
         """
-        Give a connection that works; makes one if there is none.
+        Return a connection that works; makes one if there is none.
 
         Raises:
             Trouble: There is none to be had now.
@@ -82,7 +82,7 @@ class Connector:
             except Trouble as err:
                 failures.append(err)
         # What the operator has to act on says more than a server that is merely away.
-        raise max(failures, key=lambda each: each.outcome.alarm)
+        raise max(failures, key=lambda each: each.outcome.action_required)
 
     async def _connect(self, server: str) -> Link:
         config = self._config

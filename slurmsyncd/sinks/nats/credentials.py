@@ -42,7 +42,7 @@ class Login:
 
     def read(self) -> dict[str, Any]:
         """
-        Give what nats-py wants to log in with; empty where the configuration names nothing.
+        Return what nats-py wants to log in with; empty where the configuration names nothing.
 
         Raises:
             ConfigError: A file cannot be used.

@@ -17,16 +17,16 @@ from msgspec import Meta
 from slurmsyncd.config.nats_rules import TOKEN
 from slurmsyncd.foreign import MalformedJson, decode_json
 from slurmsyncd.model import (
+    EventKind,
     Gres,
     Job,
     JobState,
     NodeAllocation,
     NodeState,
+    RunEnded,
     RunKey,
+    RunStarted,
     Sharing,
-    Started,
-    Step,
-    Stopped,
     Trigger,
 )
 from slurmsyncd.sinks.metadata import completed
@@ -133,7 +133,7 @@ class BadEvent(ValueError):
 
 
 def schema() -> dict[str, Any]:
-    """Give the JSON schema of both events."""
+    """Return the JSON schema of both events."""
     (first, second), parts = msgspec.json.schema_components(
         (JobEvent, NodesEvent), ref_template="#/$defs/{name}"
     )
@@ -145,9 +145,9 @@ def schema() -> dict[str, Any]:
     }
 
 
-def job_event(step: Step, start: Job, stop: Job | None, cluster: str, script_limit: int) -> bytes:
+def job_event(step: EventKind, start: Job, stop: Job | None, cluster: str, script_limit: int) -> bytes:
     """
-    Give the event of one step of a run.
+    Return the event of one step of a run.
 
     Args:
         step: Which.
@@ -156,23 +156,23 @@ def job_event(step: Step, start: Job, stop: Job | None, cluster: str, script_lim
         cluster: The name under which others know the cluster.
         script_limit: Bytes of batch script; 0 leaves it out.
     """
-    job = start if step is Step.START or stop is None else completed(start, stop)
+    job = start if step is EventKind.START or stop is None else completed(start, stop)
     key = replace(start.key, cluster=cluster)
-    script = clean(job.script or "", script_limit) if step is Step.START else ""
+    script = clean(job.script or "", script_limit) if step is EventKind.START else ""
     return msgspec.json.encode(
         JobEvent(version=1, kind=step.value, run=_run(replace(job, key=key, script=script or None)))
     )
 
 
 def nodes_event(cluster: str, nodes: tuple[NodeState, ...], at: int) -> bytes:
-    """Give the event of the states of a cluster's nodes."""
+    """Return the event of the states of a cluster's nodes."""
     named = tuple(replace(node, host=clean(node.host, _TEXT)) for node in nodes)
     return msgspec.json.encode(NodesEvent(version=1, kind="nodes", cluster=cluster, at=at, nodes=named))
 
 
 def read_event(body: bytes) -> Event:
     """
-    Give the event of a message, as if Slurm had shown it. Fields that we do not know are passed over.
+    Return the event of a message, as if Slurm had shown it. Fields that we do not know are passed over.
 
     Raises:
         BadEvent: It is none, or of another version.
@@ -186,15 +186,15 @@ def read_event(body: bytes) -> Event:
     if not (TOKEN.fullmatch(key.cluster) and 0 < key.job_id < _BEYOND and 0 < key.start_at < _BEYOND):
         raise BadEvent("no identity of a run")
     if event.kind == "start":
-        return Started(job, Trigger.POLL)
-    if job.end_at is None or not job.state.final:
+        return RunStarted(job, Trigger.POLL)
+    if job.end_at is None or not job.state.is_final:
         raise BadEvent("a stop without an end")
-    return Stopped(job, Trigger.POLL)
+    return RunEnded(job, Trigger.POLL)
 
 
 def headers(kind: str, cluster: str, at: int, event_id: str) -> dict[str, str]:
     """
-    Give the attributes of CloudEvents, in NATS's binary content mode.
+    Return the attributes of CloudEvents, in NATS's binary content mode.
 
     Args:
         kind: Of event.

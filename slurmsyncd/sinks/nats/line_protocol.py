@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slurmsyncd.model import Step
+from slurmsyncd.model import EventKind
 
 if TYPE_CHECKING:
     from slurmsyncd.model import RunKey
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"'})
 # Values of tags; what else would end one is left out with its tag.
 _TAG_ESCAPES = str.maketrans({" ": "\\ ", ",": "\\,", "=": "\\="})
-_FUNCTIONS = {Step.START: "start_job", Step.STOP: "stop_job"}
+_FUNCTIONS = {EventKind.START: "start_job", EventKind.STOP: "stop_job"}
 
 
-def job_line(step: Step, body: bytes, at: int, *, host: str = "", partition: str = "") -> bytes:
+def job_line(step: EventKind, body: bytes, at: int, *, host: str = "", partition: str = "") -> bytes:
     """
     Return one line for the start or the stop of a run.
 
@@ -45,12 +45,12 @@ def job_line(step: Step, body: bytes, at: int, *, host: str = "", partition: str
 
 
 def nodes_line(body: bytes, at: int) -> bytes:
-    """Give one line for the states of a cluster's nodes."""
+    """Return one line for the states of a cluster's nodes."""
     return _line("nodestate", body, at)
 
 
 def message_id(key: RunKey, kind: str) -> str:
-    """Give what JetStream knows a repeated message by: cluster, job id, start and kind."""
+    """Return what JetStream knows a repeated message by: cluster, job id, start and kind."""
     return f"{key.cluster}.{key.job_id}.{key.start_at}.{kind}"
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Union
 
 from slurmsyncd.config.nats_rules import CLUSTER, TOKEN
-from slurmsyncd.model import Step
+from slurmsyncd.model import EventKind
 from slurmsyncd.sinks.bodies import (
     Body,
     Refusal,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from slurmsyncd.config import ClusterConfig
-    from slurmsyncd.model import Entry, Job, NodeState, RunKey
+    from slurmsyncd.model import Job, NodeState, OutboxEntry, RunKey
     from slurmsyncd.sinks.topology import Topology
 
 #: Kind in the id of a message that holds a short run's start and stop.
@@ -72,28 +72,28 @@ class Form:
 
 
 def headers_size(found: dict[str, str]) -> int:
-    """Give the bytes that headers take in a message; the server counts them with the payload."""
+    """Return the bytes that headers take in a message; the server counts them with the payload."""
     lines = sum(len(key) + len(value.encode()) + 4 for key, value in found.items())
     return lines + len("NATS/1.0\r\n\r\n") if found else 0
 
 
 def subject(template: str, cluster: str) -> str | Refusal:
-    """Give the subject for a cluster; a name that could be more than one word of it is refused."""
+    """Return the subject for a cluster; a name that could be more than one word of it is refused."""
     if CLUSTER in template and not TOKEN.fullmatch(cluster):
         detail = f"{cluster[:80]!a} cannot be part of a subject; set backend_name to letters, digits, _ and -"
         return Refusal("bad_cluster", detail)
     return template.replace(CLUSTER, cluster)
 
 
-def job_json(entry: Entry, config: ClusterConfig, form: Form) -> Message | Refusal:
-    """Give the JSON event of the entry's step."""
-    step, start, stop = entry.step, entry.start, entry.stop
+def job_json(entry: OutboxEntry, config: ClusterConfig, form: Form) -> Message | Refusal:
+    """Return the JSON event of the entry's step."""
+    step, start, stop = entry.kind, entry.start, entry.stop
     cluster = backend_cluster(start.key.cluster, config)
     where = _checked(start.key, cluster, form)
     if isinstance(where, Refusal):
         return where
     key = replace(start.key, cluster=cluster)
-    kind, at = (JOB_START, key.start_at) if step is Step.START else (JOB_STOP, _end(entry))
+    kind, at = (JOB_START, key.start_at) if step is EventKind.START else (JOB_STOP, _end(entry))
     head = _identified(headers(kind, cluster, at, message_id(key, step.value)), key, step.value)
 
     def make(script_limit: int, *, slim: bool) -> Message:
@@ -105,9 +105,9 @@ def job_json(entry: Entry, config: ClusterConfig, form: Form) -> Message | Refus
 
 
 def job_lines(
-    steps: Sequence[Step], entry: Entry, config: ClusterConfig, topology: Topology, form: Form
+    steps: Sequence[EventKind], entry: OutboxEntry, config: ClusterConfig, topology: Topology, form: Form
 ) -> Message | Refusal:
-    """Give the line protocol of a start, of a stop, or of both in one message: in order, whoever reads it."""
+    """Return the line protocol of a start, of a stop, or of both in one message, in order."""
     key = replace(entry.start.key, cluster=backend_cluster(entry.start.key.cluster, config))
     where = _checked(key, key.cluster, form)
     if isinstance(where, Refusal):
@@ -118,10 +118,10 @@ def job_lines(
         options = WireOptions(script_limit=script_limit, slim=slim)
         lines, notes = b"", list[Note]()
         for step in steps:
-            body = _body(replace(entry, step=step), config, topology, options)
+            body = _body(replace(entry, kind=step), config, topology, options)
             if isinstance(body, Refusal):
                 return body
-            at = key.start_at if step is Step.START else _end(entry)
+            at = key.start_at if step is EventKind.START else _end(entry)
             lines += job_line(step, body.content, at, host=form.host, partition=entry.start.partition or "")
             notes += body.notes
         return Message(where, lines, head, tuple(notes))
@@ -132,7 +132,7 @@ def job_lines(
 def nodes_message(
     cluster: str, nodes: Sequence[NodeState], config: ClusterConfig, form: Form, *, cc: bool, at: int
 ) -> Message | Refusal:
-    """Give the states of a cluster's nodes, in either format."""
+    """Return the states of a cluster's nodes, in either format."""
     name = backend_cluster(cluster, config)
     where = subject(form.node_subject, name)
     if isinstance(where, Refusal):
@@ -158,21 +158,21 @@ def _identified(head: dict[str, str], key: RunKey, kind: str) -> dict[str, str]:
     return {**head, "Nats-Msg-Id": message_id(key, kind)}
 
 
-def _end(entry: Entry) -> int:
+def _end(entry: OutboxEntry) -> int:
     return (entry.stop and entry.stop.end_at) or entry.start.key.start_at
 
 
 def _body(
-    entry: Entry, config: ClusterConfig, topology: Topology, options: WireOptions
+    entry: OutboxEntry, config: ClusterConfig, topology: Topology, options: WireOptions
 ) -> Union[Body, Refusal]:
-    if entry.step is Step.START:
+    if entry.kind is EventKind.START:
         return start_body(entry.start, config, topology, options, entry.stop)
     assert entry.stop is not None
     return stop_body(entry.start, entry.stop, config, options)
 
 
 def _fitted(make: Callable[..., Message | Refusal], start: Job, form: Form) -> Message | Refusal:
-    """Give the message with as much of the script as the server takes; else without long texts."""
+    """Return the message with as much of the script as the server takes; else without long texts."""
     best = make(form.script_limit, slim=False)
     if isinstance(best, Refusal) or best.size <= form.limit:
         return best

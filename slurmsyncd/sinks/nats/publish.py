@@ -8,7 +8,7 @@ import anyio
 import msgspec
 import nats.errors
 
-from slurmsyncd.delivery import Outcome, Result
+from slurmsyncd.delivery import Outcome, OutcomeKind
 from slurmsyncd.foreign import MalformedJson, decode_json
 from slurmsyncd.sinks.nats.connection import Trouble, down
 from slurmsyncd.sinks.text import printable
@@ -50,7 +50,7 @@ async def publish_core(link: Link, message: Message) -> Outcome:
         Trouble: Not even that; it is kept, and sent again.
     """
     await link.publish(message.subject, message.payload, message.headers)
-    return Outcome(result=Result.ACCEPTED, reason="published")
+    return Outcome(result=OutcomeKind.ACCEPTED, reason="published")
 
 
 async def publish_stream(link: Link, message: Message, stream: str) -> Outcome:
@@ -85,19 +85,19 @@ def _judged(answer: bytes) -> Outcome:
     if not ack.stream or ack.seq < 1:
         raise down("no_acknowledgement", "what answers on this subject is no stream", alarm=True)
     if ack.duplicate:
-        return Outcome(result=Result.ALREADY_THERE, reason="duplicate")
-    return Outcome(result=Result.ACCEPTED, reason="stored")
+        return Outcome(result=OutcomeKind.ALREADY_DELIVERED, reason="duplicate")
+    return Outcome(result=OutcomeKind.ACCEPTED, reason="stored")
 
 
 def _refused(fault: Fault) -> Outcome:
     detail = printable(f"{fault.description} ({fault.err_code})")
     if fault.err_code in _STREAM_FULL:
-        return Outcome(result=Result.FAILED, reason="stream_full", detail=detail, status=fault.code)
+        return Outcome(result=OutcomeKind.FAILED, reason="stream_full", detail=detail, status=fault.code)
     if fault.err_code == _TOO_LARGE:
-        return Outcome(result=Result.REFUSED, reason="too_large", detail=detail, status=fault.code)
+        return Outcome(result=OutcomeKind.REJECTED, reason="too_large", detail=detail, status=fault.code)
     if fault.err_code == _WRONG_STREAM:
         raise down("wrong_stream", f"{detail}; another stream takes this subject", alarm=True)
-    return Outcome(result=Result.FAILED, reason="stream_error", detail=detail, status=fault.code)
+    return Outcome(result=OutcomeKind.FAILED, reason="stream_error", detail=detail, status=fault.code)
 
 
 __all__ = ["Fault", "Trouble", "publish_core", "publish_stream"]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from slurmsyncd.delivery import Outcome, Result
-from slurmsyncd.model import Step
+from slurmsyncd.delivery import Outcome, OutcomeKind
+from slurmsyncd.model import EventKind
 from slurmsyncd.sinks.bodies import Refusal, backend_cluster, stop_state
 from slurmsyncd.sinks.dialect import V1_5
 from slurmsyncd.sinks.filter import left_out, section
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from slurmsyncd.config import ClusterConfig, SinkConfig
-    from slurmsyncd.model import Entry, Job, NodeState, RunKey
+    from slurmsyncd.model import Job, NodeState, OutboxEntry, RunKey
     from slurmsyncd.ports import Clock
     from slurmsyncd.sinks.rest.sink import RestSink
 
@@ -82,15 +82,15 @@ class NatsSink:
         """Who can say what the backend holds; None if nobody can."""
         return self._backend
 
-    async def deliver(self, entry: Entry) -> Outcome:
+    async def deliver(self, entry: OutboxEntry) -> Outcome:
         """Tell of one step of one run. Never raises for what the other side does."""
         out = left_out(entry.start, self._clusters)
         if out is not None:
             return out
-        if entry.step is Step.STOP and entry.start.key in self._sent_whole:
+        if entry.kind is EventKind.STOP and entry.start.key in self._sent_whole:
             del self._sent_whole[entry.start.key]
-            return Outcome(result=Result.ALREADY_THERE, reason="sent_with_start")
-        if entry.step is Step.STOP and self._config.format == "cc" and self._backend is not None:
+            return Outcome(result=OutcomeKind.ALREADY_DELIVERED, reason="sent_with_start")
+        if entry.kind is EventKind.STOP and self._config.format == "cc" and self._backend is not None:
             held = await self._backend.hold_back(entry)
             if held is not None:
                 return held
@@ -99,7 +99,7 @@ class NatsSink:
         except Trouble as err:
             return err.outcome
 
-    async def report_nodes(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
+    async def send_node_states(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
         """Tell the states of a cluster's nodes; always at most once, since the next ones replace them."""
         try:
             link = await self._connector.link()
@@ -121,7 +121,7 @@ class NatsSink:
             await self._connector.link()
         except Trouble as err:
             return err.outcome
-        return Outcome(result=Result.ACCEPTED, reason="connected")
+        return Outcome(result=OutcomeKind.ACCEPTED, reason="connected")
 
     async def aclose(self) -> None:
         """Let go of connections."""
@@ -129,7 +129,7 @@ class NatsSink:
         if self._backend is not None:
             await self._backend.aclose()
 
-    async def _deliver(self, entry: Entry) -> Outcome:
+    async def _deliver(self, entry: OutboxEntry) -> Outcome:
         link = await self._connector.link()
         outcome = await self._send(link, entry)
         if outcome.reason == "too_large" and self._stream is not None:
@@ -138,7 +138,7 @@ class NatsSink:
             outcome = await self._send(link, entry)
         return outcome
 
-    async def _send(self, link: Link, entry: Entry) -> Outcome:
+    async def _send(self, link: Link, entry: OutboxEntry) -> Outcome:
         steps = self._steps(entry)
         message = await self._message(entry, steps, self._form(link))
         if isinstance(message, Outcome):
@@ -147,7 +147,7 @@ class NatsSink:
             return _refused(message)
         self._say(entry.start, message)
         outcome = await self._publish(link, message)
-        if len(steps) > 1 and outcome.result in (Result.ACCEPTED, Result.ALREADY_THERE):
+        if len(steps) > 1 and outcome.result in (OutcomeKind.ACCEPTED, OutcomeKind.ALREADY_DELIVERED):
             self._remember(entry.start.key)
         return outcome
 
@@ -157,23 +157,25 @@ class NatsSink:
         assert self._stream is not None
         return await publish_stream(link, message, self._stream.name)
 
-    def _steps(self, entry: Entry) -> tuple[Step, ...]:
+    def _steps(self, entry: OutboxEntry) -> tuple[EventKind, ...]:
         """
-        Say what goes into the message: a run that is over when its start is due is told whole.
+        Return what goes into the message: a run that is over when its start is due is told whole.
 
         The backend's workers take two messages out of order and lose the stop; two lines of one they do not.
         """
-        over = entry.step is Step.START and entry.stop is not None
+        over = entry.kind is EventKind.START and entry.stop is not None
         if self._config.format == "cc" and over and entry.stop and stop_state(entry.stop, V1_5):
-            return (Step.START, Step.STOP)
-        return (entry.step,)
+            return (EventKind.START, EventKind.STOP)
+        return (entry.kind,)
 
-    async def _message(self, entry: Entry, steps: Sequence[Step], form: Form) -> Message | Refusal | Outcome:
+    async def _message(
+        self, entry: OutboxEntry, steps: Sequence[EventKind], form: Form
+    ) -> Message | Refusal | Outcome:
         config = section(entry.start.key.cluster, self._clusters)
         if self._config.format != "cc":
             return job_json(entry, config, form)
         topology = Topology({})
-        if self._backend is not None and Step.START in steps:
+        if self._backend is not None and EventKind.START in steps:
             found = await self._backend.topology(entry.start)
             if isinstance(found, Outcome):
                 return found
@@ -193,7 +195,7 @@ class NatsSink:
         )
 
     async def _look_around(self, link: Link) -> None:
-        """Say what of a stream may cost events, each once; a sink without one is down."""
+        """Return what of a stream may cost events, each once; a sink without one is down."""
         if self._config.mode == "core":
             return
         names = [backend_cluster(name, section(name, self._clusters)) for name in self._clusters]
@@ -219,7 +221,7 @@ class NatsSink:
 
 def _refused(refusal: Refusal) -> Outcome:
     # A name can be mapped and a limit raised; what is no run will never be one.
-    result = Result.CURABLE if refusal.reason == "bad_cluster" else Result.REFUSED
+    result = OutcomeKind.REJECTED_UNTIL_FIXED if refusal.reason == "bad_cluster" else OutcomeKind.REJECTED
     return Outcome(
         result=result,
         reason=refusal.reason,

@@ -55,12 +55,12 @@ _decoder = msgspec.json.Decoder(_Reply)
 
 
 def longest_retry_s(config: SinkConfig) -> int:
-    """Give the longest time between two attempts of one step, while we run."""
+    """Return the longest time between two attempts of one step, while we run."""
     return math.ceil(max(config.backoff_max, config.park_interval * 1.25) + config.timeout)
 
 
 def covers(pattern: str, subject: str) -> bool:
-    """Say whether a stream's subject takes every subject that ``subject`` stands for."""
+    """Return whether a stream's subject takes every subject that ``subject`` stands for."""
     ours = subject.split(".")
     theirs = pattern.split(".")
     for index, word in enumerate(theirs):
@@ -72,7 +72,7 @@ def covers(pattern: str, subject: str) -> bool:
 
 
 def warnings(found: StreamConfig, config: SinkConfig, subjects: Sequence[str]) -> Iterator[str]:
-    """Give what may cost events, and what to do about it."""
+    """Return what may cost events, and what to do about it."""
     edit = f"nats stream edit {found.name}"
     for subject in subjects:
         if not any(covers(pattern, subject) for pattern in found.subjects):
@@ -93,13 +93,13 @@ def warnings(found: StreamConfig, config: SinkConfig, subjects: Sequence[str]) -
 
 
 def subjects_of(config: SinkConfig, clusters: Sequence[str]) -> list[str]:
-    """Give the subjects of starts and stops; a cluster that only Slurm can name is a wildcard."""
+    """Return the subjects of starts and stops; a cluster that only Slurm can name is a wildcard."""
     return list(dict.fromkeys(config.job_subject.replace(CLUSTER, name) for name in clusters or ("*",)))
 
 
 async def examine(link: Link, config: SinkConfig, subjects: Sequence[str]) -> StreamConfig:
     """
-    Give the stream that takes our events; it is made if it is missing and ``manage_stream`` is set.
+    Return the stream that takes our events; it is made if it is missing and ``manage_stream`` is set.
 
     Raises:
         Trouble: There is none, or it acknowledges nothing.
@@ -116,7 +116,7 @@ async def examine(link: Link, config: SinkConfig, subjects: Sequence[str]) -> St
 
 
 def wanted(config: SinkConfig, subjects: Sequence[str]) -> dict[str, Any]:
-    """Give the stream that we make: nothing is dropped before a week, and a full one says so."""
+    """Return the stream that we make: nothing is dropped before a week, and a full one says so."""
     return {
         "name": config.stream,
         "subjects": list(subjects),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 
-from slurmsyncd.delivery import Outcome, Result
+from slurmsyncd.delivery import Outcome, OutcomeKind
 from slurmsyncd.sinks.dialect import V1_4, V1_5, Dialect
 from slurmsyncd.sinks.rest.client import Call
 from slurmsyncd.sinks.rest.responses import Answer, Request, Sent
@@ -49,7 +49,7 @@ class Facts:
 
     async def dialect(self, cluster: str) -> Dialect | Outcome:
         """
-        Give the backend's dialect, or why it cannot be found out now.
+        Return the backend's dialect, or why it cannot be found out now.
 
         An upload of no nodes changes nothing; releases before 1.5 have no such endpoint.
         """
@@ -58,7 +58,7 @@ class Facts:
                 body = msgspec.json.encode({"cluster": cluster, "nodes": []})
                 outcome, _ = await self._ask(Sent(Request.NODES), Call("POST", "/api/nodestate/", body))
                 assert isinstance(outcome, Outcome)
-                if outcome.result is Result.ACCEPTED:
+                if outcome.result is OutcomeKind.ACCEPTED:
                     self._dialect = V1_5
                 elif outcome.reason == "no_nodestate":
                     self._dialect = V1_4
@@ -77,7 +77,7 @@ class Facts:
 
     async def topology(self, cluster: str, hosts: Collection[str]) -> Topology | Outcome:
         """
-        Give what the backend says of its clusters, or why it cannot be had now.
+        Return what the backend says of its clusters, or why it cannot be had now.
 
         Hardware threads cannot be corrected once a start is sent. So it is never sent on an outdated
         topology that lacks one of its hosts: the admin may have added it and restarted the backend just now.
@@ -109,12 +109,16 @@ class Facts:
             Sent(Request.CLUSTERS), Call("GET", "/api/clusters/", limit=_TOPOLOGY_LIMIT)
         )
         assert isinstance(outcome, Outcome)
-        if outcome.result is not Result.ACCEPTED or answer is None:
+        if outcome.result is not OutcomeKind.ACCEPTED or answer is None:
             return _sinks_trouble(outcome)
         found = parse_topology(answer.body)
         if isinstance(found, Unknown):
             return Outcome(
-                result=Result.SINK_DOWN, reason="no_topology", detail=found.reason, status=200, alarm=True
+                result=OutcomeKind.SINK_UNAVAILABLE,
+                reason="no_topology",
+                detail=found.reason,
+                status=200,
+                action_required=True,
             )
         self._topology, self._read_at = found, time.monotonic()
         return None
@@ -122,4 +126,4 @@ class Facts:
 
 def _sinks_trouble(outcome: Outcome) -> Outcome:
     # What is asked here concerns no entry, so none is charged for it.
-    return replace(outcome, result=Result.SINK_DOWN)
+    return replace(outcome, result=OutcomeKind.SINK_UNAVAILABLE)

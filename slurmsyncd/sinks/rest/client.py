@@ -152,7 +152,7 @@ class _Connection:
         self.released_at = -math.inf
 
     async def send(self, url: str, call: Call, token: str) -> tuple[httpx.Response, bytearray]:
-        """Give an answer, and its body up to the block that passes the limit."""
+        """Return an answer, and its body up to the block that passes the limit."""
         request = httpx.Request(
             call.method,
             _parsed(url),
@@ -201,7 +201,7 @@ def _parsed(url: str) -> httpx.URL:
 
 
 def broken(err: Exception) -> Broken:
-    """Say how an exchange failed; httpx's error, and what caused it, in words without secrets."""
+    """Return how an exchange failed; httpx's error, and what caused it, in words without secrets."""
     if isinstance(err, httpx.ConnectTimeout):
         return Broken(Failure.CONNECT_TIMEOUT, "no connection in time")
     if isinstance(err, httpx.ConnectError):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from slurmsyncd.delivery import OVERTAKEN, REPEAT, OtherRun, Outcome, Result
+from slurmsyncd.delivery import OVERTAKEN, REPEAT, OtherRun, Outcome, OutcomeKind
 from slurmsyncd.foreign import MalformedJson, decode_json
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ def look_up_outcome(answer: Answer, key: RunKey, cluster: str) -> Outcome:
     """
     row = _decode_row(answer.body)
     if row is None or (row.jobId, row.cluster) != (key.job_id, cluster):
-        return Outcome(result=Result.FAILED, reason="wrong_shape", status=answer.status)
+        return Outcome(result=OutcomeKind.FAILED, reason="wrong_shape", status=answer.status)
     if row.startTime == key.start_at:
-        return Outcome(result=Result.ALREADY_THERE, reason="listed_already", status=422)
+        return Outcome(result=OutcomeKind.ALREADY_DELIVERED, reason="listed_already", status=422)
     other = OtherRun(
         replace(key, start_at=row.startTime),
         running=row.jobState in _NOT_ENDED,
@@ -51,16 +51,16 @@ def look_up_outcome(answer: Answer, key: RunKey, cluster: str) -> Outcome:
     there = f"the backend has the run of {moment(row.startTime)}, {apart}"
     if row.startTime < key.start_at:
         detail = f"{there} before this one, and accepts the next run of a job id 24 h after that"
-        return Outcome(result=Result.REPEATED, reason=REPEAT, detail=detail, status=422, other=other)
+        return Outcome(result=OutcomeKind.REPEATED, reason=REPEAT, detail=detail, status=422, other=other)
     detail = f"{there} after this one, and accepts no run of a job id that began before one that it has"
     return Outcome(
-        result=Result.REFUSED, reason=OVERTAKEN, detail=detail, status=422, other=other, certain=True
+        result=OutcomeKind.REJECTED, reason=OVERTAKEN, detail=detail, status=422, other=other, certain=True
     )
 
 
 def note_of(answer: Answer, later: RunKey) -> str | None:
     """
-    Give what the run in a row shall have as its note: what it has, and that the job ran again.
+    Return what the run in a row shall have as its note: what it has, and that the job ran again.
 
     The page shows it as HTML, so nothing of a user's is in it.
 
@@ -77,7 +77,7 @@ def note_of(answer: Answer, later: RunKey) -> str | None:
 
 
 def moment(at: int) -> str:
-    """Give an instant (epoch seconds) for people; a number that is none stays one."""
+    """Return an instant (epoch seconds) for people; a number that is none stays one."""
     try:
         return f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
     except (OverflowError, ValueError, OSError):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from slurmsyncd.delivery import Differing, Finding, Outcome
+from slurmsyncd.delivery import Differing, Discrepancy, Outcome
 from slurmsyncd.sinks.dialect import V1_4, Dialect
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ async def compare_ends(
         if isinstance(listed, Outcome):
             return listed
         found += [
-            Differing(key, Finding.ENDED_OTHERWISE, detail)
+            Differing(key, Discrepancy.ENDED_OTHERWISE, detail)
             for key in keys
             if key in shown and (detail := _difference(stops[key], key, shown[key], dialect))
         ]
@@ -73,7 +73,9 @@ async def _unreadable(reading: Reading, missing: Iterable[RunKey]) -> list[Diffe
                 return listed
             skipped[key.start_at] = listed
         if skipped[key.start_at]:
-            found.append(Differing(key, Finding.UNREADABLE, "the backend answers 500 for each list with it"))
+            found.append(
+                Differing(key, Discrepancy.UNREADABLE, "the backend answers 500 for each list with it")
+            )
     return found
 
 

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from slurmsyncd.delivery import Outcome, Presence, Result
+from slurmsyncd.delivery import Outcome, OutcomeKind, RemoteState
 from slurmsyncd.foreign import MalformedJson, decode_json
 from slurmsyncd.model import RunKey
 from slurmsyncd.sinks.rest.client import Call
@@ -78,11 +78,11 @@ class Place(NamedTuple):
     size: int
 
     def halved(self) -> Place:
-        """Give the page of half the size that begins with the same row."""
+        """Return the page of half the size that begins with the same row."""
         return Place(2 * self.number - 1, self.size // 2)
 
     def next(self) -> Place:
-        """Give the page behind."""
+        """Return the page behind."""
         return Place(self.number + 1, self.size)
 
     def behind(self, most: int) -> Place:
@@ -111,20 +111,20 @@ class Reading:
     async def running(self, each_page: Callable[[Sequence[RunKey]], Awaitable[None]]) -> Outcome:
         """List what runs there; see ``ports.Inventory``."""
 
-        async def take(rows: Mapping[RunKey, Presence]) -> None:
-            await each_page([key for key, there in rows.items() if there is Presence.RUNNING])
+        async def take(rows: Mapping[RunKey, RemoteState]) -> None:
+            await each_page([key for key, there in rows.items() if there is RemoteState.RUNNING])
 
         return await self._list({"state": "running"}, take)
 
-    async def presence(self, start_at: int) -> Mapping[int, Presence] | Outcome:
-        """Give what is there of the runs that began at ``start_at``; see ``ports.Inventory``."""
-        found: dict[int, Presence] = {}
+    async def presence(self, start_at: int) -> Mapping[int, RemoteState] | Outcome:
+        """Return what is there of the runs that began at ``start_at``; see ``ports.Inventory``."""
+        found: dict[int, RemoteState] = {}
 
-        async def take(rows: Mapping[RunKey, Presence]) -> None:
+        async def take(rows: Mapping[RunKey, RemoteState]) -> None:
             found.update({key.job_id: there for key, there in rows.items() if key.start_at == start_at})
 
         outcome = await self._list({"start-time": f"{start_at}-{start_at}"}, take, most=AT_ONCE)
-        return found if outcome.result is Result.ACCEPTED else outcome
+        return found if outcome.result is OutcomeKind.ACCEPTED else outcome
 
     async def ended(
         self, first: int, last: int, take: Callable[[Mapping[RunKey, Shown]], object]
@@ -162,7 +162,7 @@ class Reading:
     async def _list(
         self,
         query: Mapping[str, str],
-        take: Callable[[Mapping[RunKey, Presence]], Awaitable[None]],
+        take: Callable[[Mapping[RunKey, RemoteState]], Awaitable[None]],
         *,
         most: int = PAGES * PAGE,
     ) -> Outcome:
@@ -192,16 +192,16 @@ class Reading:
         path = f"/api/jobs/?{urlencode({**query, 'cluster': self._backend_cluster, **page})}"
         outcome, answer = await self._ask(Sent(Request.LOOK_UP), Call("GET", path, limit=PAGE_LIMIT))
         assert isinstance(outcome, Outcome)
-        if outcome.result is not Result.ACCEPTED or answer is None:
+        if outcome.result is not OutcomeKind.ACCEPTED or answer is None:
             return outcome, None
         try:
             return outcome, decode_json(answer.body, _PAGE).jobs
         except MalformedJson:
             return _failed("wrong_shape"), None
 
-    def _ours(self, rows: Sequence[_Row]) -> dict[RunKey, Presence]:
+    def _ours(self, rows: Sequence[_Row]) -> dict[RunKey, RemoteState]:
         return {
-            key: Presence.RUNNING if row.jobState in _NOT_ENDED else Presence.ENDED
+            key: RemoteState.RUNNING if row.jobState in _NOT_ENDED else RemoteState.ENDED
             for key, row in self._keyed(rows)
         }
 
@@ -217,4 +217,4 @@ class Reading:
 
 
 def _failed(reason: str) -> Outcome:
-    return Outcome(result=Result.FAILED, reason=reason)
+    return Outcome(result=OutcomeKind.FAILED, reason=reason)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from slurmsyncd.delivery import Outcome, Result
+from slurmsyncd.delivery import Outcome, OutcomeKind
 from slurmsyncd.foreign import MalformedJson, decode_json
 from slurmsyncd.sinks.text import printable
 
@@ -101,7 +101,7 @@ def classify(sent: Sent, answer: Answer) -> Outcome | LookUp:
     return (
         _anywhere(sent, answer)
         or _BY_REQUEST[sent.request](sent, answer)
-        or _outcome(answer, Result.FAILED, f"http_{answer.status}")
+        or _outcome(answer, OutcomeKind.FAILED, f"http_{answer.status}")
     )
 
 
@@ -115,18 +115,18 @@ def stopped_id(answer: Answer) -> int | None:
 def failure_outcome(failure: Failure, detail: str) -> Outcome:
     """Judge an exchange that got no answer."""
     result, alarm = _FAILURES[failure]
-    return Outcome(result=result, reason=failure.value, detail=printable(detail), alarm=alarm)
+    return Outcome(result=result, reason=failure.value, detail=printable(detail), action_required=alarm)
 
 
 # What happened before anything was sent is the sink's trouble; what happened after may be the entry's.
 _FAILURES = {
-    Failure.UNREACHABLE: (Result.SINK_DOWN, False),
-    Failure.CONNECT_TIMEOUT: (Result.SINK_DOWN, False),
-    Failure.TLS: (Result.SINK_DOWN, True),
-    Failure.TOKEN: (Result.SINK_DOWN, True),
-    Failure.TIMEOUT: (Result.FAILED, False),
-    Failure.BROKEN_OFF: (Result.FAILED, False),
-    Failure.NO_HTTP: (Result.FAILED, False),
+    Failure.UNREACHABLE: (OutcomeKind.SINK_UNAVAILABLE, False),
+    Failure.CONNECT_TIMEOUT: (OutcomeKind.SINK_UNAVAILABLE, False),
+    Failure.TLS: (OutcomeKind.SINK_UNAVAILABLE, True),
+    Failure.TOKEN: (OutcomeKind.SINK_UNAVAILABLE, True),
+    Failure.TIMEOUT: (OutcomeKind.FAILED, False),
+    Failure.BROKEN_OFF: (OutcomeKind.FAILED, False),
+    Failure.NO_HTTP: (OutcomeKind.FAILED, False),
 }
 
 
@@ -134,26 +134,26 @@ def _anywhere(sent: Sent, answer: Answer) -> Outcome | None:
     """Judge what means the same for every request; None for the rest."""
     match answer.status:
         case 401:
-            return _outcome(answer, Result.SINK_DOWN, "credentials", alarm=True)
+            return _outcome(answer, OutcomeKind.SINK_UNAVAILABLE, "credentials", alarm=True)
         case 403 if _error(answer) is not None and sent.request is not Request.REMOVE:
-            return _outcome(answer, Result.SINK_DOWN, "credentials", alarm=True)
+            return _outcome(answer, OutcomeKind.SINK_UNAVAILABLE, "credentials", alarm=True)
         case 403:
             # A filter in between that dislikes one script must not stop all runs.
-            return _outcome(answer, Result.FAILED, "http_403", alarm=True)
+            return _outcome(answer, OutcomeKind.FAILED, "http_403", alarm=True)
         case 429:
-            return _outcome(answer, Result.SINK_DOWN, "http_429")
+            return _outcome(answer, OutcomeKind.SINK_UNAVAILABLE, "http_429")
         case 503 if answer.retry_after_s is not None:
             # Announced maintenance: it would meet every entry alike.
-            return _outcome(answer, Result.SINK_DOWN, "http_503")
+            return _outcome(answer, OutcomeKind.SINK_UNAVAILABLE, "http_503")
         case status if 300 <= status < 400:
             detail = f"redirects to {answer.location or 'nowhere'}: correct the sink's url"
-            return _outcome(answer, Result.SINK_DOWN, "redirected", detail=detail, alarm=True)
+            return _outcome(answer, OutcomeKind.SINK_UNAVAILABLE, "redirected", detail=detail, alarm=True)
         case 404 | 405 if sent.request not in _OPTIONAL and not _is_missing_row(answer):
             return _missing(sent, answer)
         case 413 | 431:
-            return _outcome(answer, Result.REFUSED, "too_large")
+            return _outcome(answer, OutcomeKind.REJECTED, "too_large")
         case 408 | 502 | 503 | 504:
-            return _outcome(answer, Result.FAILED, f"http_{answer.status}")
+            return _outcome(answer, OutcomeKind.FAILED, f"http_{answer.status}")
     return None
 
 
@@ -163,33 +163,33 @@ def _missing(sent: Sent, answer: Answer) -> Outcome | None:
         return None
     if sent.request in _OF_JOBS and _status(answer) == "Resource not found":
         detail = "it takes starts and stops by NATS, not by REST: its config.json sets main.api-subjects"
-        return _outcome(answer, Result.SINK_DOWN, JOBS_BY_NATS, detail=detail, alarm=True)
+        return _outcome(answer, OutcomeKind.SINK_UNAVAILABLE, JOBS_BY_NATS, detail=detail, alarm=True)
     detail = "no such endpoint: a wrong url, or too old a backend"
-    return _outcome(answer, Result.SINK_DOWN, "no_endpoint", detail=detail, alarm=True)
+    return _outcome(answer, OutcomeKind.SINK_UNAVAILABLE, "no_endpoint", detail=detail, alarm=True)
 
 
 def _start(_: Sent, answer: Answer) -> Outcome | LookUp | None:
     match answer.status:
         case 201:
             fits = isinstance(_object(answer), dict)
-            return _done(answer) if fits else _outcome(answer, Result.FAILED, "wrong_shape")
+            return _done(answer) if fits else _outcome(answer, OutcomeKind.FAILED, "wrong_shape")
         case 422 if (dbid := _dbid(answer)) is not None:
             return LookUp(dbid)
         case 422:
-            return _outcome(answer, Result.FAILED, "duplicate_unnamed")
+            return _outcome(answer, OutcomeKind.FAILED, "duplicate_unnamed")
         case 500 if _says(answer, "UNIQUE constraint failed: job_cache"):
-            return _outcome(answer, Result.ALREADY_THERE, "cached_already")
+            return _outcome(answer, OutcomeKind.ALREADY_DELIVERED, "cached_already")
         case 500 if _says(answer, "CHECK constraint failed"):
-            return _outcome(answer, Result.REFUSED, "check_failed")
+            return _outcome(answer, OutcomeKind.REJECTED, "check_failed")
         case 500 if _says(answer, "adding tag"):
-            return _outcome(answer, Result.ACCEPTED, "untagged")
+            return _outcome(answer, OutcomeKind.ACCEPTED, "untagged")
         case 500 if not answer.body.strip():
             # Its handler crashed, perhaps over this very run; or something in between is short of words.
-            return _outcome(answer, Result.CURABLE, "handler_crashed")
+            return _outcome(answer, OutcomeKind.REJECTED_UNTIL_FIXED, "handler_crashed")
         case 400 if _says(answer, "no subcluster found"):
-            return _outcome(answer, Result.CURABLE, "no_subcluster")
+            return _outcome(answer, OutcomeKind.REJECTED_UNTIL_FIXED, "no_subcluster")
         case 400 if _says(answer, "no such cluster"):
-            return _outcome(answer, Result.CURABLE, "no_cluster")
+            return _outcome(answer, OutcomeKind.REJECTED_UNTIL_FIXED, "no_cluster")
     return _client_error(answer)
 
 
@@ -197,20 +197,20 @@ def _stop(sent: Sent, answer: Answer) -> Outcome | None:
     match answer.status:
         case 200:
             fits = _is_job(answer, sent.job_id)
-            return _done(answer) if fits else _outcome(answer, Result.FAILED, "wrong_shape")
+            return _done(answer) if fits else _outcome(answer, OutcomeKind.FAILED, "wrong_shape")
         case 422 if _says(answer, "already been stopped"):
             same = _says(answer, f"state is: {sent.state}")
-            return _outcome(answer, Result.ALREADY_THERE, "stopped" if same else "stopped_otherwise")
+            return _outcome(answer, OutcomeKind.ALREADY_DELIVERED, "stopped" if same else "stopped_otherwise")
         case 404:
-            return _outcome(answer, Result.START_MISSING, "start_missing")
+            return _outcome(answer, OutcomeKind.START_MISSING, "start_missing")
         case 422 if _says(answer, "no rows in result set"):  # up to 1.4
-            return _outcome(answer, Result.START_MISSING, "start_missing")
+            return _outcome(answer, OutcomeKind.START_MISSING, "start_missing")
         case 400 if _says(answer, "invalid requested job state"):
-            return _outcome(answer, Result.CURABLE, "unknown_state")
+            return _outcome(answer, OutcomeKind.REJECTED_UNTIL_FIXED, "unknown_state")
         case 400 if _says(answer, "larger/equal"):
-            return _outcome(answer, Result.REFUSED, "stop_before_start")
+            return _outcome(answer, OutcomeKind.REJECTED, "stop_before_start")
         case 500 if _says(answer, "transferring cached job"):
-            return _outcome(answer, Result.NOT_YET, "transferring")
+            return _outcome(answer, OutcomeKind.TOO_EARLY, "transferring")
     return _client_error(answer)
 
 
@@ -218,9 +218,9 @@ def _nodes(_: Sent, answer: Answer) -> Outcome | None:
     match answer.status:
         case 200:
             fits = not answer.body.strip()
-            return _done(answer) if fits else _outcome(answer, Result.FAILED, "wrong_shape")
+            return _done(answer) if fits else _outcome(answer, OutcomeKind.FAILED, "wrong_shape")
         case 404 | 405:
-            return _outcome(answer, Result.REFUSED, "no_nodestate")
+            return _outcome(answer, OutcomeKind.REJECTED, "no_nodestate")
     return _client_error(answer)
 
 
@@ -228,7 +228,7 @@ def _read(_: Sent, answer: Answer) -> Outcome | None:
     if answer.status == 200 and not answer.cut and answer.body.lstrip().startswith(b"{"):
         return _done(answer)
     reason = "too_long" if answer.cut else "wrong_shape"
-    return _outcome(answer, Result.FAILED, reason if answer.status == 200 else f"http_{answer.status}")
+    return _outcome(answer, OutcomeKind.FAILED, reason if answer.status == 200 else f"http_{answer.status}")
 
 
 def _remove(_: Sent, answer: Answer) -> Outcome | None:
@@ -236,15 +236,15 @@ def _remove(_: Sent, answer: Answer) -> Outcome | None:
         case 200:
             return _done(answer)
         case 422 if _says(answer, "no rows in result set"):
-            return _outcome(answer, Result.ALREADY_THERE, "removed")
+            return _outcome(answer, OutcomeKind.ALREADY_DELIVERED, "removed")
         case 404 | 405:
-            return _outcome(answer, Result.REFUSED, "no_removal")
+            return _outcome(answer, OutcomeKind.REJECTED, "no_removal")
     return _client_error(answer)
 
 
 def _probe(_: Sent, answer: Answer) -> Outcome | None:
     # Asked with a method that it does not have, the endpoint of stops exists, and neither acts nor logs.
-    return _outcome(answer, Result.ACCEPTED, "answers") if answer.status == 405 else None
+    return _outcome(answer, OutcomeKind.ACCEPTED, "answers") if answer.status == 405 else None
 
 
 def _edit(_: Sent, answer: Answer) -> Outcome | None:
@@ -252,12 +252,12 @@ def _edit(_: Sent, answer: Answer) -> Outcome | None:
         case 200:
             return _done(answer)
         case 422:
-            return _outcome(answer, Result.NOT_YET, "start_not_committed")
+            return _outcome(answer, OutcomeKind.TOO_EARLY, "start_not_committed")
         case 404 | 405:
-            return _outcome(answer, Result.REFUSED, "no_edit")
+            return _outcome(answer, OutcomeKind.REJECTED, "no_edit")
         case 500:
             # Of a run that ended already the database is changed all the same, and its archive is not.
-            return _outcome(answer, Result.CURABLE, "not_archived")
+            return _outcome(answer, OutcomeKind.REJECTED_UNTIL_FIXED, "not_archived")
     return _client_error(answer)
 
 
@@ -283,10 +283,10 @@ def _client_error(answer: Answer) -> Outcome | None:
         return None
     if answer.status not in (400, 422) or _error(answer) is None:
         # Not the backend's own words: something in between refuses, and somebody can change that.
-        return _outcome(answer, Result.CURABLE, f"http_{answer.status}", alarm=True)
+        return _outcome(answer, OutcomeKind.REJECTED_UNTIL_FIXED, f"http_{answer.status}", alarm=True)
     if _says(answer, "unknown field"):
-        return _outcome(answer, Result.CURABLE, "unknown_field")
-    return _outcome(answer, Result.REFUSED, f"http_{answer.status}")
+        return _outcome(answer, OutcomeKind.REJECTED_UNTIL_FIXED, "unknown_field")
+    return _outcome(answer, OutcomeKind.REJECTED, f"http_{answer.status}")
 
 
 def retry_after_s(value: str | None, now: float) -> float | None:
@@ -315,11 +315,11 @@ def date_at(value: str | None) -> float | None:
 
 
 def _done(answer: Answer) -> Outcome:
-    return Outcome(result=Result.ACCEPTED, reason="accepted", status=answer.status)
+    return Outcome(result=OutcomeKind.ACCEPTED, reason="accepted", status=answer.status)
 
 
 def _outcome(
-    answer: Answer, result: Result, reason: str, *, detail: str = "", alarm: bool = False
+    answer: Answer, result: OutcomeKind, reason: str, *, detail: str = "", alarm: bool = False
 ) -> Outcome:
     return Outcome(
         result=result,
@@ -327,7 +327,7 @@ def _outcome(
         detail=printable(detail or _error(answer) or answer.body[:1000].decode("utf-8", "replace")),
         status=answer.status,
         retry_after_s=answer.retry_after_s,
-        alarm=alarm,
+        action_required=alarm,
     )
 
 
@@ -343,7 +343,7 @@ def _object(answer: Answer) -> Any:
 
 
 def _error(answer: Answer) -> str | None:
-    """Give the backend's own error text, None if the body is not the backend's."""
+    """Return the backend's own error text, None if the body is not the backend's."""
     found = _object(answer)
     text = found.get("error") if isinstance(found, dict) else None
     return text if isinstance(text, str) else None

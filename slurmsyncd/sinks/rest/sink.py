@@ -10,9 +10,9 @@ import msgspec
 import structlog
 
 from slurmsyncd.config import ClusterConfig
-from slurmsyncd.delivery import Outcome, Result
+from slurmsyncd.delivery import Outcome, OutcomeKind
 from slurmsyncd.errors import ConfigError
-from slurmsyncd.model import Step
+from slurmsyncd.model import EventKind
 from slurmsyncd.sinks.bodies import (
     Refusal,
     WireOptions,
@@ -53,8 +53,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from slurmsyncd.config import SinkConfig
-    from slurmsyncd.delivery import Differing, Presence
-    from slurmsyncd.model import Entry, Job, NodeState, RunKey
+    from slurmsyncd.delivery import Differing, RemoteState
+    from slurmsyncd.model import Job, NodeState, OutboxEntry, RunKey
     from slurmsyncd.ports import Clock
     from slurmsyncd.sinks.bodies import Body
     from slurmsyncd.sinks.topology import Topology
@@ -156,7 +156,7 @@ class RestSink:
         """When the token that was used last expires (epoch seconds); None if it does not say."""
         return self._token_expires_at
 
-    async def deliver(self, entry: Entry) -> Outcome:
+    async def deliver(self, entry: OutboxEntry) -> Outcome:
         """Tell of one step of one run. Never raises for what the other side does."""
         out = left_out(entry.start, self._clusters)
         if out is not None:
@@ -176,7 +176,7 @@ class RestSink:
                 return await self._deliver(entry, changed)
         return outcome
 
-    async def report_nodes(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
+    async def send_node_states(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
         """Tell the states of a cluster's nodes. REFUSED with ``no_nodestate``: the backend is too old."""
         body = nodes_body(cluster, nodes, self._clusters.get(cluster, ClusterConfig(name=cluster)))
         outcome, _ = await self._ask(Sent(Request.NODES), Call("POST", "/api/nodestate/", body.content))
@@ -209,7 +209,7 @@ class RestSink:
             return dialect
         outcome, answer = await self._probe()
         # 1.4 always takes jobs by REST, and has other answers to a method that it does not expect.
-        by_rest = dialect is V1_4 or outcome.result is Result.ACCEPTED
+        by_rest = dialect is V1_4 or outcome.result is OutcomeKind.ACCEPTED
         if not by_rest and outcome.reason != JOBS_BY_NATS:
             return outcome
         said_at = None if answer is None else answer.said_at
@@ -221,14 +221,14 @@ class RestSink:
             token_expires_at=token_expires_at(self._token.read().value),
         )
 
-    async def running(
+    async def list_running(
         self, cluster: str, each_page: Callable[[Sequence[RunKey]], Awaitable[None]]
     ) -> Outcome:
         """List what the backend has committed and shows as running, page by page; see ``ports.Inventory``."""
         return await self._reading(cluster).running(each_page)
 
-    async def presence(self, cluster: str, start_at: int) -> Mapping[int, Presence] | Outcome:
-        """Give what the backend has committed of the runs that began at ``start_at``, by job id."""
+    async def find_runs(self, cluster: str, start_at: int) -> Mapping[int, RemoteState] | Outcome:
+        """Return what the backend has committed of the runs that began at ``start_at``, by job id."""
         return await self._reading(cluster).presence(start_at)
 
     async def differing(self, cluster: str, stops: Mapping[RunKey, Job]) -> Sequence[Differing] | Outcome:
@@ -247,7 +247,7 @@ class RestSink:
         return outcome
 
     async def topology(self, job: Job) -> Topology | Outcome:
-        """Give what the backend says of its clusters, fresh enough for a run; or why it is not known."""
+        """Return what the backend says of its clusters, fresh enough for a run; or why it is not known."""
         config = self._cluster(job)
         hosts = [host_name(host, config) for host in hosts_of(job)]
         return await self._facts.topology(backend_cluster(job.key.cluster, config), hosts)
@@ -265,13 +265,13 @@ class RestSink:
     def _cluster(self, job: Job) -> ClusterConfig:
         return section(job.key.cluster, self._clusters)
 
-    async def _deliver(self, entry: Entry, dialect: Dialect) -> Outcome:
+    async def _deliver(self, entry: OutboxEntry, dialect: Dialect) -> Outcome:
         options = WireOptions(dialect=dialect, script_limit=self._config.script_limit)
-        if entry.step is Step.STOP:
+        if entry.kind is EventKind.STOP:
             return await self._stop(entry, options)
         return await self._start(entry, options)
 
-    async def _start(self, entry: Entry, options: WireOptions) -> Outcome:
+    async def _start(self, entry: OutboxEntry, options: WireOptions) -> Outcome:
         config = self._cluster(entry.start)
         cluster = backend_cluster(entry.start.key.cluster, config)
         topology = await self.topology(entry.start)
@@ -288,7 +288,7 @@ class RestSink:
             return replace(found, hold_s=0.0)  # it is committed
         return replace(outcome, hold_s=self._commits.wait_s) if options.dialect.edits else outcome
 
-    async def _send_start(self, entry: Entry, body: Union[Body, Refusal]) -> Outcome | LookUp:
+    async def _send_start(self, entry: OutboxEntry, body: Union[Body, Refusal]) -> Outcome | LookUp:
         if isinstance(body, Refusal):
             return _refused(body)
         self._say(entry, body)
@@ -296,35 +296,37 @@ class RestSink:
         outcome, _ = await self._ask(sent, Call("POST", "/api/jobs/start_job/", body.content))
         return outcome
 
-    async def _look_up(self, entry: Entry, dbid: int, cluster: str, *, notes: bool) -> Outcome:
+    async def _look_up(self, entry: OutboxEntry, dbid: int, cluster: str, *, notes: bool) -> Outcome:
         """Find out whether the row that makes a start a duplicate is this very run; else note it there."""
         found, answer = await self._ask(
             Sent(Request.LOOK_UP), Call("GET", f"/api/jobs/{dbid}", limit=_LOOK_UP_LIMIT)
         )
         assert isinstance(found, Outcome)
-        if found.result is not Result.ACCEPTED or answer is None:
+        if found.result is not OutcomeKind.ACCEPTED or answer is None:
             return found
         outcome = look_up_outcome(answer, entry.start.key, cluster)
         if outcome.other is None:
             return outcome
         # With several runs of the id the backend names any of them; ours may be there all the same.
         key = entry.start.key
-        there = await self.presence(key.cluster, key.start_at)
+        there = await self.find_runs(key.cluster, key.start_at)
         if isinstance(there, Outcome):
             return there
         if key.job_id in there:
-            return Outcome(result=Result.ALREADY_THERE, reason="listed_already", status=outcome.status)
-        if notes and outcome.result is Result.REPEATED and self._config.requeue == "keep-first":
+            return Outcome(
+                result=OutcomeKind.ALREADY_DELIVERED, reason="listed_already", status=outcome.status
+            )
+        if notes and outcome.result is OutcomeKind.REPEATED and self._config.requeue == "keep-first":
             return await self._note(entry, outcome.other.key, answer) or outcome
         return outcome
 
-    async def _note(self, entry: Entry, earlier: RunKey, answer: Answer) -> Outcome | None:
+    async def _note(self, entry: OutboxEntry, earlier: RunKey, answer: Answer) -> Outcome | None:
         """Note at the run that is kept that its job ran again; gives why that has to be tried again."""
         text = note_of(answer, entry.start.key)
         if text is None:
             return None
         outcome = await self._edit(edit_body(earlier, NOTE, text, self._cluster(entry.start)))
-        passing = outcome.result in (Result.SINK_DOWN, Result.FAILED)
+        passing = outcome.result in (OutcomeKind.SINK_UNAVAILABLE, OutcomeKind.FAILED)
         return outcome if passing and entry.attempts < _NOTED_WITHIN else None
 
     async def _edit(self, body: Body) -> Outcome:
@@ -333,7 +335,7 @@ class RestSink:
         assert isinstance(outcome, Outcome)
         return outcome
 
-    async def _stop(self, entry: Entry, options: WireOptions) -> Outcome:
+    async def _stop(self, entry: OutboxEntry, options: WireOptions) -> Outcome:
         assert entry.stop is not None
         held = await self._hold_back(entry, options.dialect)
         if held is not None:
@@ -345,7 +347,7 @@ class RestSink:
             return await self._send_stop(entry, plain)
         return outcome
 
-    async def hold_back(self, entry: Entry) -> Outcome | None:
+    async def hold_back(self, entry: OutboxEntry) -> Outcome | None:
         """
         Prepare a stop that goes another way, as this sink prepares its own; see ``_hold_back``.
 
@@ -353,11 +355,11 @@ class RestSink:
         """
         dialect = await self._facts.dialect(self._backend_name(entry.start.key.cluster))
         found = dialect if isinstance(dialect, Outcome) else await self._hold_back(entry, dialect)
-        if found is None or found.result is Result.NOT_YET or found.reason in _UNREACHABLE:
+        if found is None or found.result is OutcomeKind.TOO_EARLY or found.reason in _UNREACHABLE:
             return found
         return self._unproven(entry)
 
-    async def _hold_back(self, entry: Entry, dialect: Dialect) -> Outcome | None:
+    async def _hold_back(self, entry: OutboxEntry, dialect: Dialect) -> Outcome | None:
         """
         Write how a run ended into its record, which proves that its start was committed.
 
@@ -366,28 +368,36 @@ class RestSink:
         """
         assert entry.stop is not None
         proof = await self._write_end(entry) if dialect.edits else None
-        if proof is not None and proof.result in (Result.ACCEPTED, Result.SINK_DOWN, Result.FAILED):
-            return None if proof.result is Result.ACCEPTED else proof
+        if proof is not None and proof.result in (
+            OutcomeKind.ACCEPTED,
+            OutcomeKind.SINK_UNAVAILABLE,
+            OutcomeKind.FAILED,
+        ):
+            return None if proof.result is OutcomeKind.ACCEPTED else proof
         held = self._unproven(entry)
-        if held is None or proof is None or proof.result is not Result.NOT_YET:
+        if held is None or proof is None or proof.result is not OutcomeKind.TOO_EARLY:
             return held
         return replace(proof, retry_after_s=min(AGAIN_S, held.retry_after_s or AGAIN_S))
 
-    def _unproven(self, entry: Entry) -> Outcome | None:
+    def _unproven(self, entry: OutboxEntry) -> Outcome | None:
         """Hold a stop back for a time, since nothing proves that its start was committed."""
-        wait_s = self._commits.unproven_s(entry.acked_at, self._clock.now())
-        return Outcome(result=Result.NOT_YET, reason="stop_held", retry_after_s=wait_s) if wait_s else None
+        wait_s = self._commits.unproven_s(entry.start_acknowledged_at, self._clock.now())
+        return (
+            Outcome(result=OutcomeKind.TOO_EARLY, reason="stop_held", retry_after_s=wait_s)
+            if wait_s
+            else None
+        )
 
-    async def _write_end(self, entry: Entry) -> Outcome:
+    async def _write_end(self, entry: OutboxEntry) -> Outcome:
         assert entry.stop is not None
         outcome = await self._edit(end_body(entry.start, entry.stop, self._cluster(entry.start)))
-        if outcome.result is Result.ACCEPTED:
+        if outcome.result is OutcomeKind.ACCEPTED:
             self._commits.note_committed()
-        elif outcome.result is Result.NOT_YET and entry.acked_at is not None:
-            self._commits.note_uncommitted(entry.acked_at, self._clock.now())
+        elif outcome.result is OutcomeKind.TOO_EARLY and entry.start_acknowledged_at is not None:
+            self._commits.note_uncommitted(entry.start_acknowledged_at, self._clock.now())
         return outcome
 
-    async def _send_stop(self, entry: Entry, options: WireOptions) -> Outcome:
+    async def _send_stop(self, entry: OutboxEntry, options: WireOptions) -> Outcome:
         assert entry.stop is not None
         body = stop_body(entry.start, entry.stop, self._cluster(entry.start), options)
         if isinstance(body, Refusal):
@@ -399,11 +409,11 @@ class RestSink:
         assert isinstance(outcome, Outcome)
         if outcome.reason == "stopped_otherwise":
             log.warning("stopped_otherwise", **self._names(entry), sent=state, detail=outcome.detail)
-        if outcome.result is Result.ACCEPTED and answer is not None:
+        if outcome.result is OutcomeKind.ACCEPTED and answer is not None:
             return self._notice_race(entry, answer) or outcome
         return outcome
 
-    def _notice_race(self, entry: Entry, answer: Answer) -> Outcome | None:
+    def _notice_race(self, entry: OutboxEntry, answer: Answer) -> Outcome | None:
         """
         Notice a stop that ended another run: both were answered with one id (race R1).
 
@@ -419,7 +429,7 @@ class RestSink:
         self._doubtful_since = self._clock.now()
         detail = f"the backend ended job {other.job_id} that started at {other.start_at} with this run's end"
         log.warning("stop_ended_another_run", **self._names(entry), other=other.job_id, detail=detail)
-        return Outcome(result=Result.FAILED, reason="stop_ended_another_run", detail=detail)
+        return Outcome(result=OutcomeKind.FAILED, reason="stop_ended_another_run", detail=detail)
 
     async def _ask(self, sent: Sent, call: Call) -> tuple[Outcome | LookUp, Answer | None]:
         """Make one exchange and judge it."""
@@ -465,18 +475,18 @@ class RestSink:
             self._token_warnings.add(detail)
             log.warning("token_file", sink=self.name, detail=detail)
 
-    def _say(self, entry: Entry, body: Body) -> None:
+    def _say(self, entry: OutboxEntry, body: Body) -> None:
         """Count what had to be left out, and say each kind once."""
         for note in body.notes:
             self.notes[note.kind] += 1
             level = log.warning if self.notes[note.kind] == 1 else log.debug
             level(note.kind, **self._names(entry), detail=note.detail)
 
-    def _names(self, entry: Entry) -> dict[str, object]:
+    def _names(self, entry: OutboxEntry) -> dict[str, object]:
         key = entry.start.key
         return {"sink": self.name, "cluster": key.cluster, "job": key.job_id}
 
 
 def _refused(refusal: Refusal) -> Outcome:
     detail = printable(refusal.detail)
-    return Outcome(result=Result.REFUSED, reason=refusal.reason, detail=detail, certain=True)
+    return Outcome(result=OutcomeKind.REJECTED, reason=refusal.reason, detail=detail, certain=True)

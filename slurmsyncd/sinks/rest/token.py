@@ -32,7 +32,7 @@ class TokenFile:
 
     def read(self) -> Secret:
         """
-        Give the token; the file is read only if it is another one than last time.
+        Return the token; the file is read only if it is another one than last time.
 
         Raises:
             ConfigError: There is no usable token.

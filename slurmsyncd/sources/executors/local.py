@@ -19,7 +19,7 @@ import structlog
 
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.slurm.scalars import printable
-from slurmsyncd.sources.output import Output, read_output
+from slurmsyncd.sources.output import CommandOutput, read_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -72,7 +72,7 @@ class CommandTally:
 
 
 @dataclass(slots=True)
-class Tally:
+class CommandCosts:
     """What all commands of a source have cost so far, by name; for metrics."""
 
     commands: dict[str, CommandTally] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class Tally:
 
 def minimal_environment(slurm_conf: str = "") -> dict[str, str]:
     """
-    Give the environment of every command: nothing of ours but PATH.
+    Return the environment of every command: nothing of ours but PATH.
 
     Times come as epoch seconds (``SLURM_TIME_FORMAT``), so no zone and no DST can bend them; without our
     environment no SQUEUE_FORMAT or SACCT_FORMAT can change an answer.
@@ -115,7 +115,7 @@ async def run(
     output_limit: int,
     env: Mapping[str, str],
     directory: Path | None = None,
-) -> Output:
+) -> CommandOutput:
     """
     Run a command and give what it printed.
 

@@ -44,7 +44,7 @@ class Pair:
         self.beta.pass_(seconds)
 
     def source(self, cluster: str, *, remote: bool = False, **slurm: Any) -> CommandSource:
-        """Give what asks for a cluster on alpha's host."""
+        """Return what asks for a cluster on alpha's host."""
         config = SlurmConfig(**{"bin_dir": str(self.alpha.bin), "command_timeout": 20.0, **slurm})
         return CommandSource(cluster, config, remote=remote, directory=self.root, now=lambda: self.now)
 

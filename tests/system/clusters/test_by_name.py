@@ -8,11 +8,11 @@ import pytest
 
 from slurmsyncd.config import SlurmConfig
 from slurmsyncd.errors import SourceUnavailable
-from slurmsyncd.model import Questions, RunKey
+from slurmsyncd.model import JobQuestions, RunKey
 from slurmsyncd.sandbox.slurm.faults import clear_faults
 from slurmsyncd.sources.decoding import decode_runs
 from slurmsyncd.sources.discovery import only_cluster
-from slurmsyncd.sources.slurm_cli import Notices
+from slurmsyncd.sources.slurm_cli import OnceLogger
 from tests.unit.sandbox.slurm.lab import T0, Lab
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def look(source: CommandSource, pair: Pair) -> Observation:
-    return await source.look(T0 - 60, int(pair.now))
+    return await source.poll(T0 - 60, int(pair.now))
 
 
 async def test_j5_each_cluster_has_its_own_runs(pair: Pair) -> None:
@@ -38,12 +38,12 @@ async def test_j5_each_cluster_has_its_own_runs(pair: Pair) -> None:
     for name, cores, remote in (("alpha", 3, False), ("alpha", 3, True), ("beta", 5, True)):
         source = pair.source(name, remote=remote)
         seen = await look(source, pair)
-        assert (seen.trouble, seen.through, seen.set_aside) == ((), int(pair.now), 0)
-        assert [(job.key.cluster, job.key.job_id, job.name) for job in seen.finished] == [
+        assert (seen.errors, seen.accounting_read_until, seen.records_skipped) == ((), int(pair.now), 0)
+        assert [(job.key.cluster, job.key.job_id, job.name) for job in seen.ended_runs] == [
             (name, 2, f"of {name}")
         ]
-        assert {job.job_id for job in seen.listed or () if job.state.active} == {1}
-        answers = await source.ask(Questions(details=frozenset({1}), accounting=frozenset({1})))
+        assert {job.job_id for job in seen.job_list or () if job.state.is_active} == {1}
+        answers = await source.query_jobs(JobQuestions(details=frozenset({1}), accounting=frozenset({1})))
         assert answers.accounting
         assert {run.key.cluster for run in answers.accounting} == {name}
         (job,) = answers.details or ()
@@ -75,7 +75,7 @@ async def test_a_name_that_slurmdbd_does_not_know_is_no_empty_cluster(pair: Pair
         ):
             await look(source, pair)
     with pytest.raises(SourceUnavailable, match=r"clusters\.bets"):
-        await source.ask(Questions(accounting=frozenset({1})))
+        await source.query_jobs(JobQuestions(accounting=frozenset({1})))
     with pytest.raises(SourceUnavailable, match="No cluster 'bets' known by database"):
         await source.node_states()
 
@@ -90,7 +90,7 @@ async def test_a_section_named_otherwise_than_its_cluster_tells_nothing(pair: Pa
     with pytest.raises(SourceUnavailable, match=wrong):
         await look(source, pair)
     with pytest.raises(SourceUnavailable, match=wrong):
-        await source.ask(Questions(details=frozenset({1})))
+        await source.query_jobs(JobQuestions(details=frozenset({1})))
     with pytest.raises(SourceUnavailable, match=wrong):
         await source.node_states()
     pair.alpha.fault("ctld", "down:0")
@@ -104,14 +104,14 @@ async def test_s1_without_a_controller_slurmdbd_proves_that_nothing_ended(pair: 
     name, lab = ("beta", pair.beta) if remote else ("alpha", pair.alpha)
     lab.fault("ctld", "down:0")
     source = pair.source(name, remote=remote)
-    assert (await look(source, pair)).through == int(pair.now)
+    assert (await look(source, pair)).accounting_read_until == int(pair.now)
     lab.submit(duration_s=2)
     pair.pass_(30)
     for each in (source, pair.source(name, remote=remote)):
         seen = await look(each, pair)
-        assert (seen.listed, len(seen.finished), seen.through) == (None, 1, int(pair.now))
-        quiet = await each.look(int(pair.now) - 1, int(pair.now))
-        assert (quiet.finished, quiet.through) == ((), int(pair.now))
+        assert (seen.job_list, len(seen.ended_runs), seen.accounting_read_until) == (None, 1, int(pair.now))
+        quiet = await each.poll(int(pair.now) - 1, int(pair.now))
+        assert (quiet.ended_runs, quiet.accounting_read_until) == ((), int(pair.now))
 
 
 async def test_s1_neither_slurmctld_nor_slurmdbd_proves_anything_of_an_unknown_name(pair: Pair) -> None:
@@ -127,13 +127,13 @@ async def test_slurmdbd_s_word_for_a_name_proves_nothing_of_a_listing(pair: Pair
     pair.pass_(30)
     pair.alpha.fault("ctld", "down:0")
     source = pair.source("beta")
-    assert [run.key.cluster for run in (await look(source, pair)).finished] == ["beta"]
+    assert [run.key.cluster for run in (await look(source, pair)).ended_runs] == ["beta"]
     clear_faults(pair.alpha.state)
     pair.alpha.submit(duration_s=900)
     pair.pass_(5)
     seen = await look(source, pair)
-    assert seen.listed is None
-    assert "its slurm.conf is that of cluster alpha" in seen.trouble[0]
+    assert seen.job_list is None
+    assert "its slurm.conf is that of cluster alpha" in seen.errors[0]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ async def test_another_cluster_under_a_living_daemon_is_not_believed(pair: Pair)
     pair.beta.submit(duration_s=2)
     pair.pass_(30)
     source = pair.source("alpha", bin_dir=str(commands))
-    assert (await look(source, pair)).listed is not None
+    assert (await look(source, pair)).job_list is not None
     commands.unlink()
     commands.symlink_to(pair.beta.bin)
     wrong = r"clusters\.alpha: its slurm\.conf is that of cluster beta"
@@ -174,7 +174,7 @@ async def test_another_cluster_under_a_living_daemon_is_not_believed(pair: Pair)
         with pytest.raises(SourceUnavailable, match=wrong):
             await look(source, pair)
     with pytest.raises(SourceUnavailable, match=wrong):
-        await source.ask(Questions(details=frozenset({1})))
+        await source.query_jobs(JobQuestions(details=frozenset({1})))
 
 
 async def test_i5_the_other_cluster_s_controller_is_down(pair: Pair) -> None:
@@ -186,9 +186,9 @@ async def test_i5_the_other_cluster_s_controller_is_down(pair: Pair) -> None:
     pair.beta.fault("ctld", "down")
     alpha = await look(pair.source("alpha"), pair)
     beta = await look(pair.source("beta", remote=True), pair)
-    assert (alpha.trouble, len(alpha.finished)) == ((), 1)
-    assert (beta.listed, len(beta.finished)) == (None, 1)
-    assert "'beta' can't be reached now" in beta.trouble[0]
+    assert (alpha.errors, len(alpha.ended_runs)) == ((), 1)
+    assert (beta.job_list, len(beta.ended_runs)) == (None, 1)
+    assert "'beta' can't be reached now" in beta.errors[0]
 
 
 async def test_i5_without_slurmdbd_only_clusters_asked_for_by_name_are_out(pair: Pair) -> None:
@@ -197,8 +197,8 @@ async def test_i5_without_slurmdbd_only_clusters_asked_for_by_name_are_out(pair:
     pair.pass_(5)
     pair.alpha.fault("dbd", "down:0")
     alpha = await look(pair.source("alpha"), pair)
-    assert alpha.listed
-    assert alpha.through is None
+    assert alpha.job_list
+    assert alpha.accounting_read_until is None
     with pytest.raises(SourceUnavailable, match="Connection refused"):
         await look(pair.source("beta", remote=True), pair)
 
@@ -208,6 +208,6 @@ async def test_rows_of_other_clusters_are_left_out() -> None:
     fields = ("JobIDRaw", "JobID", "State", "Start", "End", "NodeList", "Cluster")
     rows = [("1", "1", "COMPLETED", "1800000000", "1800000009", "n1", name) for name in ("alpha", "beta")]
     text = "".join("".join(f"{field}<>" for field in row) + "\n" for row in rows).encode()
-    found = await decode_runs(text, "<>", fields, "beta", Notices())
+    found = await decode_runs(text, "<>", fields, "beta", OnceLogger())
     assert [run.key for run in found.jobs] == [RunKey("beta", 1, 1800000000)]
-    assert (found.rows, found.strangers, found.set_aside) == (1, {"alpha"}, 0)
+    assert (found.rows, found.other_clusters, found.records_skipped) == (1, {"alpha"}, 0)

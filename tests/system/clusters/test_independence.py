@@ -9,9 +9,20 @@ import anyio
 import pytest
 
 from slurmsyncd.config import ClusterConfig, SinkConfig, load_config
-from slurmsyncd.delivery import Result
+from slurmsyncd.delivery import OutcomeKind
 from slurmsyncd.errors import ConfigError
-from slurmsyncd.model import Entry, Hint, Job, JobState, Phase, Plan, RunKey, Started, Step, Trigger
+from slurmsyncd.model import (
+    EventKind,
+    Job,
+    JobState,
+    Notification,
+    OutboxEntry,
+    Plan,
+    RunKey,
+    RunPhase,
+    RunStarted,
+    Trigger,
+)
 from slurmsyncd.pipeline.checkpoint import Checkpoint
 from slurmsyncd.pipeline.collect import Collector, CollectPolicy
 from slurmsyncd.pipeline.node_states import report_nodes
@@ -74,7 +85,7 @@ class Collecting:
             yield
             group.cancel_scope.cancel()
 
-    def runs(self, cluster: str) -> dict[int, Phase]:
+    def runs(self, cluster: str) -> dict[int, RunPhase]:
         return {key.job_id: phase for key, phase in known(self.store, cluster, range(1, 9)).items()}
 
 
@@ -87,12 +98,12 @@ async def test_i5_j5_a_frozen_cluster_holds_up_no_other(modern: Pair, store: Sql
         lab.submit(duration_s=900)
     modern.pass_(5)
     async with loops.running():
-        await until(lambda: loops.runs("alpha") == {1: Phase.STARTED, 2: Phase.STARTED}, 30)
+        await until(lambda: loops.runs("alpha") == {1: RunPhase.STARTED, 2: RunPhase.STARTED}, 30)
         modern.pass_(60)
-        await until(lambda: loops.runs("alpha") == {1: Phase.STOPPED, 2: Phase.STARTED}, 30)
+        await until(lambda: loops.runs("alpha") == {1: RunPhase.STOPPED, 2: RunPhase.STARTED}, 30)
         hinted = modern.alpha.submit(duration_s=900)
         modern.pass_(5)
-        loops.wakeups["alpha"].ring(Hint("alpha", hinted, "prolog_slurmctld"))
+        loops.wakeups["alpha"].ring(Notification("alpha", hinted, "prolog_slurmctld"))
         await until(lambda: hinted in loops.runs("alpha"), 30)
         assert loops.alpha.tally.looks
         assert (loops.beta.tally.looks, loops.runs("beta"), store.cursor("beta")) == (0, {}, None)
@@ -103,10 +114,10 @@ async def test_i5_j5_a_frozen_cluster_holds_up_no_other(modern: Pair, store: Sql
     async with loops.running():
         await until(lambda: loops.beta.tally.unavailable, 30)
         clear_faults(modern.beta.state)
-        await until(lambda: loops.runs("beta") == {1: Phase.STOPPED, 2: Phase.STARTED}, 30)
+        await until(lambda: loops.runs("beta") == {1: RunPhase.STOPPED, 2: RunPhase.STARTED}, 30)
         await until(lambda: loops.beta.tally.unavailable is None, 30)
         await until(lambda: lastrun.read(loops.lastrun) == min(store.cursor(name) or 0 for name in BOTH))
-    assert loops.runs("alpha")[1] is Phase.STOPPED
+    assert loops.runs("alpha")[1] is RunPhase.STOPPED
 
 
 class NodeSink(FakeSink):
@@ -116,7 +127,7 @@ class NodeSink(FakeSink):
         super().__init__()
         self.told: list[str] = []
 
-    async def report_nodes(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
+    async def send_node_states(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
         assert nodes
         self.told.append(cluster)
         return ACCEPTED
@@ -192,11 +203,11 @@ async def test_what_is_left_of_a_removed_cluster_waits(tmp_path: Path, store: Sq
         FakeClock(),
     )
     run = Job(key=RunKey("beta", 1, NOW), state=JobState.RUNNING, nodes=("n1",))
-    store.record(Plan(cluster="beta", events=(Started(run, Trigger.POLL),)), NOW)
+    store.record(Plan(cluster="beta", events=(RunStarted(run, Trigger.POLL),)), NOW)
     assert store.open_runs() == {"beta": 1}
-    outcome = await sink.deliver(Entry(id=1, sink="rest", step=Step.START, start=run))
+    outcome = await sink.deliver(OutboxEntry(id=1, sink="rest", kind=EventKind.START, start=run))
     await sink.aclose()
-    assert (outcome.result, outcome.reason) == (Result.CURABLE, "cluster_not_configured")
+    assert (outcome.result, outcome.reason) == (OutcomeKind.REJECTED_UNTIL_FIXED, "cluster_not_configured")
     assert "[clusters.beta]" in outcome.detail
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from slurmsyncd.config import SlurmConfig
 from slurmsyncd.errors import SourceUnavailable
-from slurmsyncd.model import Questions
+from slurmsyncd.model import JobQuestions
 from slurmsyncd.sources.command_source import CommandSource
 from slurmsyncd.store import checkpoint_file as lastrun
 from tests.system.e2e.site import Site
@@ -39,7 +39,7 @@ def add_cluster(daemon: Daemon, name: str, **settings: object) -> None:
 
 
 def states(backend: Backend, job_id: int) -> dict[str, str]:
-    """Give cluster → state of a job id in the backend."""
+    """Return cluster → state of a job id in the backend."""
     return {job["cluster"]: job["jobState"] for job in backend.jobs_of(job_id)}
 
 
@@ -132,11 +132,13 @@ async def test_asking_by_name(lab: Lab, tmp_path: Path) -> None:
         until_ = int(lab.run("date", "+%s")) + 1
 
         remote = source("third", remote=True)
-        seen = await remote.look(began, until_)
-        assert (seen.trouble, seen.set_aside) == ((), 0)
-        assert {job.job_id for job in seen.listed or () if job.state.active} == {running}
-        assert {(job.key.cluster, job.key.job_id) for job in seen.finished} == {("third", over)}
-        answers = await remote.ask(Questions(details=frozenset({running}), accounting=frozenset({over})))
+        seen = await remote.poll(began, until_)
+        assert (seen.errors, seen.records_skipped) == ((), 0)
+        assert {job.job_id for job in seen.job_list or () if job.state.is_active} == {running}
+        assert {(job.key.cluster, job.key.job_id) for job in seen.ended_runs} == {("third", over)}
+        answers = await remote.query_jobs(
+            JobQuestions(details=frozenset({running}), accounting=frozenset({over}))
+        )
         (job,) = answers.details or ()
         assert job.allocation
         assert (job.key.cluster, len(job.allocation[0].cores), len(job.allocation[0].gres)) == ("third", 2, 1)
@@ -144,15 +146,15 @@ async def test_asking_by_name(lab: Lab, tmp_path: Path) -> None:
         assert {node.host: node.state for node in await remote.node_states()}["n4"] == "down"
 
         local = source(lab.cluster, remote=False)
-        assert "third" not in {run.key.cluster for run in (await local.look(began, until_)).finished}
+        assert "third" not in {run.key.cluster for run in (await local.poll(began, until_)).ended_runs}
         assert {node.host: node.state for node in await local.node_states()}["n4"] == "idle"
 
         with pytest.raises(SourceUnavailable, match=rf"it knows: {lab.cluster}, third; name the section"):
-            await source("thirds", remote=True).look(began, until_)
+            await source("thirds", remote=True).poll(began, until_)
         with pytest.raises(SourceUnavailable, match=f"is that of cluster {lab.cluster}; name the section"):
-            await source("third", remote=False).look(began, until_)
+            await source("third", remote=False).poll(began, until_)
 
         with third.slurmctld.stopped():
-            seen = await source("third", remote=True).look(began, until_)
-            assert (seen.listed, [job.key.job_id for job in seen.finished]) == (None, [over])
-            assert "'third' can't be reached now" in seen.trouble[0]
+            seen = await source("third", remote=True).poll(began, until_)
+            assert (seen.job_list, [job.key.job_id for job in seen.ended_runs]) == (None, [over])
+            assert "'third' can't be reached now" in seen.errors[0]

@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slurmsyncd.delivery import Dead, Done, Park, Retry
+from slurmsyncd.delivery import DeadLetter, Delivered, Park, Retry
 from slurmsyncd.errors import StoreError
-from slurmsyncd.model import Step
+from slurmsyncd.model import EventKind
 from slurmsyncd.store import checkpoint_file as lastrun
 from slurmsyncd.store import open_store
 from tests.unit.store.builders import CLUSTER, T0, key, plan, started, stopped
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SINK = "rest"
 LASTRUN = "lastrun"
 REFUSED = 3
-DONE = Done(T0, T0, "ok")
+DONE = Delivered(T0, T0, "ok")
 RUNS = [key(each) for each in range(7)]
 
 
@@ -62,7 +62,7 @@ def record(*events: Event, cursor: int) -> Callable[[Life], object]:
     return lambda life: life.store.record(plan(*events, cursor=cursor), T0)
 
 
-def settle(step: Step, *verdicts: Verdict) -> Callable[[Life], object]:
+def settle(step: EventKind, *verdicts: Verdict) -> Callable[[Life], object]:
     """Settle what is due as one group, the first entries with these verdicts and the others as done."""
 
     def work(life: Life) -> None:
@@ -82,10 +82,16 @@ LIFE: Sequence[Callable[[Life], object]] = (
     Life.open,
     record(*(started(RUNS[each], "x" * 900) for each in range(4)), cursor=T0 + 10),
     checkpoint(T0 + 10),
-    settle(Step.START, Done(T0, T0 + 50, "ok"), DONE, Retry(T0, "http_500", "text"), Dead("http_400", "")),
+    settle(
+        EventKind.START,
+        Delivered(T0, T0 + 50, "ok"),
+        DONE,
+        Retry(T0, "http_500", "text"),
+        DeadLetter("http_400", ""),
+    ),
     record(stopped(RUNS[1]), started(RUNS[4]), stopped(RUNS[4]), cursor=T0 + 20),
-    settle(Step.START, Park(T0 + 60, "no_subcluster", "")),
-    settle(Step.STOP),
+    settle(EventKind.START, Park(T0 + 60, "no_subcluster", "")),
+    settle(EventKind.STOP),
     lambda life: life.store.set_cursor(CLUSTER, T0 + 5),
     checkpoint(T0 + 5),
     lambda life: life.store.prune(T0 + 10_000, 60),
@@ -93,8 +99,8 @@ LIFE: Sequence[Callable[[Life], object]] = (
     Life.close,
     Life.open,
     record(started(RUNS[5]), stopped(RUNS[5]), stopped(RUNS[0]), cursor=T0 + 30),
-    settle(Step.START),
-    settle(Step.STOP),
+    settle(EventKind.START),
+    settle(EventKind.STOP),
     Life.close,
 )
 
@@ -103,7 +109,7 @@ RECOVERY: Sequence[Callable[[Life], object]] = (
     Life.open,
     record(started(RUNS[0]), cursor=T0),
     checkpoint(T0),
-    settle(Step.START),
+    settle(EventKind.START),
     Life.close,
 )
 

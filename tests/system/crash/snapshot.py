@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from slurmsyncd.model import Step
+from slurmsyncd.model import EventKind
 from slurmsyncd.store import checkpoint_file as lastrun
 from tests.system.crash.script import LASTRUN, SCRIPTS, SINK, Life, opened, prepare
 from tests.unit.store.builders import CLUSTER, T0, known
@@ -13,7 +13,7 @@ from tests.unit.store.builders import CLUSTER, T0, known
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from slurmsyncd.model import Entry, Phase, RunKey
+    from slurmsyncd.model import OutboxEntry, RunKey, RunPhase
     from slurmsyncd.store.queries import Story
 
 LATER = T0 + 10**6
@@ -32,8 +32,8 @@ class Snapshot:
     recovered: bool
     cursor: int | None
     position: int | None
-    known: dict[RunKey, Phase]
-    due: tuple[Entry, ...]
+    known: dict[RunKey, RunPhase]
+    due: tuple[OutboxEntry, ...]
     stories: tuple[Story, ...]
 
 
@@ -49,7 +49,7 @@ def look(directory: Path) -> Snapshot:
             cursor=cursor,
             position=min((at for at in (cursor, checkpoint) if at is not None), default=None),
             known=known(store, CLUSTER, range(10)),
-            due=tuple(entry for step in Step for entry in store.due(SINK, step, LATER, 100)),
+            due=tuple(entry for step in EventKind for entry in store.due(SINK, step, LATER, 100)),
             stories=tuple(story for job_id in range(10) for story in store.runs_of(job_id)),
         )
     finally:
@@ -57,7 +57,7 @@ def look(directory: Path) -> Snapshot:
 
 
 def expected(name: str, root: Path) -> list[Snapshot]:
-    """Give what is there after none, one, two, … of the script's steps, without any trouble."""
+    """Return what is there after none, one, two, … of the script's steps, without any trouble."""
     found = []
     for number in range(len(SCRIPTS[name]) + 1):
         directory = root / f"after-{number}"

@@ -69,7 +69,7 @@ def run(name: str, directory: Path, inject: str = "") -> subprocess.CompletedPro
 
 
 def calls(name: str, directory: Path) -> list[str]:
-    """Give the calls that an undisturbed script makes, in order."""
+    """Return the calls that an undisturbed script makes, in order."""
     done = run(name, directory)
     assert done.returncode == 0, done.stdout + done.stderr
     return _CALL.findall(directory.with_name(f"{directory.name}.strace").read_text())

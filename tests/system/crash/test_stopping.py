@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from slurmsyncd.model import Plan, Started, Step, Trigger
+from slurmsyncd.model import EventKind, Plan, RunStarted, Trigger
 from slurmsyncd.sandbox.demo.environment import Stage
 from slurmsyncd.store import open_store
 from tests.unit.sinks.parts import CLUSTERS, START, job
@@ -34,7 +34,7 @@ def stage_with_a_start(path: Path, url: str) -> Stage:
     (path / "run").mkdir(mode=0o700)
     stage.write(cluster="demo", url=url, token="token", bin_dir="/nonexistent", slurm_conf="")
     store = open_store(path / "state", [SINK], reserve_bytes=4096).store
-    store.record(Plan(cluster="demo", events=(Started(job(7), Trigger.POLL),)), START)
+    store.record(Plan(cluster="demo", events=(RunStarted(job(7), Trigger.POLL),)), START)
     store.close()
     return stage
 
@@ -74,5 +74,5 @@ async def test_p1_sigterm_lets_the_exchange_under_way_end_and_writes_its_result_
             daemon.kill()
     store = open_store(tmp_path / "state", [SINK], reserve_bytes=4096).store
     assert store.counts(SINK).states == {"idle": 1}
-    assert store.next_due_at(SINK, Step.START, time.time()) is None
+    assert store.next_due_at(SINK, EventKind.START, time.time()) is None
     store.close()

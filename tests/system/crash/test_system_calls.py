@@ -76,7 +76,7 @@ def script(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def sample(points: list[str]) -> list[str]:
-    """Give all points, or so many that are evenly spread over them."""
+    """Return all points, or so many that are evenly spread over them."""
     if ALL:
         return points
     stride = max(1.0, len(points) / SAMPLE)
@@ -127,7 +127,7 @@ def all_tried(script: Script, wanted: list[str]) -> list[Result]:
 
 
 def say(line: str) -> None:
-    """Say what is shown if the test fails, or with -s."""
+    """Return what is shown if the test fails, or with -s."""
     sys.stdout.write(f"{line}\n")
 
 

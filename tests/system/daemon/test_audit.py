@@ -43,11 +43,11 @@ class Site:
         return [self.simulation.submit(submission, time.time())[0] for _ in range(count)]
 
     def start_of(self, job_id: int) -> int:
-        """Give when a job's last run began."""
+        """Return when a job's last run began."""
         return max((run.start_at for run in self.simulation.ledger() if run.job_id == job_id), default=0)
 
     def ended_at(self, job_id: int) -> int:
-        """Give when a job ended, 0 if it did not."""
+        """Return when a job ended, 0 if it did not."""
         return max((run.end_at or 0 for run in self.simulation.ledger() if run.job_id == job_id), default=0)
 
     def sql(self, statement: str, *values: object) -> None:
@@ -55,7 +55,7 @@ class Site:
         self.backend._core.database.link.execute(statement, values)
 
     def states(self, *job_ids: int) -> list[list[str]]:
-        """Give, for each job, the states of its committed rows."""
+        """Return, for each job, the states of its committed rows."""
         rows = [row for row in self.backend.rows() if not row["cached"]]
         return [[row["job_state"] for row in rows if row["job_id"] == job_id] for job_id in job_ids]
 
@@ -75,7 +75,7 @@ class Site:
         assert answer.status_code == 201, answer.text
 
     def findings(self) -> list[tuple[str, int]]:
-        """Give what the daemon's log names: (finding, job id), in order."""
+        """Return what the daemon's log names: (finding, job id), in order."""
         lines = [json.loads(line) for line in self.stage.log.read_text().splitlines() if line.startswith("{")]
         return [(line["finding"], line["job"]) for line in lines if line["event"] == "audit_finding"]
 

@@ -16,7 +16,7 @@ _SUB_CLUSTER = {"n1": "odd", "n2": "odd", "n3": "even", "n4": "even"}
 
 def hwthreads(host: str, core: int) -> list[int]:
     """
-    Give the operating system's ids of a core's two threads.
+    Return the operating system's ids of a core's two threads.
 
     One kind of node numbers from socket to socket in turn, siblings last; the other backwards, siblings together.
     """
@@ -29,17 +29,17 @@ def hwthreads(host: str, core: int) -> list[int]:
 
 
 def accelerator(host: str, index: int) -> str:
-    """Give the id of a device by Slurm's index."""
+    """Return the id of a device by Slurm's index."""
     return ACCELERATORS[_SUB_CLUSTER[host]][1][index]
 
 
 def sub_cluster(host: str) -> str:
-    """Give the sub-cluster of a host."""
+    """Return the sub-cluster of a host."""
     return _SUB_CLUSTER[host]
 
 
 def machine(cluster: str) -> dict[str, Any]:
-    """Give cluster.json."""
+    """Return cluster.json."""
     return {"name": cluster, "metricConfig": [], "subClusters": [_part(name) for name in ACCELERATORS]}
 
 

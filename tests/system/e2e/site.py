@@ -76,23 +76,23 @@ class Backend:
         self.token = said.stdout.strip()
 
     def jobs(self, *states: str) -> list[dict[str, Any]]:
-        """Give what the API shows of all jobs (in these states), committed or not yet."""
+        """Return what the API shows of all jobs (in these states), committed or not yet."""
         self.ask("POST", "/-/tick")
         query = "&".join(["items-per-page=1000&with-metadata=1", *(f"state={state}" for state in states)])
         found: list[dict[str, Any]] = self.ask("GET", f"/api/jobs/?{query}")["jobs"]
         return found
 
     def jobs_of(self, job_id: int) -> list[dict[str, Any]]:
-        """Give all rows of a job id, the oldest run first."""
+        """Return all rows of a job id, the oldest run first."""
         rows = [job for job in self.jobs() if job["jobId"] == job_id]
         return sorted(rows, key=lambda row: int(row["startTime"]))
 
     def nodes(self) -> dict[str, dict[str, Any]]:
-        """Give the node states by host."""
+        """Return the node states by host."""
         return {node["hostname"]: node for node in self.ask("GET", "/-/nodes")["nodes"]}
 
     def told(self, step: str, job_id: int) -> list[dict[str, Any]]:
-        """Give the exchanges about a job that this process of the backend has had: start or stop."""
+        """Return the exchanges about a job that this process of the backend has had: start or stop."""
         entries = self.ask("GET", "/-/requests")["requests"]
         sent = [entry for entry in entries if entry["path"] == f"/api/jobs/{step}_job/"]
         return [entry for entry in sent if json.loads(entry["body"]).get("jobId") == job_id]
@@ -182,7 +182,7 @@ class Daemon:
         return status
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """Give the log's events of a name."""
+        """Return the log's events of a name."""
         lines = self.log.read_text().splitlines(keepends=True) if self.log.exists() else []
         found = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
         return [event for event in found if event["event"] == name]
@@ -275,7 +275,7 @@ class Site:
         return self.daemons[-1]
 
     def hook(self, daemon: Daemon) -> Path:
-        """Give a script for PrologSlurmctld and EpilogSlurmctld that rings this daemon."""
+        """Return a script for PrologSlurmctld and EpilogSlurmctld that rings this daemon."""
         installed = self.root / "slurmctld-hook"
         shutil.copyfile(ROOT / "hooks" / "slurmctld-hook", installed)
         installed.chmod(0o755)

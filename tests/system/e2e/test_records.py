@@ -83,16 +83,16 @@ class Watched:
         return self.site.root / "noted"
 
     def runs(self, kind: str) -> list[Run]:
-        """Give the runs of a kind of job that accounting has; once all have ended, they are kept."""
+        """Return the runs of a kind of job that accounting has; once all have ended, they are kept."""
         return self.ended.get(kind) or runs(self.lab, *self.ids[kind])
 
     def absent(self, how: str) -> tuple[int, int]:
-        """Give the run of the requeued job that a backend cannot have beside the other one."""
+        """Return the run of the requeued job that a backend cannot have beside the other one."""
         first, second = self.runs("requeued")
         return first.key if how == "hook" else second.key
 
     def expected(self, run: Run) -> dict[str, Any]:
-        """Give the record that follows from Slurm's text."""
+        """Return the record that follows from Slurm's text."""
         return expected(run, self.witness.shown(run), self.lab.cluster, **self.names[run.key[0]])
 
 
@@ -165,7 +165,7 @@ def _disturb(watched: Watched) -> None:
 
 
 def _agreed(watched: Watched) -> dict[str, Any]:
-    """Give the states of nodes of which the backend has what Slurm shows before and after, with all jobs on them."""
+    """Return the states of nodes of which the backend has what Slurm shows before and after, with all jobs on them."""
     before = nodes(watched.lab)
     columns = ("state", "cpus", "memory_mib", "gpus", "jobs")
     stored = watched.backends["poll"].nodes()
@@ -195,7 +195,7 @@ def _runs_again(job: Mapping[str, str]) -> bool:
 
 
 def _over(watched: Watched, kind: str) -> list[Run]:
-    """Give all runs of a kind once accounting has the ends of all of them."""
+    """Return all runs of a kind once accounting has the ends of all of them."""
     found = watched.runs(kind)
     return found if len(found) == RUNS.get(kind, 1) and all(run.over for run in found) else []
 

@@ -155,7 +155,7 @@ def test_p11_a_daemon_that_starts_before_slurm_waits_for_it(lab: Lab, site: Site
 
 def _kinds(service: str, way: str) -> Sequence[tuple[str, ...]]:
     """
-    Give kinds of jobs of which all can be learnt, however short they are.
+    Return kinds of jobs of which all can be learnt, however short they are.
 
     Who holds which GPUs is shown by slurmctld alone, while they are held; a command that hangs holds up the look.
     """

@@ -105,7 +105,7 @@ def _seen(notes: Path, name: str) -> bool:
 
 
 def _imported(notes: Path, *, after: str) -> list[str]:
-    """Give the modules that were imported after a moment of the log."""
+    """Return the modules that were imported after a moment of the log."""
     since = datetime.fromisoformat(after.replace("Z", "+00:00")).timestamp()
     lines = [line.split() for line in notes.read_text().splitlines()]
     return [name for at, name in lines if float(at) > since]

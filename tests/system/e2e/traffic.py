@@ -95,7 +95,7 @@ class Traffic:
         self.ids[:] = sorted({*self.ids, *map(int, listed), *(int(row["JobIDRaw"]) for row in rows)})
 
     def runs(self) -> list[Run]:
-        """Give the runs that accounting has of them."""
+        """Return the runs that accounting has of them."""
         return runs(self.lab, *self.ids)
 
     def wait_for_ends(self, *, timeout_s: float = 60) -> None:
@@ -107,12 +107,12 @@ class Traffic:
         )
 
     def rows(self, backend: Backend) -> list[dict[str, Any]]:
-        """Give the backend's rows of them, for a comparison."""
+        """Return the backend's rows of them, for a comparison."""
         rows = [comparable(job) for job in backend.jobs() if job["jobId"] in self.ids]
         return sorted(rows, key=lambda row: (row["jobId"], row["startTime"]))
 
     def expected(self) -> list[dict[str, Any]]:
-        """Give the records that follow from Slurm's text."""
+        """Return the records that follow from Slurm's text."""
         found = sorted(self.runs(), key=lambda run: run.key)
         return [expected(run, self.witness.shown(run), self.lab.cluster, name=self.name) for run in found]
 
@@ -133,7 +133,7 @@ class Traffic:
 
 
 def difference(row: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Give what differs: field → (found, wanted); with the job's id, if anything does."""
+    """Return what differs: field → (found, wanted); with the job's id, if anything does."""
     fields = sorted(row.keys() | wanted.keys())
     found = {each: (row.get(each), wanted.get(each)) for each in fields if row.get(each) != wanted.get(each)}
     return {"jobId": (row["jobId"], wanted["jobId"]), **found} if found else {}

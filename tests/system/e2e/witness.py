@@ -71,7 +71,7 @@ class Run:
 
 
 def runs(lab: Lab, *job_ids: int) -> list[Run]:
-    """Give the runs that accounting has of these jobs (all jobs without ids), the first of a job first."""
+    """Return the runs that accounting has of these jobs (all jobs without ids), the first of a job first."""
     which = ("-j", ",".join(map(str, job_ids))) if job_ids else ()
     rows = lab.sacct("-S", EVER, *which, fields=FIELDS)
     return sorted(map(Run, filter(had_nodes, rows)), key=lambda run: run.key)
@@ -96,7 +96,7 @@ class Witness:
             yield found
 
     def shown(self, run: Run) -> Shown:
-        """Give what was seen of a run; accounting may know of it before our next look."""
+        """Return what was seen of a run; accounting may know of it before our next look."""
         until(lambda: run.key in self._seen, f"look at the run {run.key}", timeout_s=10)
         return self._seen[run.key]
 
@@ -109,7 +109,7 @@ class Witness:
 
 
 def held(shown: Shown) -> dict[str, tuple[list[int], list[int]]]:
-    """Give, by host, the cores and the GPUs that a run holds."""
+    """Return, by host, the cores and the GPUs that a run holds."""
     found = {}
     for host, part in shown.held.items():
         items = map(devices, filter(_HAS_INDEXES.search, part.gres))  # after the end it says (IDX:)
@@ -119,7 +119,7 @@ def held(shown: Shown) -> dict[str, tuple[list[int], list[int]]]:
 
 
 def nodes(lab: Lab) -> dict[str, tuple[str, int, int, int, int]]:
-    """Give, by host, the state, CPUs, memory and GPUs in use, and the number of running jobs."""
+    """Return, by host, the state, CPUs, memory and GPUs in use, and the number of running jobs."""
     busy = [host for text in lab.run("squeue", "-h", "-t", "R", "-o", "%N").split() for host in hosts(text)]
     found = {}
     for text in lab.scontrol("--details", "--oneliner", "show", "node").splitlines():
@@ -132,7 +132,7 @@ def nodes(lab: Lab) -> dict[str, tuple[str, int, int, int, int]]:
 
 def expected(run: Run, shown: Shown, cluster: str, **names: str) -> dict[str, Any]:
     """
-    Give the record that the backend must have of a run.
+    Return the record that the backend must have of a run.
 
     Args:
         run: Of accounting.
@@ -168,7 +168,7 @@ def expected(run: Run, shown: Shown, cluster: str, **names: str) -> dict[str, An
 
 def comparable(job: Mapping[str, Any]) -> dict[str, Any]:
     """
-    Give the backend's row with what it leaves out when zero, and without what is its own or depends on the moment.
+    Return the backend's row with what it leaves out when zero, and without what is its own or depends on the moment.
 
     The summary is free text. A start that was seen only after the end tells the exit code as well, and in
     24.11 the SLUID, which is in accounting alone there.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 import pytest
 
-from slurmsyncd.model import Hint
+from slurmsyncd.model import Notification
 from tests.paths import ROOT
 from tests.unit.triggers.bell import SECRET, listening
 
@@ -32,7 +32,7 @@ ENVIRONMENT = {
     "SLURM_JOB_ID": "27",
     "SLURM_JOB_RESTART_COUNT": "0",
 }
-HINT = Hint(cluster="alpha", job_id=27, context="prolog")
+HINT = Notification(cluster="alpha", job_id=27, context="prolog")
 #: Far beyond what a hook may take; only one that hangs gets there.
 HANGS_S = 20.0
 
@@ -50,7 +50,7 @@ def hook(run_dir: Path) -> list[str]:
 
 @pytest.fixture(params=["script", "command"])
 def ring(request: pytest.FixtureRequest, hook: list[str]) -> list[str]:
-    """Give both ways of ringing."""
+    """Return both ways of ringing."""
     return hook if request.param == "script" else [sys.executable, "-m", "slurmsyncd", "notify"]
 
 
@@ -86,14 +86,14 @@ def captured(name: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("22.05-prolog-name-with-newline.env", Hint("lab2205", 16, "prolog", 0)),
-        ("22.05-epilog-requeued.env", Hint("lab2205", 13, "epilog", 1)),
-        ("24.11-prolog-array.env", Hint("lab2411", 11, "prolog", 0)),
-        ("26.05-epilog-het.env", Hint("lab2605", 6, "epilog", 0)),
+        ("22.05-prolog-name-with-newline.env", Notification("lab2205", 16, "prolog", 0)),
+        ("22.05-epilog-requeued.env", Notification("lab2205", 13, "epilog", 1)),
+        ("24.11-prolog-array.env", Notification("lab2411", 11, "prolog", 0)),
+        ("26.05-epilog-het.env", Notification("lab2605", 6, "epilog", 0)),
     ],
 )
 async def test_k5_rings_from_the_environment_of_a_real_slurmctld(
-    name: str, hint: Hint, run_dir: Path, hook: list[str]
+    name: str, hint: Notification, run_dir: Path, hook: list[str]
 ) -> None:
     """With what slurmctld gives (no PATH, no HOME), as another user, the hint arrives with the raw job id."""
     argv = [*hook, "--socket", f"unix:{run_dir}/hook.sock"]

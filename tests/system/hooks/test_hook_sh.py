@@ -13,7 +13,7 @@ import anyio.to_thread
 import pytest
 
 from slurmsyncd.config import HookConfig
-from slurmsyncd.model import Hint
+from slurmsyncd.model import Notification
 from slurmsyncd.triggers.notification_filter import Gate
 from slurmsyncd.triggers.spool import Sweeper, spool
 from tests.paths import ROOT
@@ -55,14 +55,14 @@ def place(run_dir: Path) -> Path:
 async def test_its_hint_reaches_the_daemon(name: str, shell: str, run_dir: Path) -> None:
     """By whatever sh there is, of what real controllers gave to their hooks."""
     environment = captured(name)
-    hints: list[Hint] = []
+    hints: list[Notification] = []
     hook = HookConfig(spool=str(run_dir / "spool"), allow_users=())
     gate = Gate(hints.append, uids=frozenset({os.geteuid()}))
     with spool(hook):
         await anyio.to_thread.run_sync(run, run_dir / "spool", environment, shell)
         await Sweeper(hook.spool, gate).sweep()
     assert hints == [
-        Hint(
+        Notification(
             cluster=environment["SLURM_CLUSTER_NAME"],
             job_id=int(environment["SLURM_JOB_ID"]),
             context=environment["SLURM_SCRIPT_CONTEXT"].partition("_")[0],

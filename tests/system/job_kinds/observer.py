@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 from slurmsyncd.config import SlurmConfig
-from slurmsyncd.delivery import Done
-from slurmsyncd.model import Entry, Hint, Step
+from slurmsyncd.delivery import Delivered
+from slurmsyncd.model import EventKind, Notification, OutboxEntry
 from slurmsyncd.pipeline.collect import Collector, CollectPolicy
 from slurmsyncd.pipeline.store_thread import StoreThread
 from slurmsyncd.pipeline.tally import CollectTally
@@ -42,7 +42,7 @@ class _Clock:
 class Polls:
     """No hook ever speaks."""
 
-    async def wait(self, at_most_s: float) -> frozenset[Hint]:
+    async def wait(self, at_most_s: float) -> frozenset[Notification]:
         """Wait until the next look is due."""
         await anyio.sleep(at_most_s)
         return frozenset()
@@ -56,8 +56,8 @@ class Hooks:
         self._cluster = lab.cluster
         self._read = 0
 
-    async def wait(self, at_most_s: float) -> frozenset[Hint]:
-        """Give what the hooks have said since, a moment after the first word."""
+    async def wait(self, at_most_s: float) -> frozenset[Notification]:
+        """Return what the hooks have said since, a moment after the first word."""
         with anyio.move_on_after(at_most_s):
             while not self._said():  # noqa: ASYNC110 - the hooks write a file
                 await anyio.sleep(0.1)
@@ -70,8 +70,8 @@ class Hooks:
         text = self._file.read_bytes()[self._read :] if self._file.exists() else b""
         return text[: text.rfind(b"\n") + 1]
 
-    def _hint(self, context: str, job_id: str, restarts: str = "0") -> Hint:
-        return Hint(self._cluster, int(job_id), context.removesuffix("_slurmctld"), int(restarts))
+    def _hint(self, context: str, job_id: str, restarts: str = "0") -> Notification:
+        return Notification(self._cluster, int(job_id), context.removesuffix("_slurmctld"), int(restarts))
 
 
 @dataclass(slots=True)
@@ -85,17 +85,17 @@ class Observer:
         tally: The collector's.
     """
 
-    told: dict[RunKey, Entry] = field(default_factory=dict)
+    told: dict[RunKey, OutboxEntry] = field(default_factory=dict)
     again: list[RunKey] = field(default_factory=list)
     tally: CollectTally = field(default_factory=CollectTally)
     _finish: threading.Event = field(default_factory=threading.Event)
 
-    def by_key(self) -> dict[Key, Entry]:
-        """Give what was told by job id and start."""
+    def by_key(self) -> dict[Key, OutboxEntry]:
+        """Return what was told by job id and start."""
         return {(key.job_id, key.start_at): entry for key, entry in self.told.items()}
 
     def is_told(self, job_id: int) -> bool:
-        """Tell whether a start of this job was told; from any thread."""
+        """Return whether a start of this job was told; from any thread."""
         return any(key.job_id == job_id for key in list(self.told))
 
     async def _work(self, lab: Lab, directory: Path, wakeup: Polls | Hooks, poll_s: float) -> None:
@@ -121,18 +121,18 @@ class Observer:
         store.close()
 
     def _is_behind(self, store: Store, lab: Lab) -> bool:
-        return bool(store.differing(lab.cluster, ())) or not self.told
+        return bool(store.changed_job_ids(lab.cluster, ())) or not self.told
 
     def _drain(self, store: Store) -> None:
         now = time.time()
-        for step in (Step.START, Step.STOP):
+        for step in (EventKind.START, EventKind.STOP):
             entries = store.due("sink", step, now, 10_000)
             for entry in entries:
                 key = entry.start.key
-                if step is Step.START and key in self.told:
+                if step is EventKind.START and key in self.told:
                     self.again.append(key)
                 self.told[key] = entry
-            store.settle([(entry, Done(now, now, "ok")) for entry in entries], now)
+            store.settle([(entry, Delivered(now, now, "ok")) for entry in entries], now)
 
 
 @contextmanager

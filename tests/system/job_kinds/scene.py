@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from slurmsyncd.model import Entry, Observation
+    from slurmsyncd.model import Observation, OutboxEntry
     from tests.tools.lab import Lab
     from tests.tools.lab.witness import Key, Shown
 
@@ -55,12 +55,12 @@ class Scene:
     observers: Mapping[str, Observer]
 
     def of(self, kind: str) -> list[Key]:
-        """Give the runs of a kind, in order: of all tasks and components, too."""
+        """Return the runs of a kind, in order: of all tasks and components, too."""
         own = {row["JobIDRaw"] for row in self.rows if self._is_of(row["JobID"], self.jobs.ids[kind])}
         return sorted((key for key in self.runs if str(key[0]) in own), key=lambda key: (key[1], key[0]))
 
-    def told(self, kind: str, by: str = "hooks") -> list[Entry]:
-        """Give what was told of the runs of a kind."""
+    def told(self, kind: str, by: str = "hooks") -> list[OutboxEntry]:
+        """Return what was told of the runs of a kind."""
         told = self.observers[by].by_key()
         return [told[key] for key in self.of(kind)]
 
@@ -79,7 +79,7 @@ class Stage:
         self._scenes: dict[str, Future[Scene]] = {}
 
     def scene(self, version: str) -> Scene:
-        """Give the scene of a release, once it was played."""
+        """Return the scene of a release, once it was played."""
         if not self._scenes:
             pool = ThreadPoolExecutor(len(self._versions))
             self._open.callback(pool.shutdown)
@@ -122,7 +122,7 @@ def source_of(lab: Lab, directory: Path) -> CommandSource:
 async def look(lab: Lab, directory: Path, since_s: int = 600) -> Observation:
     """Look once, some time back."""
     now = int(time.time())
-    return await source_of(lab, directory).look(now - since_s, now)
+    return await source_of(lab, directory).poll(now - since_s, now)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from tests.tools.lab.witness import devices, hosts, tres
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from slurmsyncd.model import Entry, Job, NodeAllocation
+    from slurmsyncd.model import Job, NodeAllocation, OutboxEntry
     from tests.system.job_kinds.scene import Scene
     from tests.tools.lab.witness import Key
 
@@ -23,21 +23,21 @@ NEVER_STARTED = ("held", "later", "dependent", "deadline")
 COLUMN = 255
 
 
-def told(scene: Scene, by: str) -> Iterator[tuple[Key, Entry, Mapping[str, str]]]:
-    """Give each run: key, what was told, row of accounting."""
+def told(scene: Scene, by: str) -> Iterator[tuple[Key, OutboxEntry, Mapping[str, str]]]:
+    """Return each run: key, what was told, row of accounting."""
     for key, entry in scene.observers[by].by_key().items():
         yield key, entry, scene.runs[key]
 
 
 def seen_running(scene: Scene, by: str) -> Iterator[tuple[Key, Job]]:
-    """Give the starts of runs that were seen while they ran."""
+    """Return the starts of runs that were seen while they ran."""
     for key, entry, _ in told(scene, by):
         if entry.start.state in (JobState.RUNNING, JobState.SUSPENDED):
             yield key, entry.start
 
 
 def as_stored(text: str) -> str:
-    """Give a text as slurmdbd has it: some of its columns are cut, and some letters replaced."""
+    """Return a text as slurmdbd has it: some of its columns are cut, and some letters replaced."""
     return text.replace('"', "`").replace("\ufffd", "?")
 
 
@@ -153,7 +153,7 @@ def test_numbers_agree_with_each_other(scene: Scene, by: str) -> None:
 @pytest.mark.parametrize("by", BY)
 def test_what_came_and_went_unseen_still_has_its_cores(scene: Scene, by: str) -> None:
     """Of a run that was seen only after its end cores and memory are known, and devices are not invented."""
-    after = [entry.start for _, entry, _ in told(scene, by) if entry.start.state.final]
+    after = [entry.start for _, entry, _ in told(scene, by) if entry.start.state.is_final]
     assert after
     last = dict(sorted(scene.runs))
     for job in after:

@@ -36,7 +36,7 @@ ENDS = {
 
 
 def only(scene: Scene, kind: str, by: str = "hooks") -> Job:
-    """Give the start of a kind's only run."""
+    """Return the start of a kind's only run."""
     (entry,) = scene.told(kind, by)
     return entry.start
 

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from slurmsyncd.errors import SourceUnavailable
-from slurmsyncd.model import JobState, Questions
+from slurmsyncd.model import JobQuestions, JobState
 from slurmsyncd.sources.slurm_cli import PINNED
 from tests.system.job_kinds.scene import look, source_of
 from tests.system.job_kinds.world import SHAPES
@@ -30,15 +30,15 @@ pytestmark = pytest.mark.anyio
 async def test_an_empty_cluster_is_no_outage(scene: Scene) -> None:
     """Before the first job: an empty listing, nothing finished, and no trouble."""
     seen = scene.empty
-    assert seen.listed is not None
-    assert (len(seen.listed), seen.finished, seen.trouble) == (0, (), ())
-    assert seen.through is not None
+    assert seen.job_list is not None
+    assert (len(seen.job_list), seen.ended_runs, seen.errors) == (0, (), ())
+    assert seen.accounting_read_until is not None
 
 
 async def test_what_is_asked_for(scene: Scene, tmp_path: Path) -> None:
     """The pinned data version where there is one; 22.05 has none, and no filters. sacct's columns as offered."""
     commands = source_of(scene.lab, tmp_path)._commands
-    offers, fields = await commands.offers(), await commands.fields()
+    offers, fields = await commands.capabilities(), await commands.sacct_columns()
     old = scene.version == "22.05"
     assert offers.version == tuple(map(int, scene.version.split(".")))
     assert (offers.json, offers.filters) == (("", False) if old else (PINNED, True))
@@ -60,7 +60,9 @@ async def test_slurms_own_id(scene: Scene) -> None:
 async def test_a_row_of_accounting_says_who_shares_the_node(scene: Scene, tmp_path: Path) -> None:
     """26.05 has a column for it; before, accounting alone cannot tell."""
     ids = {kind: scene.jobs.ids[kind] for kind in ("exclusive", "exclusive-user", "one")}
-    answers = await source_of(scene.lab, tmp_path).ask(Questions(accounting=frozenset(ids.values())))
+    answers = await source_of(scene.lab, tmp_path).query_jobs(
+        JobQuestions(accounting=frozenset(ids.values()))
+    )
     rows = {job.key.job_id: job.sharing and job.sharing.value for job in answers.accounting or ()}
     found = {kind: rows[job_id] for kind, job_id in ids.items()}
     known = {"exclusive": "none", "exclusive-user": "single_user", "one": "multi_user"}
@@ -72,9 +74,9 @@ async def test_a_run_resized_long_ago_is_found_with_its_own_start(scene: Scene, 
     (key,) = scene.of("resized")
     end_at = int(scene.runs[key]["End"])
 
-    seen = await source_of(scene.lab, tmp_path).look(end_at, end_at, listing=False)
+    seen = await source_of(scene.lab, tmp_path).poll(end_at, end_at, listing=False)
 
-    assert [job.key.start_at for job in seen.finished if job.key.job_id == key[0]] == [key[1]]
+    assert [job.key.start_at for job in seen.ended_runs if job.key.job_id == key[0]] == [key[1]]
 
 
 async def test_nodes(scene: Scene, tmp_path: Path) -> None:
@@ -105,20 +107,20 @@ async def test_s2_what_is_down_is_unavailable(scene: Scene, tmp_path: Path) -> N
     source = source_of(lab, tmp_path)
     now = int(time.time())
     with lab.slurmctld.stopped():
-        seen = await source.look(now - 600, now)
-        assert (seen.listed, len(seen.trouble)) == (None, 1)
-        assert seen.through == now
-        assert finished[0] in {job.key.job_id for job in seen.finished}
+        seen = await source.poll(now - 600, now)
+        assert (seen.job_list, len(seen.errors)) == (None, 1)
+        assert seen.accounting_read_until == now
+        assert finished[0] in {job.key.job_id for job in seen.ended_runs}
         questions = (
-            lambda: source.ask(Questions(details=frozenset({1}))),
-            lambda: source.ask(Questions(details=frozenset({1, 2}))),
+            lambda: source.query_jobs(JobQuestions(details=frozenset({1}))),
+            lambda: source.query_jobs(JobQuestions(details=frozenset({1, 2}))),
             source.node_states,
         )
         async with anyio.create_task_group() as group:  # each takes Slurm ten seconds
             for question in questions:
                 group.start_soon(refused, question)
-    seen = await source.look(now - 600, now)
-    assert (seen.trouble, seen.listed is not None) == ((), True)
+    seen = await source.poll(now - 600, now)
+    assert (seen.errors, seen.job_list is not None) == ((), True)
 
 
 async def test_s2_without_munge_nothing_is_concluded(scene: Scene, tmp_path: Path) -> None:
@@ -128,18 +130,18 @@ async def test_s2_without_munge_nothing_is_concluded(scene: Scene, tmp_path: Pat
         pytest.skip("this machine's own munged is in use")
     now = int(time.time())
     with lab.munged.stopped(), pytest.raises(SourceUnavailable):
-        await source_of(lab, tmp_path).look(now - 600, now)
+        await source_of(lab, tmp_path).poll(now - 600, now)
     seen = await look(lab, tmp_path)
-    assert seen.trouble == ()
-    assert seen.finished
+    assert seen.errors == ()
+    assert seen.ended_runs
 
 
 async def test_a_controller_that_has_forgotten_is_no_outage(scene: Scene, tmp_path: Path) -> None:
     """Asked for an id that it never knew, and for several: no details, no trouble."""
     source = source_of(scene.lab, tmp_path)
     for ids in ({999_999}, {999_998, 999_999}):
-        answers = await source.ask(Questions(details=frozenset(ids), accounting=frozenset(ids)))
-        assert (answers.details, answers.accounting, answers.trouble) == ((), (), ())
+        answers = await source.query_jobs(JobQuestions(details=frozenset(ids), accounting=frozenset(ids)))
+        assert (answers.details, answers.accounting, answers.errors) == ((), (), ())
 
 
 async def refused(question: Callable[[], Awaitable[object]]) -> None:
@@ -178,7 +180,7 @@ def busy(lab: Lab) -> Iterator[None]:
 
 
 def nodes_shown(lab: Lab) -> dict[str, tuple[int, int, int]]:
-    """Give CPUs, memory and GPUs in use by host, as scontrol shows them in words."""
+    """Return CPUs, memory and GPUs in use by host, as scontrol shows them in words."""
     found = {}
     for line in lab.scontrol("--details", "--oneliner", "show", "node").splitlines():
         words = dict(word.split("=", 1) for word in line.split() if "=" in word)
@@ -189,7 +191,7 @@ def nodes_shown(lab: Lab) -> dict[str, tuple[int, int, int]]:
 
 
 def numbers(node: NodeState) -> tuple[int, int, int]:
-    """Give what of a node is in use."""
+    """Return what of a node is in use."""
     return node.cpus, node.memory_mib, node.gpus
 
 
@@ -198,9 +200,9 @@ async def test_s23_states_that_a_waiting_job_has(scene: Scene, tmp_path: Path) -
     held = scene.lab.sbatch("--hold")
     try:
         seen = await look(scene.lab, tmp_path)
-        (listed,) = [item for item in seen.listed or () if item.job_id == held]
+        (listed,) = [item for item in seen.job_list or () if item.job_id == held]
         assert (listed.state, listed.start_at) == (JobState.PENDING, None)
-        answers = await source_of(scene.lab, tmp_path).ask(Questions(details=frozenset({held})))
+        answers = await source_of(scene.lab, tmp_path).query_jobs(JobQuestions(details=frozenset({held})))
         assert answers.details == ()
     finally:
         scene.lab.scancel(held)

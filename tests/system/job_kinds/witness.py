@@ -44,7 +44,7 @@ class Witness:
 
 
 def accounting(lab: Lab) -> list[dict[str, str]]:
-    """Give all rows of accounting, one for each run and each size of a run."""
+    """Return all rows of accounting, one for each run and each size of a run."""
     form = ("-a", "-X", "-D", "-n", "-p", "--noconvert", f"--delimiter={TOKEN}")
     text = lab.run("sacct", *form, "-S", "uts1000000000", "-o", ",".join(COLUMNS))
     cells, width = text.split(TOKEN), len(COLUMNS)
@@ -55,7 +55,7 @@ def accounting(lab: Lab) -> list[dict[str, str]]:
 
 def runs(rows: list[dict[str, str]]) -> dict[Key, dict[str, str]]:
     """
-    Give the runs among the rows: those that had nodes; of a run that was resized, the last size.
+    Return the runs among the rows: those that had nodes; of a run that was resized, the last size.
 
     From 24.11 on, each size starts when the one before ended; in 22.05 all start when the run did.
     """

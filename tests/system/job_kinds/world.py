@@ -71,7 +71,7 @@ def world(release: Release, directory: Path) -> Iterator[Lab]:
 
 
 def hints_of(lab: Lab) -> Path:
-    """Give the file that the hooks write to."""
+    """Return the file that the hooks write to."""
     return lab.root / "log" / "hints"
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slurmsyncd.delivery import Result
-from slurmsyncd.model import NodeState, Step
+from slurmsyncd.delivery import OutcomeKind
+from slurmsyncd.model import EventKind, NodeState
 from slurmsyncd.sandbox.backend.line_protocol import BadLine, read_lines
 from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
 from slurmsyncd.sinks.nats.line_protocol import job_line
@@ -51,11 +51,11 @@ async def backend(server: NatsServer) -> AsyncIterator[Backend]:
 
 
 def start(job_id: int = 1, **changes: Any) -> bytes:
-    return job_line(Step.START, json.dumps(J(job_id, **changes)).encode(), 1)
+    return job_line(EventKind.START, json.dumps(J(job_id, **changes)).encode(), 1)
 
 
 def stop(job_id: int = 1, **changes: Any) -> bytes:
-    return job_line(Step.STOP, json.dumps(S(job_id, **changes)).encode(), 1)
+    return job_line(EventKind.STOP, json.dumps(S(job_id, **changes)).encode(), 1)
 
 
 @asynccontextmanager
@@ -75,7 +75,7 @@ async def taken(server: NatsServer, backend: Backend, *messages: bytes) -> None:
 
 
 def states(backend: Backend) -> dict[int, str]:
-    """Give state by job id."""
+    """Return state by job id."""
     return {row["job_id"]: row["job_state"] for row in backend.rows() if row["job_id"] != 999}
 
 
@@ -138,7 +138,7 @@ async def test_contract_n12_node_states(server: NatsServer, backend: Backend) ->
     """A line of the measurement nodestate is stored; the sink writes such."""
     async with sink(server.url, **CC) as told:
         nodes = (NodeState("cn001", "idle", 0, 0, 0, 0),)
-        assert (await told.report_nodes("demo", nodes)).result is Result.ACCEPTED
+        assert (await told.send_node_states("demo", nodes)).result is OutcomeKind.ACCEPTED
     database = backend._core.database
     await until(lambda: database.all("SELECT hostname, state FROM node_state"))
     assert database.all("SELECT hostname, state FROM node_state") == [{"hostname": "cn001", "state": "idle"}]
@@ -192,9 +192,9 @@ async def test_a_stop_that_was_sent_with_its_start_and_forgotten_is_repeated(
     """After a restart of ours the stop goes out once more, and changes nothing there."""
     run = job()
     whole = replace(entry(run=run), stop=over(run))
-    stop_again = replace(whole, step=Step.STOP)
+    stop_again = replace(whole, kind=EventKind.STOP)
     async with sink(server.url, **CC) as told:
-        assert (await told.deliver(whole)).result is Result.ACCEPTED
+        assert (await told.deliver(whole)).result is OutcomeKind.ACCEPTED
         assert (await told.deliver(stop_again)).reason == "sent_with_start"
         assert (await told.deliver(stop_again)).reason == "published"  # the audit wants it again
     async with sink(server.url, **CC) as restarted:

@@ -89,7 +89,7 @@ async def test_n2_one_node_of_three_at_a_time_is_killed(
 
 
 def in_order(events: list[tuple[int, str]]) -> dict[int, list[str]]:
-    """Give the kinds of each job's events, in the stream's order."""
+    """Return the kinds of each job's events, in the stream's order."""
     found: dict[int, list[str]] = {}
     for job_id, kind in events:
         found.setdefault(job_id, []).append(kind)

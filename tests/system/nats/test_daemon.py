@@ -70,7 +70,7 @@ class Site:
         return {self.simulation.submit(submission, time.time())[0] for _ in range(count)}
 
     def begun(self) -> set[int]:
-        """Give the jobs that have started."""
+        """Return the jobs that have started."""
         return {run.job_id for run in self.simulation.ledger()}
 
     def sql(self, statement: str, *values: object) -> list[dict[str, Any]]:
@@ -78,7 +78,7 @@ class Site:
         return self.backend._core.database.all(statement, *values)
 
     def shown(self, state: str) -> set[int]:
-        """Give the jobs that the backend has in a state."""
+        """Return the jobs that the backend has in a state."""
         return {row["job_id"] for row in self.backend.rows() if row["job_state"] == state}
 
 

@@ -12,7 +12,7 @@ import pytest
 from anyio.abc import SocketAttribute, SocketStream
 from structlog.testing import capture_logs
 
-from slurmsyncd.delivery import Outcome, Result
+from slurmsyncd.delivery import Outcome, OutcomeKind
 from slurmsyncd.errors import ConfigError
 from tests.system.nats.server import NatsServer, running
 from tests.unit.sinks.nats import nkey
@@ -43,14 +43,14 @@ def folder(nats_package: None, tmp_path: Path) -> Path:
 
 
 async def told(server: NatsServer, **settings: Any) -> Outcome:
-    """Give what comes of telling one start."""
+    """Return what comes of telling one start."""
     async with sink(server.url, **settings) as one:
         return await one.deliver(entry())
 
 
 @contextlib.asynccontextmanager
 async def peer(behave: Callable[[SocketStream], Awaitable[None]]) -> AsyncIterator[int]:
-    """Give the port of somebody who is no NATS server."""
+    """Return the port of somebody who is no NATS server."""
     async with (
         await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
         anyio.create_task_group() as group,
@@ -61,16 +61,16 @@ async def peer(behave: Callable[[SocketStream], Awaitable[None]]) -> AsyncIterat
 
 
 def is_refused(outcome: Outcome) -> bool:
-    """Say whether the sink is paused, loudly, with the secret kept."""
+    """Return whether the sink is paused, loudly, with the secret kept."""
     assert CANARY not in repr(outcome)
-    return (outcome.result, outcome.alarm) == (Result.SINK_DOWN, True)
+    return (outcome.result, outcome.action_required) == (OutcomeKind.SINK_UNAVAILABLE, True)
 
 
 async def test_user_and_password(folder: Path, tmp_path: Path) -> None:
     """The right password is let in, a wrong one and none are an alarm."""
     right, wrong = secret(tmp_path / "right", CANARY), secret(tmp_path / "wrong", CANARY + "x")
     with running(folder, f'authorization {{ user: "sync", password: "{CANARY}" }}\n') as server:
-        assert (await told(server, user="sync", password_file=right)).result is Result.ACCEPTED
+        assert (await told(server, user="sync", password_file=right)).result is OutcomeKind.ACCEPTED
         for settings in ({"user": "sync", "password_file": wrong}, {}):
             outcome = await told(server, **settings)
             assert is_refused(outcome)
@@ -81,7 +81,7 @@ async def test_token(folder: Path, tmp_path: Path) -> None:
     """The same with a token."""
     right, wrong = secret(tmp_path / "right", CANARY), secret(tmp_path / "wrong", "other")
     with running(folder, f'authorization {{ token: "{CANARY}" }}\n') as server:
-        assert (await told(server, nats_token_file=right)).result is Result.ACCEPTED
+        assert (await told(server, nats_token_file=right)).result is OutcomeKind.ACCEPTED
         assert is_refused(await told(server, nats_token_file=wrong))
 
 
@@ -90,7 +90,7 @@ async def test_nkey_seed(folder: Path, tmp_path: Path) -> None:
     ours, other = (nkey.new_key(nkeys.PREFIX_BYTE_USER) for _ in range(2))
     right, wrong = secret(tmp_path / "right", nkey.seed(ours)), secret(tmp_path / "wrong", nkey.seed(other))
     with running(folder, f"authorization {{ users: [ {{ nkey: {nkey.public(ours)} }} ] }}\n") as server:
-        assert (await told(server, nkey_seed_file=right)).result is Result.ACCEPTED
+        assert (await told(server, nkey_seed_file=right)).result is OutcomeKind.ACCEPTED
         assert is_refused(await told(server, nkey_seed_file=wrong))
 
 
@@ -114,7 +114,7 @@ def jwt_server(folder: Path, tmp_path: Path) -> Iterator[tuple[NatsServer, str]]
 async def test_creds_file(jwt_server: tuple[NatsServer, str], tmp_path: Path) -> None:
     """JWT and seed of one file are let in; with another's seed they are not."""
     server, creds = jwt_server
-    assert (await told(server, creds_file=creds)).result is Result.ACCEPTED
+    assert (await told(server, creds_file=creds)).result is OutcomeKind.ACCEPTED
     with open(creds, encoding="ascii") as file:  # noqa: PTH123, ASYNC230
         text = file.read()
     other = nkey.creds(text.split("\n")[1], nkey.new_key(nkeys.PREFIX_BYTE_USER))
@@ -177,9 +177,9 @@ async def test_tls_with_a_ca_and_a_clients_certificate(folder: Path, authority: 
     ours = authority.issue("sync")
     mine = {"ca_file": str(authority.cert), "cert_file": str(ours.cert), "key_file": str(ours.key)}
     with running(folder, tls(authority.issue("server"), authority.cert, verify=True)) as server:
-        assert (await told(server, **mine)).result is Result.ACCEPTED
+        assert (await told(server, **mine)).result is OutcomeKind.ACCEPTED
         outcome = await told(server, ca_file=str(authority.cert))
-        assert outcome.result is Result.SINK_DOWN
+        assert outcome.result is OutcomeKind.SINK_UNAVAILABLE
 
 
 async def test_a_server_of_another_ca_hears_nothing(
@@ -259,7 +259,7 @@ async def test_x8_a_server_that_says_what_it_was_told_has_no_secret_logged(
     with capture_logs() as logs:
         async with peer(echo) as port, sink(f"nats://127.0.0.1:{port}", **login) as one:
             outcome = await one.deliver(entry())
-    assert outcome.result is Result.SINK_DOWN
+    assert outcome.result is OutcomeKind.SINK_UNAVAILABLE
     hidden = claims if key == "creds_file" else CANARY
     assert hidden.encode() in whole[0]
     for piece in (hidden, hidden[len(hidden) // 2 :]):
@@ -284,7 +284,7 @@ async def test_a_peer_that_is_no_nats_server() -> None:
                     await anyio.sleep(0.05)  # one line a packet, as a server would
 
         async with peer(greet) as port, sink(f"nats://127.0.0.1:{port}") as one:
-            assert (await one.deliver(entry())).result is Result.SINK_DOWN, greeting[:20]
+            assert (await one.deliver(entry())).result is OutcomeKind.SINK_UNAVAILABLE, greeting[:20]
 
 
 async def test_n2_a_message_is_written_before_the_ping_that_confirms_it() -> None:
@@ -307,7 +307,7 @@ async def test_n2_a_message_is_written_before_the_ping_that_confirms_it() -> Non
 
     async with peer(answer) as port, sink(f"nats://127.0.0.1:{port}") as one:
         for n in range(50):
-            assert (await one.deliver(entry(run=job(job_id=n + 1)))).result is Result.ACCEPTED
+            assert (await one.deliver(entry(run=job(job_id=n + 1)))).result is OutcomeKind.ACCEPTED
     assert heard == ["PING", *["HPUB", "PING"] * 50]
 
 
@@ -318,7 +318,7 @@ async def test_one_server_of_several_is_enough(server: NatsServer) -> None:
         away = f"nats://127.0.0.1:{closed.getsockname()[1]}"
         async with sink(away, server.url, away) as one:
             for _ in range(3):
-                assert (await one.deliver(entry())).result is Result.ACCEPTED
+                assert (await one.deliver(entry())).result is OutcomeKind.ACCEPTED
                 server.kill()
                 server.start()
                 await until(lambda: not one._connector._link.alive)  # type: ignore[union-attr]

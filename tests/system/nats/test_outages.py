@@ -14,8 +14,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from slurmsyncd.delivery import Result
-from slurmsyncd.model import Step
+from slurmsyncd.delivery import OutcomeKind
+from slurmsyncd.model import EventKind
 from slurmsyncd.pipeline.store_thread import StoreThread
 from slurmsyncd.sinks.nats.connection import Link, Trouble
 from slurmsyncd.store import open_store
@@ -52,7 +52,7 @@ pytestmark = pytest.mark.anyio
 
 
 def tally(events: list[dict[str, Any]], count: int) -> tuple[int, int]:
-    """Give how many events of so many whole runs are missing, and how many are there twice."""
+    """Return how many events of so many whole runs are missing, and how many are there twice."""
     seen = Counter(key_of(event) for event in events)
     return 2 * count - len(seen), sum(seen.values()) - len(seen)
 
@@ -126,13 +126,13 @@ async def test_n2_the_server_is_killed_in_mid_publish(
 async def test_n2_a_failed_flush_keeps_the_event(server: NatsServer) -> None:
     """Core NATS: what was written and not confirmed is no success, and charged to no entry."""
     async with between(server.port) as proxy, sink(proxy.url, timeout=0.5) as told:
-        assert (await told.deliver(entry())).result is Result.ACCEPTED
+        assert (await told.deliver(entry())).result is OutcomeKind.ACCEPTED
         proxy.mute = True
         async with listener(server.url) as heard:
             outcome = await told.deliver(entry())
-            assert (outcome.result, outcome.reason) == (Result.SINK_DOWN, "connection_lost")
+            assert (outcome.result, outcome.reason) == (OutcomeKind.SINK_UNAVAILABLE, "connection_lost")
             proxy.mute = False
-            assert (await told.deliver(entry())).result is Result.ACCEPTED
+            assert (await told.deliver(entry())).result is OutcomeKind.ACCEPTED
             await until(lambda: len(heard) == 2)  # it had been read after all: told twice, never not at all
 
 
@@ -141,14 +141,14 @@ async def test_n3_an_acknowledgement_that_is_lost_is_asked_for_again(server: Nat
     """Within the window the repeat is a duplicate, which is success, and is stored once."""
     await make_stream(server.url)
     async with between(server.port) as proxy, sink(proxy.url, mode="jetstream", timeout=0.5) as told:
-        assert (await told.probe()).result is Result.ACCEPTED
+        assert (await told.probe()).result is OutcomeKind.ACCEPTED
         setattr(proxy, how, True)
         first = await told.deliver(entry())
-        assert first.result in (Result.FAILED, Result.SINK_DOWN)
+        assert first.result in (OutcomeKind.FAILED, OutcomeKind.SINK_UNAVAILABLE)
         proxy.mute = False
         again = await told.deliver(entry())
     assert b"JOBS" in proxy.lost  # the server had acknowledged it
-    assert (again.result, again.reason) == (Result.ALREADY_THERE, "duplicate")
+    assert (again.result, again.reason) == (OutcomeKind.ALREADY_DELIVERED, "duplicate")
     assert len(await stored(server.url)) == 1
 
 
@@ -239,7 +239,7 @@ async def test_n8_a_server_that_stands_still_fills_no_buffer(
 
 
 def _waiting(told: NatsSink) -> int:
-    """Give the bytes that nats-py holds back for us; its own limit is 2 MiB."""
+    """Return the bytes that nats-py holds back for us; its own limit is 2 MiB."""
     link = told._connector._link
     return link._client.pending_data_size if link is not None else 0
 
@@ -247,22 +247,22 @@ def _waiting(told: NatsSink) -> int:
 async def test_a_connection_that_ends_between_two_events_costs_nothing(server: NatsServer) -> None:
     """It is noticed, and the next event finds a new one."""
     async with sink(server.url) as told:
-        assert (await told.deliver(entry())).result is Result.ACCEPTED
+        assert (await told.deliver(entry())).result is OutcomeKind.ACCEPTED
         server.kill()
         server.start()
-        await again_until(told, lambda outcome: outcome.result is Result.ACCEPTED)
+        await again_until(told, lambda outcome: outcome.result is OutcomeKind.ACCEPTED)
 
 
 async def test_a_stop_amid_an_exchange_leaves_a_usable_sink(server: NatsServer) -> None:
     """An attempt that is cancelled takes its connection along, so no answer is taken for another's."""
     async with sink(server.url) as told:
-        assert (await told.deliver(entry())).result is Result.ACCEPTED
+        assert (await told.deliver(entry())).result is OutcomeKind.ACCEPTED
         server.signal(signal.SIGSTOP)
         with anyio.move_on_after(0.2):
             await told.deliver(entry())
         server.signal(signal.SIGCONT)
         async with listener(server.url) as heard:
-            assert (await told.deliver(entry(run=job(job_id=8)))).result is Result.ACCEPTED
+            assert (await told.deliver(entry(run=job(job_id=8)))).result is OutcomeKind.ACCEPTED
             await until(lambda: any(b'"job_id":8' in message.data for message in heard))
 
 
@@ -276,5 +276,5 @@ async def test_n1_what_cannot_be_told_waits_with_its_start_first(
         loop = delivery(told, store)
         await loop.run(until_idle=True)
         assert loop.health.trouble == "unreachable"
-        assert len(store.due("nats", Step.START, 2e9, 100)) == 5
-        assert len(store.due("nats", Step.STOP, 2e9, 100)) == 0
+        assert len(store.due("nats", EventKind.START, 2e9, 100)) == 5
+        assert len(store.due("nats", EventKind.STOP, 2e9, 100)) == 0

@@ -23,7 +23,7 @@ SAME_HELD = ("numHwthreads", "numAcc", "smt", "shared", "walltime", "resources",
 
 
 def settings(server: NatsServer, by_nats: Backend, token: str) -> dict[str, Any]:
-    """Give three sinks beside the REST sink of every site."""
+    """Return three sinks beside the REST sink of every site."""
     common = {"type": "nats", "servers": [server.url], "nodestate_interval": 0}
     return {
         **named("core", **common, job_subject="core.{cluster}.job"),
@@ -46,13 +46,13 @@ def named(sink: str, **values: Any) -> dict[str, Any]:
 
 
 def events(server: NatsServer, stream: str, job_id: int) -> list[str]:
-    """Give the kinds of a job's events in a stream, in its order."""
+    """Return the kinds of a job's events in a stream, in its order."""
     found = map(key_of, anyio.run(stored, server.url, stream))
     return [kind for number, kind in found if number == job_id]
 
 
 def shown(backend: Backend, job_id: int, *but: str) -> list[dict[str, Any]]:
-    """Give what every backend shows alike."""
+    """Return what every backend shows alike."""
     return [
         {key: row.get(key) for key in (*SAME, *SAME_HELD) if key not in but}
         for row in backend.jobs_of(job_id)
@@ -70,7 +70,7 @@ class Address(NamedTuple):
 
 
 def nats_only(server: NatsServer) -> dict[str, Any]:
-    """Give the only sink of a daemon: what it publishes, and an audit by GET."""
+    """Return the only sink of a daemon: what it publishes, and an audit by GET."""
     subjects = {"job_subject": "only.jobs", "node_subject": "only.nodes"}
     audit = {"audit_interval": 1, "audit_grace": 3}
     return named("cc", type="nats", format="cc", servers=[server.url], **subjects, **audit)

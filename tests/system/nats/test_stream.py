@@ -11,7 +11,7 @@ from nats.js.api import DiscardPolicy, RetentionPolicy
 from structlog.testing import capture_logs
 
 from slurmsyncd.config import SinkConfig
-from slurmsyncd.delivery import Result
+from slurmsyncd.delivery import OutcomeKind
 from slurmsyncd.sinks.nats.connection import Trouble
 from slurmsyncd.sinks.nats.publish import _judged
 from slurmsyncd.sinks.nats.stream import covers, longest_retry_s
@@ -42,12 +42,12 @@ pytestmark = pytest.mark.anyio
 
 
 async def said(server: NatsServer, **settings: Any) -> str:
-    """Give what is said of the stream when we connect, all lines in one; twice connected, said once."""
+    """Return what is said of the stream when we connect, all lines in one; twice connected, said once."""
     with capture_logs() as logs:
         async with sink(server.url, mode="jetstream", **settings) as told:
-            assert (await told.probe()).result is Result.ACCEPTED
+            assert (await told.probe()).result is OutcomeKind.ACCEPTED
             await told._connector.aclose()
-            assert (await told.probe()).result is Result.ACCEPTED
+            assert (await told.probe()).result is OutcomeKind.ACCEPTED
     lines = [line["detail"] for line in logs if line["event"] == "nats_stream"]
     assert len(set(lines)) == len(lines)
     return "\n".join(lines)
@@ -104,24 +104,28 @@ async def test_n4_a_stream_that_is_removed_while_we_are_connected(server: NatsSe
     """Nobody answers on the subject: the same alarm, and the sink goes on when it is there again."""
     await make_stream(server.url)
     async with sink(server.url, mode="jetstream") as told, client(server.url) as other:
-        assert (await told.deliver(entry())).result is Result.ACCEPTED
+        assert (await told.deliver(entry())).result is OutcomeKind.ACCEPTED
         await other.jetstream().delete_stream(STREAM)
         outcome = await told.deliver(entry())
-        assert (outcome.result, outcome.reason, outcome.alarm) == (Result.SINK_DOWN, "no_stream", True)
+        assert (outcome.result, outcome.reason, outcome.action_required) == (
+            OutcomeKind.SINK_UNAVAILABLE,
+            "no_stream",
+            True,
+        )
         assert "manage_stream" in outcome.detail
         await make_stream(server.url)
-        assert (await told.deliver(entry())).result is Result.ACCEPTED
+        assert (await told.deliver(entry())).result is OutcomeKind.ACCEPTED
 
 
 async def test_n4_another_stream_on_the_subject_is_not_ours(server: NatsServer) -> None:
     """What it acknowledges is not where the operator wants it."""
     await make_stream(server.url)
     async with sink(server.url, mode="jetstream", stream=STREAM) as told, client(server.url) as other:
-        assert (await told.probe()).result is Result.ACCEPTED
+        assert (await told.probe()).result is OutcomeKind.ACCEPTED
         await other.jetstream().delete_stream(STREAM)
         await make_stream(server.url, name="OTHER")
         outcome = await told.deliver(entry())
-        assert (outcome.result, outcome.reason) == (Result.SINK_DOWN, "wrong_stream")
+        assert (outcome.result, outcome.reason) == (OutcomeKind.SINK_UNAVAILABLE, "wrong_stream")
 
 
 async def test_n4_without_jetstream_it_says_so(nats_package: None, tmp_path: Path) -> None:
@@ -129,7 +133,11 @@ async def test_n4_without_jetstream_it_says_so(nats_package: None, tmp_path: Pat
     with running(tmp_path, "") as server:
         async with sink(server.url, mode="jetstream") as told:
             outcome = await told.deliver(entry())
-    assert (outcome.result, outcome.reason, outcome.alarm) == (Result.SINK_DOWN, "no_jetstream", True)
+    assert (outcome.result, outcome.reason, outcome.action_required) == (
+        OutcomeKind.SINK_UNAVAILABLE,
+        "no_jetstream",
+        True,
+    )
 
 
 async def test_a_stream_is_made_only_if_asked_and_never_changed(server: NatsServer) -> None:
@@ -175,7 +183,7 @@ async def test_n7_a_full_stream_that_drops_old_events_takes_new_ones(server: Nat
     await make_stream(server.url, max_msgs=2)
     async with sink(server.url, mode="jetstream") as told:
         for n in range(1, 6):
-            assert (await told.deliver(entry(run=job(job_id=n)))).result is Result.ACCEPTED
+            assert (await told.deliver(entry(run=job(job_id=n)))).result is OutcomeKind.ACCEPTED
     assert [key_of(event) for event in await stored(server.url)] == [(4, "start"), (5, "start")]
 
 
@@ -270,33 +278,39 @@ async def test_n6_a_user_who_may_not_is_an_alarm_at_once(
         made = {"user": "sync", "password_file": str(password), "mode": mode}
         async with sink(server.url, **made) as told:
             outcome = await told.deliver(entry())
-            assert (outcome.result, outcome.reason, outcome.alarm) == (
-                Result.SINK_DOWN,
+            assert (outcome.result, outcome.reason, outcome.action_required) == (
+                OutcomeKind.SINK_UNAVAILABLE,
                 "not_permitted",
                 True,
             )
             assert "permissions violation" in outcome.detail.lower()
             server.reload(JETSTREAM + PERMISSIONS.replace("{publish}", ALL).replace("{subscribe}", ALL))
-            assert (await told.deliver(entry())).result is Result.ACCEPTED
+            assert (await told.deliver(entry())).result is OutcomeKind.ACCEPTED
 
 
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (b'{"stream":"JOBS","seq":1}', (Result.ACCEPTED, "stored")),
-        (b'{"stream":"JOBS","seq":1,"duplicate":true}', (Result.ALREADY_THERE, "duplicate")),
-        (b'{"error":{"code":503,"err_code":10077,"description":"full"}}', (Result.FAILED, "stream_full")),
-        (b'{"error":{"code":400,"err_code":10054,"description":"large"}}', (Result.REFUSED, "too_large")),
-        (b'{"error":{"code":503,"err_code":10008}}', (Result.FAILED, "stream_error")),
-        (b'{"error":{"code":400,"err_code":10060}}', (Result.SINK_DOWN, "wrong_stream")),
-        (b"", (Result.SINK_DOWN, "no_acknowledgement")),
-        (b"ok", (Result.SINK_DOWN, "no_acknowledgement")),
-        (b"{}", (Result.SINK_DOWN, "no_acknowledgement")),
-        (b'{"stream":"JOBS"}', (Result.SINK_DOWN, "no_acknowledgement")),
-        (b"\xff" * 100, (Result.SINK_DOWN, "no_acknowledgement")),
+        (b'{"stream":"JOBS","seq":1}', (OutcomeKind.ACCEPTED, "stored")),
+        (b'{"stream":"JOBS","seq":1,"duplicate":true}', (OutcomeKind.ALREADY_DELIVERED, "duplicate")),
+        (
+            b'{"error":{"code":503,"err_code":10077,"description":"full"}}',
+            (OutcomeKind.FAILED, "stream_full"),
+        ),
+        (
+            b'{"error":{"code":400,"err_code":10054,"description":"large"}}',
+            (OutcomeKind.REJECTED, "too_large"),
+        ),
+        (b'{"error":{"code":503,"err_code":10008}}', (OutcomeKind.FAILED, "stream_error")),
+        (b'{"error":{"code":400,"err_code":10060}}', (OutcomeKind.SINK_UNAVAILABLE, "wrong_stream")),
+        (b"", (OutcomeKind.SINK_UNAVAILABLE, "no_acknowledgement")),
+        (b"ok", (OutcomeKind.SINK_UNAVAILABLE, "no_acknowledgement")),
+        (b"{}", (OutcomeKind.SINK_UNAVAILABLE, "no_acknowledgement")),
+        (b'{"stream":"JOBS"}', (OutcomeKind.SINK_UNAVAILABLE, "no_acknowledgement")),
+        (b"\xff" * 100, (OutcomeKind.SINK_UNAVAILABLE, "no_acknowledgement")),
     ],
 )
-def test_only_an_acknowledgement_is_success(answer: bytes, expected: tuple[Result, str]) -> None:
+def test_only_an_acknowledgement_is_success(answer: bytes, expected: tuple[OutcomeKind, str]) -> None:
     """Anybody may subscribe to our subject and answer; what is no stream's word settles nothing."""
     try:
         outcome = _judged(answer)

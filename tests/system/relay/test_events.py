@@ -14,7 +14,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from slurmsyncd.model import Step
+from slurmsyncd.model import EventKind
 from tests.unit.relay.parts import CONFIG, publish
 from tests.unit.sinks.nats.parts import SUBJECT, client, runs
 
@@ -74,7 +74,7 @@ async def subscribed(server: NatsServer, reader: Reader, run: Job) -> None:
         group.start_soon(wait)
         for job_id in range(10_000, 20_000):
             key = replace(run.key, job_id=job_id)
-            await publish([server.url], [replace(run, key=key)], Step.START)
+            await publish([server.url], [replace(run, key=key)], EventKind.START)
             await anyio.sleep(0.1)
     assert lines
 
@@ -82,7 +82,7 @@ async def subscribed(server: NatsServer, reader: Reader, run: Job) -> None:
 async def test_events_of_the_past_and_of_now_are_shown_in_a_table(server: NatsServer, tmp_path: Path) -> None:
     """``--since``: in order, none twice over a server that dies; hostile texts escaped; Ctrl-C is clean."""
     first, hostile, later = runs(3)
-    await publish([server.url], [first], Step.START)
+    await publish([server.url], [first], EventKind.START)
     name = "\x1b[31mred\n\u202egone"
     run = {"cluster": "demo", "job_id": 2, "start_at": hostile.key.start_at, "state": "RUNNING", "name": name}
     async with client(server.url) as other:
@@ -98,7 +98,7 @@ async def test_events_of_the_past_and_of_now_are_shown_in_a_table(server: NatsSe
         assert r"\x1b[31mred\n\u202egone" in line
         server.kill()
         server.start()
-        await publish([server.url], [later], Step.STOP)
+        await publish([server.url], [later], EventKind.STOP)
         line = await reader.line()
         assert " stop " in line
         assert " 3 " in line

@@ -12,8 +12,8 @@ import anyio.to_thread
 import pytest
 from nats.js.api import AckPolicy, ConsumerConfig
 
-from slurmsyncd.delivery import Result
-from slurmsyncd.model import Step
+from slurmsyncd.delivery import OutcomeKind
+from slurmsyncd.model import EventKind
 from slurmsyncd.relay.in_flight import MOST_BYTES
 from tests.system.nats.server import JETSTREAM, NatsServer, running
 from tests.unit.relay.parts import (
@@ -133,9 +133,9 @@ async def test_a_stop_waits_for_a_start_that_another_relay_has_in_hand(
         at.knobs.delay_s = 1.5
         await make_consumer([server.url], ack_wait_s=60.0)
         with relay(tmp_path, at, server.url, count=2):
-            await publish([server.url], jobs, Step.START)
+            await publish([server.url], jobs, EventKind.START)
             await until(lambda: len(at.requests) > 0)
-            await publish([server.url], jobs, Step.STOP)
+            await publish([server.url], jobs, EventKind.STOP)
             await until(lambda: len(ended(at)) == len(jobs))
             await all_settled(server.url)
         assert_once_and_in_order(at, jobs)
@@ -145,7 +145,7 @@ async def test_a_stop_waits_for_a_start_that_another_relay_has_in_hand(
 async def test_a_consumer_that_gives_up_is_refused(server: NatsServer, tmp_path: Path) -> None:
     """It would drop a run after so many deliveries, and held stops and outages use them up."""
     async with sink_of([server.url]) as made:
-        assert (await made.probe()).result is Result.ACCEPTED
+        assert (await made.probe()).result is OutcomeKind.ACCEPTED
     limited = ConsumerConfig(durable_name=DURABLE, ack_policy=AckPolicy.EXPLICIT, max_deliver=5)
     async with backend() as at:
         async with client(server.url) as other:

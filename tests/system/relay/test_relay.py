@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from slurmsyncd.model import Step
+from slurmsyncd.model import EventKind
 from slurmsyncd.sinks.nats.event import job_event
 from tests.unit.relay.parts import (
     all_settled,
@@ -111,7 +111,7 @@ async def test_what_is_not_understood_or_never_taken_becomes_a_dead_letter(
             async with client(server.url) as other:
                 for body in (b"\xff{", b'{"version":2,"kind":"start"}'):
                     await other.jetstream().publish(SUBJECT, body)
-                forged = job_event(Step.START, good, None, "other", 0)
+                forged = job_event(EventKind.START, good, None, "other", 0)
                 await other.jetstream().publish(SUBJECT, forged)
             await until(lambda: [each["status"] for each in at.requests].count(400))
             await publish([server.url], [good])
@@ -156,7 +156,7 @@ async def test_a_stop_whose_start_never_comes_brings_it_along(server: NatsServer
     jobs = runs(3)
     async with backend() as at:
         with relay(tmp_path, at, server.url):
-            await publish([server.url], jobs, Step.STOP)
+            await publish([server.url], jobs, EventKind.STOP)
             await until(lambda: len(ended(at)) == len(jobs))
             await all_settled(server.url)
         assert_once_and_in_order(at, jobs)

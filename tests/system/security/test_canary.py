@@ -131,12 +131,12 @@ class Scene:
         return text
 
     def finds(self, data: bytes) -> list[bytes]:
-        """Give the pieces of a secret in ``data``."""
+        """Return the pieces of a secret in ``data``."""
         return [piece for piece in self.pieces if piece in data]
 
 
 def pieces(secret: str) -> set[bytes]:
-    """Give pieces that are long enough to be told from other text; whoever shows a few bytes more shows one."""
+    """Return pieces that are long enough to be told from other text; whoever shows a few bytes more shows one."""
     data = secret.encode()
     return {data[at : at + PIECE] for at in range(0, len(data) - PIECE + 1, 4)}
 
@@ -237,7 +237,7 @@ async def wrong_hints(here: Scene) -> None:
 
 
 def misplacements(here: Scene, good: str) -> Iterator[str]:
-    """Give configurations that have a secret where none belongs."""
+    """Return configurations that have a secret where none belongs."""
     token_file, secret_file = f'token_file = "{here.token_file}"', f'secret_file = "{here.secret_file}"'
     url = re.search(r'url = ".*"', good)
     assert url is not None
@@ -311,13 +311,13 @@ async def end(here: Scene, number: int) -> None:
 
 
 def of_the_process(pid: int) -> Iterator[tuple[str, bytes]]:
-    """Give what other users can see of a process, and what a core or a child would inherit."""
+    """Return what other users can see of a process, and what a core or a child would inherit."""
     for name in ("cmdline", "environ", "status", "comm"):
         yield name, Path(f"/proc/{pid}/{name}").read_bytes()
 
 
 def of_the_files(here: Scene) -> Iterator[tuple[str, bytes]]:
-    """Give every file of the daemon's, its log and its store's bodies among them, but those of the secrets."""
+    """Return every file of the daemon's, its log and its store's bodies among them, but those of the secrets."""
     root = here.world.root
     theirs = (here.token_file, here.secret_file, *here.nats_files)
     for path in root.rglob("*"):

@@ -40,7 +40,7 @@ def imported(path: Path) -> set[str]:
 
 
 def called(call: ast.Call) -> tuple[str, str]:
-    """Give what is called, as (owner, name)."""
+    """Return what is called, as (owner, name)."""
     match call.func:
         case ast.Name(id=name):
             return "", name

@@ -9,7 +9,7 @@ import pytest
 
 from slurmsyncd.config import SlurmConfig
 from slurmsyncd.errors import SourceUnavailable
-from slurmsyncd.model import JobState, Questions
+from slurmsyncd.model import JobQuestions, JobState
 from slurmsyncd.slurm.gres import parse_gres
 from slurmsyncd.slurm.hostlist import expand_hostlist
 from slurmsyncd.sources.command_source import CommandSource
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from slurmsyncd.model import Job, Listed
+    from slurmsyncd.model import Job, ListedJob
     from tests.tools.lab import Lab
 
 pytestmark = pytest.mark.anyio
@@ -35,12 +35,12 @@ def source(lab: Lab, tmp_path: Path) -> CommandSource:
 
 
 async def details(source: CommandSource, *ids: int) -> dict[int, Job]:
-    answers = await source.ask(Questions(details=frozenset(ids)))
+    answers = await source.query_jobs(JobQuestions(details=frozenset(ids)))
     return {job.key.job_id: job for job in answers.details or ()}
 
 
 async def accounting(source: CommandSource, *ids: int) -> list[Job]:
-    answers = await source.ask(Questions(accounting=frozenset(ids)))
+    answers = await source.query_jobs(JobQuestions(accounting=frozenset(ids)))
     return sorted(answers.accounting or (), key=lambda job: job.key)
 
 
@@ -85,10 +85,10 @@ async def test_a_job_with_gpus_and_a_hard_name(lab: Lab, source: CommandSource) 
     assert (row.nodes, dict(row.tres)) == (job.nodes, dict(job.tres))
     states = {node.host: node for node in await source.node_states()}
     assert {host: state.gpus for host, state in states.items() if state.gpus} == dict.fromkeys(job.nodes, 2)
-    seen = await source.look(int(time.time()) - 60, int(time.time()))
-    assert seen.listed
-    assert [item.start_at for item in seen.listed if item.job_id == plain] == [job.key.start_at]
-    assert seen.set_aside == 0
+    seen = await source.poll(int(time.time()) - 60, int(time.time()))
+    assert seen.job_list
+    assert [item.start_at for item in seen.job_list if item.job_id == plain] == [job.key.start_at]
+    assert seen.records_skipped == 0
 
 
 async def test_every_end_is_found_once_and_as_sacct_says(lab: Lab, source: CommandSource) -> None:
@@ -105,8 +105,8 @@ async def test_every_end_is_found_once_and_as_sacct_says(lab: Lab, source: Comma
     await until(lambda: sum(row["End"].isdigit() for row in rows_of(lab, *ids.values())) == 6, "all ends")
     rows = {row["JobIDRaw"]: row for row in rows_of(lab, *ids.values())}
     until_ = max(int(row["End"]) for row in rows.values())
-    seen = await source.look(began, until_)
-    ours = {str(job.key.job_id): job for job in seen.finished if job.key.start_at >= began}
+    seen = await source.poll(began, until_)
+    ours = {str(job.key.job_id): job for job in seen.ended_runs if job.key.start_at >= began}
     started = {job_id: row for job_id, row in rows.items() if row["NodeList"] != "None assigned"}
     assert ours.keys() == started.keys()
     assert len(ours) == 5
@@ -118,7 +118,7 @@ async def test_every_end_is_found_once_and_as_sacct_says(lab: Lab, source: Comma
         assert job.nodes == expand_hostlist(row["NodeList"])
     assert sorted(job.array_task_id for job in ours.values() if job.array_task_id is not None) == [0, 1, 2]
     assert seen.never_started >= 1
-    assert (seen.through, seen.set_aside, seen.trouble) == (until_, 0, ())
+    assert (seen.accounting_read_until, seen.records_skipped, seen.errors) == (until_, 0, ())
     assert await details(source, ids["waiting"]) == {}
 
 
@@ -128,7 +128,9 @@ async def test_a_requeued_job_is_two_runs(lab: Lab, source: CommandSource) -> No
     lab.wait(job_id, "RUNNING")
     first = (await details(source, job_id))[job_id]
     lab.requeue(job_id)
-    starts = {item.start_at for item in await listed(source) if item.job_id == job_id and item.state.active}
+    starts = {
+        item.start_at for item in await listed(source) if item.job_id == job_id and item.state.is_active
+    }
     assert starts <= {first.key.start_at}
     assert {job.key for job in (await details(source, job_id)).values()} <= {first.key}
     await until(lambda: lab.state(job_id) == "RUNNING", "second run")
@@ -141,9 +143,9 @@ async def test_a_requeued_job_is_two_runs(lab: Lab, source: CommandSource) -> No
     assert [run.key for run in runs] == [first.key, second.key]
 
 
-async def listed(source: CommandSource) -> tuple[Listed, ...]:
+async def listed(source: CommandSource) -> tuple[ListedJob, ...]:
     now = int(time.time())
-    return tuple((await source.look(now - 1, now)).listed or ())
+    return tuple((await source.poll(now - 1, now)).job_list or ())
 
 
 async def test_s1_s2_what_is_down_is_unavailable(lab: Lab, source: CommandSource) -> None:
@@ -152,16 +154,16 @@ async def test_s1_s2_what_is_down_is_unavailable(lab: Lab, source: CommandSource
     lab.wait(job_id, "RUNNING")
     now = int(time.time())
     with lab.slurmdbd.stopped():
-        seen = await source.look(now - 60, now)
-        assert (seen.through, len(seen.trouble)) == (None, 1)
-        assert seen.listed
+        seen = await source.poll(now - 60, now)
+        assert (seen.accounting_read_until, len(seen.errors)) == (None, 1)
+        assert seen.job_list
         assert job_id in await details(source, job_id)
         with pytest.raises(SourceUnavailable, match="sacct"):
             await accounting(source, job_id)
     with lab.slurmctld.stopped():
-        seen = await source.look(now - 60, now)
-        assert seen.listed is None
-        assert seen.through == now
+        seen = await source.poll(now - 60, now)
+        assert seen.job_list is None
+        assert seen.accounting_read_until == now
         with pytest.raises(SourceUnavailable):
             await details(source, job_id)
         with pytest.raises(SourceUnavailable):

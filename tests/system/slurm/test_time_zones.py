@@ -57,8 +57,10 @@ async def test_z3_runs_around_a_change_of_the_clocks(
     ends = {run.end_at for run in cluster.sim.ledger() if run.end_at is not None}
     assert len(ends) == 3
     for end in ends:
-        seen = await source.look(end - 60, end + 60, listing=False)
-        assert [(job.key.start_at - began < 120, job.end_at) for job in seen.finished] == [(True, end)], zone
+        seen = await source.poll(end - 60, end + 60, listing=False)
+        assert [(job.key.start_at - began < 120, job.end_at) for job in seen.ended_runs] == [(True, end)], (
+            zone
+        )
     cluster.sim.close()
 
 
@@ -72,8 +74,8 @@ async def test_z3_real_slurm_says_the_same_in_every_zone(lab: Lab, tmp_path: Pat
     found: list[Job] = []
     with anyio.fail_after(30):  # 22.05 completes the row of a short run up to five seconds late
         while not found:
-            seen = await source.look(before, int(time.time()) + 1)
-            found = [job for job in seen.finished if job.key.job_id == job_id]
+            seen = await source.poll(before, int(time.time()) + 1)
+            found = [job for job in seen.ended_runs if job.key.job_id == job_id]
     (job,) = found
     assert (job.key.start_at, job.end_at) == (int(row["Start"]), int(row["End"]))
     assert before <= job.key.start_at <= time.time(), zone

@@ -28,7 +28,7 @@ def site(lab: Lab) -> Iterator[Site]:
 
 
 def verify(daemon: Daemon, since: int, *options: str) -> tuple[int, dict[str, int], dict[str, Any]]:
-    """Give exit status, what is not zero of all runs, and the document."""
+    """Return exit status, what is not zero of all runs, and the document."""
     done = daemon.run("verify", "--json", "--since", str(since), *options)
     assert done.stdout, done.stderr
     found = json.loads(done.stdout)

@@ -60,7 +60,7 @@ async def calm() -> AsyncIterator[World]:
 
 
 async def states(world: World, job_id: int) -> list[str]:
-    """Give the states of a job's records in the backend."""
+    """Return the states of a job's records in the backend."""
     return [row["job_state"] for row in await world.backend.rows() if row["job_id"] == job_id]
 
 

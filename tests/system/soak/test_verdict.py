@@ -32,7 +32,7 @@ AGAIN = replace(RUN, start_at=1100, end_at=1110, restarts=1)
 
 
 def row(**changes: Any) -> Row:
-    """Give the record that RUN should have, with changes."""
+    """Return the record that RUN should have, with changes."""
     held = {"hostname": "n5", "hwthreads": [0, 16, 8, 24], "accelerators": [gpu(0)]}
     right = {
         "cluster": "sim", "job_id": 7, "start_time": 1000, "duration": 60, "job_state": "completed",
@@ -43,17 +43,17 @@ def row(**changes: Any) -> Row:
 
 
 def gpu(index: int) -> str:
-    """Give the id of a GPU."""
+    """Return the id of a GPU."""
     return str(cluster_json()["subClusters"][1]["topology"]["accelerators"][index]["id"])
 
 
 def sent(step: str, began: float, **body: int) -> Passed:
-    """Give a start or stop of RUN that reached the backend."""
+    """Return a start or stop of RUN that reached the backend."""
     return Passed(began, step, {"jobId": 7, "startTime": 1000, **body}, 200)
 
 
 def evidence(*rows: Row, **changes: Any) -> Evidence:
-    """Give evidence of one run that went well, with changes."""
+    """Return evidence of one run that went well, with changes."""
     passed = [sent("start", 1001.0), sent("stop", 1061.0, stopTime=1060)]
     even = Evidence(
         owed=[RUN], rows=rows, refused={}, passed=passed, blind=[], unmapped=[], sight_s=10.0,

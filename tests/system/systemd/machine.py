@@ -119,7 +119,7 @@ class Machine:
 
 
 def why_not() -> str | None:
-    """Say why no machine can be booted here; None if one can."""
+    """Return why no machine can be booted here; None if one can."""
     if reason := packages.why_not():
         return reason
     if not succeeds(["unshare", "--mount", "mount", "-t", "cgroup2", "cgroup2", "/sys/fs/cgroup"]):

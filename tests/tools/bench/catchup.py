@@ -42,7 +42,7 @@ def measure(root: Path, *, quick: bool) -> Iterator[Figure | Lines]:
 
 
 def _catch_up(here: Site, runs: int) -> tuple[float, float, float, float]:
-    """Give seconds, our CPU and that of the commands, and our peak in MB."""
+    """Return seconds, our CPU and that of the commands, and our peak in MB."""
     settings: dict[str, dict[str, Any]] = {
         "daemon": {"max_span": DAY_S + 600, "poll_interval": 600},
         "sinks.cc": NOBODY,

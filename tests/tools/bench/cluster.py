@@ -64,7 +64,7 @@ class Cluster:
             script.chmod(0o755)
 
     def calls(self) -> list[str]:
-        """Give the commands that were run so far, in order."""
+        """Return the commands that were run so far, in order."""
         return self._calls.read_text().split()
 
     def start_jobs(self, first: int, count: int, *, ago_s: int = 600) -> None:
@@ -112,7 +112,7 @@ class Cluster:
 
 
 def _running(first: int, count: int, start_at: int) -> Iterator[Run]:
-    """Give runs; they hold the same cores, which nobody here minds."""
+    """Return runs; they hold the same cores, which nobody here minds."""
     asked = request(duration_s=1e9, cores=2)
     (waiting,) = lifecycle.submitted(Submission((asked,)), first, start_at - 10, forecast_s=0, late_s=0.0)
     kinds = []

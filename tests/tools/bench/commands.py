@@ -29,7 +29,7 @@ class WallClock:
     """Time of day."""
 
     def now(self) -> float:
-        """Give epoch seconds."""
+        """Return epoch seconds."""
         return time.time()
 
 

@@ -37,7 +37,7 @@ def measure(root: Path, *, quick: bool) -> Iterator[Lines]:
 
 
 async def _looks(root: Path, jobs: int) -> tuple[float, float]:
-    """Give the seconds of CPU of a look at what did not change, and of one at ten starts and ten ends."""
+    """Return the seconds of CPU of a look at what did not change, and of one at ten starts and ten ends."""
     slurm = Cluster(root)
     slurm.start_jobs(FIRST, jobs)
     store = open_store(root / "state", ("cc",)).store

@@ -124,7 +124,7 @@ def _others_mb(found: _CaughtUp) -> float:
 
 
 def _json_mb(root: Path, lab: Lab, runs: int, began: int) -> float:
-    """Give what JSON of all runs would take, by what it takes of some: it is one document, made in memory."""
+    """Return what JSON of all runs would take, by what it takes of some: it is one document, made in memory."""
     folder = root / "json"
     folder.mkdir()
     noting = Noting(folder, lab.bin_dir)

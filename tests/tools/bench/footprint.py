@@ -107,7 +107,7 @@ def _figures(found: Footprint) -> Iterator[Figure]:
 
 
 def _modules_mb() -> float:
-    """Give what the interpreter takes once all is imported that a daemon with everything on imports."""
+    """Return what the interpreter takes once all is imported that a daemon with everything on imports."""
     said = subprocess.run((sys.executable, "-c", _MODULES), check=True, capture_output=True, text=True)
     return int(said.stdout) * 1.024 / 1000
 
@@ -154,7 +154,7 @@ def _scrape(settings: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _resting_mb(pid: int) -> float:
-    """Give the resident set between two cycles: while a listing is read its file is in it (1 MB of 10,000 jobs)."""
+    """Return the resident set between two cycles: while a listing is read its file is in it (1 MB of 10,000 jobs)."""
     found = []
     for _ in range(100):
         found.append(rss_mb(pid))
@@ -173,7 +173,7 @@ def _pass_cycles(here: Site, count: int) -> None:
 
 
 def _idle(here: Site, settings: Mapping[str, Mapping[str, Any]], span_s: float) -> float:
-    """Give the share of a core that is used while no cycle comes."""
+    """Return the share of a core that is used while no cycle comes."""
     slow = {**settings, "daemon": {"poll_interval": 86400}}
     slow |= {
         name: {**each, "nodestate_interval": 0} for name, each in slow.items() if name.startswith("sinks.")

@@ -184,7 +184,7 @@ def _spent_s(pid: int) -> float:
 
 
 def _measured(work: Callable[[], None]) -> tuple[float, float]:
-    """Give seconds, and those of CPU, ours and our children's."""
+    """Return seconds, and those of CPU, ours and our children's."""
     wall, times = time.perf_counter(), os.times()
     work()
     return time.perf_counter() - wall, sum(os.times()[:4]) - sum(times[:4])

@@ -49,24 +49,24 @@ def interleaved(
 
 
 def median(costs: Sequence[Cost]) -> Cost:
-    """Give the median of each figure."""
+    """Return the median of each figure."""
     return Cost(statistics.median(c.wall_s for c in costs), statistics.median(c.cpu_s for c in costs))
 
 
 def cpu_s(pid: int) -> tuple[float, float]:
-    """Give the CPU seconds of a living process, and those of its children that have ended."""
+    """Return the CPU seconds of a living process, and those of its children that have ended."""
     words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     own, own_kernel, children, children_kernel = map(int, words[11:15])
     return (own + own_kernel) / _TICKS, (children + children_kernel) / _TICKS
 
 
 def rss_mb(pid: int) -> float:
-    """Give the resident set of a living process in MB."""
+    """Return the resident set of a living process in MB."""
     return _status_mb(pid, "VmRSS:")
 
 
 def peak_mb(pid: int) -> float:
-    """Give the largest resident set that a living process has had, in MB."""
+    """Return the largest resident set that a living process has had, in MB."""
     return _status_mb(pid, "VmHWM:")
 
 

@@ -101,7 +101,7 @@ def _listings(used: list[Used]) -> int:
 
 
 def _slurmctld_s(lab: Lab, work: Callable[[], object]) -> float:
-    """Give the CPU seconds that slurmctld uses meanwhile."""
+    """Return the CPU seconds that slurmctld uses meanwhile."""
     assert lab.slurmctld.pid
     before = cpu_s(lab.slurmctld.pid)[0]
     work()

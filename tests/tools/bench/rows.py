@@ -96,7 +96,7 @@ class Results:
 
 
 def significant(value: float) -> str:
-    """Give three digits of a number, and no exponent."""
+    """Return three digits of a number, and no exponent."""
     if value == 0 or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"

@@ -49,7 +49,7 @@ class Backend:
             return int(client.get(f"{self.url}/count").json()[step])
 
     def taken(self, step: str) -> dict[int, float]:
-        """Give of each job when its start or stop was answered, if that is kept."""
+        """Return of each job when its start or stop was answered, if that is kept."""
         with httpx.Client(trust_env=False) as client:
             found = client.get(f"{self.url}/taken").json()
         return {job_id: at for each, job_id, at in found if each == step}
@@ -85,7 +85,7 @@ class Daemon:
         self.pid = self._process.pid
 
     def status(self) -> dict[str, Any]:
-        """Give what `slurmsyncd status --json` says."""
+        """Return what `slurmsyncd status --json` says."""
         argv = (*PROGRAM, "status", "--json", "--config", str(self._config))
         said = subprocess.run(argv, check=False, capture_output=True)
         found: dict[str, Any] = json.loads(said.stdout)

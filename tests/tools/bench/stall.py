@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from slurmsyncd.config import SlurmConfig
-from slurmsyncd.model import Questions
+from slurmsyncd.model import JobQuestions
 from slurmsyncd.slurm.job_list import listing_format
 from slurmsyncd.sources.command_source import CommandSource
 from slurmsyncd.sources.controller import PORTION
@@ -67,7 +67,7 @@ def measure(root: Path, *, quick: bool) -> Iterator[Figure]:
 
 
 def _rounds(slurm: Cluster, directory: Path, asked: frozenset[int]) -> Ticker:
-    """Give the middle one of some readings."""
+    """Return the middle one of some readings."""
     rounds = [anyio.run(_read, slurm, directory, asked) for _ in range(ROUNDS)]
     return sorted(rounds, key=lambda ticker: max(ticker.walls))[ROUNDS // 2]
 
@@ -85,7 +85,7 @@ async def _read(slurm: Cluster, directory: Path, asked: frozenset[int]) -> Ticke
     async with anyio.create_task_group() as group:
         group.start_soon(ticker.run)
         if asked:
-            found = (await source.ask(Questions(details=asked))).details or ()
+            found = (await source.query_jobs(JobQuestions(details=asked))).details or ()
             if len(found) != len(asked):
                 raise RuntimeError(f"{len(found)} of {len(asked)} jobs")
         else:

@@ -10,15 +10,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from slurmsyncd.model import (
+    EventKind,
     Job,
     JobState,
     NodeAllocation,
     Plan,
+    RunEnded,
     RunKey,
+    RunStarted,
     Sharing,
-    Started,
-    Step,
-    Stopped,
     Trigger,
 )
 from slurmsyncd.store import open_store
@@ -57,7 +57,7 @@ def measure(root: Path, *, quick: bool) -> Iterator[Figure | Lines]:
 
 
 def _starts(folder: Path, runs: int, often: int) -> tuple[float, list[float]]:
-    """Give the size of a store with so many runs in MB, and the seconds of some starts on it."""
+    """Return the size of a store with so many runs in MB, and the seconds of some starts on it."""
     folder.mkdir()
     with site(folder) as here:
         _fill(folder / "state", runs)
@@ -66,12 +66,12 @@ def _starts(folder: Path, runs: int, often: int) -> tuple[float, list[float]]:
 
 
 def _asked_s(folder: Path, runs: int) -> list[float]:
-    """Give what the store needs for what status, the story of a job and the next deliveries ask of it."""
+    """Return what the store needs for what status, the story of a job and the next deliveries ask of it."""
     store = open_store(folder / "state", ("cc",)).store
     questions = (
         lambda: (store.counts("cc"), store.open_runs(), store.cursors()),
         lambda: store.runs_of(runs),
-        lambda: store.due("cc", Step.START, time.time(), 100),
+        lambda: store.due("cc", EventKind.START, time.time(), 100),
     )
     found = [statistics.median(map(_timed, [each] * 5)) for each in questions]
     store.close()
@@ -107,7 +107,7 @@ def _tell(store: SqliteStore, through: int) -> None:
     store._db.let_out(lambda con: con.execute(_TELL, (through,)))
 
 
-def started(job_id: int, now: int) -> Started:
+def started(job_id: int, now: int) -> RunStarted:
     """Make a start that began ten minutes ago."""
     cores = tuple((socket, core) for socket in range(2) for core in range(8))
     job = Job(
@@ -124,10 +124,10 @@ def started(job_id: int, now: int) -> Started:
         nodes=("n1",),
         allocation=(NodeAllocation("n1", cores=cores, cpus=32, memory_mib=32000),),
     )
-    return Started(job, Trigger.POLL)
+    return RunStarted(job, Trigger.POLL)
 
 
-def stopped(job_id: int, now: int) -> Stopped:
+def stopped(job_id: int, now: int) -> RunEnded:
     """Make the stop of the run that ``started`` makes of the same arguments."""
     job = started(job_id, now).job
-    return Stopped(replace(job, state=JobState.COMPLETED, end_at=now), Trigger.POLL)
+    return RunEnded(replace(job, state=JobState.COMPLETED, end_at=now), Trigger.POLL)

@@ -14,7 +14,7 @@ import httpx
 
 from slurmsyncd.config import ClusterConfig, SinkConfig
 from slurmsyncd.delivery import DeliveryPolicy
-from slurmsyncd.model import Plan, Step
+from slurmsyncd.model import EventKind, Plan
 from slurmsyncd.pipeline.deliver import Delivery
 from slurmsyncd.pipeline.store_thread import StoreThread
 from slurmsyncd.sinks.bodies import Refusal, WireOptions, start_body
@@ -42,7 +42,7 @@ class _Clock:
     """Time of day."""
 
     def now(self) -> float:
-        """Give epoch seconds."""
+        """Return epoch seconds."""
         return time.time()
 
 
@@ -85,7 +85,7 @@ async def _ours(directory: Path, config: SinkConfig, count: int) -> tuple[Spent,
     now = int(time.time())
     with closing(open_store(directory, ("cc",)).store) as store:
         sink = RestSink(config, {CLUSTER: ClusterConfig(name=CLUSTER)}, _Clock())
-        workers = {Step.START: WORKERS, Step.STOP: STOP_WORKERS}
+        workers = {EventKind.START: WORKERS, EventKind.STOP: STOP_WORKERS}
         spent = []
         for make, left in (started, {"idle": count}), (stopped, {}):
             events = (make(job_id, now) for job_id in range(1, count + 1))
@@ -130,7 +130,7 @@ def _sequential(url: str, token: Path, count: int) -> Spent:
 
 
 async def _body(url: str, token: Path) -> bytes:
-    """Give what our sink would send."""
+    """Return what our sink would send."""
     job: Job = started(1, int(time.time())).job
     sink = RestSink(SinkConfig(name="cc", url=url, token_file=str(token)), {}, _Clock())
     topology = await sink.topology(job)

@@ -54,7 +54,7 @@ class Noting:
             program.chmod(0o755)
 
     def used(self, name: str = "") -> list[Used]:
-        """Give what was noted so far; of one command, if it is named."""
+        """Return what was noted so far; of one command, if it is named."""
         notes = (json.loads(line) for line in self._notes.read_text().splitlines())
         found = [Used(each["name"], tuple(each["argv"]), each["rss_mb"], each["cpu_s"]) for each in notes]
         return [each for each in found if name in ("", each.name)]

@@ -180,10 +180,10 @@ def _be_asked(store: SqliteStore, world: World) -> None:
         _answer(AskLetters(Selection(state=state)), store)
     for run in world.runs:
         _answer(AskStories(run.key.job_id), store)
-    store.told(SINK, [run.key for run in world.runs])
+    store.delivery_summaries(SINK, [run.key for run in world.runs])
     for cluster in ("alpha", "beta"):
-        list(store.acknowledged(SINK, cluster, world.clock.at))
-        list(store.settled(SINK, cluster, 0.0, world.clock.at))
+        list(store.delivered_open_runs(SINK, cluster, world.clock.at))
+        list(store.delivered_ended_runs(SINK, cluster, 0.0, world.clock.at))
 
 
 def _answer(request: Request[T], store: SqliteStore) -> T:

@@ -27,7 +27,7 @@ Span = tuple[str, int, int]
 
 
 def spans(directory: Path) -> dict[str, list[Span]]:
-    """Give the parts of a state directory's files that mean anything, by kind."""
+    """Return the parts of a state directory's files that mean anything, by kind."""
     found: dict[str, list[Span]] = {}
     data = (directory / "store.sqlite").read_bytes()
     for number in range(len(data) // _PAGE):

@@ -6,16 +6,16 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from slurmsyncd.delivery import DeliveryPolicy, Outcome, Result
+from slurmsyncd.delivery import DeliveryPolicy, Outcome, OutcomeKind
 from slurmsyncd.model import (
-    Answers,
+    EventKind,
     Job,
+    JobAnswers,
     JobState,
-    Listed,
+    ListedJob,
     NodeAllocation,
     Observation,
     RunKey,
-    Step,
 )
 from slurmsyncd.pipeline.checkpoint import Checkpoint
 from slurmsyncd.pipeline.collect import Collector, CollectPolicy
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from slurmsyncd.model import Entry, NodeState, Plan, Questions
+    from slurmsyncd.model import JobQuestions, NodeState, OutboxEntry, Plan
     from slurmsyncd.store import Opened, SqliteStore
 
 T0 = 1_700_000_000
@@ -75,7 +75,7 @@ class World:
         )
 
     def begun(self, cluster: str) -> Iterator[Job]:
-        """Give the runs of a cluster that have begun, as they are now."""
+        """Return the runs of a cluster that have begun, as they are now."""
         for run in self.runs:
             if run.key.cluster == cluster and run.key.start_at <= self.clock.at:
                 assert run.end_at is not None
@@ -93,25 +93,27 @@ class Slurm:
         self.cluster = cluster
         self._world = world
 
-    async def look(
+    async def poll(
         self, since: int, until: int, *, listing: bool = True, accounting: bool = True
     ) -> Observation:
         self._world.looks.append((self.cluster, since))
         runs = list(self._world.begun(self.cluster))
-        listed = [Listed(run.key.job_id, run.state, run.key.start_at) for run in runs if run.end_at is None]
+        listed = [
+            ListedJob(run.key.job_id, run.state, run.key.start_at) for run in runs if run.end_at is None
+        ]
         return Observation(
             cluster=self.cluster,
-            looked_at=int(self._world.clock.at),
-            listed=tuple(listed) if listing else None,
-            finished=tuple(run for run in runs if accounting and since <= (run.end_at or 0) <= until),
-            through=until if accounting else None,
+            observed_at=int(self._world.clock.at),
+            job_list=tuple(listed) if listing else None,
+            ended_runs=tuple(run for run in runs if accounting and since <= (run.end_at or 0) <= until),
+            accounting_read_until=until if accounting else None,
         )
 
-    async def ask(self, questions: Questions) -> Answers:
+    async def query_jobs(self, questions: JobQuestions) -> JobAnswers:
         runs = list(self._world.begun(self.cluster))
         node = NodeAllocation("n1", ((0, 0), (1, 5)), 4, 2048)
         shown = [run for run in runs if run.end_at is None and run.key.job_id in questions.details]
-        return Answers(
+        return JobAnswers(
             details=tuple(replace(run, allocation=(node,)) for run in shown),
             accounting=tuple(run for run in runs if run.key.job_id in questions.accounting),
         )
@@ -119,7 +121,7 @@ class Slurm:
     async def queued_messages(self) -> int | None:
         return None
 
-    async def portion(self) -> int:
+    async def detail_batch_size(self) -> int:
         return 500
 
     async def node_states(self) -> tuple[NodeState, ...]:
@@ -134,26 +136,26 @@ class Backend:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    async def deliver(self, entry: Entry) -> Outcome:
+    async def deliver(self, entry: OutboxEntry) -> Outcome:
         world, key = self._world, entry.start.key
         if key in world.failing:
             world.failing.discard(key)
-            return Outcome(result=Result.FAILED, reason="http_500")
+            return Outcome(result=OutcomeKind.FAILED, reason="http_500")
         if key in world.unmapped:
-            return Outcome(result=Result.CURABLE, reason="no_subcluster")
+            return Outcome(result=OutcomeKind.REJECTED_UNTIL_FIXED, reason="no_subcluster")
         if key in world.refused:
-            return Outcome(result=Result.REFUSED, reason="http_400", certain=True)
+            return Outcome(result=OutcomeKind.REJECTED, reason="http_400", certain=True)
         start, stop = world.taken.get(key, (None, None))
-        if entry.step is Step.STOP and start is None:
-            return Outcome(result=Result.START_MISSING, reason="not_found")
-        if (start if entry.step is Step.START else stop) is not None:
+        if entry.kind is EventKind.STOP and start is None:
+            return Outcome(result=OutcomeKind.START_MISSING, reason="not_found")
+        if (start if entry.kind is EventKind.START else stop) is not None:
             world.repeats += 1
-            return Outcome(result=Result.ALREADY_THERE, reason="listed_already")
-        world.taken[key] = (start or entry.start, entry.stop if entry.step is Step.STOP else None)
-        return Outcome(result=Result.ACCEPTED, reason="accepted")
+            return Outcome(result=OutcomeKind.ALREADY_DELIVERED, reason="listed_already")
+        world.taken[key] = (start or entry.start, entry.stop if entry.kind is EventKind.STOP else None)
+        return Outcome(result=OutcomeKind.ACCEPTED, reason="accepted")
 
-    async def report_nodes(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
-        return Outcome(result=Result.ACCEPTED, reason="accepted")
+    async def send_node_states(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
+        return Outcome(result=OutcomeKind.ACCEPTED, reason="accepted")
 
     async def aclose(self) -> None:
         pass
@@ -189,7 +191,7 @@ class Daemon:
                     await each.catch_up()
 
     async def deliver(self) -> None:
-        workers = {Step.START: 16, Step.STOP: 16}  # many settle in one go
+        workers = {EventKind.START: 16, EventKind.STOP: 16}  # many settle in one go
         sink, clock = Backend(self._world), self._world.clock
         delivery = Delivery(sink, self.store, self._thread, DeliveryPolicy(), clock, workers=workers)
         await delivery.run(until_idle=True)

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from slurmsyncd.config import ClusterConfig
-from slurmsyncd.model import Job, JobState, NodeAllocation, Step
+from slurmsyncd.model import EventKind, Job, JobState, NodeAllocation
 from slurmsyncd.sinks.bodies import Body, Refusal, WireOptions, start_body, stop_body
 from slurmsyncd.sinks.nats.event import job_event
 from slurmsyncd.sinks.nats.line_protocol import job_line
@@ -38,10 +38,10 @@ def check_job(job: Job) -> None:
     again = decode(*encode(job))
     assert replace(again, **without_texts) == replace(job, **without_texts)
     assert isinstance(start_body(job, ClusterConfig(name="c"), Topology(), WireOptions()), Body | Refusal)
-    line = job_line(Step.START, job_event(Step.START, job, None, "c", 100), job.key.start_at)
+    line = job_line(EventKind.START, job_event(EventKind.START, job, None, "c", 100), job.key.start_at)
     assert line.count(b"\n") == 1
     over = replace(job, state=JobState.COMPLETED, end_at=job.end_at or job.key.start_at)
-    assert job_event(Step.STOP, job, over, "c", 100)
+    assert job_event(EventKind.STOP, job, over, "c", 100)
     assert isinstance(stop_body(job, over, ClusterConfig(name="c"), WireOptions()), Body | Refusal)
 
 

@@ -76,7 +76,7 @@ def damaged(draw: st.DrawFn, whole: st.SearchStrategy[bytes], words: Sequence[by
 
 
 def slim(record: bytes, names: Sequence[str]) -> bytes:
-    """Give a record with these fields alone, so that damage does not miss."""
+    """Return a record with these fields alone, so that damage does not miss."""
     return json.dumps({name: value for name, value in json.loads(record).items() if name in names}).encode()
 
 
@@ -121,7 +121,7 @@ def node_records() -> tuple[bytes, ...]:
 
 
 def _some(path: Path, key: str) -> list[Any]:
-    """Give a few records: those of one document are much alike."""
+    """Return a few records: those of one document are much alike."""
     found = list(read_records(path.read_bytes(), key))
     return found[:: max(1, len(found) // 4)]
 

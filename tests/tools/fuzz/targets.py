@@ -18,8 +18,8 @@ from msgspec import Raw
 from slurmsyncd.config import Config, load_config
 from slurmsyncd.config import toml as config_toml
 from slurmsyncd.control.server import REQUESTS
-from slurmsyncd.errors import ConfigError, DecodeError, HintError, SourceUnavailable
-from slurmsyncd.model import Gres, Job, JobState, NodeAllocation, RunKey, Started, Step, Stopped
+from slurmsyncd.errors import ConfigError, DecodeError, NotificationError, SourceUnavailable
+from slurmsyncd.model import EventKind, Gres, Job, JobState, NodeAllocation, RunEnded, RunKey, RunStarted
 from slurmsyncd.sinks.nats.connection import Trouble
 from slurmsyncd.sinks.nats.event import BadEvent, job_event, read_event
 from slurmsyncd.sinks.nats.publish import _judged
@@ -30,10 +30,10 @@ from slurmsyncd.slurm import controller_jobs as jobs
 from slurmsyncd.slurm import nodes
 from slurmsyncd.slurm.accounting import read_run
 from slurmsyncd.slurm.controller_jobs import read_detail, read_job_id
-from slurmsyncd.slurm.delimited_text import Rows
+from slurmsyncd.slurm.delimited_text import DelimitedRows
 from slurmsyncd.slurm.gres import parse_gres
 from slurmsyncd.slurm.hostlist import HOST_LIMIT, expand_hostlist
-from slurmsyncd.slurm.job_list import WIDTH, read_listed
+from slurmsyncd.slurm.job_list import WIDTH, read_listed_job
 from slurmsyncd.slurm.json_documents import read_records
 from slurmsyncd.slurm.nodes import read_node
 from slurmsyncd.slurm.scalars import parse_tres
@@ -132,10 +132,10 @@ def check_accounting_row(row: dict[str, str]) -> None:
 
 
 def check_listing(text: bytes) -> None:
-    rows = Rows(text, TOKEN, WIDTH)
+    rows = DelimitedRows(text, TOKEN, WIDTH)
     for row in rows:
         with suppress(DecodeError):
-            job, _ = read_listed(row, now=AFTERWARDS)
+            job, _ = read_listed_job(row, now=AFTERWARDS)
             assert 0 < job.job_id < 2**32
             assert job.start_at is None or 0 < job.start_at < 2**62
     assert rows.set_aside <= text.count(b"\n") + 1
@@ -197,7 +197,7 @@ messages = damaged(
 
 def check_message(data: bytes) -> None:
     for secret in ("", "s3cret"):
-        with suppress(HintError):
+        with suppress(NotificationError):
             hint = parse_hint(data, secret=secret)
             assert 0 <= hint.job_id < 2**32
             assert 0 <= hint.restarts < 2**32
@@ -263,8 +263,8 @@ def check_topology(body: bytes) -> None:
 
 events = st.sampled_from(
     [
-        job_event(Step.START, replace(EVENTFUL, end_at=None, state=JobState.RUNNING), None, "c", 100),
-        job_event(Step.STOP, EVENTFUL, EVENTFUL, "c", 100),
+        job_event(EventKind.START, replace(EVENTFUL, end_at=None, state=JobState.RUNNING), None, "c", 100),
+        job_event(EventKind.STOP, EVENTFUL, EVENTFUL, "c", 100),
     ]
 )
 acks = st.sampled_from(
@@ -278,7 +278,7 @@ acks = st.sampled_from(
 
 def check_event(body: bytes) -> None:
     with suppress(BadEvent):
-        assert isinstance(read_event(body), Started | Stopped)
+        assert isinstance(read_event(body), RunStarted | RunEnded)
 
 
 def check_acknowledgement(body: bytes) -> None:

@@ -34,7 +34,7 @@ LOCK_WAIT_S = 300
 
 
 def why_not() -> str | None:
-    """Say why no package can be installed here; None if it can."""
+    """Return why no package can be installed here; None if it can."""
     if sys.platform != "linux":
         return "this is not Linux"
     if os.geteuid() != 0:

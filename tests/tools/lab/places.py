@@ -59,7 +59,7 @@ def can_mount() -> bool:
 
 def furnish(keeper: Keeper, root: Path) -> Place:
     """
-    Give the keeper mounts of its own, that end with its last process.
+    Return the keeper mounts of its own, that end with its last process.
 
     /run is its own, so that neither munge's socket, which has one place, nor its kin meet the machine's. Where
     we may not mount, the machine itself has to do, and the keeper stays among its mounts: else nobody else's

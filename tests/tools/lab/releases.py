@@ -49,7 +49,7 @@ class Release:
         return MACHINE if self.native else CACHE / self.suite
 
     def why_not(self) -> str | None:
-        """Say why this release cannot be brought up here; None if it can."""
+        """Return why this release cannot be brought up here; None if it can."""
         if reason := packages.why_not():
             return reason
         if self.native or can_mount():

@@ -108,7 +108,7 @@ def watching(lab: Lab, note: Callable[[Shown], None]) -> Iterator[None]:
 
 def had_nodes(row: Mapping[str, str]) -> bool:
     """
-    Say whether a row of accounting is of a run.
+    Return whether a row of accounting is of a run.
 
     What never started has no nodes. It has no start either, but for a job that was cancelled before slurmdbd had
     heard of it (22.05).
@@ -140,7 +140,7 @@ def gres_items(text: str) -> tuple[str, ...]:
 
 def devices(item: str) -> tuple[str, str | None, int, frozenset[int]]:
     """
-    Give name, type, count and indexes of an item.
+    Return name, type, count and indexes of an item.
 
     Shards are shown as ``(3/4,0/4)`` from 24.11 on: three of the first device's four, none of the second's.
     """

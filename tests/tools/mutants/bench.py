@@ -108,7 +108,7 @@ class Bench:
 
 
 def stale(root: Path, mutant: Mutant) -> str:
-    """Say why a mutant no longer fits the checkout; empty if it does."""
+    """Return why a mutant no longer fits the checkout; empty if it does."""
     count = len(places(root / "slurmsyncd", mutant))
     if count != 1:
         return f"its text is in {mutant.symbol} {count} times"

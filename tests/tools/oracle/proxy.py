@@ -167,7 +167,7 @@ class Proxy:
         task.add_done_callback(self._tasks.discard)
 
     async def _forward(self, request: bytes, *, whole: bool = True) -> bytes:
-        """Give the backend's answer. Raises one of Broken if it has none."""
+        """Return the backend's answer. Raises one of Broken if it has none."""
         began = time.time()
         reader, writer = await asyncio.open_connection("127.0.0.1", self._upstream_port, limit=2**20)
         answer = b""

@@ -54,7 +54,7 @@ class Outcome:
     figures: list[str] = field(default_factory=list)
 
     def report(self) -> str:
-        """Give everything as text."""
+        """Return everything as text."""
         return "\n".join((f"--- seed {self.seed}", *self.figures, *self.problems))
 
 
@@ -130,7 +130,7 @@ async def _deal(world: World, dice: Random, cards: Sequence[Card], until: float)
 
 
 def _lull_s(left_s: float) -> float:
-    """Give how long to hold still: a quarter of each minute, so that some runs are seen from start to end."""
+    """Return how long to hold still: a quarter of each minute, so that some runs are seen from start to end."""
     return max(0.0, left_s % 60.0 - 45.0) if left_s > 60.0 else 0.0
 
 
@@ -226,7 +226,7 @@ async def _arrive(world: World, outcome: Outcome) -> None:
 
 
 async def _waiting(world: World, peer: Peer) -> list[Obligation]:
-    """Give the runs that have not ended, or that the backend does not show as ended and should."""
+    """Return the runs that have not ended, or that the backend does not show as ended and should."""
     rows = {(row["job_id"], row["start_time"]): row["job_state"] for row in await peer.backend.rows()}
     latest: dict[int, int] = {}
     for job_id, start_at in rows:
@@ -324,7 +324,7 @@ def _tell_daemon(world: World, outcome: Outcome) -> None:
 
 
 def _story(world: World, peer: Peer, key: verdict.Key) -> list[str]:
-    """Tell what the store, the log and the proxy know of a run."""
+    """Return what the store, the log and the proxy know of a run."""
     with contextlib.closing(open_store(world.disk.path / "state", [peer.name]).store) as store:
         found = [f"    store: {story}" for story in store.runs_of(key[0])]
     found += _log_of(world, key[0])
@@ -372,7 +372,7 @@ def _tell_sizes(outcome: Outcome, sizes: Sequence[tuple[float, int, int]]) -> No
 
 
 def slope_per_min(course: Sequence[tuple[float, float]]) -> float:
-    """Give the slope of the line that fits best through (seconds, value), in value a minute."""
+    """Return the slope of the line that fits best through (seconds, value), in value a minute."""
     count = len(course) or 1
     middle_at, middle = (sum(each[axis] for each in course) / count for axis in (0, 1))
     spread = sum((at - middle_at) ** 2 for at, _ in course)

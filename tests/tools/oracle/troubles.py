@@ -399,7 +399,7 @@ DECKS: Mapping[str, tuple[Card, ...]] = {
 
 
 def decks(world: World) -> dict[str, list[Card]]:
-    """Give what this world can be dealt: only a small disk of its own is filled."""
+    """Return what this world can be dealt: only a small disk of its own is filled."""
     without = set() if world.disk.small else {DISK_FULL}
     without |= set() if world.clock else {CLOCK_JUMPS}
     return {

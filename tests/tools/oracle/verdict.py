@@ -150,13 +150,13 @@ def _compare(run: Obligation, row: Row, evidence: Evidence, account: Account) ->
 
 
 def _lost_a_race(key: Key, evidence: Evidence) -> bool:
-    """Say whether the backend refused this run's stop as of one that has ended, and never took it."""
+    """Return whether the backend refused this run's stop as of one that has ended, and never took it."""
     answers = {one.status for one in evidence.passed if one.step == "stop" and _key(one) == key}
     return evidence.races and 422 in answers and 200 not in answers
 
 
 def _was_unmapped(key: Key, evidence: Evidence) -> bool:
-    """Say whether the start was sent while cluster.json was wrong, or so soon after that it was not read again."""
+    """Return whether the start was sent while cluster.json was wrong, or so soon after that it was not read again."""
     sent = [one.began for one in evidence.passed if one.step == "start" and _key(one) == key]
     return any(begin <= at <= end + REREAD_S for begin, end in evidence.unmapped for at in sent)
 
@@ -182,7 +182,7 @@ Held = list[tuple[list[int], list[str]]]  # for each node: hardware threads, acc
 
 
 def _held(row: Row, cluster: Mapping[str, Any], *, whole: bool) -> Held:
-    """Give what a record says; one that lists no hardware threads means the whole node."""
+    """Return what a record says; one that lists no hardware threads means the whole node."""
     found = []
     for item in row["resources"]:
         threads = item.get("hwthreads") or []
@@ -193,7 +193,7 @@ def _held(row: Row, cluster: Mapping[str, Any], *, whole: bool) -> Held:
 
 
 def _part(host: str, cluster: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Give the sub-cluster of a host."""
+    """Return the sub-cluster of a host."""
     (part,) = (each for each in cluster["subClusters"] if host in each["nodes"].split(","))
     return cast("Mapping[str, Any]", part)
 
@@ -215,7 +215,7 @@ def _of(held: Held, part: int) -> list[Any]:
 
 
 def longest_sight_s(run: Obligation, blind: Iterable[tuple[float, float]]) -> float:
-    """Give the longest time without a break for which a run could be looked at."""
+    """Return the longest time without a break for which a run could be looked at."""
     at, longest = float(run.start_at), 0.0
     assert run.end_at is not None
     for begin, end in sorted(blind):

@@ -293,14 +293,14 @@ class Disk:
                 file.write(b"\0" * 65536) or file.write(b"\0")
 
     def free(self) -> None:
-        """Give the room back."""
+        """Return the room back."""
         if self.full:
             self.freed_at = time.monotonic()
         self.full = False
         (self.path / "filler").unlink(missing_ok=True)
 
     def was_full(self) -> bool:
-        """Say whether it is full, or was when what ends now began."""
+        """Return whether it is full, or was when what ends now began."""
         return self.full or time.monotonic() < self.freed_at + 3.0
 
     def close(self) -> None:
@@ -392,7 +392,7 @@ class BackendProcess(Process):
         await self.ask("PATCH", "/-/knobs", knobs)
 
     async def rows(self) -> list[dict[str, Any]]:
-        """Give the jobs of both tables."""
+        """Return the jobs of both tables."""
         tables = await self.ask("GET", "/-/rows")
         return [*tables["main"], *tables["cache"]]
 
@@ -413,7 +413,7 @@ class BackendProcess(Process):
 
 
 def _clock_of(root: Path) -> dict[str, str]:
-    """Give the environment of a process whose clock can be turned; none where nothing can be compiled."""
+    """Return the environment of a process whose clock can be turned; none where nothing can be compiled."""
     library, source = root / "clock.so", Path(__file__).with_name("clock.c")
     (root / "clock").write_bytes(struct.pack("q", 0))
     compiler = shutil.which("cc")
@@ -424,14 +424,14 @@ def _clock_of(root: Path) -> dict[str, str]:
 
 
 def _size(pid: int) -> tuple[int, int]:
-    """Give resident KiB and open descriptors of a process."""
+    """Return resident KiB and open descriptors of a process."""
     proc = Path(f"/proc/{pid}")
     pages = int((proc / "statm").read_text().split()[1])
     return pages * resource.getpagesize() // 1024, sum(1 for _ in (proc / "fd").iterdir())
 
 
 def _waited_s(pid: int) -> float:
-    """Give for how long a process has been waiting for a processor."""
+    """Return for how long a process has been waiting for a processor."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
 
 
@@ -513,7 +513,7 @@ class Daemon(Process):
             await anyio.sleep(self._world.dice.uniform(0.1, 0.5))
 
     async def _live(self, began: float) -> int:
-        """Give its exit status."""
+        """Return its exit status."""
         self.lives += 1
         self.asked_to_end = False
         self.sizes = []

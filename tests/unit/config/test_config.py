@@ -202,7 +202,7 @@ class TestMistakes:
 
 
 def problems_of(tree: dict[str, Any]) -> tuple[str, ...]:
-    """Give the mistakes in some tables, none if there are none."""
+    """Return the mistakes in some tables, none if there are none."""
     try:
         load_config(tree)
     except ConfigError as err:

@@ -26,7 +26,7 @@ HOSTILE = "a\x1b[2Jb\r\nc\u202ed\u200be\x9bf\udc80g\0"
 
 @contextmanager
 def on_terminal(columns: int = 60, **environ: str) -> Iterator[tuple[Terminal, Callable[[], str]]]:
-    """Give a terminal of some width, and a way to read what was shown on it."""
+    """Return a terminal of some width, and a way to read what was shown on it."""
     master, slave = pty.openpty()
     with closing(os.fdopen(slave, "w", encoding="utf-8")) as stream:
         terminal = Terminal(stream, environ)
@@ -45,7 +45,7 @@ def on_terminal(columns: int = 60, **environ: str) -> Iterator[tuple[Terminal, C
 
 
 def printed(*, encoding: str = "utf-8") -> tuple[Terminal, Callable[[], str]]:
-    """Give a pipe-like terminal, and what was printed."""
+    """Return a pipe-like terminal, and what was printed."""
     raw = io.BytesIO()
     stream: TextIO = io.TextIOWrapper(raw, encoding=encoding, newline="\n")
     terminal = Terminal(stream, {})

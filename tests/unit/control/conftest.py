@@ -11,7 +11,7 @@ import pytest
 
 from slurmsyncd.config import Config, DaemonConfig, SinkConfig
 from slurmsyncd.control.server import LIMITS, control_handler, control_sockets
-from slurmsyncd.delivery import Dead, Park
+from slurmsyncd.delivery import DeadLetter, Park
 from slurmsyncd.http_server.server import serve
 from slurmsyncd.pipeline.store_thread import StoreThread
 from tests.unit.store.builders import T0, key, opened, plan, settle, started, starts
@@ -40,7 +40,7 @@ def fill(store: SqliteStore) -> None:
     store.record(plan(started(key(1)), started(key(2)), started(key(3)), cursor=T0), T0)
     parked, dead = [each for each in starts(store, T0 + 1) if each.start.key.job_id > 1]
     settle(store, [parked], Park(T0 + 9_999_999_999, "no_subcluster", "no sub-cluster has n1"), T0 + 1)
-    settle(store, [dead], Dead("http_400", "unknown field"), T0 + 1)
+    settle(store, [dead], DeadLetter("http_400", "unknown field"), T0 + 1)
 
 
 @pytest.fixture

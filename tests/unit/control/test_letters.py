@@ -9,7 +9,7 @@ import pytest
 from slurmsyncd.control.client import office
 from slurmsyncd.control.delivery_requests import AskGroups, AskIds
 from slurmsyncd.control.store_requests import AskLetters
-from slurmsyncd.model import Step
+from slurmsyncd.model import EventKind
 from slurmsyncd.store.queries import Group, Selection
 from tests.unit.store.builders import T0
 
@@ -53,7 +53,7 @@ def test_groups_have_an_example(asked: Config) -> None:
     expected = Group(
         sink="rest",
         state="dead",
-        step=Step.START,
+        step=EventKind.START,
         reason="http_400",
         count=1,
         oldest_at=T0 + 1,

@@ -47,6 +47,6 @@ def test_the_manager_is_told_the_gravest_problem_and_what_to_do(tmp_path: Path) 
 
 
 def status_of(message: bytes) -> str:
-    """Give the line for people out of what the manager is told; empty if there is none."""
+    """Return the line for people out of what the manager is told; empty if there is none."""
     lines = (line for line in message.decode().split("\n") if line.startswith("STATUS="))
     return next(lines, "").removeprefix("STATUS=")

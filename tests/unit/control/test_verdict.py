@@ -27,7 +27,7 @@ DAY_S = 86400.0
 
 
 def source(**changes: Any) -> SourceStatus:
-    """Give a cluster that is well."""
+    """Return a cluster that is well."""
     well: dict[str, Any] = {
         "cluster": "alpha",
         "last_look_at": NOW - 5,
@@ -68,13 +68,13 @@ def test_s1_messages_that_slurmctld_holds_are_a_problem_when_many_or_held_for_lo
 
 
 def hook(**changes: Any) -> AnnouncedStatus:
-    """Give a hook of which nothing was heard yet."""
+    """Return a hook of which nothing was heard yet."""
     well: dict[str, Any] = {"hook": "PrologSlurmctld", "unannounced": 0, "heard_at": None, "silent": False}
     return AnnouncedStatus(**{**well, **changes})
 
 
 def sink(**changes: Any) -> SinkStatus:
-    """Give a sink that is well."""
+    """Return a sink that is well."""
     well: dict[str, Any] = {
         "name": "cc",
         "kind": "rest",
@@ -92,7 +92,7 @@ def sink(**changes: Any) -> SinkStatus:
 
 
 def audit(**changes: Any) -> AuditStatus:
-    """Give what the audits of a sink that is well came to."""
+    """Return what the audits of a sink that is well came to."""
     return AuditStatus(**{"audits": 3, "failures": 0, "last_at": NOW - 60, **changes})
 
 
@@ -105,7 +105,7 @@ def status(
     gaps: tuple[Gap, ...] = (),
     **live: Any,
 ) -> Status:
-    """Give the status of a daemon that is well, but for the changes."""
+    """Return the status of a daemon that is well, but for the changes."""
     well: dict[str, Any] = {
         "version": "1",
         "pid": 1,
@@ -132,7 +132,7 @@ def status(
 
 
 def dead(at: float) -> dict[str, Any]:
-    """Give the totals of a sink with dead letters, the last one of ``at``."""
+    """Return the totals of a sink with dead letters, the last one of ``at``."""
     return {
         "states": {"dead": 2},
         "reasons": {"dead": {"http_400": 2}},

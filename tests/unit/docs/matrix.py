@@ -49,14 +49,14 @@ class Row:
 
 
 def rows(text: str) -> list[Row]:
-    """Give the cases of all tables, in their order."""
+    """Return the cases of all tables, in their order."""
     found = (_ROW.match(line) for line in text.rpartition(_HEADING)[2].splitlines())
     return [Row(match[1], tuple(cell.strip() for cell in match[2].split("|"))) for match in found if match]
 
 
 def problems(text: str, root: Path) -> list[str]:
     """
-    Say what is wrong with the tables.
+    Return what is wrong with the tables.
 
     Args:
         text: The document.
@@ -91,12 +91,12 @@ def _row(row: Row, root: Path) -> Iterator[str]:
 
 
 def _carries(case: str, name: str, source: str) -> bool:
-    """Say whether a test names a case: in its own name, or as a word anywhere in it."""
+    """Return whether a test names a case: in its own name, or as a word anywhere in it."""
     return case.lower() in name.rpartition("::")[2].split("_") or bool(re.search(rf"\b{case}\b", source))
 
 
 def _source(path: Path, name: str) -> str | None:
-    """Give a test's text with its decorators, None if there is no such test."""
+    """Return a test's text with its decorators, None if there is no such test."""
     return _tests(path).get(name) if path.is_file() else None
 
 
@@ -107,7 +107,7 @@ def _tests(path: Path) -> dict[str, str]:
 
 
 def _within(node: ast.Module | ast.ClassDef, lines: list[str], prefix: str) -> Iterator[tuple[str, str]]:
-    """Give name → text of the tests of a module or class; a state machine's test case is an assignment."""
+    """Return name → text of the tests of a module or class; a state machine's test case is an assignment."""
     for child in node.body:
         match child:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) if name.startswith("test"):

@@ -40,7 +40,7 @@ PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 
 
 def _given() -> dict[str, set[str]]:
-    """Give each name of a sample with its labels, of a status that has everything."""
+    """Return each name of a sample with its labels, of a status that has everything."""
     source = SourceStatus(
         cluster="alpha", last_look_at=1.0, unavailable=None, unavailable_since=None, partly=False,
         behind=False, looks=1, failures=0, hints=0, starts=1, stops=1, incomplete=0, never_started=0,
@@ -70,7 +70,7 @@ def _given() -> dict[str, set[str]]:
 
 
 def _alerts() -> dict[str, str]:
-    """Give each alert's block of lines; the file keeps to one line a key."""
+    """Return each alert's block of lines; the file keeps to one line a key."""
     name, *blocks = re.split(r"^ +- alert: (\w+)\n", RULES, flags=re.MULTILINE)
     assert "groups:" in name
     return dict(zip(blocks[::2], blocks[1::2], strict=True))

@@ -35,7 +35,7 @@ def _blocks(page: Path, kind: str) -> Iterator[str]:
 
 
 def _typed() -> Iterator[tuple[str, str]]:
-    """Give each slurmsyncd command of a block that shows what to type, with its page."""
+    """Return each slurmsyncd command of a block that shows what to type, with its page."""
     for page in PAGES:
         for block in (*_blocks(page, "console"), *_blocks(page, "sh")):
             for line in block.splitlines():
@@ -44,7 +44,7 @@ def _typed() -> Iterator[tuple[str, str]]:
 
 
 def _mentioned() -> Iterator[tuple[str, str]]:
-    """Give each command that a sentence mentions, or a synopsis shows."""
+    """Return each command that a sentence mentions, or a synopsis shows."""
     for page in PAGES:
         text = _FENCE.sub("", page.read_text())
         spans = re.findall(r"`(slurmsyncd [^`\n]+)`", text)
@@ -53,7 +53,7 @@ def _mentioned() -> Iterator[tuple[str, str]]:
 
 
 def _words(line: str) -> list[str]:
-    """Give what the shell would pass on."""
+    """Return what the shell would pass on."""
     return shlex.split(re.split(r" [|>]", line.replace(" # ", " | "))[0])[1:]
 
 

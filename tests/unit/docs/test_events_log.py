@@ -35,7 +35,7 @@ def _names(path: Path) -> Iterator[str]:
 
 
 def _event(call: ast.Call, path: Path) -> ast.expr | None:
-    """Give the argument that names an event, None if the call names none."""
+    """Return the argument that names an event, None if the call names none."""
     function = call.func
     name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
     logs = isinstance(function, ast.Attribute) and ast.unparse(function.value) in (
@@ -53,7 +53,7 @@ def _event(call: ast.Call, path: Path) -> ast.expr | None:
 
 
 def _constants(expression: ast.expr, tree: ast.Module, path: Path) -> Iterator[str]:
-    """Give what an expression can be, as far as it is a name of an event."""
+    """Return what an expression can be, as far as it is a name of an event."""
     for node in ast.walk(expression):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             if re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", node.value):
@@ -63,7 +63,7 @@ def _constants(expression: ast.expr, tree: ast.Module, path: Path) -> Iterator[s
 
 
 def _assigned(name: str, tree: ast.Module, path: Path) -> Iterator[str]:
-    """Give the constants that a name stands for: of the module, or assigned within it."""
+    """Return the constants that a name stands for: of the module, or assigned within it."""
     if name.isupper():
         value = getattr(importlib.import_module(module_of(path)), name, None)
         if isinstance(value, str):

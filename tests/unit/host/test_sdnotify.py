@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=["path", "abstract"])
 def systemd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[socket.socket, dict[str, str]]]:
-    """Give systemd's end of the socket, and the environment that it gives to a service."""
+    """Return systemd's end of the socket, and the environment that it gives to a service."""
     abstract = f"slurmsyncd-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind("\0" + abstract if request.param == "abstract" else str(tmp_path / "notify"))

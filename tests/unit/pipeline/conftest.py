@@ -10,7 +10,7 @@ import anyio.lowlevel
 import pytest
 
 from slurmsyncd.delivery import DeliveryPolicy
-from slurmsyncd.model import Job, JobState, Plan, RunKey, Started, Step, Stopped, Trigger
+from slurmsyncd.model import EventKind, Job, JobState, Plan, RunEnded, RunKey, RunStarted, Trigger
 from slurmsyncd.pipeline.deliver import Delivery
 from slurmsyncd.pipeline.store_thread import StoreThread
 from slurmsyncd.store import SqliteStore, open_store
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: Waits so short that retries follow at once on a clock that is turned by hand.
-POLICY = DeliveryPolicy(backoff_s=0.01, backoff_max_s=0.05, stop_hold_s=0.0, park_s=3600.0, park_after=3)
+POLICY = DeliveryPolicy(
+    backoff_s=0.01, backoff_max_s=0.05, stop_hold_s=0.0, park_interval_s=3600.0, park_after=3
+)
 
 
 class CountingThread(StoreThread):
@@ -53,7 +55,7 @@ class CountingThread(StoreThread):
                 return
 
     def settled(self, groups: int) -> bool:
-        """Say whether so many groups of results are on the disk."""
+        """Return whether so many groups of results are on the disk."""
         return self.done["settle"] >= groups
 
 
@@ -80,9 +82,9 @@ def key(job_id: int, start_at: int = NOW - 1000) -> RunKey:
 
 def record(store: SqliteStore, *job_ids: int, ended: bool = False, at: float = NOW) -> None:
     """Write down runs, with their stops if they have ended."""
-    begun = [Started(Job(key=key(n), state=JobState.RUNNING), Trigger.POLL) for n in job_ids]
+    begun = [RunStarted(Job(key=key(n), state=JobState.RUNNING), Trigger.POLL) for n in job_ids]
     over = [
-        Stopped(Job(key=key(n), state=JobState.COMPLETED, end_at=NOW - 10), Trigger.POLL)
+        RunEnded(Job(key=key(n), state=JobState.COMPLETED, end_at=NOW - 10), Trigger.POLL)
         for n in (job_ids if ended else ())
     ]
     store.record(Plan(cluster=CLUSTER, events=(*begun, *over)), at)
@@ -96,7 +98,9 @@ def deliverer(
     policy: DeliveryPolicy = POLICY,
     workers: int = 2,
 ) -> Delivery:
-    return Delivery(sink, store, thread, policy, clock, workers={Step.START: workers, Step.STOP: workers})
+    return Delivery(
+        sink, store, thread, policy, clock, workers={EventKind.START: workers, EventKind.STOP: workers}
+    )
 
 
 async def until(condition: Callable[[], object], at_most_s: float = 10.0) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from slurmsyncd.model import Hint, Job, JobState, RunKey, Started, Stopped, Trigger
+from slurmsyncd.model import Job, JobState, Notification, RunEnded, RunKey, RunStarted, Trigger
 from slurmsyncd.pipeline.announced import SILENT_RUNS, Announced, Hook
 
 BEGUN = 1_700_000_000
@@ -14,16 +14,16 @@ def run(at: int, job_id: int = 7) -> Job:
     return Job(key=RunKey("alpha", job_id, at), state=JobState.RUNNING)
 
 
-def started(at: int, trigger: Trigger = Trigger.POLL) -> Started:
-    return Started(run(at), trigger)
+def started(at: int, trigger: Trigger = Trigger.POLL) -> RunStarted:
+    return RunStarted(run(at), trigger)
 
 
-def stopped(at: int, trigger: Trigger = Trigger.POLL) -> Stopped:
-    return Stopped(replace(run(at - 60), state=JobState.COMPLETED, end_at=at), trigger)
+def stopped(at: int, trigger: Trigger = Trigger.POLL) -> RunEnded:
+    return RunEnded(replace(run(at - 60), state=JobState.COMPLETED, end_at=at), trigger)
 
 
-def hint(context: str) -> Hint:
-    return Hint("alpha", 7, context)
+def hint(context: str) -> Notification:
+    return Notification("alpha", 7, context)
 
 
 def of(announced: Announced) -> tuple[Hook, Hook]:

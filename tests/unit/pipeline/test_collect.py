@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from slurmsyncd.errors import DiskFull, SourceUnavailable, StoreError
-from slurmsyncd.model import Hint, JobState, Phase, Plan, Questions, Started, Stopped
+from slurmsyncd.model import JobQuestions, JobState, Notification, Plan, RunEnded, RunPhase, RunStarted
 from slurmsyncd.pipeline.collect import Collector, CollectPolicy
 from tests.fakes import CLUSTER, FakeClock, FakeSlurm, FakeSource
 from tests.unit.pipeline.conftest import CountingThread, until
@@ -21,7 +21,7 @@ from tests.unit.store.builders import known
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from slurmsyncd.model import Answers, Observation, RunKey
+    from slurmsyncd.model import JobAnswers, Observation, RunKey
     from slurmsyncd.store import SqliteStore
 
 pytestmark = pytest.mark.anyio
@@ -74,7 +74,7 @@ class Stage:
         while self.collector.behind:
             await self.collector.catch_up()
 
-    def runs(self) -> dict[RunKey, Phase]:
+    def runs(self) -> dict[RunKey, RunPhase]:
         return known(self.store, CLUSTER, range(10_000))
 
     def phases(self) -> list[str]:
@@ -91,9 +91,9 @@ class Rings:
 
     def __init__(self) -> None:
         self.waits: list[float] = []
-        self.send, self._receive = anyio.create_memory_object_stream[frozenset[Hint]](100)
+        self.send, self._receive = anyio.create_memory_object_stream[frozenset[Notification]](100)
 
-    async def wait(self, timeout_s: float) -> frozenset[Hint]:
+    async def wait(self, timeout_s: float) -> frozenset[Notification]:
         self.waits.append(timeout_s)
         try:
             return self._receive.receive_nowait()
@@ -120,16 +120,16 @@ class SlowSource(FakeSource):
         gate, self._gate = self._gate, anyio.Event()
         gate.set()
 
-    async def look(
+    async def poll(
         self, since: int, until: int, *, listing: bool = True, accounting: bool = True
     ) -> Observation:
         with self._counted():
             await self._gate.wait()
-            return await super().look(since, until, listing=listing, accounting=accounting)
+            return await super().poll(since, until, listing=listing, accounting=accounting)
 
-    async def ask(self, questions: Questions) -> Answers:
+    async def query_jobs(self, questions: JobQuestions) -> JobAnswers:
         with self._counted():
-            return await super().ask(questions)
+            return await super().query_jobs(questions)
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -278,10 +278,10 @@ async def test_s14_ids_that_are_not_answered_keep_no_other_from_being_recorded(s
     """Job details of one batch, and accounting of another, fail: the rest is recorded, and they with the next."""
     for n in (1, 2, 3, 4):
         stage.slurm.start(n)
-    stage.slurm.mute = Questions(details=frozenset({1}))
+    stage.slurm.mute = JobQuestions(details=frozenset({1}))
     await stage.look()
     assert [key.job_id for key in stage.runs()] == [2, 3, 4]
-    stage.slurm.mute = Questions(accounting=frozenset({3}))
+    stage.slurm.mute = JobQuestions(accounting=frozenset({3}))
     stage.later(600)
     for run in stage.slurm.runs[1:]:
         stage.slurm.end(run)
@@ -291,7 +291,7 @@ async def test_s14_ids_that_are_not_answered_keep_no_other_from_being_recorded(s
     assert {key.job_id: phase.value for key, phase in stage.runs().items()} == {
         1: "started", 2: "stopped", 3: "started", 4: "stopped"
     }  # fmt: skip
-    stage.slurm.mute = Questions()
+    stage.slurm.mute = JobQuestions()
     await stage.look()
     assert stage.phases() == ["started", "stopped", "stopped", "stopped"]
 
@@ -475,7 +475,7 @@ class TestTheWindow:
         stage.slurm.end(run)
         await stage.look()
         (key,) = stage.runs()
-        assert (key.start_at, stage.store.ends(CLUSTER, [1])) == (at, {key: at + 60})
+        assert (key.start_at, stage.store.end_times(CLUSTER, [1])) == (at, {key: at + 60})
         assert stage.store.cursor(CLUSTER) == at + 60
 
     async def test_s24_days_of_outage_are_caught_up_in_slices(self, stage: Stage) -> None:
@@ -752,11 +752,11 @@ class TestHints:
         await stage.look()
         looks = len(stage.slurm.looks)
         run = stage.slurm.start(1)
-        await stage.collector.answer([Hint(CLUSTER, 1, "prolog")])
+        await stage.collector.answer([Notification(CLUSTER, 1, "prolog")])
         assert stage.phases() == ["started"]
         stage.later(5)
         stage.slurm.end(run)
-        await stage.collector.answer([Hint(CLUSTER, 1, "epilog")])
+        await stage.collector.answer([Notification(CLUSTER, 1, "epilog")])
         assert stage.phases() == ["stopped"]
         assert len(stage.slurm.looks) == looks
 
@@ -768,13 +768,13 @@ class TestHints:
         stage.slurm.end(ended)
         stage.slurm.start(2)
         before = len(stage.slurm.asked), len(stage.plans)
-        await stage.collector.answer([Hint(CLUSTER, 1, "epilog"), Hint(CLUSTER, 2, "prolog")])
+        await stage.collector.answer([Notification(CLUSTER, 1, "epilog"), Notification(CLUSTER, 2, "prolog")])
         assert [(each.details, each.accounting) for each in stage.slurm.asked[before[0] :]] == [
             ({2}, frozenset()),
             (frozenset(), {1}),
         ]
         told = [event for plan in stage.plans[before[1] :] for event in plan.events]
-        assert [(type(event), event.job.key.job_id) for event in told] == [(Started, 2), (Stopped, 1)]
+        assert [(type(event), event.job.key.job_id) for event in told] == [(RunStarted, 2), (RunEnded, 1)]
 
     async def test_k3_ten_thousand_hints_are_one_question(self, stage: Stage) -> None:
         """And one transaction."""
@@ -787,7 +787,7 @@ class TestHints:
     async def test_k4_hints_of_unknown_jobs_are_forgotten_after_their_rounds(self, stage: Stage) -> None:
         """A flood of them leaves nothing behind."""
         await stage.look()
-        await stage.collector.answer([Hint(CLUSTER, n, "epilog") for n in range(500, 600)])
+        await stage.collector.answer([Notification(CLUSTER, n, "epilog") for n in range(500, 600)])
         assert stage.collector.tally.rechecks == 100
         for _ in range(6):
             stage.later(60)
@@ -797,7 +797,7 @@ class TestHints:
 
     async def test_a_test_hint_asks_nothing(self, stage: Stage) -> None:
         """It speaks of no job."""
-        await stage.collector.answer([Hint("", 0, "test")])
+        await stage.collector.answer([Notification("", 0, "test")])
         assert stage.slurm.asked == []
 
     async def test_an_epilog_before_slurmdbd_knows_is_asked_again_soon(self, stage: Stage) -> None:
@@ -811,7 +811,7 @@ class TestHints:
         async with anyio.create_task_group() as group:
             group.start_soon(stage.collector.run, rings)
             await until(lambda: rings.waits)
-            await rings.send.send(frozenset({Hint(CLUSTER, 1, "epilog")}))
+            await rings.send.send(frozenset({Notification(CLUSTER, 1, "epilog")}))
             await until(lambda: len(rings.waits) == 2)
             stage.slurm.linked = True
             stage.slurm.catch_up()
@@ -824,7 +824,7 @@ class TestHints:
         """Slurm does not answer for a moment: asked again with the next round."""
         stage.slurm.start(1)
         stage.slurm.details, stage.slurm.accounting_up = None, False
-        await stage.collector.answer([Hint(CLUSTER, 1, "prolog")])
+        await stage.collector.answer([Notification(CLUSTER, 1, "prolog")])
         assert stage.collector.tally.unavailable
         assert stage.collector.tally.rechecks == 1
         stage.slurm.details = tuple
@@ -861,7 +861,7 @@ class TestTheLoop:
         rings = Rings()
         for _ in range(3):
             await rings.send.send(frozenset())
-        await rings.send.send(frozenset({Hint(CLUSTER, 1, "prolog")}))
+        await rings.send.send(frozenset({Notification(CLUSTER, 1, "prolog")}))
         async with anyio.create_task_group() as group:
             group.start_soon(stage.collector.run, rings)
             await until(lambda: stage.collector.tally.starts == 1)
@@ -885,7 +885,7 @@ class TestTheLoop:
             group.start_soon(collector.run, rings)
             for n in range(5):
                 await until(lambda: source.under_way)
-                await rings.send.send(frozenset({Hint(CLUSTER, 1, "prolog")}))
+                await rings.send.send(frozenset({Notification(CLUSTER, 1, "prolog")}))
                 await anyio.sleep(0.01)  # the poll interval is long over
                 source.answer()
                 await until(lambda n=n: collector.tally.looks > n)  # type: ignore[misc]
@@ -958,7 +958,7 @@ class TestTheLoop:
         stage.slurm.start(1)
         await stage.look()
         assert stage.phases() == ["stopped", "started"]
-        ends = stage.store.ends(CLUSTER, [1])
+        ends = stage.store.end_times(CLUSTER, [1])
         assert sorted(ends.values(), key=str) == [first.end_at, None]
 
     async def test_a_run_that_stopped_long_ago_is_not_told_again_with_its_successor(

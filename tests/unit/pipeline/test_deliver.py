@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from slurmsyncd.delivery import Outcome, Result
+from slurmsyncd.delivery import Outcome, OutcomeKind
 from slurmsyncd.errors import DiskFull, StoreError
-from slurmsyncd.model import Entry, Step
+from slurmsyncd.model import EventKind, OutboxEntry
 from slurmsyncd.pipeline import deliver
 from tests.fakes import ACCEPTED, FakeClock, FakeSink
 from tests.unit.pipeline.conftest import POLICY, CountingThread, deliverer, record, until
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-DOWN = Outcome(result=Result.SINK_DOWN, reason="unreachable")
-FAILED = Outcome(result=Result.FAILED, reason="http_500")
-REFUSED = Outcome(result=Result.REFUSED, reason="http_400")
+DOWN = Outcome(result=OutcomeKind.SINK_UNAVAILABLE, reason="unreachable")
+FAILED = Outcome(result=OutcomeKind.FAILED, reason="http_500")
+REFUSED = Outcome(result=OutcomeKind.REJECTED, reason="http_400")
 
 
-def job_ids(entries: list[Entry]) -> list[int]:
+def job_ids(entries: list[OutboxEntry]) -> list[int]:
     return [entry.start.key.job_id for entry in entries]
 
 
-def _at_least(items: list[Entry], count: int) -> bool:
+def _at_least(items: list[OutboxEntry], count: int) -> bool:
     return len(items) >= count
 
 
@@ -39,8 +39,8 @@ def leaves(err: BaseException) -> list[BaseException]:
     return [err] if inner is None else [leaf for each in inner for leaf in leaves(each)]
 
 
-def steps(sink: FakeSink, job_id: int) -> list[Step]:
-    return [entry.step for entry in sink.taken if entry.start.key.job_id == job_id]
+def steps(sink: FakeSink, job_id: int) -> list[EventKind]:
+    return [entry.kind for entry in sink.taken if entry.start.key.job_id == job_id]
 
 
 async def test_i4_each_run_is_started_and_stopped_once_in_order(
@@ -50,7 +50,7 @@ async def test_i4_each_run_is_started_and_stopped_once_in_order(
     record(store, *range(1, 101), ended=True)
     sink = FakeSink()
     await deliverer(sink, store, thread, clock).run(until_idle=True)
-    assert all(steps(sink, n) == [Step.START, Step.STOP] for n in range(1, 101))
+    assert all(steps(sink, n) == [EventKind.START, EventKind.STOP] for n in range(1, 101))
     assert len(sink.attempts) == 200
 
 
@@ -117,13 +117,13 @@ async def test_h7_a_sink_that_rejects_every_start_for_a_while_costs_no_run(
         group.start_soon(delivery.run)
         await until(partial(thread.settled, 1))
         await until(lambda: len(sink.taken) == 10 and not any(delivery.in_hand.values()))
-        sink.outcomes = lambda entry: REFUSED if entry.step is Step.START else None
+        sink.outcomes = lambda entry: REFUSED if entry.kind is EventKind.START else None
         await thread(record, store, *range(1, 11), ended=True, at=clock.now())
         await thread(record, store, *range(11, 114), at=clock.now())
         delivery.ring()
         await until(lambda: delivery.health.trouble == "http_400" and not sink.under_way)
         assert delivery.health.pause.alarm
-        await until(lambda: [entry.step for entry in sink.taken].count(Step.STOP) == 10)
+        await until(lambda: [entry.kind for entry in sink.taken].count(EventKind.STOP) == 10)
         probed = len(sink.attempts)
         sink.most = 0
         await until(lambda: len(sink.attempts) >= probed + 20)
@@ -145,7 +145,7 @@ async def test_h7_what_was_parked_before_the_sink_was_suspected_is_sent_when_it_
 ) -> None:
     """Not an hour later: a proxy that answers 403 to everything parks the first few."""
     record(store, *range(1, 21))
-    curable = Outcome(result=Result.CURABLE, reason="http_403", status=403)
+    curable = Outcome(result=OutcomeKind.REJECTED_UNTIL_FIXED, reason="http_403", status=403)
     sink = FakeSink(lambda _: curable)
     delivery = deliverer(sink, store, thread, clock)
     async with anyio.create_task_group() as group:
@@ -296,7 +296,7 @@ async def test_a_retry_is_not_kept_waiting_by_a_slow_exchange(
     tried: list[int] = []
 
     class Slow(FakeSink):
-        async def deliver(self, entry: Entry) -> Outcome:
+        async def deliver(self, entry: OutboxEntry) -> Outcome:
             tried.append(entry.start.key.job_id)
             if entry.start.key.job_id == 1:
                 await slow.wait()
@@ -332,7 +332,7 @@ async def test_h8_a_run_that_always_fails_is_parked_while_others_succeed(
 def delivery_of(
     old: deliver.Delivery, store: SqliteStore, thread: CountingThread, clock: FakeClock, sink: FakeSink
 ) -> deliver.Delivery:
-    """Give a new run of the same sink that remembers its health."""
+    """Return a new run of the same sink that remembers its health."""
     fresh = deliverer(sink, store, thread, clock)
     fresh.health = old.health
     return fresh
@@ -388,7 +388,7 @@ async def test_h13_a_wait_that_was_asked_for_is_kept(
         group.start_soon(delivery.run)
         for n in (1, 2, 3):
             await until(partial(thread.settled, n))
-            due_at = await thread(store.next_due_at, "rest", Step.START, clock.now())
+            due_at = await thread(store.next_due_at, "rest", EventKind.START, clock.now())
             assert (due_at or 0) >= clock.now() + 20
             clock.at += 1000
             delivery.ring()
@@ -412,7 +412,7 @@ async def test_p1_stop_lets_the_exchange_under_way_end_and_be_settled(
         hold.set()
     assert delivery.finished.is_set()
     assert len(sink.attempts) == len(sink.taken) == 2
-    assert len(store.due("rest", Step.START, clock.now(), 1000)) == 98
+    assert len(store.due("rest", EventKind.START, clock.now(), 1000)) == 98
 
 
 async def test_p1_429_during_a_stop_is_settled_and_not_waited_for(
@@ -428,7 +428,7 @@ async def test_p1_429_during_a_stop_is_settled_and_not_waited_for(
         await until(lambda: sink.under_way)
         delivery.stop()
         hold.set()
-    assert store.next_due_at("rest", Step.START, clock.now()) == clock.now() + 200
+    assert store.next_due_at("rest", EventKind.START, clock.now()) == clock.now() + 200
 
 
 async def test_what_was_answered_is_settled_even_when_all_is_torn_down(
@@ -438,7 +438,7 @@ async def test_what_was_answered_is_settled_even_when_all_is_torn_down(
     record(store, 1, 2)
 
     class Half(FakeSink):
-        async def deliver(self, entry: Entry) -> Outcome:
+        async def deliver(self, entry: OutboxEntry) -> Outcome:
             if entry.start.key.job_id == 2:
                 await anyio.sleep_forever()
             group.cancel_scope.cancel()
@@ -448,7 +448,7 @@ async def test_what_was_answered_is_settled_even_when_all_is_torn_down(
     async with anyio.create_task_group() as group:
         group.start_soon(delivery.run)
     assert delivery.finished.is_set()
-    assert job_ids(list(store.due("rest", Step.START, clock.now(), 10))) == [2]
+    assert job_ids(list(store.due("rest", EventKind.START, clock.now(), 10))) == [2]
 
 
 async def test_p7_a_sink_that_raises_takes_the_process_down(
@@ -457,7 +457,7 @@ async def test_p7_a_sink_that_raises_takes_the_process_down(
     """Never a half-dead daemon; what others were answered is settled."""
     record(store, 1, 2)
 
-    def bug(entry: Entry) -> Outcome | None:
+    def bug(entry: OutboxEntry) -> Outcome | None:
         if entry.start.key.job_id == 2:
             raise RuntimeError("a bug")
         return None
@@ -465,7 +465,7 @@ async def test_p7_a_sink_that_raises_takes_the_process_down(
     with pytest.raises(Exception) as caught:
         await deliverer(FakeSink(bug), store, thread, clock, workers=1).run()
     assert "a bug" in str(leaves(caught.value))
-    assert job_ids(list(store.due("rest", Step.START, clock.now(), 10))) == [2]
+    assert job_ids(list(store.due("rest", EventKind.START, clock.now(), 10))) == [2]
 
 
 async def test_d2_a_full_disk_loses_no_result_and_does_not_spin(
@@ -486,7 +486,7 @@ async def test_d2_a_full_disk_loses_no_result_and_does_not_spin(
         delivery.stop()
     assert not delivery.health.disk_full
     assert len(sink.attempts) == 100, "nothing was sent twice"
-    assert store.next_due_at("rest", Step.START, clock.now()) is None
+    assert store.next_due_at("rest", EventKind.START, clock.now()) is None
 
 
 async def test_d2_a_stop_does_not_wait_for_a_full_disk(
@@ -500,7 +500,7 @@ async def test_d2_a_stop_does_not_wait_for_a_full_disk(
         group.start_soon(delivery.run)
         await until(lambda: delivery.health.disk_full)
         delivery.stop()
-    assert job_ids(list(store.due("rest", Step.START, clock.now(), 10))) == [1]
+    assert job_ids(list(store.due("rest", EventKind.START, clock.now(), 10))) == [1]
 
 
 async def test_d2_a_full_disk_while_looking_for_work_does_not_spin(
@@ -535,7 +535,7 @@ async def test_until_idle_waits_for_the_stop_that_a_start_has_released(
     """A lane that had nothing to do looks again once another has settled something."""
     record(store, *range(1, 31), ended=True)
     sink = FakeSink()
-    workers = {Step.STOP: 1, Step.START: 1}
+    workers = {EventKind.STOP: 1, EventKind.START: 1}
     await deliver.Delivery(sink, store, thread, POLICY, clock, workers=workers).run(until_idle=True)
     assert len(sink.taken) == 60
 
@@ -586,8 +586,8 @@ async def test_until_idle_does_not_wait_for_what_is_due_later(
     record(store, 1, ended=True)
     sink = FakeSink()
     await deliverer(sink, store, thread, clock, replace(POLICY, stop_hold_s=150.0)).run(until_idle=True)
-    assert steps(sink, 1) == [Step.START]
-    assert store.next_due_at("rest", Step.STOP, clock.now()) == clock.now() + 150
+    assert steps(sink, 1) == [EventKind.START]
+    assert store.next_due_at("rest", EventKind.STOP, clock.now()) == clock.now() + 150
 
 
 async def test_h11_a_lost_start_is_sent_again_before_its_stop(
@@ -595,7 +595,12 @@ async def test_h11_a_lost_start_is_sent_again_before_its_stop(
 ) -> None:
     """The stop finds nothing; start, then stop, and no two at once."""
     record(store, 1, ended=True)
-    missing = Outcome(result=Result.START_MISSING, reason="http_404")
-    sink = FakeSink(lambda entry: missing if entry.step is Step.STOP and entry.attempts == 0 else None)
+    missing = Outcome(result=OutcomeKind.START_MISSING, reason="http_404")
+    sink = FakeSink(lambda entry: missing if entry.kind is EventKind.STOP and entry.attempts == 0 else None)
     await deliverer(sink, store, thread, clock).run(until_idle=True)
-    assert [entry.step for entry in sink.attempts] == [Step.START, Step.STOP, Step.START, Step.STOP]
+    assert [entry.kind for entry in sink.attempts] == [
+        EventKind.START,
+        EventKind.STOP,
+        EventKind.START,
+        EventKind.STOP,
+    ]

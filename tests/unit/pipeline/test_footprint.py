@@ -24,7 +24,7 @@ MANY, BYTES = 2000, 550
 
 
 def _running(store: SqliteStore, thread: CountingThread, count: int) -> Stage:
-    """Give a stage where so many jobs run that no hook told of."""
+    """Return a stage where so many jobs run that no hook told of."""
     stage = Stage(store, thread)
     for job_id in range(1, count + 1):
         stage.slurm.start(job_id)

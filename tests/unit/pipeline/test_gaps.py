@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from slurmsyncd.errors import DiskFull, SourceUnavailable
-from slurmsyncd.model import Phase, Plan, Started, Stopped, Trigger
+from slurmsyncd.model import Plan, RunEnded, RunPhase, RunStarted, Trigger
 from slurmsyncd.pipeline.gaps import RETRY_S
 from slurmsyncd.planner.gaps import FLOOR_S
 from tests.fakes import CLUSTER, FakeSource
@@ -42,7 +42,7 @@ def stage(store: SqliteStore, thread: CountingThread) -> Stage:
 
 
 def ended(stage: Stage) -> list[int]:
-    return sorted(key.job_id for key, phase in stage.runs().items() if phase is Phase.STOPPED)
+    return sorted(key.job_id for key, phase in stage.runs().items() if phase is RunPhase.STOPPED)
 
 
 async def read_on(stage: Stage, attempts: int = 200) -> None:
@@ -159,11 +159,11 @@ class TestFullDisk:
         """The window is not to blame, however often it fails; later ones may be small enough."""
 
         class Full(FakeSource):
-            async def look(
+            async def poll(
                 self, since: int, until: int, *, listing: bool = True, accounting: bool = True
             ) -> Observation:
                 try:
-                    return await super().look(since, until, listing=listing, accounting=accounting)
+                    return await super().poll(since, until, listing=listing, accounting=accounting)
                 except SourceUnavailable as err:
                     raise SourceUnavailable(str(err), disk_full=True) from err
 
@@ -258,7 +258,7 @@ class TestFilling:
         unknown = next(run for run in stage.slurm.runs if run.end_at == bad)
         reported = stage.slurm.finished_long_ago(500, bad - 50, bad)
         (row,) = (row for row in stage.slurm.rows() if row.key.job_id == reported.job_id)
-        events = (Started(row, Trigger.POLL), Stopped(row, Trigger.POLL))
+        events = (RunStarted(row, Trigger.POLL), RunEnded(row, Trigger.POLL))
         stage.store.record(Plan(cluster=CLUSTER, events=events), stage.clock.at)
         stage.slurm.unreadable = frozenset({bad})
         await read_on(stage)

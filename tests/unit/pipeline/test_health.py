@@ -5,22 +5,22 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-from slurmsyncd.delivery import DeliveryPolicy, Outcome, Result
-from slurmsyncd.model import Entry, Job, JobState, RunKey, Step
+from slurmsyncd.delivery import DeliveryPolicy, Outcome, OutcomeKind
+from slurmsyncd.model import EventKind, Job, JobState, OutboxEntry, RunKey
 from slurmsyncd.pipeline.rejections import SUSPECT_AFTER as REJECTED
 from slurmsyncd.pipeline.sink_health import SUSPECT_AFTER, SinkHealth
 
-FAILED = Outcome(result=Result.FAILED, reason="timeout", detail="no answer in 45 s")
-ACCEPTED = Outcome(result=Result.ACCEPTED, reason="accepted")
-REJECTED_ALL = Outcome(result=Result.REFUSED, reason="http_400", detail="readonly database", status=400)
+FAILED = Outcome(result=OutcomeKind.FAILED, reason="timeout", detail="no answer in 45 s")
+ACCEPTED = Outcome(result=OutcomeKind.ACCEPTED, reason="accepted")
+REJECTED_ALL = Outcome(result=OutcomeKind.REJECTED, reason="http_400", detail="readonly database", status=400)
 
 
-def entry(number: int, step: Step = Step.START) -> Entry:
+def entry(number: int, step: EventKind = EventKind.START) -> OutboxEntry:
     job = Job(key=RunKey("demo", number, 1000), state=JobState.RUNNING)
-    return Entry(id=number, sink="cc", step=step, start=job)
+    return OutboxEntry(id=number, sink="cc", kind=step, start=job)
 
 
-def attempt(health: SinkHealth, tried: Entry, outcome: Outcome) -> None:
+def attempt(health: SinkHealth, tried: OutboxEntry, outcome: Outcome) -> None:
     """Have an attempt begin and end."""
     health.note(tried, outcome, 1000.0, health.began(tried))
 
@@ -49,11 +49,11 @@ def test_several_runs_failing_in_a_row_make_the_sink_suspected(health: SinkHealt
         for number in range(SUSPECT_AFTER + 2):
             attempt(health, entry(number), FAILED)
         assert health.trouble == "timeout"
-        assert health.pause_s(Step.START) > 0
+        assert health.pause_s(EventKind.START) > 0
         attempt(health, entry(0), ACCEPTED)
     assert [line["event"] for line in said] == ["attempt_failed", "sink_unavailable", "sink_available_again"]
     assert health.trouble is None
-    assert health.pause_s(Step.START) == 0
+    assert health.pause_s(EventKind.START) == 0
 
 
 @pytest.mark.parametrize(("asked_s", "least_s", "most_s"), [(120.0, 100.0, 120.0), (1e12, 280.0, 300.0)])
@@ -61,9 +61,9 @@ def test_h13_a_sink_that_asks_for_a_wait_is_left_alone_for_it(
     health: SinkHealth, asked_s: float, least_s: float, most_s: float
 ) -> None:
     """A 429 with Retry-After pauses the sink for so long, up to the longest backoff."""
-    down = Outcome(result=Result.SINK_DOWN, reason="http_429", retry_after_s=asked_s)
+    down = Outcome(result=OutcomeKind.SINK_UNAVAILABLE, reason="http_429", retry_after_s=asked_s)
     attempt(health, entry(7), down)
-    assert least_s < health.pause_s(Step.STOP) <= most_s
+    assert least_s < health.pause_s(EventKind.STOP) <= most_s
 
 
 def test_h7_a_sink_that_rejects_every_start_is_an_alarm_and_its_stops_go_on(health: SinkHealth) -> None:
@@ -71,11 +71,11 @@ def test_h7_a_sink_that_rejects_every_start_is_an_alarm_and_its_stops_go_on(heal
     with capture_logs() as said:
         for number in range(REJECTED + 3):
             attempt(health, entry(number), REJECTED_ALL)
-        attempt(health, entry(0, Step.STOP), ACCEPTED)
+        attempt(health, entry(0, EventKind.STOP), ACCEPTED)
     assert [(line["event"], line["log_level"]) for line in said[-1:]] == [("sink_unavailable", "error")]
     assert (health.trouble, health.pause.alarm) == ("http_400", True)
-    assert health.pause_s(Step.START) > 0
-    assert health.pause_s(Step.STOP) == 0
+    assert health.pause_s(EventKind.START) > 0
+    assert health.pause_s(EventKind.STOP) == 0
     with capture_logs() as said:
         attempt(health, entry(99), ACCEPTED)
     assert [line["event"] for line in said] == ["sink_available_again"]
@@ -86,6 +86,12 @@ def test_h7_a_sink_that_rejects_every_start_is_an_alarm_and_its_stops_go_on(heal
 def test_what_the_configuration_leaves_out_says_nothing_of_the_sink(health: SinkHealth) -> None:
     """A cluster without a section is never asked for there, so no number of its runs makes the sink suspected."""
     for number in range(20):
-        attempt(health, entry(number), Outcome(result=Result.CURABLE, reason="cluster_not_configured"))
-        attempt(health, entry(100 + number), Outcome(result=Result.REFUSED, reason="no_nodes", certain=True))
+        attempt(
+            health,
+            entry(number),
+            Outcome(result=OutcomeKind.REJECTED_UNTIL_FIXED, reason="cluster_not_configured"),
+        )
+        attempt(
+            health, entry(100 + number), Outcome(result=OutcomeKind.REJECTED, reason="no_nodes", certain=True)
+        )
     assert health.trouble is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slurmsyncd.model import Entry, Step, Trigger
+from slurmsyncd.model import EventKind, OutboxEntry, Trigger
 from slurmsyncd.pipeline.latency import BOUNDS, Histogram, Latency
 from tests.unit.store.builders import key, running
 
@@ -23,9 +23,11 @@ def test_each_goes_into_one_bucket(seconds: float, bucket: int) -> None:
 def test_steps_and_triggers_are_apart() -> None:
     """And an entry of which it is not known when it was seen is not counted."""
     latency = Latency()
-    seen = Entry(id=1, sink="a", step=Step.STOP, start=running(key(1)), seen_at=100.0, trigger=Trigger.HOOK)
+    seen = OutboxEntry(
+        id=1, sink="a", kind=EventKind.STOP, start=running(key(1)), recorded_at=100.0, trigger=Trigger.HOOK
+    )
     latency.note(seen, 101.5)
-    latency.note(Entry(id=2, sink="a", step=Step.START, start=running(key(1))), 101.5)
+    latency.note(OutboxEntry(id=2, sink="a", kind=EventKind.START, start=running(key(1))), 101.5)
     assert list(latency.histograms) == [("stop", "hook")]
     assert latency.histograms["stop", "hook"].sum_s == 1.5
     assert (latency.of("stop").sum_s, sum(latency.of("stop").counts)) == (1.5, 1)

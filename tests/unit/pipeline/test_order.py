@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurmsyncd.delivery import Outcome, Result
-from slurmsyncd.model import Plan, Started, Step, Stopped, Trigger
+from slurmsyncd.delivery import Outcome, OutcomeKind
+from slurmsyncd.model import EventKind, Plan, RunEnded, RunStarted, Trigger
 from slurmsyncd.pipeline.deliver import Delivery
 from tests.unit.pipeline.audit.world import POLICY, World, ended, job, world_in
 from tests.unit.sinks.parts import START
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
-    from slurmsyncd.model import Entry, Event, NodeState
+    from slurmsyncd.model import Event, NodeState, OutboxEntry
 
 pytestmark = pytest.mark.anyio
 
@@ -40,15 +40,15 @@ class Committing:
         self._world = world
         self.down = down
 
-    async def deliver(self, entry: Entry) -> Outcome:
+    async def deliver(self, entry: OutboxEntry) -> Outcome:
         if self.down > 0:
             self.down -= 1
-            return Outcome(result=Result.SINK_DOWN, reason="unreachable")
+            return Outcome(result=OutcomeKind.SINK_UNAVAILABLE, reason="unreachable")
         outcome = await self._world.sink.deliver(entry)
         await self._world.backend.tick()
         return outcome
 
-    async def report_nodes(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
+    async def send_node_states(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
         raise AssertionError("not reported")
 
     async def aclose(self) -> None:
@@ -62,14 +62,14 @@ async def test_j1_no_run_of_a_backlog_is_lost_to_a_later_one_of_its_job_id(
 ) -> None:
     """Requeued jobs whose three runs began 26 h after one another: four workers at both ends of the queue."""
     runs = [job(n, START + HOURS_26 * again) for again in range(3) for n in JOBS]
-    events: list[Event] = [Started(run, Trigger.POLL) for run in runs]
-    events += [Stopped(ended(run), Trigger.POLL) for run in runs]
+    events: list[Event] = [RunStarted(run, Trigger.POLL) for run in runs]
+    events += [RunEnded(ended(run), Trigger.POLL) for run in runs]
     world.clock.at = START + 4 * HOURS_26
     if order == "later first":
-        events.sort(key=lambda event: (isinstance(event, Stopped), -event.job.key.start_at))
+        events.sort(key=lambda event: (isinstance(event, RunEnded), -event.job.key.start_at))
     world.store.record(Plan(cluster="demo", events=tuple(events)), world.clock.now())
     sink = Committing(world, outage)
-    workers = {Step.START: 4, Step.STOP: 2}
+    workers = {EventKind.START: 4, EventKind.STOP: 2}
     policy = replace(POLICY, backoff_s=0.001, backoff_max_s=0.002)
     while "ready" in world.store.counts("cc").states:  # it returns when the sink is down
         await Delivery(sink, world.store, world.thread, policy, world.clock, workers=workers).run(

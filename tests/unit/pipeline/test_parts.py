@@ -10,9 +10,9 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from slurmsyncd.delivery import Outcome, Result
+from slurmsyncd.delivery import Outcome, OutcomeKind
 from slurmsyncd.errors import SourceUnavailable
-from slurmsyncd.model import Hint, NodeState, Plan
+from slurmsyncd.model import NodeState, Notification, Plan
 from slurmsyncd.pipeline.auto_reset_event import Bell
 from slurmsyncd.pipeline.checkpoint import Checkpoint
 from slurmsyncd.pipeline.node_states import report_nodes
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from slurmsyncd.store import SqliteStore
 
-HINT = Hint("alpha", 1, "epilog")
+HINT = Notification("alpha", 1, "epilog")
 
 
 class TestBell:
@@ -172,7 +172,7 @@ class NodeSink(FakeSink):
         self.told: list[str] = []
         self.outcome = ACCEPTED
 
-    async def report_nodes(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
+    async def send_node_states(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
         self.told.append(cluster)
         return self.outcome
 
@@ -188,7 +188,7 @@ async def test_i5_one_dead_cluster_does_not_keep_the_nodes_of_another() -> None:
             assert set(sink.told) == {"beta"}
             dead.up = True
             await until(lambda: "alpha" in sink.told)
-            sink.outcome = Outcome(result=Result.FAILED, reason="http_500")
+            sink.outcome = Outcome(result=OutcomeKind.FAILED, reason="http_500")
             await until(lambda: len(lines) == 4)
             group.cancel_scope.cancel()
     assert [line["event"] for line in lines] == [
@@ -205,7 +205,7 @@ async def test_i5_one_dead_cluster_does_not_keep_the_nodes_of_another() -> None:
 async def test_an_accepted_report_of_nodes_is_told_to_the_delivery() -> None:
     """One that fails is not: a paused sink is probed when it is heard of again, and not before."""
     sink, heard = NodeSink(), list[int]()
-    sink.outcome = Outcome(result=Result.SINK_DOWN, reason="unreachable")
+    sink.outcome = Outcome(result=OutcomeKind.SINK_UNAVAILABLE, reason="unreachable")
     async with anyio.create_task_group() as group:
         report = partial(report_nodes, heard=lambda: heard.append(len(sink.told)))
         group.start_soon(report, [Nodes("alpha")], sink, 0.001)

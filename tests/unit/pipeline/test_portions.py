@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slurmsyncd.errors import SourceUnavailable
-from slurmsyncd.model import Answers, Hint, JobState, Listed, Observation, Phase, Questions, RunKey
+from slurmsyncd.model import (
+    JobAnswers,
+    JobQuestions,
+    JobState,
+    ListedJob,
+    Notification,
+    Observation,
+    RunKey,
+    RunPhase,
+)
 from slurmsyncd.planner import portions
 from tests.fakes import CLUSTER, NOW
 from tests.unit.pipeline.test_collect import Stage
@@ -18,7 +27,7 @@ if TYPE_CHECKING:
     from slurmsyncd.store import SqliteStore
     from tests.unit.pipeline.conftest import CountingThread
 
-    Answering = Callable[[Questions], Answers]
+    Answering = Callable[[JobQuestions], JobAnswers]
 
 PORTION = 10
 
@@ -37,7 +46,7 @@ async def test_h25_s21_many_runs_at_once_are_asked_for_and_recorded_in_portions(
     assert [len(asked.details) for asked in stage.slurm.asked] == [10, 10, 10, 5]
     assert [len(plan.events) for plan in stage.plans if plan.events] == [10, 10, 10, 5]
     assert stage.collector.tally.starts == 35
-    assert stage.phases() == [Phase.STARTED.value] * 35
+    assert stage.phases() == [RunPhase.STARTED.value] * 35
     assert stage.collector.tally.looks == 1
     await stage.look()
     assert stage.collector.tally.starts == 35
@@ -61,13 +70,13 @@ async def test_i1_s1_what_an_outage_keeps_from_being_asked_for_is_found_by_the_n
             stage.slurm.end(run)
     await stage.look()
     assert stage.collector.tally.starts == 35
-    assert stage.phases() == [Phase.STOPPED.value, Phase.STARTED.value] * 17 + [Phase.STOPPED.value]
+    assert stage.phases() == [RunPhase.STOPPED.value, RunPhase.STARTED.value] * 17 + [RunPhase.STOPPED.value]
 
 
 def _failing_from(number: int, answer: Answering) -> Answering:
     calls = iter(range(number))
 
-    def ask(questions: Questions) -> Answers:
+    def ask(questions: JobQuestions) -> JobAnswers:
         if next(calls, None) is None:
             raise SourceUnavailable("nothing answers")
         return answer(questions)
@@ -77,19 +86,19 @@ def _failing_from(number: int, answer: Answering) -> Answering:
 
 def test_i5_what_depends_on_accounting_or_a_hint_is_judged_with_the_whole_look() -> None:
     """Only runs that the listing alone shows are put off; everything else is asked for at once."""
-    listed = tuple(Listed(job_id, JobState.RUNNING, NOW) for job_id in range(1, 31))
-    seen = Observation(cluster=CLUSTER, looked_at=NOW, listed=listed, through=NOW)
-    asked = Questions(
+    listed = tuple(ListedJob(job_id, JobState.RUNNING, NOW) for job_id in range(1, 31))
+    seen = Observation(cluster=CLUSTER, observed_at=NOW, job_list=listed, accounting_read_until=NOW)
+    asked = JobQuestions(
         details=frozenset(range(1, 31)), accounting=frozenset({28, 29, 99}), again=frozenset({28})
     )
-    hints, known = [Hint(CLUSTER, 30, "prolog", 0)], {RunKey(CLUSTER, 29, NOW - 9): None}
+    hints, known = [Notification(CLUSTER, 30, "prolog", 0)], {RunKey(CLUSTER, 29, NOW - 9): None}
     (whole, first), *others = portions(asked, seen, hints, PORTION, known=known)
     assert whole is seen
-    assert first == Questions(
+    assert first == JobQuestions(
         details=frozenset({*range(1, 11), 28, 29, 30}), accounting=asked.accounting, again=asked.again
     )
     assert [sorted(one.details) for _, one in others] == [list(range(11, 21)), list(range(21, 28))]
     assert not any(one.accounting for _, one in others)
     for part, _ in others:
-        assert part.through is None
-        assert {item.job_id for item in part.listed or ()} == set(range(11, 28))
+        assert part.accounting_read_until is None
+        assert {item.job_id for item in part.job_list or ()} == set(range(11, 28))

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from slurmsyncd.config import SinkConfig
-from slurmsyncd.model import JobState, Plan, Started, Step, Stopped, Trigger
+from slurmsyncd.model import EventKind, JobState, Plan, RunEnded, RunStarted, Trigger
 from slurmsyncd.pipeline.deliver import Delivery
 from slurmsyncd.sinks.dialect import V1_5
 from slurmsyncd.store import open_store
@@ -62,8 +62,8 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
     made = open_store(tmp_path / "state", ("cc", "dead")).store
     begun = [job(n) for n in RUNS]
     over = [replace(run, state=JobState.COMPLETED, end_at=START + 60) for run in begun]
-    events: list[Event] = [Started(run, Trigger.POLL) for run in begun]
-    events += [Stopped(run, Trigger.POLL) for run in over]
+    events: list[Event] = [RunStarted(run, Trigger.POLL) for run in begun]
+    events += [RunEnded(run, Trigger.POLL) for run in over]
     made.record(Plan(cluster="demo", events=tuple(events)), NOW)
     yield made
     made.close()
@@ -86,7 +86,7 @@ async def draining(
     """Drain one sink's queue into a server, with as many callers as are the default."""
     defaults = SinkConfig(name=name)
     sink = sink_on(server.url, token, dialect=V1_5, name=name, timeout=60.0)
-    workers = {Step.START: defaults.start_workers, Step.STOP: defaults.stop_workers}
+    workers = {EventKind.START: defaults.start_workers, EventKind.STOP: defaults.stop_workers}
     delivery = Delivery(sink, store, thread, POLICY, clock, workers=workers)
     try:
         async with anyio.create_task_group() as group:
@@ -97,15 +97,15 @@ async def draining(
         await sink.aclose()
 
 
-def told(server: Rude, step: Step) -> list[int]:
-    """Give the ids that a server was told of, in order."""
+def told(server: Rude, step: EventKind) -> list[int]:
+    """Return the ids that a server was told of, in order."""
     path = f"/api/jobs/{step.value}_job/"
     return [json.loads(request.body)["jobId"] for request in server.seen if request.path.startswith(path)]
 
 
 def settled(store: SqliteStore, sink: str) -> int:
     """Count the runs of which a sink has nothing more to be told."""
-    told = store.told(sink, [job(n).key for n in RUNS])
+    told = store.delivery_summaries(sink, [job(n).key for n in RUNS])
     return [each.state for each in told.values()].count("done")
 
 
@@ -117,13 +117,13 @@ async def test_h21_a_slow_archive_has_few_stops_in_hand_and_keeps_no_start_waiti
     async with rude_server() as server:
         server.plans = plans(archive.stop)
         async with draining(server, store, thread, clock, token_file(tmp_path / "token")):
-            await until(lambda: len(told(server, Step.START)) == len(RUNS), 60)
+            await until(lambda: len(told(server, EventKind.START)) == len(RUNS), 60)
             await until(lambda: archive.in_hand == 2, 60)
-            assert len(told(server, Step.STOP)) == 2
+            assert len(told(server, EventKind.STOP)) == 2
             archive.open.set()
             await until(lambda: settled(store, "cc") == len(RUNS), 60)
     assert archive.most == 2
-    assert sorted(told(server, Step.STOP)) == sorted(told(server, Step.START)) == list(RUNS)
+    assert sorted(told(server, EventKind.STOP)) == sorted(told(server, EventKind.START)) == list(RUNS)
 
 
 async def test_h7_a_backend_that_answers_400_to_every_start_for_a_while_costs_no_run(
@@ -135,15 +135,15 @@ async def test_h7_a_backend_that_answers_400_to_every_start_for_a_while_costs_no
         server.plans = {**plans(), "/api/jobs/start_job/": [readonly]}
         async with draining(server, store, thread, clock, token_file(tmp_path / "token")) as delivery:
             await until(lambda: delivery.health.trouble == "http_400", 60)
-            asked = len(told(server, Step.START))
-            await until(lambda: len(told(server, Step.START)) > asked + 2, 60)
+            asked = len(told(server, EventKind.START))
+            await until(lambda: len(told(server, EventKind.START)) > asked + 2, 60)
             assert delivery.health.pause.alarm
             assert not store.letters(state="dead")
             server.plans = plans()
             clock.at += 300
             await until(lambda: settled(store, "cc") == len(RUNS), 60)
             assert delivery.health.trouble is None
-    assert sorted(told(server, Step.STOP)) == list(RUNS)
+    assert sorted(told(server, EventKind.STOP)) == list(RUNS)
 
 
 async def test_h26_a_sink_that_is_dead_for_a_week_holds_up_no_other_and_loses_nothing(
@@ -164,6 +164,6 @@ async def test_h26_a_sink_that_is_dead_for_a_week_holds_up_no_other_and_loses_no
             assert settled(store, "dead") == 0
             ill.plans = plans()
             await until(lambda: settled(store, "dead") == len(RUNS), 60)
-    assert sorted(told(well, Step.START)) == sorted(told(well, Step.STOP)) == list(RUNS)
-    assert set(told(ill, Step.START)) == set(told(ill, Step.STOP)) == set(RUNS)
+    assert sorted(told(well, EventKind.START)) == sorted(told(well, EventKind.STOP)) == list(RUNS)
+    assert set(told(ill, EventKind.START)) == set(told(ill, EventKind.STOP)) == set(RUNS)
     assert not store.letters()

@@ -13,7 +13,7 @@ from tests.fakes import CLUSTER, FakeClock, FakeSlurm, FakeSource
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from slurmsyncd.model import Hint, Observation, Plan
+    from slurmsyncd.model import Notification, Observation, Plan
     from slurmsyncd.store import SqliteStore
     from tests.unit.pipeline.conftest import CountingThread
 
@@ -54,7 +54,7 @@ class Turned(FakeSource):
         self.down = {"listing": (NEVER, NEVER), "accounting": (NEVER, NEVER)}
         self.over_at = NEVER
 
-    async def wait(self, at_most_s: float) -> frozenset[Hint]:
+    async def wait(self, at_most_s: float) -> frozenset[Notification]:
         await anyio.lowlevel.checkpoint()
         self.at += at_most_s
         self.clock.at = self.began + self.at
@@ -63,13 +63,13 @@ class Turned(FakeSource):
             raise OverError
         return frozenset()
 
-    async def look(
+    async def poll(
         self, since: int, until: int, *, listing: bool = True, accounting: bool = True
     ) -> Observation:
         self.looks.append(Asked(self.at, listing, accounting))
         self.slurm.listing = None if self._is_down("listing") else tuple
         self.slurm.accounting_up = not self._is_down("accounting")
-        return await super().look(since, until, listing=listing, accounting=accounting)
+        return await super().poll(since, until, listing=listing, accounting=accounting)
 
     def _is_down(self, half: str) -> bool:
         since, until = self.down[half]

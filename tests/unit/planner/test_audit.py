@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurmsyncd.delivery import Finding, Presence, Told
-from slurmsyncd.model import Job, JobState, RunKey, Step
+from slurmsyncd.delivery import DeliverySummary, Discrepancy, RemoteState
+from slurmsyncd.model import EventKind, Job, JobState, RunKey
 from slurmsyncd.planner.audit import NOT_SENT, Evidence, judge, wants_slurm
 from slurmsyncd.store.audit_repairs import moved
 from slurmsyncd.store.outbox import Position
@@ -20,18 +20,22 @@ NOW = 1_800_000_000.0
 KEY = RunKey("alpha", 7, 1_799_990_000)
 #: (step, state) that the store can hold.
 PLACES = [
-    *((Step.START, state) for state in ("ready", "parked", "dead", "dropped")),
-    *((Step.STOP, state) for state in ("idle", "ready", "parked", "dead", "dropped", "done")),
+    *((EventKind.START, state) for state in ("ready", "parked", "dead", "dropped")),
+    *((EventKind.STOP, state) for state in ("idle", "ready", "parked", "dead", "dropped", "done")),
 ]
 
 
 def told(
-    step: Step = Step.STOP, state: str = "idle", ago_s: float = 9000.0, reason: str = "accepted"
-) -> Told:
-    return Told(step=step, state=state, since=NOW - ago_s, acked_at=NOW - ago_s, reason=reason)
+    step: EventKind = EventKind.STOP, state: str = "idle", ago_s: float = 9000.0, reason: str = "accepted"
+) -> DeliverySummary:
+    return DeliverySummary(
+        kind=step, state=state, since=NOW - ago_s, start_acknowledged_at=NOW - ago_s, reason=reason
+    )
 
 
-def seen(there: Presence, at: Told | None, *rows: Job, key: RunKey = KEY, asked: bool = True) -> Evidence:
+def seen(
+    there: RemoteState, at: DeliverySummary | None, *rows: Job, key: RunKey = KEY, asked: bool = True
+) -> Evidence:
     return Evidence(key=key, there=there, asked_at=NOW, told=at, accounting=rows if asked else None)
 
 
@@ -39,14 +43,14 @@ def row(state: JobState, start_at: int = KEY.start_at, end_at: int | None = None
     return Job(key=replace(KEY, start_at=start_at), state=state, end_at=end_at)
 
 
-def tolds() -> st.SearchStrategy[Told | None]:
+def tolds() -> st.SearchStrategy[DeliverySummary | None]:
     ages = st.floats(-100.0, 10_000.0)
     made = st.builds(
-        lambda place, since, acked, reason: Told(
-            step=place[0],
+        lambda place, since, acked, reason: DeliverySummary(
+            kind=place[0],
             state=place[1],
             since=NOW - since,
-            acked_at=None if acked is None else NOW - acked,
+            start_acknowledged_at=None if acked is None else NOW - acked,
             reason=reason,
         ),
         st.sampled_from(PLACES),
@@ -62,7 +66,7 @@ def evidence() -> st.SearchStrategy[Evidence]:
     return st.builds(
         Evidence,
         key=st.builds(RunKey, st.just("alpha"), st.just(KEY.job_id), TIMES),
-        there=st.sampled_from(Presence),
+        there=st.sampled_from(RemoteState),
         asked_at=st.just(NOW),
         told=tolds(),
         accounting=st.none() | st.lists(same_id, max_size=4).map(tuple),
@@ -72,100 +76,102 @@ def evidence() -> st.SearchStrategy[Evidence]:
 
 #: Where a run has to be still, for what was found to be repaired.
 FOUND_AT = {
-    Finding.STOP_LOST: (Step.STOP, "done"),
-    Finding.START_LOST: (Step.STOP, "idle"),
-    Finding.RUN_LOST: (Step.STOP, "done"),
-    Finding.REFUSED_YET_THERE: (Step.START, "dead"),
+    Discrepancy.STOP_LOST: (EventKind.STOP, "done"),
+    Discrepancy.START_LOST: (EventKind.STOP, "idle"),
+    Discrepancy.RUN_LOST: (EventKind.STOP, "done"),
+    Discrepancy.REJECTED_BUT_PRESENT: (EventKind.START, "dead"),
 }
 
 CASES = [
     # what the sink says, what was told, what Slurm says → what is wrong
-    (Presence.RUNNING, told(state="done"), [], Finding.STOP_LOST),
-    (Presence.RUNNING, told(state="done", ago_s=-1.0), [], None),  # acknowledged while it was being asked
-    (Presence.RUNNING, told(), [], None),
-    (Presence.RUNNING, told(state="ready"), [], None),
-    (Presence.RUNNING, told(state="dead"), [], None),  # its stop is a dead letter already
-    (Presence.RUNNING, told(state="dropped"), [], None),  # the operator's word
-    (Presence.RUNNING, told(Step.START, "dead"), [], Finding.REFUSED_YET_THERE),
-    (Presence.RUNNING, told(Step.START, "parked"), [], None),
-    (Presence.RUNNING, told(Step.START, "dropped"), [], None),
-    (Presence.ABSENT, told(), [], Finding.START_LOST),
-    (Presence.ABSENT, told(ago_s=GRACE_S - 1), [], None),
-    (Presence.ABSENT, told(reason=NOT_SENT), [], None),
-    (Presence.ABSENT, told(state="ready"), [], None),  # its stop is on the way, and will say so
+    (RemoteState.RUNNING, told(state="done"), [], Discrepancy.STOP_LOST),
+    (RemoteState.RUNNING, told(state="done", ago_s=-1.0), [], None),  # acknowledged while it was being asked
+    (RemoteState.RUNNING, told(), [], None),
+    (RemoteState.RUNNING, told(state="ready"), [], None),
+    (RemoteState.RUNNING, told(state="dead"), [], None),  # its stop is a dead letter already
+    (RemoteState.RUNNING, told(state="dropped"), [], None),  # the operator's word
+    (RemoteState.RUNNING, told(EventKind.START, "dead"), [], Discrepancy.REJECTED_BUT_PRESENT),
+    (RemoteState.RUNNING, told(EventKind.START, "parked"), [], None),
+    (RemoteState.RUNNING, told(EventKind.START, "dropped"), [], None),
+    (RemoteState.ABSENT, told(), [], Discrepancy.START_LOST),
+    (RemoteState.ABSENT, told(ago_s=GRACE_S - 1), [], None),
+    (RemoteState.ABSENT, told(reason=NOT_SENT), [], None),
+    (RemoteState.ABSENT, told(state="ready"), [], None),  # its stop is on the way, and will say so
     (
-        Presence.ABSENT,
+        RemoteState.ABSENT,
         told(state="done"),
         [],
-        Finding.RUN_LOST,
+        Discrepancy.RUN_LOST,
     ),  # only looked up where publishing proves nothing
-    (Presence.ABSENT, told(state="done", ago_s=GRACE_S - 1), [], None),
-    (Presence.ABSENT, told(Step.START, "dead", reason="repeat_of_earlier_run"), [], None),
-    (Presence.ABSENT, told(Step.START, "dropped", reason="repeat_of_earlier_run"), [], None),
+    (RemoteState.ABSENT, told(state="done", ago_s=GRACE_S - 1), [], None),
+    (RemoteState.ABSENT, told(EventKind.START, "dead", reason="repeat_of_earlier_run"), [], None),
+    (RemoteState.ABSENT, told(EventKind.START, "dropped", reason="repeat_of_earlier_run"), [], None),
     (
-        Presence.RUNNING,
-        told(Step.START, "dropped", reason="later_run_is_there"),
+        RemoteState.RUNNING,
+        told(EventKind.START, "dropped", reason="later_run_is_there"),
         [],
-        Finding.REFUSED_YET_THERE,
+        Discrepancy.REJECTED_BUT_PRESENT,
     ),
-    (Presence.RUNNING, told(Step.START, "dropped", reason="http_400"), [], None),
-    (Presence.ABSENT, None, [], None),
-    (Presence.ENDED, told(), [row(JobState.RUNNING)], Finding.CLOSED_WRONGLY),
-    (Presence.ENDED, told(), [row(JobState.SUSPENDED)], Finding.CLOSED_WRONGLY),
-    (Presence.ENDED, told(), [row(JobState.COMPLETED, end_at=KEY.start_at + 5)], None),
-    (Presence.ENDED, told(), [row(JobState.RUNNING, KEY.start_at + 5000)], None),  # another run
-    (Presence.ENDED, told(), [], None),
-    (Presence.RUNNING, None, [row(JobState.RUNNING)], None),
-    (Presence.RUNNING, None, [row(JobState.TIMEOUT, end_at=KEY.start_at + 5)], Finding.NEVER_TOLD),
-    (Presence.RUNNING, None, [row(JobState.COMPLETING, end_at=KEY.start_at + 5)], None),
-    (Presence.RUNNING, None, [row(JobState.PENDING, 0)], Finding.UNHEARD_OF),
-    (Presence.RUNNING, None, [], Finding.UNHEARD_OF),
+    (RemoteState.RUNNING, told(EventKind.START, "dropped", reason="http_400"), [], None),
+    (RemoteState.ABSENT, None, [], None),
+    (RemoteState.ENDED, told(), [row(JobState.RUNNING)], Discrepancy.ENDED_TOO_EARLY),
+    (RemoteState.ENDED, told(), [row(JobState.SUSPENDED)], Discrepancy.ENDED_TOO_EARLY),
+    (RemoteState.ENDED, told(), [row(JobState.COMPLETED, end_at=KEY.start_at + 5)], None),
+    (RemoteState.ENDED, told(), [row(JobState.RUNNING, KEY.start_at + 5000)], None),  # another run
+    (RemoteState.ENDED, told(), [], None),
+    (RemoteState.RUNNING, None, [row(JobState.RUNNING)], None),
+    (RemoteState.RUNNING, None, [row(JobState.TIMEOUT, end_at=KEY.start_at + 5)], Discrepancy.UNREPORTED_RUN),
+    (RemoteState.RUNNING, None, [row(JobState.COMPLETING, end_at=KEY.start_at + 5)], None),
+    (RemoteState.RUNNING, None, [row(JobState.PENDING, 0)], Discrepancy.UNKNOWN_RUN),
+    (RemoteState.RUNNING, None, [], Discrepancy.UNKNOWN_RUN),
     # a start that moved
     (
-        Presence.RUNNING,
+        RemoteState.RUNNING,
         None,
         [row(JobState.COMPLETED, KEY.start_at + 60, KEY.start_at + 90)],
-        Finding.NEVER_TOLD,
+        Discrepancy.UNREPORTED_RUN,
     ),
-    (Presence.RUNNING, None, [row(JobState.RUNNING, KEY.start_at + 60)], None),
+    (RemoteState.RUNNING, None, [row(JobState.RUNNING, KEY.start_at + 60)], None),
     # an earlier run that was over before this one began, and one of another age
     (
-        Presence.RUNNING,
+        RemoteState.RUNNING,
         None,
         [row(JobState.REQUEUED, KEY.start_at - 60, KEY.start_at - 1)],
-        Finding.UNHEARD_OF,
+        Discrepancy.UNKNOWN_RUN,
     ),
-    (Presence.RUNNING, None, [row(JobState.RUNNING, KEY.start_at + 90_000)], Finding.UNHEARD_OF),
+    (RemoteState.RUNNING, None, [row(JobState.RUNNING, KEY.start_at + 90_000)], Discrepancy.UNKNOWN_RUN),
 ]
 
 
 @pytest.mark.parametrize(("there", "at", "rows", "finding"), CASES)
-def test_the_table(there: Presence, at: Told | None, rows: list[Job], finding: Finding | None) -> None:
+def test_the_table(
+    there: RemoteState, at: DeliverySummary | None, rows: list[Job], finding: Discrepancy | None
+) -> None:
     """Each row of the table."""
     found = judge(seen(there, at, *rows), grace_s=GRACE_S)
-    assert (found.finding if found else None) is finding
+    assert (found.discrepancy if found else None) is finding
 
 
 def test_without_an_answer_slurm_has_not_said_that_it_knows_nothing() -> None:
     """A question that was not answered leads to no report."""
-    assert judge(seen(Presence.RUNNING, None, asked=False), grace_s=GRACE_S) is None
+    assert judge(seen(RemoteState.RUNNING, None, asked=False), grace_s=GRACE_S) is None
 
 
 def test_a_run_that_has_just_begun_may_be_news_to_accounting() -> None:
     """Within the grace slurmdbd need not know of it."""
     fresh = replace(KEY, start_at=int(NOW) - 10)
-    assert judge(seen(Presence.RUNNING, None, key=fresh), grace_s=GRACE_S) is None
+    assert judge(seen(RemoteState.RUNNING, None, key=fresh), grace_s=GRACE_S) is None
 
 
 @given(evidence(), st.floats(0.0, 1000.0))
 def test_what_is_told_lately_is_never_doubted(case: Evidence, grace_s: float) -> None:
     """Absence within the grace proves nothing, whatever else is known (H22)."""
     found = judge(case, grace_s=grace_s)
-    if found is not None and found.finding is Finding.START_LOST:
+    if found is not None and found.discrepancy is Discrepancy.START_LOST:
         assert case.told is not None
-        assert case.told.acked_at is not None
-        assert case.told.acked_at < NOW - grace_s
-    if found is not None and found.finding is Finding.RUN_LOST:
+        assert case.told.start_acknowledged_at is not None
+        assert case.told.start_acknowledged_at < NOW - grace_s
+    if found is not None and found.discrepancy is Discrepancy.RUN_LOST:
         assert case.told is not None
         assert case.told.since < NOW - grace_s
 
@@ -175,12 +181,12 @@ def test_only_slurm_ends_a_run(case: Evidence) -> None:
     """A stop is given to a stranger only with an end of accounting's, at or after its start, under its own key."""
     found = judge(case, grace_s=GRACE_S)
     if found is not None and found.ended is not None:
-        assert found.finding is Finding.NEVER_TOLD
+        assert found.discrepancy is Discrepancy.UNREPORTED_RUN
         assert found.ended.key == case.key
         assert case.accounting is not None
         assert found.ended.end_at in {row.end_at for row in case.accounting}
         assert found.ended.end_at is not None
-        assert found.ended.state.final or found.ended.state is JobState.UNKNOWN
+        assert found.ended.state.is_final or found.ended.state is JobState.UNKNOWN
 
 
 @given(evidence())
@@ -188,11 +194,11 @@ def test_a_finding_agrees_with_what_the_sink_shows(case: Evidence) -> None:
     """Nothing is started that is there, and nothing stopped or reported that is not."""
     found = judge(case, grace_s=GRACE_S)
     if found is not None:
-        if found.finding in (Finding.START_LOST, Finding.RUN_LOST):
-            assert case.there is Presence.ABSENT
+        if found.discrepancy in (Discrepancy.START_LOST, Discrepancy.RUN_LOST):
+            assert case.there is RemoteState.ABSENT
         else:
-            closed = found.finding is Finding.CLOSED_WRONGLY
-            assert case.there is (Presence.ENDED if closed else Presence.RUNNING)
+            closed = found.discrepancy is Discrepancy.ENDED_TOO_EARLY
+            assert case.there is (RemoteState.ENDED if closed else RemoteState.RUNNING)
 
 
 @given(evidence())
@@ -209,7 +215,7 @@ def test_without_slurm_nothing_is_found_that_needs_it(case: Evidence) -> None:
     st.booleans(),
 )
 def test_a_repair_leads_to_a_place_that_the_store_allows_and_is_done_once(
-    place: tuple[Step, str], finding: Finding, ended: bool
+    place: tuple[EventKind, str], finding: Discrepancy, ended: bool
 ) -> None:
     """Due exactly if it waits for the sink; what has moved on is left alone; doing it again changes nothing."""
     step, state = place

@@ -12,18 +12,18 @@ import pytest
 from slurmsyncd import planner as reconcile
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import (
-    Answers,
     Event,
-    Hint,
     Job,
+    JobAnswers,
+    JobQuestions,
     JobState,
-    Listed,
+    ListedJob,
+    Notification,
     Observation,
     Plan,
-    Questions,
+    RunEnded,
     RunKey,
-    Started,
-    Stopped,
+    RunStarted,
     Trigger,
 )
 from tests.fakes import CLUSTER, NOW, FakeSlurm, TrueRun
@@ -58,14 +58,14 @@ class Fortune(NamedTuple):
     details: Keep = ALL
     window: bool = True
     rows: bool = True
-    mute: Questions = Questions()
+    mute: JobQuestions = JobQuestions()
 
 
 WELL = Fortune()
 
 
-def _id(item: Listed | Job) -> int:
-    return item.job_id if isinstance(item, Listed) else item.key.job_id
+def _id(item: ListedJob | Job) -> int:
+    return item.job_id if isinstance(item, ListedJob) else item.key.job_id
 
 
 def _only(keep: Collection[int]) -> Any:
@@ -130,7 +130,7 @@ class Planning:
             seen = self.slurm.observe(since, self.slurm.now)
         except SourceUnavailable:
             return
-        caught_up, away = seen.through == self.slurm.now, seen.listed is None
+        caught_up, away = seen.accounting_read_until == self.slurm.now, seen.job_list is None
         self._take(seen, self.open, crash, caught_up=caught_up, away=away)
         if not crash:
             self._what_accounting_said_is_recorded(seen)
@@ -138,8 +138,8 @@ class Planning:
     def hints_come(self, which: Sequence[int], answering: Fortune, crash: str) -> None:
         """Lost, repeated, out of order, and of jobs that do not exist."""
         self._answering(answering)
-        late = [*self.slurm.hints[-4:], Hint(CLUSTER, 99, "epilog")]
-        seen = Observation(cluster=CLUSTER, looked_at=self.slurm.now)
+        late = [*self.slurm.hints[-4:], Notification(CLUSTER, 99, "epilog")]
+        seen = Observation(cluster=CLUSTER, observed_at=self.slurm.now)
         self._take(seen, self.open | {late[index % len(late)] for index in which}, crash)
 
     def _answering(self, fortune: Fortune) -> None:
@@ -148,17 +148,17 @@ class Planning:
         self.slurm.accounting_up, self.slurm.rows_by_id = fortune.window, fortune.rows
         self.slurm.mute = fortune.mute
 
-    def _answer(self, asked: Questions) -> Answers:
+    def _answer(self, asked: JobQuestions) -> JobAnswers:
         if not asked:
-            return Answers()
+            return JobAnswers()
         try:
             return self.slurm.answer(asked)
         except SourceUnavailable:
-            return Answers(details=None, accounting=None)
+            return JobAnswers(details=None, accounting=None)
 
     def _what_accounting_said_is_recorded(self, seen: Observation) -> None:
         """Whatever else did not answer: an end is recorded, or its job id is one that is asked for again."""
-        for row in seen.finished:
+        for row in seen.ended_runs:
             if row.end_at is not None and row.end_at >= self.slurm.now - SPAN_S:
                 runs = [end for key, end in self.known.items() if key.job_id == row.key.job_id]
                 assert row.end_at in runs or None in runs, f"{row} is lost"
@@ -172,7 +172,7 @@ class Planning:
         caught_up: bool = True,
         away: bool = False,
     ) -> None:
-        hints = frozenset(item for item in items if isinstance(item, Hint))
+        hints = frozenset(item for item in items if isinstance(item, Notification))
         recheck = frozenset(item for item in items if isinstance(item, int))
         known = self._known(reconcile.job_ids(seen, hints, recheck))
         questions = partial(
@@ -197,7 +197,7 @@ class Planning:
         now = self.slurm.now
         gone = reconcile.vanished(seen, asked, answers, known, now)
         assert gone == reconcile.vanished(lean, asked, answers, few, now)
-        self.moved = {} if crash else {**self.moved, **dict(plan.moved)}
+        self.moved = {} if crash else {**self.moved, **dict(plan.moved_starts)}
         if crash == "before":
             self.open = frozenset()
             return
@@ -206,7 +206,7 @@ class Planning:
             seen, asked, answers, self._known(known_ids(known, plan)), floor=floor, trigger=Trigger.POLL
         )
         assert again.events == (), "planning twice adds nothing"
-        self.open = frozenset() if crash else plan.recheck | reconcile.unsettled(hints, plan, known)
+        self.open = frozenset() if crash else plan.rechecks | reconcile.unsettled(hints, plan, known)
 
     def _known(self, ids: Collection[int]) -> dict[RunKey, int | None]:
         return {key: end for key, end in self.known.items() if end is None or key.job_id in ids}
@@ -215,20 +215,22 @@ class Planning:
         return {key: end for key, end in self.known.items() if key.job_id in ids}
 
     def _differing(self, seen: Observation) -> frozenset[int]:
-        """Give what may have changed, as the store finds it."""
+        """Return what may have changed, as the store finds it."""
         runs = {(key.job_id, key.start_at) for key, end in self.known.items() if end is None}
-        changed = runs.symmetric_difference(reconcile.running(seen)) if seen.listed is not None else ()
+        changed = runs.symmetric_difference(reconcile.running(seen)) if seen.job_list is not None else ()
         return frozenset({*(job_id for job_id, _ in changed), *(key.job_id for key in self.moved)})
 
-    def _narrowed(self, seen: Observation, hints: frozenset[Hint], recheck: frozenset[int]) -> Observation:
+    def _narrowed(
+        self, seen: Observation, hints: frozenset[Notification], recheck: frozenset[int]
+    ) -> Observation:
         lean = reconcile.narrowed(seen, self._differing(seen), hints, recheck)
-        self.left_out += len(seen.listed or ()) - len(lean.listed or ())
+        self.left_out += len(seen.job_list or ()) - len(lean.job_list or ())
         return lean
 
     def _record(self, plan: Plan) -> None:
         for event in plan.events:
             run = self._run_of(event)
-            if isinstance(event, Started):
+            if isinstance(event, RunStarted):
                 assert event.job.key not in self.known
                 self._is_complete(event, run)
                 self.known[event.job.key] = None
@@ -241,7 +243,7 @@ class Planning:
         if plan.cursor is not None:
             self.cursor = max(plan.cursor, self.cursor or 0)
 
-    def _is_complete(self, event: Started, run: TrueRun) -> None:
+    def _is_complete(self, event: RunStarted, run: TrueRun) -> None:
         """What the controller holds and shows is not left out."""
         held = self.slurm.memory.get(run.job_id)
         shown = self.slurm.details is tuple and run.job_id not in self.slurm.mute.details
@@ -287,7 +289,7 @@ class Planning:
             if run in self.excused:
                 continue
             kinds = [type(event) for event in self.told if self._run_of(event) is run]
-            assert kinds == ([] if (run.end_at or 0) < NOW - SPAN_S else [Started, Stopped]), (run, kinds)
+            assert kinds == ([] if (run.end_at or 0) < NOW - SPAN_S else [RunStarted, RunEnded]), (run, kinds)
 
 
 def known_ids(known: Known, plan: Plan) -> set[int]:
@@ -295,7 +297,7 @@ def known_ids(known: Known, plan: Plan) -> set[int]:
 
 
 def story(dice: random.Random) -> list[tuple[Any, ...]]:
-    """Give steps at random: hypothesis draws such long lists too much alike to get anywhere."""
+    """Return steps at random: hypothesis draws such long lists too much alike to get anywhere."""
     some: list[Any] = [
         lambda: (Planning.job_starts, dice.choice(IDS), dice.choice(AFTER)),
         lambda: (Planning.job_ends, dice.choice(IDS), dice.choice(AFTER), dice.choice(ENDS)),
@@ -310,7 +312,7 @@ def story(dice: random.Random) -> list[tuple[Any, ...]]:
 
 
 def _fortune(dice: random.Random) -> Fortune:
-    mute = Questions(details=dice.choice(MUTES), accounting=dice.choice(MUTES))
+    mute = JobQuestions(details=dice.choice(MUTES), accounting=dice.choice(MUTES))
     return Fortune(dice.choice(FILTERS), dice.choice(FILTERS), dice.random() < 0.8, dice.random() < 0.8, mute)
 
 

@@ -9,18 +9,18 @@ from hypothesis import given
 
 from slurmsyncd import planner as reconcile
 from slurmsyncd.model import (
-    Answers,
-    Hint,
     Job,
+    JobAnswers,
+    JobQuestions,
     JobState,
-    Listed,
+    ListedJob,
     NodeAllocation,
+    Notification,
     Observation,
     Plan,
-    Questions,
+    RunEnded,
     RunKey,
-    Started,
-    Stopped,
+    RunStarted,
     Trigger,
 )
 from tests.fakes import CLUSTER, NOW
@@ -61,22 +61,22 @@ def done(
 
 
 def seen(
-    listed: Sequence[Listed] | None = None, finished: Sequence[Job] = (), through: int | None = NOW
+    listed: Sequence[ListedJob] | None = None, finished: Sequence[Job] = (), through: int | None = NOW
 ) -> Observation:
     return Observation(
         cluster=CLUSTER,
-        looked_at=NOW,
-        listed=None if listed is None else tuple(listed),
-        finished=tuple(finished),
-        through=through,
+        observed_at=NOW,
+        job_list=None if listed is None else tuple(listed),
+        ended_runs=tuple(finished),
+        accounting_read_until=through,
     )
 
 
-def listed(job_id: int = 1, start_at: int = T0, state: JobState = JobState.RUNNING) -> Listed:
-    return Listed(job_id, state, start_at)
+def listed(job_id: int = 1, start_at: int = T0, state: JobState = JobState.RUNNING) -> ListedJob:
+    return ListedJob(job_id, state, start_at)
 
 
-def ask(look: Observation, known: Known | None = None, **more: Any) -> Questions:
+def ask(look: Observation, known: Known | None = None, **more: Any) -> JobQuestions:
     return reconcile.questions(look, known or {}, **more)
 
 
@@ -86,29 +86,31 @@ def judge(
     *,
     details: Sequence[Job] | None = (),
     rows: Sequence[Job] | None = (),
-    asked: Questions | None = None,
+    asked: JobQuestions | None = None,
     **more: Any,
 ) -> Plan:
     """Plan a look whose questions are answered by ``details`` and ``rows``."""
     known = known or {}
     asked = asked or reconcile.questions(look, known, **more)
-    answers = Answers(
+    answers = JobAnswers(
         details=None if details is None else tuple(details), accounting=None if rows is None else tuple(rows)
     )
     return reconcile.plan(look, asked, answers, known, floor=FLOOR, trigger=Trigger.POLL)
 
 
 def starts(plan: Plan) -> list[Job]:
-    return [event.job for event in plan.events if isinstance(event, Started)]
+    return [event.job for event in plan.events if isinstance(event, RunStarted)]
 
 
 def stops(plan: Plan) -> list[Job]:
-    return [event.job for event in plan.events if isinstance(event, Stopped)]
+    return [event.job for event in plan.events if isinstance(event, RunEnded)]
 
 
 class TestNothingIsConcludedFromAbsence:
     @pytest.mark.parametrize("listing", [None, (), (listed(2),)])
-    def test_s2_s3_a_run_that_is_not_listed_is_never_stopped(self, listing: Sequence[Listed] | None) -> None:
+    def test_s2_s3_a_run_that_is_not_listed_is_never_stopped(
+        self, listing: Sequence[ListedJob] | None
+    ) -> None:
         """Neither no listing, nor an empty or partial one, ends a run."""
         plan = judge(seen(listing), {key(): None}, rows=None)
         assert stops(plan) == []
@@ -130,7 +132,7 @@ class TestNothingIsConcludedFromAbsence:
         ("look", "rows", "missing"),
         [
             (seen(()), [], {1}),
-            (seen([Listed(1, JobState.PENDING, None)]), [], {1}),
+            (seen([ListedJob(1, JobState.PENDING, None)]), [], {1}),
             (seen(()), [job(1, T0 - 2 * reconcile.MOVE_LIMIT_S)], {1}),
             (seen(()), [job(1, T0 + 60)], set()),
             (seen(()), [job()], set()),
@@ -147,7 +149,7 @@ class TestNothingIsConcludedFromAbsence:
     ) -> None:
         """Neither listed nor in accounting, as a run of about that start; unless one of them did not answer."""
         known: Known = {key(): None, key(2): NOW - 5}
-        answers = Answers(details=(), accounting=None if rows is None else tuple(rows))
+        answers = JobAnswers(details=(), accounting=None if rows is None else tuple(rows))
         gone = reconcile.vanished(look, ask(look, known), answers, known, NOW)
         assert (None if gone is None else {each.job_id for each in gone}) == missing
 
@@ -167,12 +169,12 @@ class TestNothingIsConcludedFromAbsence:
         shown = [job(start_at=T0 + 400, allocation=HELD)]
         plan = judge(look, details=shown, rows=rows, caught_up=False)
         told = [(type(event), event.job.key.start_at) for event in plan.events]
-        assert told == [(Started, T0), (Stopped, T0), (Started, T0 + 400)]
+        assert told == [(RunStarted, T0), (RunEnded, T0), (RunStarted, T0 + 400)]
 
     @pytest.mark.parametrize("restarts", [0, 1])
     def test_j2_a_prolog_of_a_restarted_job_asks_accounting_for_its_earlier_runs(self, restarts: int) -> None:
         """The hint says that there was one, whether or not accounting was read up to now."""
-        hint = Hint(CLUSTER, 1, "prolog", restarts)
+        hint = Notification(CLUSTER, 1, "prolog", restarts)
         asked = ask(seen(None, through=None), hints=[hint])
         assert asked.details == {1}
         assert sorted(asked.accounting) == [1] * restarts
@@ -194,7 +196,7 @@ class TestStarting:
 
     def test_s23_what_never_started_is_no_run(self) -> None:
         """Pending, or cancelled while pending: slurmctld gives the latter a start, but no nodes."""
-        look = seen([Listed(1, JobState.PENDING, None), listed(2, NOW, JobState.CANCELLED)])
+        look = seen([ListedJob(1, JobState.PENDING, None), listed(2, NOW, JobState.CANCELLED)])
         cancelled = job(2, NOW, JobState.CANCELLED, NOW)
         assert judge(look, details=[cancelled]).events == ()
 
@@ -220,11 +222,11 @@ class TestStarting:
         look = seen([listed()])
         first = judge(look)
         assert not first.events
-        assert first.recheck == {1}
-        between = judge(seen(None, through=None), rows=[job()], recheck=first.recheck)
+        assert first.rechecks == {1}
+        between = judge(seen(None, through=None), rows=[job()], recheck=first.rechecks)
         assert not between.events, "an empty answer alone is no fact"
-        assert between.recheck == {1}
-        (start,) = starts(judge(look, rows=[job()], recheck=between.recheck))
+        assert between.rechecks == {1}
+        (start,) = starts(judge(look, rows=[job()], recheck=between.rechecks))
         assert start.allocation is None
 
     def test_a_run_seen_after_its_end_is_announced_while_its_cores_are_known(self) -> None:
@@ -239,7 +241,7 @@ class TestStarting:
         """Start and stop at once, in this order; the controller's memory completes them."""
         look = seen([listed(state=JobState.COMPLETED)], [done(user="ada")])
         plan = judge(look, details=[done(allocation=HELD, user="")])
-        assert [type(event) for event in plan.events] == [Started, Stopped]
+        assert [type(event) for event in plan.events] == [RunStarted, RunEnded]
         assert (starts(plan)[0].allocation, starts(plan)[0].user) == (HELD, "ada")
 
     def test_s25_without_the_controllers_memory_it_is_told_without_cores(self) -> None:
@@ -254,7 +256,7 @@ class TestStarting:
         assert ask(look).accounting == {1}
         waiting = judge(look, details=shown, rows=[done(start_at=T0 - 500, end_at=T0)])
         assert [start.key for start in starts(waiting)] == [key(1, T0 - 500)]
-        assert waiting.recheck == {1}
+        assert waiting.rechecks == {1}
         assert len(starts(judge(look, details=shown, rows=[job()]))) == 1
 
     def test_j6_a_suspended_run_is_one_run(self) -> None:
@@ -273,7 +275,7 @@ class TestStarting:
         assert not ask(look, known)
         over = judge(seen((), [done(n) for n in ids]), known)
         assert len(stops(over)) == len(ids)
-        assert over.recheck == set()
+        assert over.rechecks == set()
 
     def test_s22_s21_many_new_runs_are_one_question(self) -> None:
         """An array of 10,000 tasks is asked for once."""
@@ -284,7 +286,7 @@ class TestStarting:
 
 
 class TestEnding:
-    @pytest.mark.parametrize("state", [s for s in JobState if s.final])
+    @pytest.mark.parametrize("state", [s for s in JobState if s.is_final])
     def test_each_final_state_ends_a_run(self, state: JobState) -> None:
         """With accounting's state and end."""
         (stop,) = stops(judge(seen((), [done(state=state)]), {key(): None}))
@@ -317,7 +319,7 @@ class TestEnding:
 
     def test_s20_of_two_records_of_one_run_the_later_counts(self) -> None:
         """One that is not over wins: nothing that may run is stopped."""
-        asked = Questions(accounting=frozenset({1}))
+        asked = JobQuestions(accounting=frozenset({1}))
         rows = [done(restarts=0), job(restarts=1)]
         assert judge(seen(()), {key(): None}, rows=rows, asked=asked).events == ()
 
@@ -328,7 +330,7 @@ class TestEnding:
 
     def test_j5_a_row_of_an_id_that_was_not_asked_for_is_left_alone(self) -> None:
         """Of other ids not all known runs are at hand."""
-        asked = Questions(accounting=frozenset({1}), details=frozenset({1}))
+        asked = JobQuestions(accounting=frozenset({1}), details=frozenset({1}))
         plan = judge(seen(()), rows=[done(2)], details=[job(3, allocation=HELD)], asked=asked)
         assert plan.events == ()
 
@@ -349,7 +351,7 @@ class TestTheSameIdAgain:
         look = seen([listed(start_at=start_at)])
         row = job(start_at=start_at, submit_at=T0 - 5)
         plan = judge(look, known, details=[job(start_at=start_at, allocation=HELD)], rows=[row])
-        assert (plan.events, plan.moved) == ((), ((key(1, start_at), key()),))
+        assert (plan.events, plan.moved_starts) == ((), ((key(1, start_at), key()),))
         over = done(start_at=start_at, end_at=start_at + 60, submit_at=T0 - 5)
         (stop,) = stops(judge(seen((), [over]), known, rows=[over]))
         assert (stop.key, stop.end_at) == (key(), start_at + 60)
@@ -357,7 +359,7 @@ class TestTheSameIdAgain:
     def test_j1_a_requeue_closes_the_first_run_with_its_own_end(self) -> None:
         """And announces the second with its own start."""
         look = seen([listed(start_at=T0 + 400)])
-        assert ask(look, {key(): None}) == Questions(details=frozenset({1}), accounting=frozenset({1}))
+        assert ask(look, {key(): None}) == JobQuestions(details=frozenset({1}), accounting=frozenset({1}))
         rows = [done(end_at=T0 + 200, state=JobState.REQUEUED), job(start_at=T0 + 400)]
         plan = judge(look, {key(): None}, details=[job(start_at=T0 + 400, allocation=HELD)], rows=rows)
         assert [(stop.key, stop.end_at) for stop in stops(plan)] == [(key(), T0 + 200)]
@@ -375,7 +377,7 @@ class TestTheSameIdAgain:
         look = seen([listed(start_at=T0 + 400)])
         plan = judge(look, {key(): None}, details=[job(start_at=T0 + 400)], rows=[job()])
         assert not plan.events
-        assert plan.recheck == {1}
+        assert plan.rechecks == {1}
 
     @pytest.mark.parametrize("rows", [None, ()])
     def test_j1_without_accounting_the_second_run_waits(self, rows: Sequence[Job] | None) -> None:
@@ -383,12 +385,12 @@ class TestTheSameIdAgain:
         look = seen([listed(start_at=T0 + 400)])
         plan = judge(look, {key(): None}, details=[job(start_at=T0 + 400)], rows=rows)
         assert not plan.events
-        assert plan.recheck == {1}
+        assert plan.rechecks == {1}
 
     def test_an_earlier_run_does_not_end_a_later_one_that_accounting_lacks(self) -> None:
         """PrologSlurmctld on 22.05: the new run has no record yet, the old one's has just come up."""
         old = done(end_at=T0 + 200)
-        asked = Questions(accounting=frozenset({1}))
+        asked = JobQuestions(accounting=frozenset({1}))
         plan = judge(
             seen([listed(start_at=T0 + 400)], [old]), {key(1, T0 + 400): None}, rows=[old], asked=asked
         )
@@ -428,8 +430,8 @@ class TestAStartThatMoves:
         moved = job(start_at=T0 + 300)
         plan = judge(look, {key(): None}, details=[moved], rows=[moved])
         assert not plan.events
-        assert plan.recheck == frozenset()
-        assert dict(plan.moved) == {key(1, T0 + 300): key()}
+        assert plan.rechecks == frozenset()
+        assert dict(plan.moved_starts) == {key(1, T0 + 300): key()}
 
     def test_j4_a_moved_start_is_asked_for_once(self) -> None:
         """A cluster whose nodes boot for each job is not asked for all its jobs at each poll."""
@@ -447,7 +449,7 @@ class TestAStartThatMoves:
         """The row may be of a run in between."""
         plan = judge(seen((), [done(start_at=T0 + 300)]), {key(): None}, rows=None)
         assert not plan.events
-        assert plan.recheck == {1}
+        assert plan.rechecks == {1}
 
     def test_j4_a_row_of_another_run_does_not_end_ours_if_accounting_has_ours(self) -> None:
         """The id ran again, and ours is still open there."""
@@ -476,33 +478,35 @@ class TestAStartThatMoves:
         look = seen([listed(start_at=T0 + 300)])
         row = done(start_at=T0 + 300)
         plan = judge(look, {key(): None}, details=[job(start_at=T0 + 300)], rows=[row])
-        assert [type(event) for event in plan.events] == [Stopped]
+        assert [type(event) for event in plan.events] == [RunEnded]
 
 
 class TestHints:
     def test_a_prolog_asks_the_controller_and_an_epilog_of_an_open_run_asks_accounting(self) -> None:
         """The cheapest question that answers."""
-        hints = [Hint(CLUSTER, 1, "prolog"), Hint(CLUSTER, 2, "epilog")]
+        hints = [Notification(CLUSTER, 1, "prolog"), Notification(CLUSTER, 2, "epilog")]
         asked = ask(seen(None), {key(2): None}, hints=hints)
-        assert asked == Questions(details=frozenset({1}), accounting=frozenset({2}))
+        assert asked == JobQuestions(details=frozenset({1}), accounting=frozenset({2}))
 
     def test_k4_a_hint_of_an_unknown_job_is_harmless(self) -> None:
         """Asked for, nothing found, nothing told."""
-        plan = judge(seen(None), hints=[Hint(CLUSTER, 99, "epilog"), Hint(CLUSTER, 98, "prolog")])
+        plan = judge(
+            seen(None), hints=[Notification(CLUSTER, 99, "epilog"), Notification(CLUSTER, 98, "prolog")]
+        )
         assert not plan.events
-        assert plan.recheck == frozenset()
+        assert plan.rechecks == frozenset()
 
     def test_k4_an_epilog_without_its_prolog_tells_the_whole_run(self) -> None:
         """The prolog's hint was lost, the job was short."""
-        hint = Hint(CLUSTER, 1, "epilog")
+        hint = Notification(CLUSTER, 1, "epilog")
         shown = job(state=JobState.COMPLETING, end_at=NOW - 10, allocation=HELD)
         plan = judge(seen(None), hints=[hint], details=[shown], rows=[done()])
-        assert [type(event) for event in plan.events] == [Started, Stopped]
+        assert [type(event) for event in plan.events] == [RunStarted, RunEnded]
         assert starts(plan)[0].allocation == HELD
 
     def test_k4_an_epilog_is_open_until_its_stop_is_told(self) -> None:
         """Announced just now, but slurmdbd is behind with the end: asked again soon, not at the next poll."""
-        hint = Hint(CLUSTER, 1, "epilog")
+        hint = Notification(CLUSTER, 1, "epilog")
         shown = job(state=JobState.COMPLETING, end_at=NOW - 10)
         plan = judge(seen(None), hints=[hint], details=[shown], rows=[job()])
         assert reconcile.unsettled([hint], plan, {}) == {hint}
@@ -522,13 +526,13 @@ class TestHints:
     )
     def test_k4_what_a_look_explains_of_a_hint(self, context: str, known: Known, left: bool) -> None:
         """A hint is open until what it announced is written down."""
-        hint = Hint(CLUSTER, 1, context)
+        hint = Notification(CLUSTER, 1, context)
         assert reconcile.unsettled([hint], Plan(cluster=CLUSTER), known) == ({hint} if left else frozenset())
 
     def test_a_run_seen_by_hooks_alone_is_told_whole(self) -> None:
         """The listing never answers: prolog and epilog suffice."""
-        begun = judge(seen(None), hints=[Hint(CLUSTER, 1, "prolog")], details=[job(allocation=HELD)])
-        ended = judge(seen(None), {key(): None}, hints=[Hint(CLUSTER, 1, "epilog")], rows=[done()])
+        begun = judge(seen(None), hints=[Notification(CLUSTER, 1, "prolog")], details=[job(allocation=HELD)])
+        ended = judge(seen(None), {key(): None}, hints=[Notification(CLUSTER, 1, "epilog")], rows=[done()])
         assert (len(starts(begun)), len(stops(ended))) == (1, 1)
 
 

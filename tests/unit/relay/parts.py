@@ -15,8 +15,8 @@ import anyio
 from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.errors import NotFoundError
 
-from slurmsyncd.delivery import Result
-from slurmsyncd.model import Entry, Step
+from slurmsyncd.delivery import OutcomeKind
+from slurmsyncd.model import EventKind, OutboxEntry
 from slurmsyncd.sandbox.backend.clusters import make_cluster
 from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
 from tests.unit.sinks.nats.parts import STREAM, client, over, sink
@@ -121,7 +121,7 @@ class Relay:
 
     @property
     def dead(self) -> list[dict[str, Any]]:
-        """Give its dead letters."""
+        """Return its dead letters."""
         path = self.root / "state" / "relay-dead.jsonl"
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
         return [json.loads(line) for line in lines if line.endswith("\n")]  # the last one is being written
@@ -153,19 +153,19 @@ async def backend(**changes: Any) -> AsyncIterator[Backend]:
         yield running
 
 
-async def publish(servers: Sequence[str], jobs: Iterable[Job], *steps: Step) -> None:
+async def publish(servers: Sequence[str], jobs: Iterable[Job], *steps: EventKind) -> None:
     """Have the real sink publish steps of runs into the stream, each settled before the next."""
     told = sink_of(servers)
     async with told as made:
         for run in jobs:
-            for step in steps or (Step.START, Step.STOP):
-                stop = over(run) if step is Step.STOP else None
-                entry = Entry(id=run.key.job_id, sink="nats", step=step, start=run, stop=stop)
+            for step in steps or (EventKind.START, EventKind.STOP):
+                stop = over(run) if step is EventKind.STOP else None
+                entry = OutboxEntry(id=run.key.job_id, sink="nats", kind=step, start=run, stop=stop)
                 outcome = await made.deliver(entry)
-                while outcome.result in (Result.FAILED, Result.SINK_DOWN):
+                while outcome.result in (OutcomeKind.FAILED, OutcomeKind.SINK_UNAVAILABLE):
                     await anyio.sleep(0.1)
                     outcome = await made.deliver(entry)
-                assert outcome.result in (Result.ACCEPTED, Result.ALREADY_THERE), outcome
+                assert outcome.result in (OutcomeKind.ACCEPTED, OutcomeKind.ALREADY_DELIVERED), outcome
 
 
 def sink_of(servers: Sequence[str]) -> Any:
@@ -173,12 +173,12 @@ def sink_of(servers: Sequence[str]) -> Any:
 
 
 def ended(at: Backend) -> set[int]:
-    """Give the jobs that the backend has as completed."""
+    """Return the jobs that the backend has as completed."""
     return {row["job_id"] for row in at.rows() if row["job_state"] == "completed"}
 
 
 def tally(at: Backend, jobs: Sequence[Job]) -> str:
-    """Give the figures of a test that kills: runs that are missing or there twice, and repeats that changed nothing."""
+    """Return the figures of a test that kills: runs that are missing or there twice, and repeats that changed nothing."""
     found = [row["job_id"] for row in at.rows()]
     said = Counter(request["status"] for request in at.requests if request["path"].endswith("_job/"))
     lost, doubled = len(jobs) - len(ended(at)), len(found) - len(set(found))
@@ -208,7 +208,7 @@ def assert_once_and_in_order(at: Backend, jobs: Iterable[Job]) -> None:
 async def make_consumer(servers: Sequence[str], ack_wait_s: float = 2.0) -> None:
     """Make stream and consumer as an operator may; what a killed relay had in hand comes back soon."""
     async with sink_of(servers) as made:
-        while (await made.probe()).result is not Result.ACCEPTED:  # noqa: ASYNC110 - as above
+        while (await made.probe()).result is not OutcomeKind.ACCEPTED:  # noqa: ASYNC110 - as above
             await anyio.sleep(0.1)
     config = ConsumerConfig(
         durable_name=DURABLE, ack_policy=AckPolicy.EXPLICIT, ack_wait=ack_wait_s, max_ack_pending=10_000
@@ -218,7 +218,7 @@ async def make_consumer(servers: Sequence[str], ack_wait_s: float = 2.0) -> None
 
 
 async def unsettled(url: str, durable: str = DURABLE) -> int:
-    """Give how many messages the consumer has not settled; they are settled after the backend has them."""
+    """Return how many messages the consumer has not settled; they are settled after the backend has them."""
     async with client(url) as other:
         try:
             info = await other.jetstream().consumer_info(STREAM, durable)

@@ -8,9 +8,9 @@ import pytest
 
 from slurmsyncd.commands.relay.command import choose
 from slurmsyncd.config import Config, load_config
-from slurmsyncd.delivery import Dead, Done, Park, Retry, Rewind
+from slurmsyncd.delivery import DeadLetter, Delivered, Park, ResendStart, Retry
 from slurmsyncd.errors import ConfigError, StoreError
-from slurmsyncd.model import Entry, Step
+from slurmsyncd.model import EventKind, OutboxEntry
 from slurmsyncd.relay.dead_letter_file import Letters
 from slurmsyncd.relay.decode import Message, message_of
 from slurmsyncd.relay.in_flight import MOST, Answer, Hand, Kind, Room
@@ -31,11 +31,11 @@ def message(seq: int = 1, body: bytes = b"{}") -> Message:
     return Message(seq=seq, given=1, stored_at=0.0, reply="", subject="slurm.demo.job", body=body)
 
 
-def held(step: Step = Step.START, *, ended: bool = False) -> tuple[Hand, list[Answer], Entry]:
-    """Give a hand with one message in it."""
+def held(step: EventKind = EventKind.START, *, ended: bool = False) -> tuple[Hand, list[Answer], OutboxEntry]:
+    """Return a hand with one message in it."""
     answers: list[Answer] = []
     hand = Hand(answers.append)
-    taken = Entry(id=1, sink="cc", step=step, start=job(), stop=job() if ended else None)
+    taken = OutboxEntry(id=1, sink="cc", kind=step, start=job(), stop=job() if ended else None)
     hand.take(message(), taken)
     return hand, answers, taken
 
@@ -57,10 +57,10 @@ def test_what_is_no_message_of_a_stream_is_none(reply: str) -> None:
 def test_a_verdict_settles_puts_off_or_keeps_a_message() -> None:
     """Far attempts go back to the stream with their delay; near ones, and a backend in trouble, wait here."""
     for verdict, wanted in (
-        (Done(0.0, 0.0, ""), (Kind.SETTLED, 0.0)),
+        (Delivered(0.0, 0.0, ""), (Kind.SETTLED, 0.0)),
         (Retry(60.0, "", ""), (Kind.LATER, 60.0)),
         (Park(3600.0, "", ""), (Kind.LATER, 3600.0)),
-        (Dead("why", ""), (Kind.DEAD, 0.0)),
+        (DeadLetter("why", ""), (Kind.DEAD, 0.0)),
     ):
         hand, answers, taken = held()
         hand.settle([(taken, verdict)], 0.0)
@@ -72,8 +72,8 @@ def test_a_verdict_settles_puts_off_or_keeps_a_message() -> None:
         hand, answers, taken = held()
         hand.settle([(taken, kept)], 0.0)
         assert not answers
-        assert not hand.due("cc", Step.START, 0.0, 10)
-        assert hand.next_due_at("cc", Step.START, 0.0) == kept.at
+        assert not hand.due("cc", EventKind.START, 0.0, 10)
+        assert hand.next_due_at("cc", EventKind.START, 0.0) == kept.at
 
 
 @pytest.mark.parametrize("newest_first", [False, True])
@@ -82,29 +82,31 @@ def test_j1_of_one_job_id_the_earliest_start_that_is_held_goes_first(*, newest_f
     hand = Hand(lambda _: None)
     runs = [job(1, START + 500), job(1), job(2, START + 900), job(1)]
     for seq, run in enumerate(runs, 1):
-        step = Step.STOP if seq == 4 else Step.START
-        hand.take(message(seq), Entry(id=seq, sink="cc", step=step, start=run, stop=run))
+        step = EventKind.STOP if seq == 4 else EventKind.START
+        hand.take(message(seq), OutboxEntry(id=seq, sink="cc", kind=step, start=run, stop=run))
 
     def due(*in_flight: int) -> set[int]:
-        found = hand.due("cc", Step.START, 0.0, 9, in_flight, newest_first=newest_first)
+        found = hand.due("cc", EventKind.START, 0.0, 9, in_flight, newest_first=newest_first)
         return {each.id for each in found}
 
     assert due() == {2, 3}
     assert due(2) == {3}
-    assert [each.id for each in hand.due("cc", Step.STOP, 0.0, 9)] == [4]
-    hand.settle([(Entry(id=2, sink="cc", step=Step.START, start=runs[1]), Dead("http_400", ""))], 0.0)
+    assert [each.id for each in hand.due("cc", EventKind.STOP, 0.0, 9)] == [4]
+    hand.settle(
+        [(OutboxEntry(id=2, sink="cc", kind=EventKind.START, start=runs[1]), DeadLetter("http_400", ""))], 0.0
+    )
     assert due() == {1, 3}
 
 
 def test_a_stop_without_its_start_becomes_that_start_and_then_a_stop_again() -> None:
     """It is settled only by the stop."""
-    hand, answers, taken = held(Step.STOP, ended=True)
-    hand.settle([(taken, Rewind(0.0, ""))], 0.0)
-    (start,) = hand.due("cc", Step.START, 0.0, 10)
-    hand.settle([(start, Done(0.0, 1.0, ""))], 0.0)
-    (stop,) = hand.due("cc", Step.STOP, 1.0, 10)
+    hand, answers, taken = held(EventKind.STOP, ended=True)
+    hand.settle([(taken, ResendStart(0.0, ""))], 0.0)
+    (start,) = hand.due("cc", EventKind.START, 0.0, 10)
+    hand.settle([(start, Delivered(0.0, 1.0, ""))], 0.0)
+    (stop,) = hand.due("cc", EventKind.STOP, 1.0, 10)
     assert not answers
-    hand.settle([(stop, Done(1.0, 1.0, ""))], 1.0)
+    hand.settle([(stop, Delivered(1.0, 1.0, ""))], 1.0)
     assert [each.kind for each in answers] == [Kind.SETTLED]
 
 

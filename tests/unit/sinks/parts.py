@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from slurmsyncd.config import ClusterConfig, SinkConfig
 from slurmsyncd.model import (
-    Entry,
+    EventKind,
     Gres,
     Job,
     JobState,
     NodeAllocation,
+    OutboxEntry,
     RunKey,
     Sharing,
-    Step,
 )
 from slurmsyncd.sinks.rest.sink import RestSink
 
@@ -73,7 +73,7 @@ class FixedClock:
 
 
 def job(job_id: int = 7, start_at: int = START, **changes: Any) -> Job:
-    """Give a run on one core of cn001."""
+    """Return a run on one core of cn001."""
     plain = Job(
         key=RunKey("demo", job_id, start_at),
         state=JobState.RUNNING,
@@ -92,16 +92,16 @@ def job(job_id: int = 7, start_at: int = START, **changes: Any) -> Job:
 
 
 def gpu_job(*gres: Gres, **changes: Any) -> Job:
-    """Give a run with generic resources on gpu01."""
+    """Return a run with generic resources on gpu01."""
     held = NodeAllocation("gpu01", cores=((0, 0),), cpus=1, gres=gres)
     return job(nodes=("gpu01",), allocation=(held,), num_cpus=1, **changes)
 
 
-def entry(step: Step = Step.START, run: Job | None = None, **end: Any) -> Entry:
-    """Give what a sink is told next of a run; ``end`` changes how it ended."""
+def entry(step: EventKind = EventKind.START, run: Job | None = None, **end: Any) -> OutboxEntry:
+    """Return what a sink is told next of a run; ``end`` changes how it ended."""
     run = run or job()
     stop = replace(run, **{"state": JobState.COMPLETED, "end_at": run.key.start_at + 60, **end})
-    return Entry(id=1, sink="cc", step=step, start=run, stop=stop if step is Step.STOP else None)
+    return OutboxEntry(id=1, sink="cc", kind=step, start=run, stop=stop if step is EventKind.STOP else None)
 
 
 def token_file(path: Path, text: str = "a.b.c\n") -> Path:
@@ -114,7 +114,7 @@ def token_file(path: Path, text: str = "a.b.c\n") -> Path:
 def sink_on(
     url: str, token: Path, clusters: Mapping[str, ClusterConfig] | None = None, **settings: Any
 ) -> RestSink:
-    """Give a sink with short deadlines."""
+    """Return a sink with short deadlines."""
     dialect = settings.pop("dialect", None)
     clock = settings.pop("clock", FixedClock())
     config = SinkConfig(**{"name": "cc", "url": url, "token_file": str(token), "timeout": 5.0, **settings})
@@ -122,5 +122,5 @@ def sink_on(
 
 
 def error(text: str, status: str = "Bad Request") -> str:
-    """Give an error body in the backend's shape."""
+    """Return an error body in the backend's shape."""
     return json.dumps({"status": status, "error": text}) + "\n"

@@ -29,7 +29,7 @@ Behaviour = "Callable[[asyncio.StreamWriter, Seen], Awaitable[bool]]"
 def answer(
     status: int, body: bytes | str = b"", content_type: str = "application/json", **headers: str
 ) -> Callable[[asyncio.StreamWriter, Seen], Awaitable[bool]]:
-    """Give a whole, polite answer and keep the connection."""
+    """Return a whole, polite answer and keep the connection."""
     data = body.encode() if isinstance(body, str) else body
 
     async def behave(writer: asyncio.StreamWriter, _: Seen) -> bool:
@@ -45,7 +45,7 @@ def answer(
 
 
 def raw(data: bytes, *, reset: bool = False) -> Callable[[asyncio.StreamWriter, Seen], Awaitable[bool]]:
-    """Give these bytes and close the connection."""
+    """Return these bytes and close the connection."""
 
     async def behave(writer: asyncio.StreamWriter, _: Seen) -> bool:
         writer.write(data)
@@ -58,7 +58,7 @@ def raw(data: bytes, *, reset: bool = False) -> Callable[[asyncio.StreamWriter, 
 
 
 def drip(head: bytes, drop: bytes) -> Callable[[asyncio.StreamWriter, Seen], Awaitable[bool]]:
-    """Give ``head``, then one drop after the other for ever."""
+    """Return ``head``, then one drop after the other for ever."""
 
     async def behave(writer: asyncio.StreamWriter, _: Seen) -> bool:
         writer.write(head)
@@ -73,7 +73,7 @@ def drip(head: bytes, drop: bytes) -> Callable[[asyncio.StreamWriter, Seen], Awa
 def bomb(
     head: bytes, piece: bytes, count: int, sent: list[int]
 ) -> Callable[[asyncio.StreamWriter, Seen], Awaitable[bool]]:
-    """Give ``head`` and many pieces; ``sent`` counts the bytes that the client took."""
+    """Return ``head`` and many pieces; ``sent`` counts the bytes that the client took."""
 
     async def behave(writer: asyncio.StreamWriter, _: Seen) -> bool:
         writer.write(head)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurmsyncd.delivery import OtherRun, Outcome, Result
+from slurmsyncd.delivery import OtherRun, Outcome, OutcomeKind
 from slurmsyncd.model import RunKey
 from slurmsyncd.sinks.rest.duplicates import look_up_outcome, note_of
 from slurmsyncd.sinks.rest.responses import (
@@ -24,7 +24,7 @@ from slurmsyncd.sinks.rest.responses import (
 )
 from tests.unit.sinks.parts import error
 
-R = Result
+R = OutcomeKind
 START = Sent(Request.START, job_id=7)
 STOP = Sent(Request.STOP, job_id=7, state="completed")
 NODES = Sent(Request.NODES)
@@ -42,36 +42,44 @@ class Row:
     sent: Sent
     status: int
     body: str
-    result: Result
+    result: OutcomeKind
     reason: str
     alarm: bool = False
 
 
 def rows_for_any(sent: Sent, which: str) -> list[Row]:
     return [
-        Row(f"{which}-H9-401", sent, 401, error("expired", "Unauthorized"), R.SINK_DOWN, "credentials", True),
+        Row(
+            f"{which}-H9-401",
+            sent,
+            401,
+            error("expired", "Unauthorized"),
+            R.SINK_UNAVAILABLE,
+            "credentials",
+            True,
+        ),
         Row(
             f"{which}-H9-401-two-objects",
             sent,
             401,
             error("a") + error("b"),
-            R.SINK_DOWN,
+            R.SINK_UNAVAILABLE,
             "credentials",
             True,
         ),
-        Row(f"{which}-H9-403", sent, 403, error("no", "Forbidden"), R.SINK_DOWN, "credentials", True),
+        Row(f"{which}-H9-403", sent, 403, error("no", "Forbidden"), R.SINK_UNAVAILABLE, "credentials", True),
         Row(f"{which}-403-of-a-filter", sent, 403, HTML, R.FAILED, "http_403", True),
         Row(f"{which}-408", sent, 408, "", R.FAILED, "http_408"),
-        Row(f"{which}-H13-429", sent, 429, "slow down", R.SINK_DOWN, "http_429"),
+        Row(f"{which}-H13-429", sent, 429, "slow down", R.SINK_UNAVAILABLE, "http_429"),
         Row(f"{which}-H8-502-html", sent, 502, HTML, R.FAILED, "http_502"),
         Row(f"{which}-H8-503", sent, 503, HTML, R.FAILED, "http_503"),
         Row(f"{which}-H8-504", sent, 504, "", R.FAILED, "http_504"),
-        Row(f"{which}-H14-302", sent, 302, "", R.SINK_DOWN, "redirected", True),
-        Row(f"{which}-H14-307", sent, 307, "", R.SINK_DOWN, "redirected", True),
-        Row(f"{which}-H12-413", sent, 413, HTML, R.REFUSED, "too_large"),
-        Row(f"{which}-H12-431", sent, 431, "", R.REFUSED, "too_large"),
-        Row(f"{which}-418", sent, 418, "teapot", R.CURABLE, "http_418", True),
-        Row(f"{which}-400-of-a-proxy", sent, 400, HTML, R.CURABLE, "http_400", True),
+        Row(f"{which}-H14-302", sent, 302, "", R.SINK_UNAVAILABLE, "redirected", True),
+        Row(f"{which}-H14-307", sent, 307, "", R.SINK_UNAVAILABLE, "redirected", True),
+        Row(f"{which}-H12-413", sent, 413, HTML, R.REJECTED, "too_large"),
+        Row(f"{which}-H12-431", sent, 431, "", R.REJECTED, "too_large"),
+        Row(f"{which}-418", sent, 418, "teapot", R.REJECTED_UNTIL_FIXED, "http_418", True),
+        Row(f"{which}-400-of-a-proxy", sent, 400, HTML, R.REJECTED_UNTIL_FIXED, "http_400", True),
     ]
 
 
@@ -80,12 +88,12 @@ ROWS = [
     *rows_for_any(START, "start"),
     *rows_for_any(STOP, "stop"),
     *rows_for_any(NODES, "nodes"),
-    Row("start-404-not-mounted", START, 404, GONE, R.SINK_DOWN, "jobs_by_nats", True),
-    Row("start-404-html", START, 404, HTML, R.SINK_DOWN, "no_endpoint", True),
-    Row("start-405", START, 405, "", R.SINK_DOWN, "no_endpoint", True),
-    Row("stop-H8-404-not-mounted", STOP, 404, GONE, R.SINK_DOWN, "jobs_by_nats", True),
-    Row("stop-404-html", STOP, 404, HTML, R.SINK_DOWN, "no_endpoint", True),
-    Row("stop-405", STOP, 405, "", R.SINK_DOWN, "no_endpoint", True),
+    Row("start-404-not-mounted", START, 404, GONE, R.SINK_UNAVAILABLE, "jobs_by_nats", True),
+    Row("start-404-html", START, 404, HTML, R.SINK_UNAVAILABLE, "no_endpoint", True),
+    Row("start-405", START, 405, "", R.SINK_UNAVAILABLE, "no_endpoint", True),
+    Row("stop-H8-404-not-mounted", STOP, 404, GONE, R.SINK_UNAVAILABLE, "jobs_by_nats", True),
+    Row("stop-404-html", STOP, 404, HTML, R.SINK_UNAVAILABLE, "no_endpoint", True),
+    Row("stop-405", STOP, 405, "", R.SINK_UNAVAILABLE, "no_endpoint", True),
     # start
     Row("start-201", START, 201, '{"msg":"success"}\n', R.ACCEPTED, "accepted"),
     Row("start-H17-201-html", START, 201, HTML, R.FAILED, "wrong_shape"),
@@ -100,7 +108,7 @@ ROWS = [
         START,
         500,
         error("insert into database failed: UNIQUE constraint failed: job_cache.job_id, job_cache.cluster"),
-        R.ALREADY_THERE,
+        R.ALREADY_DELIVERED,
         "cached_already",
     ),
     Row(
@@ -108,11 +116,11 @@ ROWS = [
         START,
         500,
         error("insert into database failed: CHECK constraint failed: smt"),
-        R.REFUSED,
+        R.REJECTED,
         "check_failed",
     ),
     Row("start-500-tag", START, 500, error("adding tag to new job 3 failed"), R.ACCEPTED, "untagged"),
-    Row("start-500-empty", START, 500, "", R.CURABLE, "handler_crashed"),
+    Row("start-500-empty", START, 500, "", R.REJECTED_UNTIL_FIXED, "handler_crashed"),
     Row(
         "start-H10-500-locked",
         START,
@@ -127,19 +135,28 @@ ROWS = [
         START,
         400,
         error("no subcluster found for cluster demo and host xx1"),
-        R.CURABLE,
+        R.REJECTED_UNTIL_FIXED,
         "no_subcluster",
     ),
-    Row("start-400-no-cluster", START, 400, error("no such cluster: demo"), R.CURABLE, "no_cluster"),
+    Row(
+        "start-400-no-cluster",
+        START,
+        400,
+        error("no such cluster: demo"),
+        R.REJECTED_UNTIL_FIXED,
+        "no_cluster",
+    ),
     Row(
         "start-400-unknown-field",
         START,
         400,
         error('parsing request body failed: json: unknown field "shared"'),
-        R.CURABLE,
+        R.REJECTED_UNTIL_FIXED,
         "unknown_field",
     ),
-    Row("start-H7-400-other", START, 400, error("'resources' and 'user' must be set"), R.REFUSED, "http_400"),
+    Row(
+        "start-H7-400-other", START, 400, error("'resources' and 'user' must be set"), R.REJECTED, "http_400"
+    ),
     # stop
     Row("stop-200", STOP, 200, '{"jobId":7,"cluster":"demo","jobState":"completed"}', R.ACCEPTED, "accepted"),
     Row("stop-H17-200-html", STOP, 200, HTML, R.FAILED, "wrong_shape"),
@@ -150,7 +167,7 @@ ROWS = [
         STOP,
         422,
         error("job has already been stopped, state is: completed"),
-        R.ALREADY_THERE,
+        R.ALREADY_DELIVERED,
         "stopped",
     ),
     Row(
@@ -158,10 +175,10 @@ ROWS = [
         STOP,
         422,
         error("job has already been stopped, state is: failed"),
-        R.ALREADY_THERE,
+        R.ALREADY_DELIVERED,
         "stopped_otherwise",
     ),
-    Row("stop-422-other", STOP, 422, error("no"), R.REFUSED, "http_422"),
+    Row("stop-422-other", STOP, 422, error("no"), R.REJECTED, "http_422"),
     Row(
         "stop-422-missing-in-1.4",
         STOP,
@@ -183,7 +200,7 @@ ROWS = [
         STOP,
         400,
         error("stopTime must be larger/equal than startTime"),
-        R.REFUSED,
+        R.REJECTED,
         "stop_before_start",
     ),
     Row(
@@ -191,34 +208,46 @@ ROWS = [
         STOP,
         400,
         error("invalid requested job state: deadline"),
-        R.CURABLE,
+        R.REJECTED_UNTIL_FIXED,
         "unknown_state",
     ),
-    Row("stop-400-unknown-field", STOP, 400, error('json: unknown field "x"'), R.CURABLE, "unknown_field"),
-    Row("stop-400-other", STOP, 400, error("the field 'jobId' is required"), R.REFUSED, "http_400"),
     Row(
-        "stop-500-transferring", STOP, 500, error("transferring cached job failed"), R.NOT_YET, "transferring"
+        "stop-400-unknown-field",
+        STOP,
+        400,
+        error('json: unknown field "x"'),
+        R.REJECTED_UNTIL_FIXED,
+        "unknown_field",
+    ),
+    Row("stop-400-other", STOP, 400, error("the field 'jobId' is required"), R.REJECTED, "http_400"),
+    Row(
+        "stop-500-transferring",
+        STOP,
+        500,
+        error("transferring cached job failed"),
+        R.TOO_EARLY,
+        "transferring",
     ),
     Row("stop-500-other", STOP, 500, error("marking job as completed failed"), R.FAILED, "http_500"),
     Row("stop-500-html", STOP, 500, HTML, R.FAILED, "http_500"),
-    Row("stop-422-html", STOP, 422, HTML, R.CURABLE, "http_422", alarm=True),
+    Row("stop-422-html", STOP, 422, HTML, R.REJECTED_UNTIL_FIXED, "http_422", alarm=True),
     Row("stop-500-empty", STOP, 500, "", R.FAILED, "http_500"),
     # node states
     Row("nodes-200", NODES, 200, "", R.ACCEPTED, "accepted"),
     Row("nodes-H17-200-html", NODES, 200, HTML, R.FAILED, "wrong_shape"),
-    Row("nodes-404", NODES, 404, GONE, R.REFUSED, "no_nodestate"),
-    Row("nodes-405", NODES, 405, "", R.REFUSED, "no_nodestate"),
-    Row("nodes-400", NODES, 400, error("bad"), R.REFUSED, "http_400"),
+    Row("nodes-404", NODES, 404, GONE, R.REJECTED, "no_nodestate"),
+    Row("nodes-405", NODES, 405, "", R.REJECTED, "no_nodestate"),
+    Row("nodes-400", NODES, 400, error("bad"), R.REJECTED, "http_400"),
     Row("nodes-500", NODES, 500, "", R.FAILED, "http_500"),
     # questions
     Row("clusters-200", Sent(Request.CLUSTERS), 200, '{"clusters":[]}', R.ACCEPTED, "accepted"),
     Row("clusters-200-html", Sent(Request.CLUSTERS), 200, HTML, R.FAILED, "wrong_shape"),
     Row("clusters-500", Sent(Request.CLUSTERS), 500, "", R.FAILED, "http_500"),
     Row("look-up-422", Sent(Request.LOOK_UP), 422, error("no rows in result set"), R.FAILED, "http_422"),
-    Row("clusters-404", Sent(Request.CLUSTERS), 404, GONE, R.SINK_DOWN, "no_endpoint", True),
+    Row("clusters-404", Sent(Request.CLUSTERS), 404, GONE, R.SINK_UNAVAILABLE, "no_endpoint", True),
     Row("probe-405", Sent(Request.PROBE), 405, "", R.ACCEPTED, "answers"),
-    Row("probe-404", Sent(Request.PROBE), 404, GONE, R.SINK_DOWN, "jobs_by_nats", True),
-    Row("probe-404-html", Sent(Request.PROBE), 404, HTML, R.SINK_DOWN, "no_endpoint", True),
+    Row("probe-404", Sent(Request.PROBE), 404, GONE, R.SINK_UNAVAILABLE, "jobs_by_nats", True),
+    Row("probe-404-html", Sent(Request.PROBE), 404, HTML, R.SINK_UNAVAILABLE, "no_endpoint", True),
     Row("probe-200", Sent(Request.PROBE), 200, HTML, R.FAILED, "http_200"),
 ]
 
@@ -228,7 +257,7 @@ def test_section_13(row: Row) -> None:
     """Each answer is judged as the contract's table says."""
     outcome = classify(row.sent, Answer(status=row.status, body=row.body.encode()))
     assert isinstance(outcome, Outcome)
-    assert (outcome.result, outcome.reason, outcome.alarm) == (row.result, row.reason, row.alarm)
+    assert (outcome.result, outcome.reason, outcome.action_required) == (row.result, row.reason, row.alarm)
     assert outcome.status == row.status
 
 
@@ -247,9 +276,9 @@ def row(job_id: int = 7, cluster: str = "demo", start: int = 100) -> bytes:
 @pytest.mark.parametrize(
     ("body", "result", "reason"),
     [
-        (row(), R.ALREADY_THERE, "listed_already"),
+        (row(), R.ALREADY_DELIVERED, "listed_already"),
         (row(start=99), R.REPEATED, "repeat_of_earlier_run"),
-        (row(start=101), R.REFUSED, "later_run_is_there"),
+        (row(start=101), R.REJECTED, "later_run_is_there"),
         (row(job_id=8), R.FAILED, "wrong_shape"),
         (row(cluster="other"), R.FAILED, "wrong_shape"),
         (b"{}", R.FAILED, "wrong_shape"),
@@ -257,7 +286,7 @@ def row(job_id: int = 7, cluster: str = "demo", start: int = 100) -> bytes:
     ],
     ids=["same", "earlier", "later", "other-job", "other-cluster", "no-row", "no-json"],
 )
-def test_h6_the_row_decides(body: bytes, result: Result, reason: str) -> None:
+def test_h6_the_row_decides(body: bytes, result: OutcomeKind, reason: str) -> None:
     """The same start is success, an earlier one a matter of policy, a later one a rejection, all else no answer."""
     outcome = look_up_outcome(Answer(status=200, body=body), RunKey("slurm", 7, 100), "demo")
     assert (outcome.result, outcome.reason) == (result, reason)
@@ -311,7 +340,7 @@ def test_what_the_row_shows_of_the_run_in_the_way(
 
 
 def noted(message: object) -> str | None:
-    """Give the note for a run that has one already."""
+    """Return the note for a run that has one already."""
     found = {"jobId": 7, "cluster": "demo", "startTime": 99, "metaData": {"message": message}}
     answer = Answer(status=200, body=json.dumps({"Meta": found}).encode())
     return note_of(answer, RunKey("slurm", 7, 1_700_000_000))
@@ -342,19 +371,19 @@ def test_a_stopped_job_that_is_longer_than_what_is_read_is_accepted() -> None:
 @pytest.mark.parametrize(
     ("failure", "result", "alarm"),
     [
-        (Failure.UNREACHABLE, R.SINK_DOWN, False),
-        (Failure.CONNECT_TIMEOUT, R.SINK_DOWN, False),
-        (Failure.TLS, R.SINK_DOWN, True),
-        (Failure.TOKEN, R.SINK_DOWN, True),
+        (Failure.UNREACHABLE, R.SINK_UNAVAILABLE, False),
+        (Failure.CONNECT_TIMEOUT, R.SINK_UNAVAILABLE, False),
+        (Failure.TLS, R.SINK_UNAVAILABLE, True),
+        (Failure.TOKEN, R.SINK_UNAVAILABLE, True),
         (Failure.TIMEOUT, R.FAILED, False),
         (Failure.BROKEN_OFF, R.FAILED, False),
         (Failure.NO_HTTP, R.FAILED, False),
     ],
 )
-def test_h1_h3_h19_failures_without_an_answer(failure: Failure, result: Result, alarm: bool) -> None:
+def test_h1_h3_h19_failures_without_an_answer(failure: Failure, result: OutcomeKind, alarm: bool) -> None:
     """What failed before anything was sent is the sink's trouble; after that the outcome is unknown."""
     outcome = failure_outcome(failure, "why")
-    assert (outcome.result, outcome.alarm, outcome.reason) == (result, alarm, failure.value)
+    assert (outcome.result, outcome.action_required, outcome.reason) == (result, alarm, failure.value)
 
 
 def test_every_failure_is_mapped() -> None:
@@ -375,7 +404,7 @@ def test_h13_announced_maintenance_pauses_the_sink() -> None:
     """503 with Retry-After meets every entry alike, so none is charged."""
     outcome = classify(START, Answer(status=503, retry_after_s=30.0))
     assert isinstance(outcome, Outcome)
-    assert (outcome.result, outcome.retry_after_s) == (R.SINK_DOWN, 30.0)
+    assert (outcome.result, outcome.retry_after_s) == (R.SINK_UNAVAILABLE, 30.0)
 
 
 def test_x13_what_a_hostile_backend_says_is_cut_and_escaped() -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slurmsyncd.delivery import Result
-from slurmsyncd.model import Entry, JobState, Step
+from slurmsyncd.delivery import OutcomeKind
+from slurmsyncd.model import EventKind, JobState, OutboxEntry
 from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
 from slurmsyncd.sinks.dialect import V1_5, Dialect
 from slurmsyncd.sinks.rest.commit import FIRST_S, PROVEN, CommitWatch
@@ -47,7 +47,7 @@ def clock() -> FixedClock:
 async def sinks(
     backend: Backend, tmp_path: Path, clock: FixedClock
 ) -> AsyncIterator[Callable[[Dialect], RestSink]]:
-    """Give sinks of a dialect on the backend."""
+    """Return sinks of a dialect on the backend."""
     made: list[RestSink] = []
 
     def make(dialect: Dialect = V1_5) -> RestSink:
@@ -60,9 +60,9 @@ async def sinks(
         await each.aclose()
 
 
-def stop(job_id: int = 7, **end: Any) -> Entry:
-    """Give a stop whose start was acknowledged at `ACKED_AT`."""
-    return replace(entry(Step.STOP, run=job(job_id), **end), acked_at=ACKED_AT)
+def stop(job_id: int = 7, **end: Any) -> OutboxEntry:
+    """Return a stop whose start was acknowledged at `ACKED_AT`."""
+    return replace(entry(EventKind.STOP, run=job(job_id), **end), start_acknowledged_at=ACKED_AT)
 
 
 def asked(backend: Backend, path: str) -> int:
@@ -75,13 +75,17 @@ async def test_a_stop_waits_for_the_commit_and_not_for_a_time(
     """While the start is cached no stop is sent; once the tick has committed it the stop goes at once."""
     sink = sinks()
     started = await sink.deliver(entry())
-    assert (started.result, started.hold_s) == (Result.ACCEPTED, FIRST_S)
+    assert (started.result, started.hold_s) == (OutcomeKind.ACCEPTED, FIRST_S)
     clock.at += 20
     early = await sink.deliver(stop())
-    assert (early.result, early.reason, early.retry_after_s) == (Result.NOT_YET, "start_not_committed", 30.0)
+    assert (early.result, early.reason, early.retry_after_s) == (
+        OutcomeKind.TOO_EARLY,
+        "start_not_committed",
+        30.0,
+    )
     assert asked(backend, STOP) == 0
     await backend.tick()
-    assert (await sink.deliver(stop())).result is Result.ACCEPTED
+    assert (await sink.deliver(stop())).result is OutcomeKind.ACCEPTED
     (row,) = backend.rows()
     assert (row["job_state"], row["duration"]) == ("completed", 60)
 
@@ -92,8 +96,8 @@ async def test_the_record_says_how_the_run_ended(backend: Backend, sinks: Callab
     await sink.deliver(entry())
     await backend.tick()
     ended = stop(state=JobState.FAILED, exit_code="3:0")
-    assert (await sink.deliver(ended)).result is Result.ACCEPTED
-    assert (await sink.deliver(ended)).result is Result.ALREADY_THERE
+    assert (await sink.deliver(ended)).result is OutcomeKind.ACCEPTED
+    assert (await sink.deliver(ended)).result is OutcomeKind.ALREADY_DELIVERED
     (row,) = backend.rows()
     info = json.loads(row["meta_data"])["slurmInfo"]
     for word in (
@@ -111,9 +115,9 @@ async def test_a_start_whose_end_is_known_says_how_the_run_ended(
 ) -> None:
     """A release without edit_meta shows the summary of the end, too, if it was known when the start was sent."""
     sink, ended = sinks(PLAIN), stop(state=JobState.FAILED, exit_code="3:0")
-    await sink.deliver(replace(ended, step=Step.START, acked_at=None))
+    await sink.deliver(replace(ended, kind=EventKind.START, start_acknowledged_at=None))
     clock.at += HOLD_S
-    assert (await sink.deliver(ended)).result is Result.ACCEPTED
+    assert (await sink.deliver(ended)).result is OutcomeKind.ACCEPTED
     (row,) = backend.rows()
     info = json.loads(row["meta_data"])["slurmInfo"]
     assert "JobState=FAILED" in info
@@ -131,9 +135,9 @@ async def test_h24_without_a_proof_the_hold_counts_from_the_acknowledgement(
         await sink.deliver(entry(run=job(job_id)))
         clock.at = ACKED_AT + HOLD_S - 1
         held = await sink.deliver(stop(job_id))
-        assert (held.result, held.retry_after_s) == (Result.NOT_YET, 1.0)
+        assert (held.result, held.retry_after_s) == (OutcomeKind.TOO_EARLY, 1.0)
         clock.at = ACKED_AT + HOLD_S
-        assert (await sink.deliver(stop(job_id))).result is Result.ACCEPTED
+        assert (await sink.deliver(stop(job_id))).result is OutcomeKind.ACCEPTED
     assert asked(backend, STOP) == 2
 
 
@@ -145,15 +149,15 @@ async def test_h24_after_an_outage_the_hold_counts_from_the_first_answer(
     await sink.deliver(entry())
     backend.knobs.bad_gateways = 1
     clock.at += HOLD_S + 1
-    assert (await sink.deliver(stop())).result is Result.FAILED
+    assert (await sink.deliver(stop())).result is OutcomeKind.FAILED
     clock.at += 10
     assert sink.doubtful_since is None
     held = await sink.deliver(stop())
-    assert (held.result, held.reason) == (Result.NOT_YET, "start_not_committed")
+    assert (held.result, held.reason) == (OutcomeKind.TOO_EARLY, "start_not_committed")
     assert asked(backend, STOP) == 0
     assert sink.doubtful_since == clock.at
     clock.at += HOLD_S
-    assert (await sink.deliver(stop())).result is Result.ACCEPTED
+    assert (await sink.deliver(stop())).result is OutcomeKind.ACCEPTED
 
 
 def test_the_first_question_is_learnt_from_the_answers() -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from slurmsyncd.config import ClusterConfig
-from slurmsyncd.delivery import Outcome, Result
-from slurmsyncd.model import Entry, Gres, JobState, NodeAllocation, NodeState, RunKey, Step
+from slurmsyncd.delivery import Outcome, OutcomeKind
+from slurmsyncd.model import EventKind, Gres, JobState, NodeAllocation, NodeState, OutboxEntry, RunKey
 from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
 from tests.unit.sinks.parts import CLUSTERS, START, entry, gpu_job, job, sink_on, token_file
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-R = Result
+R = OutcomeKind
 
 
 def site() -> list[dict[str, Any]]:
-    """Give cluster.json files as an admin would write them."""
+    """Return cluster.json files as an admin would write them."""
     demo, star = json.loads(json.dumps(CLUSTERS["clusters"]))
     demo["subClusters"][0]["topology"].pop("accelerators")
     star["subClusters"][0]["topology"] = {"node": [0, 1]}
@@ -45,7 +45,7 @@ async def sink(backend: Backend, tmp_path: Path) -> AsyncIterator[RestSink]:
     await made.aclose()
 
 
-async def deliver(sink: RestSink, what: Entry) -> Result:
+async def deliver(sink: RestSink, what: OutboxEntry) -> OutcomeKind:
     return (await sink.deliver(what)).result
 
 
@@ -58,7 +58,7 @@ async def test_a_run_from_start_to_stop(backend: Backend, sink: RestSink) -> Non
     run = gpu_job(Gres("gpu", "a100", 1, (1,)))
     assert await deliver(sink, entry(run=run)) is R.ACCEPTED
     await backend.tick()
-    assert await deliver(sink, entry(Step.STOP, run=run, state=JobState.TIMEOUT)) is R.ACCEPTED
+    assert await deliver(sink, entry(EventKind.STOP, run=run, state=JobState.TIMEOUT)) is R.ACCEPTED
     (row,) = backend.rows()
     assert (row["job_state"], row["duration"], row["cached"]) == ("timeout", 60, 0)
     assert json.loads(row["resources"]) == [
@@ -72,26 +72,26 @@ async def test_a_run_on_ignored_hosts_is_settled_and_not_sent(backend: Backend, 
     sink = sink_on(backend.url, token_file(tmp_path / "token", backend.token()), clusters)
     outcome = await sink.deliver(entry(run=job(nodes=("cn001",))))
     await sink.aclose()
-    assert (outcome.result, outcome.reason) == (R.ALREADY_THERE, "ignored_hosts")
+    assert (outcome.result, outcome.reason) == (R.ALREADY_DELIVERED, "ignored_hosts")
     assert backend.requests == []
 
 
-@pytest.mark.parametrize("state", [state for state in JobState if state.final])
+@pytest.mark.parametrize("state", [state for state in JobState if state.is_final])
 async def test_every_end_is_taken(backend: Backend, sink: RestSink, state: JobState) -> None:
     """No final state of Slurm's is refused."""
     assert await deliver(sink, entry()) is R.ACCEPTED
-    assert await deliver(sink, entry(Step.STOP, state=state)) is R.ACCEPTED
+    assert await deliver(sink, entry(EventKind.STOP, state=state)) is R.ACCEPTED
     assert running(backend) == []
 
 
 async def test_h4_h5_a_start_that_is_repeated_is_counted_once(backend: Backend, sink: RestSink) -> None:
     """While it is cached (500), and when it is committed (422)."""
     assert await deliver(sink, entry()) is R.ACCEPTED
-    assert await deliver(sink, entry()) is R.ALREADY_THERE
+    assert await deliver(sink, entry()) is R.ALREADY_DELIVERED
     await backend.tick()
-    assert await deliver(sink, entry()) is R.ALREADY_THERE
-    await deliver(sink, entry(Step.STOP))
-    assert await deliver(sink, entry()) is R.ALREADY_THERE
+    assert await deliver(sink, entry()) is R.ALREADY_DELIVERED
+    await deliver(sink, entry(EventKind.STOP))
+    assert await deliver(sink, entry()) is R.ALREADY_DELIVERED
     assert len(backend.rows()) == 1
 
 
@@ -106,7 +106,7 @@ async def test_h6_j2_a_requeue_within_a_day_is_not_taken_for_success(
         assert (outcome.result, outcome.reason) == (R.REPEATED, "repeat_of_earlier_run")
     for earlier in (-3600, -93600, -86400 * 30):
         outcome = await sink.deliver(entry(run=job(start_at=START + earlier)))
-        assert (outcome.result, outcome.reason) == (R.REFUSED, "later_run_is_there")
+        assert (outcome.result, outcome.reason) == (R.REJECTED, "later_run_is_there")
     assert await deliver(sink, entry(run=job(start_at=START + 86400))) is R.ACCEPTED
 
 
@@ -116,39 +116,39 @@ async def test_h6_the_first_of_two_runs_is_found_again(backend: Backend, sink: R
     for each in (first, second):
         assert await deliver(sink, each) is R.ACCEPTED
         await backend.tick()
-    assert await deliver(sink, first) is R.ALREADY_THERE
-    assert await deliver(sink, second) is R.ALREADY_THERE
+    assert await deliver(sink, first) is R.ALREADY_DELIVERED
+    assert await deliver(sink, second) is R.ALREADY_DELIVERED
 
 
 async def test_a_stop_that_is_repeated_is_already_there(backend: Backend, sink: RestSink) -> None:
     """Also with another state, which is reported."""
     await deliver(sink, entry())
-    assert await deliver(sink, entry(Step.STOP)) is R.ACCEPTED
-    assert (await sink.deliver(entry(Step.STOP))).reason == "stopped"
-    assert (await sink.deliver(entry(Step.STOP, state=JobState.FAILED))).reason == "stopped_otherwise"
+    assert await deliver(sink, entry(EventKind.STOP)) is R.ACCEPTED
+    assert (await sink.deliver(entry(EventKind.STOP))).reason == "stopped"
+    assert (await sink.deliver(entry(EventKind.STOP, state=JobState.FAILED))).reason == "stopped_otherwise"
     assert len(backend.rows()) == 1
 
 
 async def test_h11_a_stop_without_its_start(backend: Backend, sink: RestSink) -> None:
     """Rows are gone: the stop says so, start and stop bring the run back."""
-    assert await deliver(sink, entry(Step.STOP)) is R.START_MISSING
+    assert await deliver(sink, entry(EventKind.STOP)) is R.START_MISSING
     assert await deliver(sink, entry()) is R.ACCEPTED
-    assert await deliver(sink, entry(Step.STOP)) is R.ACCEPTED
+    assert await deliver(sink, entry(EventKind.STOP)) is R.ACCEPTED
     assert len(backend.rows()) == 1
 
 
-@pytest.mark.parametrize("step", Step)
+@pytest.mark.parametrize("step", EventKind)
 async def test_h3_h4_an_answer_that_is_lost_after_the_effect(
-    backend: Backend, sink: RestSink, step: Step
+    backend: Backend, sink: RestSink, step: EventKind
 ) -> None:
     """The attempt failed as far as we know; the repeat finds it done, and there is one record."""
-    if step is Step.STOP:
+    if step is EventKind.STOP:
         await deliver(sink, entry())
         backend.knobs.hang_up_stops = 2  # the first is repeated silently: its connection was an old one
     else:
         backend.knobs.hang_up_starts = 1
-    assert await deliver(sink, entry(step)) in (R.FAILED, R.ALREADY_THERE)
-    assert await deliver(sink, entry(step)) is R.ALREADY_THERE
+    assert await deliver(sink, entry(step)) in (R.FAILED, R.ALREADY_DELIVERED)
+    assert await deliver(sink, entry(step)) is R.ALREADY_DELIVERED
     assert len(backend.rows()) == 1
 
 
@@ -160,7 +160,7 @@ async def test_h3_an_answer_that_comes_too_late(backend: Backend, sink: RestSink
     backend.knobs.delay_s = 30.0
     assert (await hasty.deliver(entry())).reason == "timeout"
     backend.knobs.delay_s = 0.0
-    assert await deliver(hasty, entry()) is R.ALREADY_THERE
+    assert await deliver(hasty, entry()) is R.ALREADY_DELIVERED
     assert len(backend.rows()) == 3
     await hasty.aclose()
 
@@ -169,7 +169,11 @@ async def test_h9_401_for_a_while(backend: Backend, sink: RestSink, tmp_path: Pa
     """An alarm for the sink; with a token that is good again things go on."""
     token_file(tmp_path / "token", backend.token(lifetime_s=-10))
     outcome = await sink.deliver(entry())
-    assert (outcome.result, outcome.reason, outcome.alarm) == (R.SINK_DOWN, "credentials", True)
+    assert (outcome.result, outcome.reason, outcome.action_required) == (
+        R.SINK_UNAVAILABLE,
+        "credentials",
+        True,
+    )
     token_file(tmp_path / "token", backend.token())
     assert await deliver(sink, entry()) is R.ACCEPTED
 
@@ -177,7 +181,7 @@ async def test_h9_401_for_a_while(backend: Backend, sink: RestSink, tmp_path: Pa
 async def test_h7_one_refused_run_concerns_no_other(backend: Backend, sink: RestSink) -> None:
     """400 for one id, and the next is taken."""
     backend.knobs.refuse_job_ids = [7]
-    assert await deliver(sink, entry()) is R.REFUSED
+    assert await deliver(sink, entry()) is R.REJECTED
     assert await deliver(sink, entry(run=job(job_id=8))) is R.ACCEPTED
 
 
@@ -186,11 +190,15 @@ async def test_a_backend_that_takes_jobs_by_nats(backend: Backend, sink: RestSin
     assert (await sink.probe()).result is R.ACCEPTED
     backend.knobs.nats_mode = True
 
-    def judged(outcome: Outcome) -> tuple[Result, str, bool]:
-        return outcome.result, outcome.reason, outcome.alarm
+    def judged(outcome: Outcome) -> tuple[OutcomeKind, str, bool]:
+        return outcome.result, outcome.reason, outcome.action_required
 
-    for outcome in (await sink.deliver(entry()), await sink.deliver(entry(Step.STOP)), await sink.probe()):
-        assert judged(outcome) == (R.SINK_DOWN, "jobs_by_nats", True)
+    for outcome in (
+        await sink.deliver(entry()),
+        await sink.deliver(entry(EventKind.STOP)),
+        await sink.probe(),
+    ):
+        assert judged(outcome) == (R.SINK_UNAVAILABLE, "jobs_by_nats", True)
     backend.knobs.nats_mode = False
     assert await deliver(sink, entry()) is R.ACCEPTED
 
@@ -210,7 +218,7 @@ async def test_h7_a_node_that_is_added_later(backend: Backend, sink: RestSink) -
     held = NodeAllocation("new1", cores=((1, 0),), cpus=2)
     run = job(nodes=("new1",), allocation=(held,))
     outcome = await sink.deliver(entry(run=run))
-    assert (outcome.result, outcome.reason) == (R.CURABLE, "no_subcluster")
+    assert (outcome.result, outcome.reason) == (R.REJECTED_UNTIL_FIXED, "no_subcluster")
     clusters = site()
     clusters[0]["subClusters"].append({**clusters[0]["subClusters"][0], "name": "new", "nodes": "new[1-2]"})
     backend.set_clusters(clusters)
@@ -222,7 +230,7 @@ async def test_an_unknown_cluster_is_parked(backend: Backend, sink: RestSink) ->
     """An admin can add it."""
     run = job(key=RunKey("nope", 7, START))
     outcome = await sink.deliver(entry(run=run))
-    assert (outcome.result, outcome.reason) == (R.CURABLE, "no_cluster")
+    assert (outcome.result, outcome.reason) == (R.REJECTED_UNTIL_FIXED, "no_cluster")
 
 
 async def test_any_host_of_a_star_cluster_is_taken(backend: Backend, sink: RestSink) -> None:
@@ -234,7 +242,7 @@ async def test_any_host_of_a_star_cluster_is_taken(backend: Backend, sink: RestS
 async def test_node_states_are_stored(backend: Backend, sink: RestSink) -> None:
     """The upload is accepted."""
     nodes = (NodeState("cn001", "idle", 0, 0, 0, 0), NodeState("gpu01", "allocated", 4, 1000, 2, 1))
-    assert (await sink.report_nodes("demo", nodes)).result is R.ACCEPTED
+    assert (await sink.send_node_states("demo", nodes)).result is R.ACCEPTED
 
 
 async def test_the_probe_touches_no_job(backend: Backend, sink: RestSink) -> None:

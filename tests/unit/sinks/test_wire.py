@@ -42,7 +42,7 @@ TOPOLOGY = topology()
 def made(
     run: Job, config: ClusterConfig = CONFIG, known: Topology = TOPOLOGY, options: WireOptions = OPTIONS
 ) -> tuple[dict[str, Any], set[str]]:
-    """Give the fields of a start, and the kinds of notes."""
+    """Return the fields of a start, and the kinds of notes."""
     body = start_body(run, config, known, options)
     assert isinstance(body, Body)
     return json.loads(body.content), {note.kind for note in body.notes}
@@ -92,7 +92,7 @@ def numbers(text: str) -> list[int]:
 
 
 def shown(release: str) -> dict[int, dict[str, tuple[list[int], list[int]]]]:
-    """Give job id → host → (threads, GPU indexes) as ``scontrol show job -d`` has them."""
+    """Return job id → host → (threads, GPU indexes) as ``scontrol show job -d`` has them."""
     held: dict[int, dict[str, tuple[list[int], list[int]]]] = {}
     job_id = 0
     for line in (DATA / f"{release}.scontrol.txt").read_text().splitlines():
@@ -433,7 +433,7 @@ def test_only_the_backends_words_for_an_end_are_sent(state: JobState) -> None:
     """Final states are mapped, 1:1 where there is a word; a run that is not over is refused."""
     for dialect, words in ((V1_5, STOPS), (V1_4, STOPS_1_4)):
         body = stop_body(job(), job(state=state, end_at=START + 9), CONFIG, WireOptions(dialect=dialect))
-        assert isinstance(body, Body) is (state.final or state is JobState.UNKNOWN)
+        assert isinstance(body, Body) is (state.is_final or state is JobState.UNKNOWN)
         if isinstance(body, Body):
             fields = json.loads(body.content)
             word = fields.pop("jobState")

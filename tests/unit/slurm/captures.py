@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from slurmsyncd.slurm.controller_jobs import Detail, read_detail
+from slurmsyncd.slurm.controller_jobs import JobDetails, read_detail
 from slurmsyncd.slurm.hostlist import expand_hostlist
 from slurmsyncd.slurm.json_documents import read_records
 from tests.paths import ROOT
@@ -29,7 +29,7 @@ JOB_DOCUMENTS = tuple(
 )
 
 
-def details(path: Path) -> dict[int, Detail]:
+def details(path: Path) -> dict[int, JobDetails]:
     """Read a document's runs that have started, by job id."""
     records = read_records(path.read_bytes(), "jobs")
     found = [read_detail(record, "lab", now=AFTERWARDS) for record in records]
@@ -37,7 +37,7 @@ def details(path: Path) -> dict[int, Detail]:
 
 
 def records_by_id(path: Path) -> dict[int, dict[str, Any]]:
-    """Give a document's raw job records."""
+    """Return a document's raw job records."""
     return {job["job_id"]: job for job in json.loads(path.read_text())["jobs"]}
 
 

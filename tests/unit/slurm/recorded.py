@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from slurmsyncd.model import Job
-from slurmsyncd.slurm.accounting import choose_fields, read_run
-from slurmsyncd.slurm.controller_jobs import Detail, read_detail
+from slurmsyncd.slurm.accounting import choose_columns, read_run
+from slurmsyncd.slurm.controller_jobs import JobDetails, read_detail
 from slurmsyncd.slurm.gres import parse_gres
 from slurmsyncd.slurm.json_documents import read_records
 from slurmsyncd.slurm.nodes import read_node
 from slurmsyncd.slurm.scalars import parse_state, parse_tres
 from slurmsyncd.sources.decoding import decode_listing, decode_runs
-from slurmsyncd.sources.slurm_cli import Notices
+from slurmsyncd.sources.slurm_cli import OnceLogger
 from tests.unit.slurm.captures import Shown, sacct_rows, shown_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from slurmsyncd.model import Listed, NodeAllocation
+    from slurmsyncd.model import ListedJob, NodeAllocation
 
 #: A moment: files that were recorded together begin with the same word.
 NO_ANSWER = ("ctld-down", "unknown-id")
@@ -54,7 +54,7 @@ def cluster_of(directory: Path) -> str:
     return found[1]
 
 
-def details_at(path: Path) -> dict[int, Detail]:
+def details_at(path: Path) -> dict[int, JobDetails]:
     """A document's runs by job id, as seen when slurmctld wrote it."""
     records, cluster = read_records(path.read_bytes(), "jobs"), cluster_of(path.parent)
     found = [read_detail(record, cluster, now=_written_at(path)) for record in records]
@@ -77,9 +77,9 @@ def runs_in(directory: Path) -> dict[str, list[Job]]:
     found = {}
     for path in sorted(directory.glob("*.sacct-*-token")):
         runs = anyio.run(
-            decode_runs, path.read_bytes(), token.read_text().strip(), columns, cluster, Notices()
+            decode_runs, path.read_bytes(), token.read_text().strip(), columns, cluster, OnceLogger()
         )
-        assert runs.set_aside == 0, path
+        assert runs.records_skipped == 0, path
         found[path.name] = runs.jobs
     for path in sorted(directory.glob("*.sacct-X-D-p2-epoch")):
         flaws: list[str] = []
@@ -89,13 +89,13 @@ def runs_in(directory: Path) -> dict[str, list[Job]]:
     return found
 
 
-def listed_in(directory: Path) -> list[Listed]:
+def listed_in(directory: Path) -> list[ListedJob]:
     """Jobs of the controller's listing, if it was recorded; none of its rows may be set aside."""
-    found: list[Listed] = []
+    found: list[ListedJob] = []
     for path in directory.glob("*.squeue-listing"):
         token = (directory / "token.txt").read_text().strip()
-        listing = anyio.run(decode_listing, path.read_bytes(), token, 2**31, Notices())
-        assert listing.set_aside == 0
+        listing = anyio.run(decode_listing, path.read_bytes(), token, 2**31, OnceLogger())
+        assert listing.records_skipped == 0
         found += listing.listed
     return found
 
@@ -106,7 +106,9 @@ def check_documents(directory: Path) -> int:
     for path in job_documents(directory):
         found = details_at(path)
         runs += len(found)
-        assert not {job_id: detail.flaws for job_id, detail in found.items() if detail.flaws}, path
+        assert not {
+            job_id: detail.skipped_fields for job_id, detail in found.items() if detail.skipped_fields
+        }, path
         for detail in found.values():
             _check_numbers(detail.job)
     for path in node_documents(directory):
@@ -118,7 +120,7 @@ def check_documents(directory: Path) -> int:
 def _check_numbers(job: Job) -> None:
     """What a run holds on its nodes adds up to its AllocTRES."""
     assert len(job.nodes) == job.num_nodes, job.key
-    if not (job.state.active and job.allocation and job.tres):
+    if not (job.state.is_active and job.allocation and job.tres):
         return
     tres = dict(job.tres)
     assert tres["node"] == len(job.allocation), job.key
@@ -134,7 +136,7 @@ def _check_numbers(job: Job) -> None:
 def check_accounting(directory: Path) -> int:
     """A run is the same in accounting as in the controller's memory; gives how many were compared."""
     helpformat = (directory / "sacct-helpformat.txt").read_text()
-    assert "JobIDRaw" in choose_fields(helpformat)
+    assert "JobIDRaw" in choose_columns(helpformat)
     files = runs_in(directory)
     accounted = {job.key: job for jobs in files.values() for job in jobs}
     compared = 0
@@ -160,7 +162,7 @@ def check_accounting(directory: Path) -> int:
 
 
 def as_stored(text: str) -> str:
-    """Give a text as slurmdbd has it: without double quotes, and with no letter that latin-1 does not have."""
+    """Return a text as slurmdbd has it: without double quotes, and with no letter that latin-1 does not have."""
     return text.replace('"', "`").encode("cp1252", "replace").decode("cp1252")
 
 
@@ -190,7 +192,7 @@ def _nodes(directory: Path) -> Iterator[dict[str, Any]]:
 
 
 def _agrees(job: Job, shown: Shown | None, geometry: dict[str, tuple[int, int]]) -> bool:
-    if shown is None or parse_state(shown.state) is not job.state or not job.state.active:
+    if shown is None or parse_state(shown.state) is not job.state or not job.state.is_active:
         return False  # it ended between the two commands
     assert job.allocation, job.key
     assert {node.host for node in job.allocation} == shown.cpus.keys()

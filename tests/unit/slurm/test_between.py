@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slurmsyncd.model import Job
-from slurmsyncd.slurm.accounting import choose_fields, read_run
-from slurmsyncd.slurm.controller_jobs import Detail, read_detail
+from slurmsyncd.slurm.accounting import choose_columns, read_run
+from slurmsyncd.slurm.controller_jobs import JobDetails, read_detail
 from slurmsyncd.slurm.json_documents import read_records
 from slurmsyncd.slurm.nodes import read_node
 from tests.unit.slurm.captures import AFTERWARDS, CAPTURES, VERSIONS, records_by_id, sacct_rows
@@ -68,12 +68,12 @@ anything = st.recursive(
 new_keys = st.dictionaries(st.from_regex(r"new_[a-z]{1,5}", fullmatch=True), anything, max_size=3)
 
 
-def read(record: dict[str, Any]) -> Detail | None:
+def read(record: dict[str, Any]) -> JobDetails | None:
     return read_detail(msgspec.Raw(json.dumps(record).encode()), "lab", now=AFTERWARDS)
 
 
 def plain(value: Any) -> Any:
-    """Give what an object says; null for what is not set."""
+    """Return what an object says; null for what is not set."""
     if isinstance(value, dict) and "number" in value:
         return value["number"] if value.get("set") and not value.get("infinite") else None
     return value
@@ -165,7 +165,7 @@ def _new(
 
 @st.composite
 def variants(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Give a recorded job, and the same as another release might write it."""
+    """Return a recorded job, and the same as another release might write it."""
     record = draw(st.sampled_from(RECORDED))
     changed = {key: draw(number(record[key])) for key in NUMBERS if key in record}
     for key in ("job_state", "shared", "exclusive"):
@@ -175,18 +175,18 @@ def variants(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any]]:
     return record, record | changed | draw(new_keys)
 
 
-def comparable(detail: Detail | None) -> tuple[Job, bool] | None:
-    """Give a run without what only one of the two shapes of an allocation says."""
+def comparable(detail: JobDetails | None) -> tuple[Job, bool] | None:
+    """Return a run without what only one of the two shapes of an allocation says."""
     if detail is None:
         return None
-    assert detail.flaws == ()
+    assert detail.skipped_fields == ()
     job = detail.job
     held = job.allocation and tuple(dataclasses.replace(node, cpus=None) for node in job.allocation)
     return dataclasses.replace(job, allocation=held, sharing=None, threads_per_core=None), detail.batch
 
 
 def without(job: Job, field: str) -> Job:
-    """Give a run without one of its facts."""
+    """Return a run without one of its facts."""
     default: Any = next(spec.default for spec in dataclasses.fields(Job) if spec.name == field)
     change: dict[str, Any] = {field: default}
     return dataclasses.replace(job, **change)
@@ -257,7 +257,7 @@ def test_columns_are_chosen_by_name(version: str, data: st.DataObject) -> None:
     offered = (CAPTURES / version / "sacct-helpformat.txt").read_text().split()
     mixed = data.draw(st.permutations(offered))
     more = data.draw(st.lists(st.from_regex(r"New[A-Z][a-z]{1,6}", fullmatch=True), max_size=3))
-    assert choose_fields(" ".join([*mixed, *more])) == choose_fields("\n".join(offered))
+    assert choose_columns(" ".join([*mixed, *more])) == choose_columns("\n".join(offered))
 
 
 @given(st.sampled_from(NODES), st.data())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from slurmsyncd.errors import DecodeError
 from slurmsyncd.model import Gres, JobState, Sharing
-from slurmsyncd.slurm.controller_jobs import Detail, read_detail, read_job_id
+from slurmsyncd.slurm.controller_jobs import JobDetails, read_detail, read_job_id
 from slurmsyncd.slurm.gres import parse_gres
 from slurmsyncd.slurm.scalars import parse_state, parse_tres
 from tests.unit.slurm.captures import (
@@ -45,7 +45,7 @@ values = st.recursive(
 )
 
 
-def read(record: dict[str, Any] | bytes, *, now: int = NOW) -> Detail | None:
+def read(record: dict[str, Any] | bytes, *, now: int = NOW) -> JobDetails | None:
     raw = record if isinstance(record, bytes) else json.dumps(record).encode()
     return read_detail(msgspec.Raw(raw), "lab", now=now)
 
@@ -59,7 +59,7 @@ def record_of(version: str, name: str) -> dict[str, Any]:
 def job_of(record: dict[str, Any] | bytes) -> Job:
     detail = read(record)
     assert detail
-    assert detail.flaws == ()
+    assert detail.skipped_fields == ()
     return detail.job
 
 
@@ -67,13 +67,13 @@ def job_of(record: dict[str, Any] | bytes) -> Job:
 def test_every_recorded_job_is_read(path: Path) -> None:
     """No record of a real release is set aside, nor any part of one; waiting jobs are no runs."""
     found = details(path)
-    assert not [detail.flaws for detail in found.values() if detail.flaws]
+    assert not [detail.skipped_fields for detail in found.values() if detail.skipped_fields]
     waiting = {job_id for job_id, job in records_by_id(path).items() if "PENDING" in job["job_state"]}
     assert not waiting & found.keys()
     for detail in found.values():
         assert detail.job.nodes
         assert detail.job.state is not JobState.UNKNOWN
-        assert (detail.job.end_at is not None) == detail.job.state.final
+        assert (detail.job.end_at is not None) == detail.job.state.is_final
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_cores_memory_and_gpus_agree_with_scontrol(version: str, moment: str) ->
     compared = 0
     for job_id, detail in found.items():
         other = shown[job_id]
-        if parse_state(other.state) is not detail.job.state or not detail.job.state.active:
+        if parse_state(other.state) is not detail.job.state or not detail.job.state.is_active:
             continue  # it ended between the two commands
         allocation = detail.job.allocation
         assert allocation
@@ -107,7 +107,7 @@ def test_the_numbers_of_a_running_job_agree_with_each_other(version: str) -> Non
     """Cores x 2 = CPUs = AllocTRES cpu; GPUs per node add up to AllocTRES; hosts and memory too."""
     for detail in details(CAPTURES / version / "running.squeue--json").values():
         job = detail.job
-        if not job.state.active:
+        if not job.state.is_active:
             continue
         assert job.allocation
         tres = dict(job.tres)
@@ -244,7 +244,7 @@ def test_s13_invalid_utf8_costs_only_its_letters(word: bytes) -> None:
     broken = read(sound.replace(b'"' + word, b'"caf\xe9' + word))
     assert broken == read(sound.replace(b'"' + word, b'"caf\\ufffd' + word))
     assert broken
-    assert broken.flaws == ()
+    assert broken.skipped_fields == ()
     assert broken.job.allocation
 
 
@@ -290,7 +290,7 @@ def test_a_broken_part_is_left_out_and_said(change: dict[str, Any]) -> None:
     """The run goes on with what is known of it; nothing is guessed in its place."""
     detail = read(record_of("24.11.5", "gpu2n") | change)
     assert detail
-    assert len(detail.flaws) == 1
+    assert len(detail.skipped_fields) == 1
     assert detail.job.nodes == ("n1", "n2")
     if "gres_detail" in change:
         assert detail.job.allocation

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurmsyncd.slurm.delimited_text import FIELD_LIMIT, Rows
+from slurmsyncd.slurm.delimited_text import FIELD_LIMIT, DelimitedRows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +19,8 @@ def text_of(rows: Sequence[tuple[str, ...]]) -> bytes:
     )
 
 
-def read(text: bytes, width: int) -> tuple[list[tuple[str, ...]], Rows]:
-    rows = Rows(text, TOKEN.encode(), width)
+def read(text: bytes, width: int) -> tuple[list[tuple[str, ...]], DelimitedRows]:
+    rows = DelimitedRows(text, TOKEN.encode(), width)
     return list(rows), rows
 
 

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from slurmsyncd.errors import DecodeError
 from slurmsyncd.model import Job, JobState, RunKey, Sharing
 from slurmsyncd.slurm.accounting import (
-    NoRun,
-    Size,
-    begin_with,
-    choose_fields,
-    is_partial,
-    may_be_resized,
+    NotARun,
+    RunSegment,
+    choose_columns,
+    is_incomplete_row,
+    is_maybe_resized,
     read_run,
+    with_first_start,
 )
 from tests.unit.slurm.captures import CAPTURES, VERSIONS, sacct_rows
 
@@ -27,7 +27,7 @@ ROW = {
 }
 
 
-def read(**change: str) -> Job | NoRun | Size:
+def read(**change: str) -> Job | NotARun | RunSegment:
     return read_run(ROW | change, "lab", [])
 
 
@@ -44,7 +44,7 @@ WITH_RESTARTS = ("24.11.5", "26.05.5")
 @pytest.mark.parametrize("version", VERSIONS)
 def test_only_columns_that_are_offered_are_asked_for(version: str) -> None:
     """An unknown column makes sacct fail, so each release gets its own list."""
-    fields = choose_fields((CAPTURES / version / "sacct-helpformat.txt").read_text())
+    fields = choose_columns((CAPTURES / version / "sacct-helpformat.txt").read_text())
     assert {"JobIDRaw", "State", "Start", "End", "NodeList", "AllocTRES"} <= set(fields)
     assert ("Restarts" in fields) == (version in WITH_RESTARTS)
     assert ("Exclusive" in fields) == (version == "26.05.5")
@@ -54,7 +54,7 @@ def test_only_columns_that_are_offered_are_asked_for(version: str) -> None:
 def test_a_sacct_that_lacks_the_necessary_is_refused() -> None:
     """Help text of something else is no sacct."""
     with pytest.raises(DecodeError, match="Start"):
-        choose_fields("JobIDRaw JobID State End NodeList")
+        choose_columns("JobIDRaw JobID State End NodeList")
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -66,7 +66,7 @@ def test_every_recorded_row_is_read(version: str, name: str) -> None:
     for job in found:
         assert len(job.nodes) == job.num_nodes
         assert dict(job.tres)["cpu"] == job.num_cpus
-        assert (job.end_at is not None) == job.state.final
+        assert (job.end_at is not None) == job.state.is_final
         assert job.state is not JobState.UNKNOWN
     assert len({job.key for job in found}) == len(found)
 
@@ -108,14 +108,14 @@ def test_s15_hard_names(version: str) -> None:
 @pytest.mark.parametrize("start", ["None", "Unknown", "0", "4294967294", ""])
 def test_s23_never_started(start: str) -> None:
     """What is over and never started is counted, what waits is not even that."""
-    assert read(Start=start, State="CANCELLED by 1000") is NoRun.NEVER_STARTED
-    assert read(Start=start, State="PENDING", End="Unknown") is NoRun.WAITING
+    assert read(Start=start, State="CANCELLED by 1000") is NotARun.NEVER_STARTED
+    assert read(Start=start, State="PENDING", End="Unknown") is NotARun.WAITING
 
 
 def test_s23_cancelled_before_slurmdbd_had_heard_of_it() -> None:
     """Real 22.05 then gives a start that is the time of the cancellation, and no nodes."""
     row = {"State": "CANCELLED by 0", "Start": "1795250329", "End": "1795250329", "NodeList": "None assigned"}
-    assert read(**row) is NoRun.NEVER_STARTED
+    assert read(**row) is NotARun.NEVER_STARTED
 
 
 def test_states() -> None:
@@ -142,7 +142,7 @@ def test_ends_that_need_more_than_a_lab(word: str, exit_code: str) -> None:
     """Memory limits by cgroup, nodes that fail to boot, a deadline that is moved, a federation: rows as sacct has them."""
     job = read(State=word, ExitCode=exit_code)
     assert isinstance(job, Job)
-    assert (job.state.value, job.state.final, job.exit_code) == (word, True, exit_code)
+    assert (job.state.value, job.state.is_final, job.exit_code) == (word, True, exit_code)
     assert (job.key.start_at, job.end_at) == (1795237255, 1795237279)
 
 
@@ -168,15 +168,15 @@ def test_a_job_that_was_resized_is_one_run(release: str, order: int) -> None:
         read(Submit=f"1795237{a}", Start=f"1795237{b}", End=f"1795237{c}", State=d)
         for a, b, c, d in RESIZED[release]
     ]
-    sizes = [size for size in read_ if isinstance(size, Size)][::order]
+    sizes = [size for size in read_ if isinstance(size, RunSegment)][::order]
     (last,) = (job for job in read_ if isinstance(job, Job))
 
-    whole = begin_with(sizes, last)
+    whole = with_first_start(sizes, last)
 
     assert len(sizes) == 2
     assert (whole.key.start_at, whole.end_at) == (1795237200, 1795237290)
-    assert begin_with([size._replace(job_id=8) for size in sizes], last) is last
-    assert begin_with([size._replace(end_at=size.end_at + 1000) for size in sizes], last) is last
+    assert with_first_start([size._replace(job_id=8) for size in sizes], last) is last
+    assert with_first_start([size._replace(end_at=size.end_at + 1000) for size in sizes], last) is last
 
 
 def test_a_row_is_taken_once_it_is_complete() -> None:
@@ -190,19 +190,19 @@ def test_a_row_is_taken_once_it_is_complete() -> None:
     assert isinstance(whole, Job)
     assert isinstance(running, Job)
     assert early.end_at
-    assert is_partial(early, early.end_at + 5)
-    assert not is_partial(early, early.end_at + 60), "it will not get better"
-    assert not is_partial(whole, early.end_at + 5)
-    assert not is_partial(running, early.end_at + 5)
+    assert is_incomplete_row(early, early.end_at + 5)
+    assert not is_incomplete_row(early, early.end_at + 60), "it will not get better"
+    assert not is_incomplete_row(whole, early.end_at + 5)
+    assert not is_incomplete_row(running, early.end_at + 5)
 
 
 def test_a_later_size_is_suspected_where_it_may_be_one() -> None:
     """It was submitted and began at once, and 26.05 has the id of the first size, too; others cost no question."""
     at_once = ROW | {"Submit": ROW["Start"]}
-    assert may_be_resized(at_once)
-    assert not may_be_resized(ROW | {"Submit": "1795237200"})
-    assert not may_be_resized(at_once | {"SLUID": "s1", "OriginalSLUID": "s1"})
-    assert may_be_resized(at_once | {"SLUID": "s2", "OriginalSLUID": "s1"})
+    assert is_maybe_resized(at_once)
+    assert not is_maybe_resized(ROW | {"Submit": "1795237200"})
+    assert not is_maybe_resized(at_once | {"SLUID": "s1", "OriginalSLUID": "s1"})
+    assert is_maybe_resized(at_once | {"SLUID": "s2", "OriginalSLUID": "s1"})
 
 
 def test_ids_as_displayed() -> None:

@@ -7,17 +7,17 @@ from hypothesis import strategies as st
 from slurmsyncd.errors import DecodeError
 from slurmsyncd.model import JobState, Sharing
 from slurmsyncd.slurm.scalars import (
-    Number,
-    cap,
+    SlurmNumber,
+    parse_16bit_number,
     parse_id,
     parse_number,
     parse_sharing,
-    parse_short,
     parse_state,
     parse_time,
     parse_time_limit,
     parse_tres,
     printable,
+    truncate,
 )
 
 
@@ -52,8 +52,8 @@ def test_s16_an_unknown_state_is_neither_final_nor_active(words: object) -> None
     """A word of a younger release is held back."""
     state = parse_state(words)
     assert state is JobState.UNKNOWN
-    assert not state.final
-    assert not state.active
+    assert not state.is_final
+    assert not state.is_active
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ def test_s16_an_unknown_state_is_neither_final_nor_active(words: object) -> None
         4294967294,
         4294967295,
         "4294967294",
-        Number(set=False),
-        Number(),
+        SlurmNumber(set=False),
+        SlurmNumber(),
     ],
 )
 def test_s23_what_never_was_has_no_time(value: object) -> None:
@@ -77,7 +77,7 @@ def test_s23_what_never_was_has_no_time(value: object) -> None:
     assert parse_time(value) is None  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("value", [1795237255, "1795237255", Number(number=1795237255), 1795237255.0])
+@pytest.mark.parametrize("value", [1795237255, "1795237255", SlurmNumber(number=1795237255), 1795237255.0])
 def test_times(value: object) -> None:
     """An instant is read from text, number or object; also after 2038."""
     assert parse_time(value) == 1795237255  # type: ignore[arg-type]
@@ -88,11 +88,11 @@ def test_times(value: object) -> None:
     ("value", "seconds"),
     [
         ("30", 1800),
-        (Number(number=30), 1800),
+        (SlurmNumber(number=30), 1800),
         (30, 1800),
         ("Partition_Limit", None),
         ("UNLIMITED", None),
-        (Number(set=False, infinite=True), None),
+        (SlurmNumber(set=False, infinite=True), None),
         (None, None),
         (4294967295, None),
         (2**62, None),
@@ -104,22 +104,22 @@ def test_time_limits(value: object, seconds: int | None) -> None:
     assert parse_time_limit(value) == seconds  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("value", [None, 0, -1, 2**32, "1e3", "x", "१२", 1.5, Number(set=False), 2**70])
+@pytest.mark.parametrize("value", [None, 0, -1, 2**32, "1e3", "x", "१२", 1.5, SlurmNumber(set=False), 2**70])
 def test_s14_what_is_no_id_is_refused(value: object) -> None:
     """No id, no record."""
     with pytest.raises(DecodeError):
         parse_id(value, "job_id")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("value", [65534, "65535", Number(number=65534)])
-def test_s14_a_number_of_32_bits_may_look_like_an_unset_one_of_16(value: int | str | Number) -> None:
+@pytest.mark.parametrize("value", [65534, "65535", SlurmNumber(number=65534)])
+def test_s14_a_number_of_32_bits_may_look_like_an_unset_one_of_16(value: int | str | SlurmNumber) -> None:
     """Jobs 65534 and 65535 are jobs like any others, and so are tasks and minutes; threads are not so many."""
     number = parse_number(value)
     assert number in {65534, 65535}
     assert parse_id(value, "job_id") == number
     assert parse_time_limit(value) == number * 60
-    assert parse_short(value) is None
-    assert parse_short(2) == 2
+    assert parse_16bit_number(value) is None
+    assert parse_16bit_number(2) == 2
 
 
 def tres(text: str) -> tuple[tuple[str, int], ...]:
@@ -176,7 +176,7 @@ def test_tres_never_fail(text: str) -> None:
     assert len(items) + len(flaws) <= text.count(",") + 1
 
 
-@given(st.none() | st.integers() | st.floats() | st.text(max_size=30) | st.builds(Number, st.booleans()))
+@given(st.none() | st.integers() | st.floats() | st.text(max_size=30) | st.builds(SlurmNumber, st.booleans()))
 def test_numbers_never_fail(value: object) -> None:
     """Whatever stands where a number should be is a number or None."""
     for parse in (parse_number, parse_time, parse_time_limit):
@@ -200,15 +200,15 @@ def test_sharing() -> None:
 
 def test_text_is_bounded_and_fit_for_logs() -> None:
     """Free text travels cut, and is logged without control characters."""
-    assert len(cap("x" * 100_000)) == 1024
-    assert cap(None) == cap(7) == cap("(null)") == ""
-    assert cap(["a", "b"]) == "a,b"
+    assert len(truncate("x" * 100_000)) == 1024
+    assert truncate(None) == truncate(7) == truncate("(null)") == ""
+    assert truncate(["a", "b"]) == "a,b"
     assert printable(b"\x1b[31mred\x00\n\xff") == "[31mred  �"
     assert len(printable("y" * 10_000)) == 200
 
 
-@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, str(2**63), 1e300, Number(number=10**30)])
-def test_s14_a_number_beyond_64_bits_is_none(value: float | str | Number) -> None:
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, str(2**63), 1e300, SlurmNumber(number=10**30)])
+def test_s14_a_number_beyond_64_bits_is_none(value: float | str | SlurmNumber) -> None:
     """What could be neither stored nor sent is as good as not said."""
     assert parse_number(value) is None
     assert parse_number(2**63 - 1) == 2**63 - 1

@@ -3,14 +3,14 @@ from __future__ import annotations
 import pytest
 
 from slurmsyncd.errors import DecodeError
-from slurmsyncd.model import JobState, Listed
-from slurmsyncd.slurm.job_list import WIDTH, listing_format, read_listed
+from slurmsyncd.model import JobState, ListedJob
+from slurmsyncd.slurm.job_list import WIDTH, listing_format, read_listed_job
 
 NOW = 1_795_237_270
 
 
-def read(*row: str) -> tuple[Listed, str]:
-    return read_listed(row, now=NOW)
+def read(*row: str) -> tuple[ListedJob, str]:
+    return read_listed_job(row, now=NOW)
 
 
 def test_the_format_ends_every_column_with_the_token() -> None:
@@ -23,39 +23,39 @@ def test_the_format_ends_every_column_with_the_token() -> None:
 def test_a_running_job_holds_nodes() -> None:
     """Id, state, start and the nodes that it holds."""
     listed, nodes = read("7", "RUNNING", "1795237255", "1795409701", "n[1-2]")
-    assert listed == Listed(7, JobState.RUNNING, 1795237255)
+    assert listed == ListedJob(7, JobState.RUNNING, 1795237255)
     assert nodes == "n[1-2]"
 
 
 def test_s23_a_forecast_is_no_start() -> None:
     """A waiting job has not started, whatever start is written there."""
     for start in ("1795409701", "N/A"):
-        assert read("7", "PENDING", start, "1795582501", "") == (Listed(7, JobState.PENDING, None), "")
+        assert read("7", "PENDING", start, "1795582501", "") == (ListedJob(7, JobState.PENDING, None), "")
 
 
 def test_a_job_that_is_over_holds_nothing() -> None:
     """Its nodes are free."""
     assert read("7", "COMPLETED", "1795237255", "1795237260", "n1") == (
-        Listed(7, JobState.COMPLETED, 1795237255),
+        ListedJob(7, JobState.COMPLETED, 1795237255),
         "",
     )
 
 
 def test_s23_a_job_cancelled_while_it_waited_never_started() -> None:
     """Slurm then prints the time of the cancellation as its start; it never had nodes."""
-    assert read("7", "CANCELLED", "1795237260", "1795237260", "")[0] == Listed(7, JobState.CANCELLED, None)
+    assert read("7", "CANCELLED", "1795237260", "1795237260", "")[0] == ListedJob(7, JobState.CANCELLED, None)
 
 
 @pytest.mark.parametrize("end", ["N/A", "1795410066"])
 def test_a_requeued_job_waits_while_its_nodes_are_cleared(end: str) -> None:
     """Real 22.05 writes N/A then, JSON a forecast."""
-    assert read("7", "COMPLETING", "1795237266", end, "n2") == (Listed(7, JobState.PENDING, None), "")
+    assert read("7", "COMPLETING", "1795237266", end, "n2") == (ListedJob(7, JobState.PENDING, None), "")
 
 
 def test_a_completing_job_is_listed_with_its_start() -> None:
     """Its nodes are still being cleared."""
     listed, nodes = read("7", "COMPLETING", "1795237255", "1795237269", "n2")
-    assert listed == Listed(7, JobState.COMPLETING, 1795237255)
+    assert listed == ListedJob(7, JobState.COMPLETING, 1795237255)
     assert nodes == "n2"
 
 

@@ -14,7 +14,7 @@ from slurmsyncd.sources.batches import ask_in_batches
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from slurmsyncd.sources.batches import Asked
+    from slurmsyncd.sources.batches import BatchAnswers
 
 pytestmark = pytest.mark.anyio
 
@@ -40,11 +40,11 @@ class Answering:
     def has_time(self) -> bool:
         return len(self.asked) < self._questions
 
-    async def about(self, ids: Collection[int], size: int = 100) -> Asked[Sequence[int]]:
+    async def about(self, ids: Collection[int], size: int = 100) -> BatchAnswers[Sequence[int]]:
         return await ask_in_batches(ids, size, self.ask, is_well=self.is_well, has_time=self.has_time)
 
 
-def answered(asked: Asked[Sequence[int]]) -> list[int]:
+def answered(asked: BatchAnswers[Sequence[int]]) -> list[int]:
     return sorted(job_id for batch in asked.answers for job_id in batch)
 
 

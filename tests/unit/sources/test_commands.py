@@ -12,7 +12,7 @@ import structlog
 
 from slurmsyncd.config import SlurmConfig
 from slurmsyncd.errors import SourceUnavailable
-from slurmsyncd.model import JobState, Questions, RunKey, Sharing
+from slurmsyncd.model import JobQuestions, JobState, RunKey, Sharing
 from slurmsyncd.sandbox.slurm import install
 from slurmsyncd.sandbox.slurm.faults import clear_faults, set_fault
 from slurmsyncd.sources import accounting as accounting_source
@@ -20,7 +20,7 @@ from slurmsyncd.sources.command_source import CommandSource
 from slurmsyncd.sources.controller import PORTION, WHOLE_PORTION
 from slurmsyncd.sources.discovery import discover
 from slurmsyncd.sources.executors.local import CommandFailed
-from slurmsyncd.sources.slurm_cli import SlurmCommands
+from slurmsyncd.sources.slurm_cli import SlurmCli
 from tests.unit.sandbox.slurm.lab import Lab
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ class Cluster(Lab):
     async def ask(self, *ids: int, accounting: bool = False) -> tuple[Job, ...] | None:
         wanted = frozenset(ids)
         if accounting:
-            return (await self.source.ask(Questions(accounting=wanted))).accounting
-        return (await self.source.ask(Questions(details=wanted))).details
+            return (await self.source.query_jobs(JobQuestions(accounting=wanted))).accounting
+        return (await self.source.query_jobs(JobQuestions(details=wanted))).details
 
 
 @pytest.fixture(params=SHAPES)
@@ -79,17 +79,17 @@ async def test_what_runs_and_what_ended_is_seen(cluster: Cluster) -> None:
     cluster.submit(duration_s=3.0, outcome="FAILED", exit_code=3)
     held = cluster.submit(held=True)
     cluster.pass_(30)
-    seen = await cluster.source.look(cluster.began, int(cluster.now))
+    seen = await cluster.source.poll(cluster.began, int(cluster.now))
     ledger = {(run.job_id, run.start_at): run for run in cluster.sim.ledger()}
     assert len(ledger) == 4
-    assert seen.listed is not None
-    running = {(job.job_id, job.start_at) for job in seen.listed if job.state.active}
+    assert seen.job_list is not None
+    running = {(job.job_id, job.start_at) for job in seen.job_list if job.state.is_active}
     assert running == {key for key, run in ledger.items() if run.end_at is None}
-    assert {job.job_id for job in seen.listed if job.state is JobState.PENDING} >= {held}
-    (failed,) = seen.finished
+    assert {job.job_id for job in seen.job_list if job.state is JobState.PENDING} >= {held}
+    (failed,) = seen.ended_runs
     assert (failed.state, failed.exit_code) == (JobState.FAILED, "3:0")
     assert failed.end_at == ledger[failed.key.job_id, failed.key.start_at].end_at
-    assert (seen.through, seen.set_aside, seen.trouble) == (int(cluster.now), 0, ())
+    assert (seen.accounting_read_until, seen.records_skipped, seen.errors) == (int(cluster.now), 0, ())
 
 
 async def test_allocations_are_exact(cluster: Cluster) -> None:
@@ -134,7 +134,7 @@ async def test_s21_where_json_is_whole_whatever_is_asked_more_jobs_are_asked_for
     wanted, _ = (run.job_id for run in cluster.sim.ledger())
     shown = await anyio.run_process([str(cluster.bin / "squeue"), "--json", "-j", str(wanted)])
     is_whole = len(json.loads(shown.stdout)["jobs"]) == 2
-    assert await cluster.source.portion() == (WHOLE_PORTION if is_whole else PORTION)
+    assert await cluster.source.detail_batch_size() == (WHOLE_PORTION if is_whole else PORTION)
 
 
 async def test_a_requeued_job_has_both_runs_in_accounting(cluster: Cluster) -> None:
@@ -149,8 +149,8 @@ async def test_a_requeued_job_has_both_runs_in_accounting(cluster: Cluster) -> N
     assert runs
     assert [run.state for run in runs] == [JobState.REQUEUED, JobState.RUNNING]
     assert runs[0].key.start_at == first
-    seen = await cluster.source.look(cluster.began, int(cluster.now))
-    assert [job.state for job in seen.finished] == [JobState.REQUEUED]
+    seen = await cluster.source.poll(cluster.began, int(cluster.now))
+    assert [job.state for job in seen.ended_runs] == [JobState.REQUEUED]
 
 
 async def test_s23_never_started_jobs_are_counted_only(cluster: Cluster) -> None:
@@ -159,11 +159,11 @@ async def test_s23_never_started_jobs_are_counted_only(cluster: Cluster) -> None
     cluster.pass_(3)
     cluster.sim.cancel(job_id, cluster.now)
     cluster.pass_(10)
-    seen = await cluster.source.look(cluster.began, int(cluster.now))
-    assert (seen.finished, seen.never_started, seen.set_aside) == ((), 1, 0)
+    seen = await cluster.source.poll(cluster.began, int(cluster.now))
+    assert (seen.ended_runs, seen.never_started, seen.records_skipped) == ((), 1, 0)
     cluster.pass_(600)
-    later = await cluster.source.look(int(cluster.now) - 60, int(cluster.now))
-    again = await cluster.source.look(cluster.began, int(cluster.now))  # for rows that are late
+    later = await cluster.source.poll(int(cluster.now) - 60, int(cluster.now))
+    again = await cluster.source.poll(cluster.began, int(cluster.now))  # for rows that are late
     assert (later.never_started, again.never_started) == (0, 0)
     assert await cluster.ask(job_id) == ()
     assert await cluster.ask(job_id, accounting=True) == ()
@@ -175,10 +175,10 @@ async def test_s15_hostile_names_stay_names(cluster: Cluster) -> None:
     job_id = cluster.submit(name=name, comment="\n1|COMPLETED|", duration_s=3.0)
     cluster.submit(duration_s=3.0)
     cluster.pass_(30)
-    seen = await cluster.source.look(cluster.began, int(cluster.now))
-    assert len(seen.finished) == 2
-    assert seen.set_aside == 0
-    found = next(job for job in seen.finished if job.key.job_id == job_id)
+    seen = await cluster.source.poll(cluster.began, int(cluster.now))
+    assert len(seen.ended_runs) == 2
+    assert seen.records_skipped == 0
+    found = next(job for job in seen.ended_runs if job.key.job_id == job_id)
     assert found.name.replace("`", '"') == name
 
 
@@ -209,12 +209,12 @@ async def test_s1_accounting_may_fail_alone(cluster: Cluster) -> None:
     cluster.submit(duration_s=1000.0)
     cluster.pass_(5)
     cluster.fault("dbd", "down:0")
-    seen = await cluster.source.look(cluster.began, int(cluster.now))
-    assert seen.listed
-    assert (seen.through, seen.finished) == (None, ())
-    assert len(seen.trouble) == 1
-    assert "sacct" in seen.trouble[0]
-    answers = await cluster.source.ask(Questions(details=frozenset({1}), accounting=frozenset({1})))
+    seen = await cluster.source.poll(cluster.began, int(cluster.now))
+    assert seen.job_list
+    assert (seen.accounting_read_until, seen.ended_runs) == (None, ())
+    assert len(seen.errors) == 1
+    assert "sacct" in seen.errors[0]
+    answers = await cluster.source.query_jobs(JobQuestions(details=frozenset({1}), accounting=frozenset({1})))
     assert answers.accounting is None
     assert answers.details is not None
 
@@ -224,10 +224,12 @@ async def test_s2_the_controller_may_fail_alone(cluster: Cluster) -> None:
     job_id = cluster.submit(duration_s=2.0)
     cluster.pass_(30)
     cluster.fault("ctld", "down:0")
-    seen = await cluster.source.look(cluster.began, int(cluster.now))
-    assert seen.listed is None
-    assert len(seen.finished) == 1
-    answers = await cluster.source.ask(Questions(details=frozenset({job_id}), accounting=frozenset({job_id})))
+    seen = await cluster.source.poll(cluster.began, int(cluster.now))
+    assert seen.job_list is None
+    assert len(seen.ended_runs) == 1
+    answers = await cluster.source.query_jobs(
+        JobQuestions(details=frozenset({job_id}), accounting=frozenset({job_id}))
+    )
     assert answers.details is None
     assert answers.accounting
     with pytest.raises(SourceUnavailable):
@@ -240,13 +242,13 @@ async def test_s1_when_nothing_answers_the_look_fails_and_recovers(cluster: Clus
     """And the next look after the outage is whole."""
     cluster.fault("munge", "down:0")
     with pytest.raises(SourceUnavailable):
-        await cluster.source.look(cluster.began, int(cluster.now))
+        await cluster.source.poll(cluster.began, int(cluster.now))
     with pytest.raises(SourceUnavailable):
-        await cluster.source.ask(Questions(details=frozenset({1}), accounting=frozenset({1})))
+        await cluster.source.query_jobs(JobQuestions(details=frozenset({1}), accounting=frozenset({1})))
     cluster.heal()
-    seen = await cluster.source.look(cluster.began, int(cluster.now))
-    assert seen.listed is not None
-    assert seen.through is not None
+    seen = await cluster.source.poll(cluster.began, int(cluster.now))
+    assert seen.job_list is not None
+    assert seen.accounting_read_until is not None
 
 
 @pytest.mark.parametrize("fault", ["garbage", "truncated", "endless"])
@@ -256,10 +258,10 @@ async def test_s7_s8_s9_a_spoilt_answer_is_no_answer(cluster: Cluster, fault: st
     cluster.pass_(30)
     for command in ("squeue", "sacct"):
         cluster.fault(fault, "150" if fault == "truncated" else "", command)
-        seen = await cluster.source.look(cluster.began, int(cluster.now))
-        assert (seen.listed is None) == (command == "squeue")
-        assert (seen.through is None) == (command == "sacct")
-        answers = await cluster.source.ask(Questions(details=ids, accounting=ids))
+        seen = await cluster.source.poll(cluster.began, int(cluster.now))
+        assert (seen.job_list is None) == (command == "squeue")
+        assert (seen.accounting_read_until is None) == (command == "sacct")
+        answers = await cluster.source.query_jobs(JobQuestions(details=ids, accounting=ids))
         assert (answers.details is None) == (command == "squeue")
         assert (answers.accounting is None) == (command == "sacct")
         cluster.heal()
@@ -269,7 +271,7 @@ async def test_s8_json_that_is_not_there_is_no_empty_cluster(cluster: Cluster) -
     """Exit code 0 and nothing printed is not a document."""
     job_id = cluster.submit(duration_s=1000.0)
     cluster.pass_(5)
-    await cluster.source.look(cluster.began, int(cluster.now))
+    await cluster.source.poll(cluster.began, int(cluster.now))
     cluster.fault("empty", command="squeue")
     with pytest.raises(SourceUnavailable):
         await cluster.ask(job_id)
@@ -291,8 +293,8 @@ async def test_s11_a_warning_beside_a_good_answer_is_logged_once(modern: Cluster
     modern.fault("stderr", "sacct: warning: something")
     with structlog.testing.capture_logs() as logs:
         for _ in range(3):
-            seen = await modern.source.look(modern.began, int(modern.now))
-            assert seen.through is not None
+            seen = await modern.source.poll(modern.began, int(modern.now))
+            assert seen.accounting_read_until is not None
     warnings = [entry for entry in logs if entry["event"] == "slurm_warns" and entry["command"] == "sacct"]
     assert len(warnings) == 1
 
@@ -308,17 +310,17 @@ async def test_s12_an_error_and_nothing_else_is_no_answer_whatever_the_exit_code
     cluster.fault("empty", command=command)
     cluster.sim.close()
     with pytest.raises(CommandFailed, match="nothing but an error, with exit code 0"):
-        await SlurmCommands(cluster.config).run(command)
+        await SlurmCli(cluster.config).run(command)
 
 
 async def test_s12_accounting_is_not_read_up_to_where_an_error_came_with_exit_code_0(modern: Cluster) -> None:
     """Only a positive answer moves the cursor."""
     modern.fault("stderr", "Problem talking to the database", "sacct")
     modern.fault("empty", command="sacct")
-    seen = await modern.source.look(modern.began, int(modern.now))
-    assert seen.listed is not None
-    assert seen.through is None
-    assert "Problem talking to the database" in seen.trouble[0]
+    seen = await modern.source.poll(modern.began, int(modern.now))
+    assert seen.job_list is not None
+    assert seen.accounting_read_until is None
+    assert "Problem talking to the database" in seen.errors[0]
 
 
 @pytest.mark.parametrize("kind", ["types", "utf8"])
@@ -327,11 +329,11 @@ async def test_s13_s14_one_poisoned_record_hurts_only_itself(cluster: Cluster, k
     bad, good = (cluster.submit(duration_s=1000.0) for _ in range(2))
     cluster.pass_(5)
     cluster.fault("poison", f"{kind}:{bad}")
-    answers = await cluster.source.ask(Questions(details=frozenset({bad, good})))
+    answers = await cluster.source.query_jobs(JobQuestions(details=frozenset({bad, good})))
     found = {job.key.job_id for job in answers.details or ()}
     assert good in found
     assert (bad in found) == (kind == "utf8")
-    assert answers.set_aside == (kind == "types")
+    assert answers.records_skipped == (kind == "types")
 
 
 async def test_s16_an_unknown_state_word_is_held_back(cluster: Cluster) -> None:
@@ -339,20 +341,20 @@ async def test_s16_an_unknown_state_word_is_held_back(cluster: Cluster) -> None:
     job_id = cluster.submit(duration_s=1000.0)
     cluster.pass_(5)
     cluster.fault("poison", f"state:{job_id}")
-    seen = await cluster.source.look(cluster.began, int(cluster.now))
-    assert seen.listed is not None
-    assert [job.state for job in seen.listed if job.job_id == job_id] == [JobState.UNKNOWN]
+    seen = await cluster.source.poll(cluster.began, int(cluster.now))
+    assert seen.job_list is not None
+    assert [job.state for job in seen.job_list if job.job_id == job_id] == [JobState.UNKNOWN]
 
 
 async def test_s4_a_hanging_command_ends_at_the_deadline(tmp_path: Path) -> None:
     """One half hangs, the other answers."""
     cluster = Cluster(tmp_path, "24.11", command_timeout=2.0)
     cluster.fault("slow", "600", "sacct")
-    seen = await cluster.source.look(cluster.began, int(cluster.now))
+    seen = await cluster.source.poll(cluster.began, int(cluster.now))
     cluster.sim.close()
-    assert seen.listed is not None
-    assert seen.through is None
-    assert "slurm.command_timeout" in seen.trouble[0]
+    assert seen.job_list is not None
+    assert seen.accounting_read_until is None
+    assert "slurm.command_timeout" in seen.errors[0]
 
 
 async def test_s4_a_slurmdbd_that_hangs_holds_up_one_look_and_not_the_next(
@@ -363,22 +365,22 @@ async def test_s4_a_slurmdbd_that_hangs_holds_up_one_look_and_not_the_next(
     cluster = Cluster(tmp_path, "24.11", command_timeout=4.0)
     cluster.fault("dbd", "frozen")
     for patience in ("4 s", "1 s", "1 s"):
-        seen = await cluster.source.look(cluster.began, int(cluster.now))
-        assert seen.listed is not None
-        assert seen.through is None
-        assert f"within {patience}" in seen.trouble[0]
+        seen = await cluster.source.poll(cluster.began, int(cluster.now))
+        assert seen.job_list is not None
+        assert seen.accounting_read_until is None
+        assert f"within {patience}" in seen.errors[0]
     cluster.heal()
-    seen = await cluster.source.look(cluster.began, int(cluster.now))
+    seen = await cluster.source.poll(cluster.began, int(cluster.now))
     cluster.sim.close()
-    assert seen.through == int(cluster.now)
+    assert seen.accounting_read_until == int(cluster.now)
 
 
 async def test_s5_a_grandchild_does_not_hold_the_answer_back(modern: Cluster) -> None:
     """The answer is there when the command is over."""
     modern.fault("grandchild", "600", "squeue")
     with anyio.fail_after(15):
-        seen = await modern.source.look(modern.began, int(modern.now))
-    assert seen.listed is not None
+        seen = await modern.source.poll(modern.began, int(modern.now))
+    assert seen.job_list is not None
 
 
 async def test_s17_an_upgrade_while_we_run_is_followed(tmp_path: Path) -> None:
@@ -407,7 +409,7 @@ async def test_s18_missing_commands_name_the_setting(tmp_path: Path) -> None:
     """The look fails with words that say what to do."""
     source = CommandSource("sim", SlurmConfig(bin_dir=str(tmp_path)))
     with pytest.raises(SourceUnavailable, match=r"squeue cannot be started.*slurm\.bin_dir"):
-        await source.look(0, 10)
+        await source.poll(0, 10)
     with pytest.raises(SourceUnavailable, match=r"scontrol cannot be started.*slurm\.bin_dir"):
         await discover(SlurmConfig(bin_dir=str(tmp_path)))
 
@@ -423,13 +425,13 @@ async def test_a_wide_window_is_read_in_slices(tmp_path: Path) -> None:
     found: dict[RunKey, Job] = {}
     looks = 0
     while since < until:
-        seen = await cluster.source.look(since, until, listing=looks == 0)
-        assert (seen.listed is None) == (looks > 0)
-        assert seen.through is not None
-        assert since < seen.through <= until
-        assert looks or seen.through == since + 20
-        since = seen.through
-        found |= {job.key: job for job in seen.finished}
+        seen = await cluster.source.poll(since, until, listing=looks == 0)
+        assert (seen.job_list is None) == (looks > 0)
+        assert seen.accounting_read_until is not None
+        assert since < seen.accounting_read_until <= until
+        assert looks or seen.accounting_read_until == since + 20
+        since = seen.accounting_read_until
+        found |= {job.key: job for job in seen.ended_runs}
         looks += 1
     cluster.sim.close()
     assert looks >= 2
@@ -449,10 +451,10 @@ async def test_s4_a_window_that_is_too_wide_is_halved(tmp_path: Path, how: str) 
     (cluster.bin / "sacct").chmod(0o755)
     since, until, found, failures = cluster.began, int(cluster.now), set(), 0
     while since < until:
-        seen = await cluster.source.look(since, until)
-        failures += seen.through is None
-        since = since if seen.through is None else seen.through
-        found |= {job.key.job_id for job in seen.finished}
+        seen = await cluster.source.poll(since, until)
+        failures += seen.accounting_read_until is None
+        since = since if seen.accounting_read_until is None else seen.accounting_read_until
+        found |= {job.key.job_id for job in seen.ended_runs}
     cluster.sim.close()
     assert found == {job_id}
     assert 2 <= failures <= 6
@@ -463,7 +465,7 @@ async def test_many_ids_are_asked_in_batches(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path, "24.11", batch=2)
     ids = {cluster.submit(duration_s=1000.0) for _ in range(5)}
     cluster.pass_(5)
-    answers = await cluster.source.ask(Questions(details=frozenset(ids), accounting=frozenset(ids)))
+    answers = await cluster.source.query_jobs(JobQuestions(details=frozenset(ids), accounting=frozenset(ids)))
     cluster.sim.close()
     assert {job.key.job_id for job in answers.details or ()} == ids
     assert {job.key.job_id for job in answers.accounting or ()} == ids
@@ -486,9 +488,9 @@ async def test_s14_a_job_that_makes_squeue_fail_is_set_aside_alone(modern: Clust
     bad, *good = (modern.submit(duration_s=1000.0) for _ in range(9))
     modern.pass_(5)
     _fail_for(modern, "squeue", bad, how)
-    answers = await modern.source.ask(Questions(details=frozenset({bad, *good})))
+    answers = await modern.source.query_jobs(JobQuestions(details=frozenset({bad, *good})))
     assert sorted(job.key.job_id for job in answers.details or ()) == good
-    assert (answers.unanswered, answers.set_aside, answers.trouble) == (Questions(), 1, ())
+    assert (answers.unanswered, answers.records_skipped, answers.errors) == (JobQuestions(), 1, ())
 
 
 @pytest.mark.parametrize("how", ["kill -SEGV $$", "echo fatal: no >&2; exit 1", "echo error: no >&2; exit 0"])
@@ -497,10 +499,10 @@ async def test_s14_a_job_that_makes_sacct_fail_is_left_unanswered_alone(modern: 
     bad, *good = (modern.submit(duration_s=2.0) for _ in range(9))
     modern.pass_(30)
     _fail_for(modern, "sacct", bad, how)
-    answers = await modern.source.ask(Questions(accounting=frozenset({bad, *good})))
+    answers = await modern.source.query_jobs(JobQuestions(accounting=frozenset({bad, *good})))
     assert sorted(job.key.job_id for job in answers.accounting or ()) == good
-    assert answers.unanswered == Questions(accounting=frozenset({bad}))
-    assert len(answers.trouble) == 1
+    assert answers.unanswered == JobQuestions(accounting=frozenset({bad}))
+    assert len(answers.errors) == 1
 
 
 async def test_s1_of_what_is_away_only_one_batch_is_asked_for(tmp_path: Path) -> None:
@@ -508,11 +510,13 @@ async def test_s1_of_what_is_away_only_one_batch_is_asked_for(tmp_path: Path) ->
     cluster = Cluster(tmp_path, "24.11", batch=2)
     ids = frozenset(cluster.submit(duration_s=1000.0) for _ in range(6))
     cluster.pass_(5)
-    await cluster.source.ask(Questions(details=ids, accounting=ids))  # what they offer is known from then on
+    await cluster.source.query_jobs(
+        JobQuestions(details=ids, accounting=ids)
+    )  # what they offer is known from then on
     cluster.fault("munge", "down:0")
     before = {name: tally.calls for name, tally in cluster.source.tally.commands.items()}
     with pytest.raises(SourceUnavailable):
-        await cluster.source.ask(Questions(details=ids, accounting=ids))
+        await cluster.source.query_jobs(JobQuestions(details=ids, accounting=ids))
     after = {name: tally.calls for name, tally in cluster.source.tally.commands.items()}
     cluster.sim.close()
     assert after["squeue"] - before["squeue"] <= 1 + 1 + 2  # and what it offers, which may have changed
@@ -521,9 +525,9 @@ async def test_s1_of_what_is_away_only_one_batch_is_asked_for(tmp_path: Path) ->
 
 async def test_an_idle_look_is_two_commands(cluster: Cluster) -> None:
     """Once it is known what the commands offer."""
-    await cluster.source.look(cluster.began, int(cluster.now))
+    await cluster.source.poll(cluster.began, int(cluster.now))
     before = {name: tally.calls for name, tally in cluster.source.tally.commands.items()}
-    await cluster.source.look(cluster.began, int(cluster.now))
+    await cluster.source.poll(cluster.began, int(cluster.now))
     after = {name: tally.calls for name, tally in cluster.source.tally.commands.items()}
     asked = {name: after[name] - before[name] for name in after}
     assert {name: calls for name, calls in asked.items() if calls} == {"squeue": 1, "sacct": 1}
@@ -603,16 +607,16 @@ async def test_s10_the_loop_goes_on_while_a_long_answer_is_decoded(tmp_path: Pat
 
     async with anyio.create_task_group() as group:
         group.start_soon(count)
-        seen = await source.look(0, 10)
+        seen = await source.poll(0, 10)
         counts.append(turns)
         group.cancel_scope.cancel()
-    assert seen.listed is not None
-    assert len(seen.listed) == rows
+    assert seen.job_list is not None
+    assert len(seen.job_list) == rows
     assert counts[0] >= rows // 200
 
 
 def anonymous_kib() -> int:
-    """Give the memory that is this process's own, without what it maps of files."""
+    """Return the memory that is this process's own, without what it maps of files."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
 
@@ -632,7 +636,7 @@ async def test_s10_a_document_of_64_mb_is_never_in_memory(modern: Cluster, tmp_p
             file.write(("," if n > 1 else "") + json.dumps({**record, "job_id": n}))
         file.write(tail)
     source = CommandSource("sim", replace(modern.config, output_limit=512), directory=tmp_path)
-    await source.ask(Questions(details=frozenset({1})))  # what is imported and probed once
+    await source.query_jobs(JobQuestions(details=frozenset({1})))  # what is imported and probed once
     squeue = modern.bin / "squeue"
     real = squeue.rename(tmp_path / "real-squeue")
     squeue.write_text(
@@ -649,7 +653,7 @@ async def test_s10_a_document_of_64_mb_is_never_in_memory(modern: Cluster, tmp_p
                 await anyio.lowlevel.checkpoint()
 
         group.start_soon(watch)
-        answers = await source.ask(Questions(details=frozenset(range(1, 641))))
+        answers = await source.query_jobs(JobQuestions(details=frozenset(range(1, 641))))
         group.cancel_scope.cancel()
     assert [job.key.job_id for job in answers.details or ()] == list(range(1, 641))
     assert most - before < long.stat().st_size // 1024 // 2
@@ -673,9 +677,9 @@ async def test_s1_what_sdiag_does_not_count_is_not_guessed_and_costs_no_other_qu
     if script is not None:
         (cluster.bin / "sdiag").write_text(f"#!/bin/sh\n{script}\n")
         (cluster.bin / "sdiag").chmod(0o755)
-    await cluster.source.portion()
+    await cluster.source.detail_batch_size()
     calls = {name: each.calls for name, each in cluster.source.tally.commands.items()}
     assert await cluster.source.queued_messages() == queued
-    await cluster.source.portion()
+    await cluster.source.detail_batch_size()
     asked = {name: each.calls for name, each in cluster.source.tally.commands.items()}
     assert {name: count for name, count in asked.items() if name != "sdiag"} == calls

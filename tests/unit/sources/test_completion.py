@@ -9,8 +9,8 @@ import pytest
 
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import Gres, Job, JobState, NodeAllocation, NodeFacts, RunKey
-from slurmsyncd.slurm.controller_jobs import Detail
-from slurmsyncd.sources.completion import Nodes, name_users
+from slurmsyncd.slurm.controller_jobs import JobDetails
+from slurmsyncd.sources.completion import NodeFactsCache, name_users
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,9 +21,9 @@ ROOT = pwd.getpwuid(0).pw_name
 NOBODYS = 4_000_000_001
 
 
-def detail(job_id: int, user: str = "", user_id: int | None = None) -> Detail:
+def detail(job_id: int, user: str = "", user_id: int | None = None) -> JobDetails:
     job = Job(key=RunKey("c", job_id, 100), state=JobState.RUNNING, user=user)
-    return Detail(job, batch=True, user_id=user_id, flaws=("kept",))
+    return JobDetails(job, batch=True, user_id=user_id, skipped_fields=("kept",))
 
 
 class Accounting:
@@ -56,7 +56,7 @@ async def test_a_user_without_a_name_gets_the_best_that_is_known(
 ) -> None:
     """Accounting's name comes before this host's, and the number stands for a name that nobody knows."""
     (found,) = await name_users([detail(1, user_id=user_id)], Accounting(users))
-    assert (found.job.user, found.batch, found.flaws) == (name, True, ("kept",))
+    assert (found.job.user, found.batch, found.skipped_fields) == (name, True, ("kept",))
 
 
 async def test_only_runs_without_a_user_cost_a_question() -> None:
@@ -93,7 +93,7 @@ class Slurm:
 async def test_a_run_has_the_shape_of_its_nodes_and_their_devices_of_its_kinds() -> None:
     """They are asked for once, not with each run."""
     slurm = Slurm("n1", "n2")
-    nodes = Nodes(slurm)
+    nodes = NodeFactsCache(slurm)
     for _ in range(3):
         found = await nodes.complete(run("n1", "n2"))
         assert found.allocation
@@ -105,7 +105,7 @@ async def test_a_run_has_the_shape_of_its_nodes_and_their_devices_of_its_kinds()
 async def test_nodes_that_nobody_names_cost_one_question_at_a_time() -> None:
     """The run is reported without their facts, and the next one does not ask at once."""
     slurm = Slurm("n1")
-    nodes = Nodes(slurm)
+    nodes = NodeFactsCache(slurm)
     for _ in range(3):
         found = await nodes.complete(run("new"))
         assert found.allocation
@@ -117,6 +117,6 @@ async def test_a_controller_that_does_not_say_costs_no_run() -> None:
     """What it holds is known all the same."""
     slurm = Slurm()
     slurm.down = True
-    assert await Nodes(slurm).complete(run("n1")) == run("n1")
+    assert await NodeFactsCache(slurm).complete(run("n1")) == run("n1")
     gone = Job(key=RunKey("c", 1, 100), state=JobState.RUNNING)
-    assert await Nodes(slurm).complete(gone) == gone
+    assert await NodeFactsCache(slurm).complete(gone) == gone

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurmsyncd.model import JobState, Listed
-from slurmsyncd.sources.compact_job_list import Lines
+from slurmsyncd.model import JobState, ListedJob
+from slurmsyncd.sources.compact_job_list import CompactJobList
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 JOBS = st.builds(
-    Listed,
+    ListedJob,
     st.integers(1, 2**32 - 1),
     st.sampled_from(JobState),
     st.none() | st.integers(1, 2**62 - 1),
@@ -23,9 +23,9 @@ JOBS = st.builds(
 
 
 @given(st.lists(JOBS))
-def test_what_is_listed_is_given_back_in_order(jobs: Sequence[Listed]) -> None:
+def test_what_is_listed_is_given_back_in_order(jobs: Sequence[ListedJob]) -> None:
     """Whatever ids, states and times parse to; and as often as one likes."""
-    lines = Lines()
+    lines = CompactJobList()
     for job in jobs:
         lines.append(job)
     assert (len(lines), list(lines), list(lines)) == (len(jobs), jobs, jobs)
@@ -37,9 +37,9 @@ def test_a_job_takes_a_few_bytes() -> None:
     """Of 100,000 jobs two megabytes stay, not thirteen."""
     tracemalloc.start()
     try:
-        lines = Lines()
+        lines = CompactJobList()
         for number in range(20_000):
-            lines.append(Listed(10**6 + number, JobState.RUNNING, 1_700_000_000 + number))
+            lines.append(ListedJob(10**6 + number, JobState.RUNNING, 1_700_000_000 + number))
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

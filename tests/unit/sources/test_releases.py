@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slurmsyncd.config import SlurmConfig
-from slurmsyncd.model import Questions
+from slurmsyncd.model import JobQuestions
 from slurmsyncd.sources.command_source import CommandSource
 from tests.unit.slurm.captures import CAPTURES
 
@@ -140,7 +140,7 @@ def slurm(request: pytest.FixtureRequest, tmp_path: Path) -> Recorded:
 async def test_details_are_asked_for_by_id_wherever_squeue_obeys_that(slurm: Recorded) -> None:
     """From 23.02 on a notification costs the record of its own job, not that of the whole queue."""
     wanted, _ = slurm.running()
-    found = (await slurm.source.ask(Questions(details=frozenset({wanted})))).details
+    found = (await slurm.source.query_jobs(JobQuestions(details=frozenset({wanted})))).details
 
     assert [job.key.job_id for job in found or ()] == [wanted]
     (first, *_) = slurm.calls()
@@ -151,9 +151,9 @@ async def test_details_are_asked_for_by_id_wherever_squeue_obeys_that(slurm: Rec
 async def test_a_data_version_that_prints_nothing_is_asked_for_once(slurm: Recorded) -> None:
     """The release's own version answers instead, also for the next question."""
     ids = frozenset(slurm.running())
-    await slurm.source.ask(Questions(details=ids))
+    await slurm.source.query_jobs(JobQuestions(details=ids))
     slurm.calls()
-    found = (await slurm.source.ask(Questions(details=ids))).details
+    found = (await slurm.source.query_jobs(JobQuestions(details=ids))).details
 
     assert {job.key.job_id for job in found or ()} == ids
     asked = slurm.calls()
@@ -164,7 +164,7 @@ async def test_a_data_version_that_prints_nothing_is_asked_for_once(slurm: Recor
 
 async def test_what_a_release_does_not_offer_is_no_failure(slurm: Recorded) -> None:
     """An old squeue refuses to list its data versions, which is how it answers; a failure would be Slurm's."""
-    await slurm.source.ask(Questions(details=frozenset(slurm.running())))
+    await slurm.source.query_jobs(JobQuestions(details=frozenset(slurm.running())))
 
     assert slurm.source.tally.commands["squeue"].failures == 0
 

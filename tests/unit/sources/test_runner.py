@@ -17,8 +17,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from slurmsyncd.errors import SourceUnavailable
-from slurmsyncd.sources.executors.local import CommandFailed, Tally, minimal_environment, run
-from slurmsyncd.sources.output import FileText, Output
+from slurmsyncd.sources.executors.local import CommandCosts, CommandFailed, minimal_environment, run
+from slurmsyncd.sources.output import CommandOutput, FileText
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ def script(root: Path, text: str, name: str = "squeue") -> str:
 
 async def call(
     *argv: str, timeout_s: float = 20.0, limit: int = MIB, directory: Path | None = None
-) -> Output:
+) -> CommandOutput:
     return await run(
         argv, timeout_s=timeout_s, output_limit=limit, env=minimal_environment(), directory=directory
     )
@@ -141,7 +141,7 @@ async def test_s5_a_grandchild_that_keeps_the_output_open_does_not_hold_us_up(tm
     await gone(tmp_path / "child")
 
 
-async def left_behind(root: Path, size: int, act: str) -> Output:
+async def left_behind(root: Path, size: int, act: str) -> CommandOutput:
     """Have a command print so many bytes; then let a process in a session of its own act on its output."""
     ready, go, done = (root / name for name in ("ready", "go", "done"))
     for fifo in ready, go, done:
@@ -205,7 +205,7 @@ async def test_cancelling_ends_the_command(tmp_path: Path) -> None:
 
 
 def bearers(mark: str) -> list[int]:
-    """Give the processes that have a mark in their environment."""
+    """Return the processes that have a mark in their environment."""
 
     def marked(process: Path) -> bool:
         try:
@@ -293,7 +293,7 @@ def _always(answer: bool, _: SourceUnavailable) -> bool:
 
 async def test_what_is_asked_is_counted() -> None:
     """Calls, failures and seconds are counted by command; a failure that is an answer is none."""
-    tally = Tally()
+    tally = CommandCosts()
     with tally.count("squeue", partial(_always, False)):
         pass
     for is_answer in (False, True):

@@ -12,7 +12,7 @@ import structlog
 from slurmsyncd.config import SlurmConfig
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.sources.command_source import CommandSource
-from slurmsyncd.sources.sight import CHECK_S, Sight
+from slurmsyncd.sources.sight import CHECK_S, Visibility
 from tests.tools.lab import until
 from tests.tools.lab.lab import USERS
 
@@ -64,22 +64,22 @@ class Clock:
         return self.at
 
 
-def sight(commands: Commands, clock: Clock, user: str = "slurmsyncd") -> Sight:
-    return Sight("c", commands, user, monotonic=clock, now=lambda: NOW + clock.at)  # type: ignore[arg-type]
+def sight(commands: Commands, clock: Clock, user: str = "slurmsyncd") -> Visibility:
+    return Visibility("c", commands, user, monotonic=clock, now=lambda: NOW + clock.at)  # type: ignore[arg-type]
 
 
 async def test_a_role_that_is_taken_away_is_noticed_at_the_next_empty_list() -> None:
     """The user and the command to run are named once; given back, the next answers are believed again."""
     commands, clock = Commands(role="Operator", slurm_conf=HIDING, slurmdbd_conf=HIDING), Clock()
     seen = sight(commands, clock)
-    assert await seen.look(empty=False) is None
+    assert await seen.check(empty=False) is None
     since = NOW + clock.at
     clock.at += 120
     commands.role, commands.cpus = "None", "12/52/0/64"
     with structlog.testing.capture_logs() as logs:
         for _ in range(3):
             clock.at += 60
-            blind = await seen.look(empty=True)
+            blind = await seen.check(empty=True)
             assert blind
             assert (blind.listing, blind.accounting) == (True, True)
             assert "slurmsyncd is no operator" in blind.reason
@@ -87,9 +87,9 @@ async def test_a_role_that_is_taken_away_is_noticed_at_the_next_empty_list() -> 
             assert seen.doubted_from == since
         commands.role = "Operator"
         clock.at += 60
-        await seen.look(empty=True)
+        await seen.check(empty=True)
         clock.at += 60
-        assert await seen.look(empty=False) is None
+        assert await seen.check(empty=False) is None
     assert [line["event"] for line in logs if line["event"] != "source_blind"] == ["source_sees_again"]
     assert logs[0]["remedy"].startswith("sacctmgr -i modify user slurmsyncd")
 
@@ -103,7 +103,7 @@ async def test_each_file_hides_its_own_half(
 ) -> None:
     """slurm.conf's PrivateData hides jobs from squeue, slurmdbd.conf's from sacct; the other half counts."""
     commands = Commands(role="", slurm_conf=slurm_conf, slurmdbd_conf=slurmdbd_conf)
-    blind = await sight(commands, Clock()).look(empty=False)
+    blind = await sight(commands, Clock()).check(empty=False)
     assert blind
     assert (blind.listing, blind.accounting) == (listing, accounting)
     assert blind.remedy.startswith("sacctmgr -i add user slurmsyncd account=root; ")
@@ -116,19 +116,19 @@ async def test_who_sees_everything_is_never_blind(user: str, role: str) -> None:
     """root and SlurmUser see all jobs whatever hides them, and so do operators."""
     commands = Commands(role=role, slurm_conf=HIDING, slurmdbd_conf=HIDING)
     seen = sight(commands, Clock(), user)
-    assert await seen.look(empty=False) is None
-    assert await seen.look(empty=True) is None
+    assert await seen.check(empty=False) is None
+    assert await seen.check(empty=True) is None
 
 
 async def test_without_a_known_cause_two_contradictions_in_succession_are_blindness() -> None:
     """One may be a job that started in between: it is not believed and not reported."""
     commands, clock = Commands(), Clock()
     seen = sight(commands, clock)
-    await seen.look(empty=False)
+    await seen.check(empty=False)
     commands.cpus = "1/63/0/64"
-    assert await seen.look(empty=True)
+    assert await seen.check(empty=True)
     assert seen.blind is None
-    assert await seen.look(empty=True)
+    assert await seen.check(empty=True)
     assert seen.blind
     assert "1 CPUs are allocated" in seen.blind.reason
     commands.cpus = "0/64/0/64"
@@ -141,19 +141,19 @@ async def test_while_all_is_well_it_costs_one_command_an_hour() -> None:
     commands, clock = Commands(), Clock()
     seen = sight(commands, clock)
     for _ in range(10 * 60):
-        await seen.look(empty=False)
+        await seen.check(empty=False)
         clock.at += CHECK_S / 60
     assert len(commands.calls) <= 3 + 10
     commands.calls.clear()
     for _ in range(10 * 60):
-        await seen.look(empty=True)
+        await seen.check(empty=True)
         clock.at += CHECK_S / 60
     assert commands.calls.count("sinfo") <= 10
     assert len(commands.calls) <= 20
     down = Commands(slurmdbd_is_down=True)
     seen = sight(down, clock)
     for _ in range(60):
-        await seen.look(empty=False)
+        await seen.check(empty=False)
         clock.at += 60
     assert len(down.calls) <= 3 * 13
 
@@ -184,8 +184,8 @@ async def test_s19_on_a_real_slurm_the_role_decides_what_is_believed(lab: Lab, t
     )
 
     async def listed() -> set[int] | None:
-        seen = await source.look(int(NOW - 1e8), int(NOW - 1e8) + 1)
-        return None if seen.listed is None else {job.job_id for job in seen.listed}
+        seen = await source.poll(int(NOW - 1e8), int(NOW - 1e8) + 1)
+        return None if seen.job_list is None else {job.job_id for job in seen.job_list}
 
     assert job_id in (await listed() or ())
     lab.configure(PrivateData="jobs")
@@ -196,7 +196,7 @@ async def test_s19_on_a_real_slurm_the_role_decides_what_is_believed(lab: Lab, t
         assert f"modify user {user} set adminlevel=operator" in source.blind.remedy
         lab.sacctmgr("modify", "user", user, "set", "adminlevel=operator")
         until(lambda: lab.run("squeue", "-h", "-a", user=user), "jobs shown again", timeout_s=30)
-        await source.look(int(NOW - 1e8), int(NOW - 1e8) + 1)
+        await source.poll(int(NOW - 1e8), int(NOW - 1e8) + 1)
         assert job_id in (await listed() or ())
         assert source.blind is None
     finally:

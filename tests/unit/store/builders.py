@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slurmsyncd.delivery import Done, Verdict
+from slurmsyncd.delivery import Delivered, Verdict
 from slurmsyncd.model import (
-    Entry,
     Event,
+    EventKind,
     Gres,
     Job,
     JobState,
     NodeAllocation,
-    Phase,
+    OutboxEntry,
     Plan,
+    RunEnded,
     RunKey,
-    Started,
-    Step,
-    Stopped,
+    RunPhase,
+    RunStarted,
     Trigger,
 )
 from slurmsyncd.store import SqliteStore, open_store
@@ -44,24 +44,24 @@ def ended(run: RunKey, state: JobState = JobState.COMPLETED, end_at: int | None 
     return Job(key=run, state=state, end_at=run.start_at + 60 if end_at is None else end_at)
 
 
-def started(run: RunKey, name: str = "job") -> Started:
-    return Started(running(run, name), Trigger.HOOK)
+def started(run: RunKey, name: str = "job") -> RunStarted:
+    return RunStarted(running(run, name), Trigger.HOOK)
 
 
-def stopped(run: RunKey, end_at: int | None = None) -> Stopped:
-    return Stopped(ended(run, end_at=end_at), Trigger.POLL)
+def stopped(run: RunKey, end_at: int | None = None) -> RunEnded:
+    return RunEnded(ended(run, end_at=end_at), Trigger.POLL)
 
 
 def plan(*events: Event, cursor: int | None = None, cluster: str = CLUSTER) -> Plan:
     return Plan(cluster=cluster, events=events, cursor=cursor)
 
 
-def known(store: SqliteStore, cluster: str, job_ids: Iterable[int] = ()) -> dict[RunKey, Phase]:
-    """Give all open runs of a cluster, and every known run of ``job_ids``."""
+def known(store: SqliteStore, cluster: str, job_ids: Iterable[int] = ()) -> dict[RunKey, RunPhase]:
+    """Return all open runs of a cluster, and every known run of ``job_ids``."""
     wanted = set(job_ids)
-    ends = store.ends(cluster, wanted | store.differing(cluster, ()))
+    ends = store.end_times(cluster, wanted | store.changed_job_ids(cluster, ()))
     return {
-        run: Phase.STARTED if end_at is None else Phase.STOPPED
+        run: RunPhase.STARTED if end_at is None else RunPhase.STOPPED
         for run, end_at in ends.items()
         if end_at is None or run.job_id in wanted
     }
@@ -71,24 +71,24 @@ def opened(directory: Path, *sinks: str) -> SqliteStore:
     return open_store(directory, sinks or ("rest",), reserve_bytes=4096).store
 
 
-def starts(store: SqliteStore, now: float, limit: int = 10_000, *, sink: str = "rest") -> list[Entry]:
-    return store.due(sink, Step.START, now, limit)
+def starts(store: SqliteStore, now: float, limit: int = 10_000, *, sink: str = "rest") -> list[OutboxEntry]:
+    return store.due(sink, EventKind.START, now, limit)
 
 
-def stops(store: SqliteStore, now: float, limit: int = 10_000, *, sink: str = "rest") -> list[Entry]:
-    return store.due(sink, Step.STOP, now, limit)
+def stops(store: SqliteStore, now: float, limit: int = 10_000, *, sink: str = "rest") -> list[OutboxEntry]:
+    return store.due(sink, EventKind.STOP, now, limit)
 
 
-def settle(store: SqliteStore, entries: Sequence[Entry], verdict: Verdict, now: float) -> None:
+def settle(store: SqliteStore, entries: Sequence[OutboxEntry], verdict: Verdict, now: float) -> None:
     store.settle([(entry, verdict) for entry in entries], now)
 
 
 def tell_starts(store: SqliteStore, now: float = T0, hold_s: float = 0.0, sink: str = "rest") -> None:
     """Have every start that is due acknowledged."""
-    settle(store, starts(store, now, sink=sink), Done(now, now + hold_s, "ok"), now)
+    settle(store, starts(store, now, sink=sink), Delivered(now, now + hold_s, "ok"), now)
 
 
 def tell_all(store: SqliteStore, now: float, sink: str = "rest") -> None:
     """Have all that is due acknowledged, starts and then stops."""
     tell_starts(store, now, sink=sink)
-    settle(store, stops(store, now, sink=sink), Done(now, now, "ok"), now)
+    settle(store, stops(store, now, sink=sink), Delivered(now, now, "ok"), now)

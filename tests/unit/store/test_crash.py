@@ -7,8 +7,8 @@ import random
 import signal
 from typing import TYPE_CHECKING
 
-from slurmsyncd.delivery import Done
-from slurmsyncd.model import Phase, Step
+from slurmsyncd.delivery import Delivered
+from slurmsyncd.model import EventKind, RunPhase
 from slurmsyncd.store import open_store
 from tests.unit.store.builders import CLUSTER, T0, key, known, opened, plan, started, stopped
 
@@ -27,9 +27,9 @@ def cycle(store: SqliteStore, number: int, say: Callable[[str], None]) -> None:
     runs = [key(number * 10 + each) for each in range(RUNS)]
     store.record(plan(*map(started, runs), stopped(runs[-1]), cursor=number), T0)
     say(f"recorded {number}")
-    for step in Step:
+    for step in EventKind:
         entries = store.due("rest", step, T0, 3)
-        store.settle([(entry, Done(T0, T0, "ok")) for entry in entries], T0)
+        store.settle([(entry, Delivered(T0, T0, "ok")) for entry in entries], T0)
         for entry in entries:
             say(f"{step.value} {entry.id}")
 
@@ -44,13 +44,13 @@ def check(directory: Path, said: list[str]) -> int:
     everything = {key(plan_ * 10 + each) for plan_ in range(1, cursor + 1) for each in range(RUNS)}
     found = known(store, CLUSTER, [run.job_id for run in everything])
     assert found.keys() == everything
-    assert {run for run, phase in found.items() if phase is Phase.STOPPED} == {
+    assert {run for run, phase in found.items() if phase is RunPhase.STOPPED} == {
         run for run in everything if run.job_id % 10 == RUNS - 1
     }
     assert cursor >= max((int(line.split()[1]) for line in said if line.startswith("recorded")), default=0)
     # I2: what was settled is not due again, and every other delivery is still there.
     told = {line for line in said if not line.startswith("recorded")}
-    due = {f"{step.value} {entry.id}" for step in Step for entry in store.due("rest", step, T0, 10**6)}
+    due = {f"{step.value} {entry.id}" for step in EventKind for entry in store.due("rest", step, T0, 10**6)}
     assert not told & due
     rows = store._db.rows("SELECT count(*), count(DISTINCT run_id) FROM delivery")
     assert rows == [(len(everything), len(everything))]

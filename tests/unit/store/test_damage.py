@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from slurmsyncd.delivery import Dead, Done, Retry
+from slurmsyncd.delivery import DeadLetter, Delivered, Retry
 from slurmsyncd.errors import StoreError
 from slurmsyncd.store import SqliteStore, open_store
 from slurmsyncd.store.database import Damaged
@@ -44,10 +44,12 @@ def left(directory: Path) -> Path:
     store = opened(directory)
     runs = [key(n) for n in range(2, 6)]
     store.record(plan(*map(started, runs), stopped(key(3)), stopped(key(5)), cursor=5), T0)
-    settle(store, starts(store, T0)[:2], Done(T0, T0, "ok"), T0)
-    settle(store, starts(store, T0)[:1], Dead("http_400", "bad"), T0)
-    settle(store, starts(store, T0), Done(T0, T0, "ok"), T0)
-    settle(store, [each for each in stops(store, T0) if each.start.key == key(5)], Done(T0, T0, "ok"), T0)
+    settle(store, starts(store, T0)[:2], Delivered(T0, T0, "ok"), T0)
+    settle(store, starts(store, T0)[:1], DeadLetter("http_400", "bad"), T0)
+    settle(store, starts(store, T0), Delivered(T0, T0, "ok"), T0)
+    settle(
+        store, [each for each in stops(store, T0) if each.start.key == key(5)], Delivered(T0, T0, "ok"), T0
+    )
     store.record(plan(started(key(1))), T0)
     store.close()
     return directory
@@ -199,7 +201,7 @@ def test_d6_an_impossible_value_holds_up_nothing(left: Path, table: str, column:
     everything_can_be_asked_for(store)
     settle(store, starts(store, T0), Retry(T0, "http_500", "oops"), T0)
     assert [each.start.key for each in starts(store, T0)] == [key(1)]
-    settle(store, starts(store, T0), Done(T0, T0, "ok"), T0)
+    settle(store, starts(store, T0), Delivered(T0, T0, "ok"), T0)
     store.record(plan(stopped(key(1)), stopped(key(2))), T0)
     later = T0 + 10**10  # whatever a hold was reset to
     assert {each.start.key for each in stops(store, later)} == {key(1), key(2), key(3)}
@@ -217,7 +219,7 @@ def everything_can_be_asked_for(store: SqliteStore) -> None:
             assert 0 <= delivery.waiting_since < 1e11
             assert isinstance(delivery.detail, str)
     assert store.counts("rest").states["dead"] == 1
-    assert [*store.settled("rest", "alpha", 0, 1e11)] == [(T0, 5)]
+    assert [*store.delivered_ended_runs("rest", "alpha", 0, 1e11)] == [(T0, 5)]
 
 
 def test_d6_a_run_whose_values_are_reset_is_named(left: Path) -> None:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slurmsyncd.delivery import Dead, Done, Drop, Park, Retry
-from slurmsyncd.model import Phase, Step
+from slurmsyncd.delivery import DeadLetter, Delivered, Drop, Park, Retry
+from slurmsyncd.model import EventKind, RunPhase
 from slurmsyncd.store import outbox
 from slurmsyncd.store import queries as desk
 from tests.unit.store.builders import (
@@ -36,15 +36,15 @@ def test_i7_counts_tell_how_many_wait_and_why(store: SqliteStore) -> None:
     first, second, third, fourth, fifth, sixth = starts(store, T0)
     store.settle(
         [
-            (first, Dead("http_400", "")),
-            (second, Dead("http_400", "")),
+            (first, DeadLetter("http_400", "")),
+            (second, DeadLetter("http_400", "")),
             (third, Park(T0 + 99, "no_subcluster", "")),
             (fourth, Retry(T0 + 9, "http_500", "")),
-            (sixth, Done(T0, T0, "ok")),
+            (sixth, Delivered(T0, T0, "ok")),
         ],
         T0,
     )
-    settle(store, stops(store, T0), Done(T0, T0, "ok"), T0)
+    settle(store, stops(store, T0), Delivered(T0, T0, "ok"), T0)
     store.record(plan(started(key(9))), T0 + 50)
     counts = store.counts("rest")
     assert counts.states == {"ready": 3, "parked": 1, "dead": 2}
@@ -59,7 +59,9 @@ def test_d14_dead_letters_are_listed_by_reason_retried_and_dropped(store: Sqlite
     """An operator finds them in pages, tries some again as if for the first time, and gives up others."""
     store.record(plan(*(started(key(n)) for n in range(5))), T0)
     for number, entry in enumerate(starts(store, T0)):
-        settle(store, [entry], Dead("http_400" if number < 3 else "bad_times", f"no {number}"), T0 + number)
+        settle(
+            store, [entry], DeadLetter("http_400" if number < 3 else "bad_times", f"no {number}"), T0 + number
+        )
     page = store.letters("rest", reason="http_400", limit=2)
     assert [letter.key.job_id for letter in page] == [0, 1]
     assert [letter.key.job_id for letter in store.letters(reason="http_400", after=page[-1].id)] == [2]
@@ -100,12 +102,17 @@ def test_runs_of_tells_the_story_of_a_job(directory: Path) -> None:
     tell_starts(store, T0 + 600)
     tell_starts(store, T0 + 600)
     one, two = store.runs_of(7)
-    assert (one.key, one.phase, one.start, one.stop) == (first, Phase.STOPPED, running(first), ended(first))
+    assert (one.key, one.phase, one.start, one.stop) == (
+        first,
+        RunPhase.STOPPED,
+        running(first),
+        ended(first),
+    )
     assert (one.started_by, one.stopped_by, one.started_seen_at) == ("hook", "poll", T0 + 90)
-    assert (two.key, two.phase, two.stop, two.stopped_seen_at) == (second, Phase.STARTED, None, None)
+    assert (two.key, two.phase, two.stop, two.stopped_seen_at) == (second, RunPhase.STARTED, None, None)
     assert [(each.sink, each.step, each.state) for each in one.deliveries] == [
-        ("file", Step.START, "ready"),
-        ("rest", Step.STOP, "ready"),
+        ("file", EventKind.START, "ready"),
+        ("rest", EventKind.STOP, "ready"),
     ]
     assert [each.state for each in two.deliveries] == ["ready", "idle"]
     assert store.runs_of(8) == ()
@@ -125,9 +132,9 @@ def test_i6_j9_prune_forgets_only_what_is_settled_and_old(directory: Path) -> No
     tell_all(store, T0 + 1100)
     assert [store.prune(T0 + 1200, keep_s=600, limit=3) for _ in range(3)] == [3, 2, 0]
     assert known(store, "alpha", range(10)) == {
-        still_running: Phase.STARTED,
-        told_to_one: Phase.STOPPED,
-        fresh: Phase.STOPPED,
+        still_running: RunPhase.STARTED,
+        told_to_one: RunPhase.STOPPED,
+        fresh: RunPhase.STOPPED,
     }
     store.close()
 
@@ -136,7 +143,7 @@ def test_i2_prune_never_forgets_what_waits_or_is_dead(store: SqliteStore) -> Non
     """A run that one sink has not been told of stays, however old it is."""
     store.record(plan(*(started(key(n)) for n in range(3)), *(stopped(key(n)) for n in range(3))), T0)
     first, second, third = starts(store, T0)
-    store.settle([(first, Dead("http_400", "")), (second, Done(T0, T0, "ok"))], T0)
+    store.settle([(first, DeadLetter("http_400", "")), (second, Delivered(T0, T0, "ok"))], T0)
     assert store.prune(T0 + 10**9, keep_s=0) == 0
     store.drop([first.id, second.id, third.id])
     assert store.prune(T0 + 10**9, keep_s=0) == 3
@@ -165,7 +172,7 @@ def test_ids_of_forgotten_deliveries_are_not_used_again(store: SqliteStore) -> N
     store.drop([late.id])
     assert store.prune(T0 + 10**6, keep_s=0) == 1
     store.record(plan(started(key(2))), T0)
-    settle(store, [late], Dead("http_400", ""), T0)
+    settle(store, [late], DeadLetter("http_400", ""), T0)
     assert store.counts("rest").states == {"ready": 1}
 
 
@@ -180,7 +187,7 @@ def test_z1_what_a_wrong_clock_put_off_for_years_is_brought_back(store: SqliteSt
 
 def test_what_a_delivery_asks_is_found_by_index(store: SqliteStore) -> None:
     """What is asked at each step of a delivery never reads over the whole table."""
-    values = {**outbox._turn("rest", Step.START, 0), "limit": 1, "window": 1}
+    values = {**outbox._turn("rest", EventKind.START, 0), "limit": 1, "window": 1}
     for sql in (*outbox._OLDEST.values(), *outbox._NEXT.values(), outbox._ENTRY, desk._COUNTS):
         given = (1,) * sql.count("?") or values
         steps = [row[3] for row in store._db.rows(f"EXPLAIN QUERY PLAN {sql}", given)]

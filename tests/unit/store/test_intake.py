@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slurmsyncd.errors import StoreError
-from slurmsyncd.model import Phase, Step
+from slurmsyncd.model import EventKind, RunPhase
 from tests.unit.store.builders import (
     T0,
     key,
@@ -31,10 +31,10 @@ def test_the_store_is_what_the_ports_promise(store: SqliteStore) -> None:
     """The rest of the daemon can use it as ``ports.Store`` (checked by mypy), and it starts out empty."""
     port: Store = store
     assert port.cursor("alpha") is None
-    assert port.ends("alpha", [1]) == {}
-    assert port.differing("alpha", ()) == frozenset()
-    assert port.due("rest", Step.START, T0, 10) == []
-    assert port.next_due_at("rest", Step.START, T0) is None
+    assert port.end_times("alpha", [1]) == {}
+    assert port.changed_job_ids("alpha", ()) == frozenset()
+    assert port.due("rest", EventKind.START, T0, 10) == []
+    assert port.next_due_at("rest", EventKind.START, T0) is None
 
 
 def test_recorded_runs_are_known_until_they_stop(store: SqliteStore) -> None:
@@ -42,9 +42,13 @@ def test_recorded_runs_are_known_until_they_stop(store: SqliteStore) -> None:
     one, two, again, other = key(1), key(2), key(2, T0 - 500), key(2, cluster="beta")
     ended_runs = (started(again), stopped(again), started(two), stopped(two))
     store.record(plan(started(one), *ended_runs, started(other)), T0)
-    assert known(store, "alpha") == {one: Phase.STARTED}
-    assert known(store, "alpha", [2, 3]) == {one: Phase.STARTED, two: Phase.STOPPED, again: Phase.STOPPED}
-    assert known(store, "beta") == {other: Phase.STARTED}
+    assert known(store, "alpha") == {one: RunPhase.STARTED}
+    assert known(store, "alpha", [2, 3]) == {
+        one: RunPhase.STARTED,
+        two: RunPhase.STOPPED,
+        again: RunPhase.STOPPED,
+    }
+    assert known(store, "beta") == {other: RunPhase.STARTED}
 
 
 def test_what_runs_as_it_is_known_to_does_not_differ(store: SqliteStore) -> None:
@@ -54,10 +58,10 @@ def test_what_runs_as_it_is_known_to_does_not_differ(store: SqliteStore) -> None
     open_ = map(started, (same, gone, moved, twice, before, again, over, key(8, cluster="beta")))
     store.record(plan(*open_, stopped(over)), T0)
     running = [(1, T0), (3, T0 + 9), (4, T0), (4, T0 + 9), (5, T0), (6, T0), (7, T0), (8, T0)]
-    assert store.differing("alpha", running) == {2, 3, 4, 5, 6, 7, 8}
-    assert store.differing("alpha", [(1, T0)]) == {2, 3, 4, 5}
+    assert store.changed_job_ids("alpha", running) == {2, 3, 4, 5, 6, 7, 8}
+    assert store.changed_job_ids("alpha", [(1, T0)]) == {2, 3, 4, 5}
     ends = {same: None, before: None, again: None, over: T0 + 60}
-    assert store.ends("alpha", [1, 5, 6, 7]) == ends
+    assert store.end_times("alpha", [1, 5, 6, 7]) == ends
 
 
 def test_record_counts_what_is_new(store: SqliteStore) -> None:
@@ -78,7 +82,7 @@ def test_i3_a_repeated_event_leaves_the_frozen_body_alone(store: SqliteStore) ->
 def test_j1_j3_requeued_job_is_another_run(store: SqliteStore) -> None:
     """The same id with another start is a run of its own, with a delivery of its own."""
     store.record(plan(started(key(1, T0)), stopped(key(1, T0)), started(key(1, T0 + 100))), T0)
-    assert known(store, "alpha") == {key(1, T0 + 100): Phase.STARTED}
+    assert known(store, "alpha") == {key(1, T0 + 100): RunPhase.STARTED}
     (story, again) = store.runs_of(1)
     assert (story.key.start_at, again.key.start_at) == (T0, T0 + 100)
     assert [each.deliveries[0].state for each in (story, again)] == ["ready", "ready"]
@@ -111,7 +115,7 @@ def test_everything_is_there_after_closing_and_opening(directory: Path) -> None:
     before = starts(first, T0)
     first.close()
     second = opened(directory)
-    assert known(second, "alpha", [2]) == {key(1): Phase.STARTED, key(2): Phase.STOPPED}
+    assert known(second, "alpha", [2]) == {key(1): RunPhase.STARTED, key(2): RunPhase.STOPPED}
     assert second.cursor("alpha") == 7
     assert starts(second, T0) == before
     second.close()

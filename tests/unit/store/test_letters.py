@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from slurmsyncd.control.delivery_requests import AskBare, Refill
-from slurmsyncd.delivery import Dead
+from slurmsyncd.delivery import DeadLetter
 from tests.unit.store.builders import (
     CLUSTER,
     T0,
@@ -32,13 +32,13 @@ KEEP = 3
 
 
 def records(store: SqliteStore) -> dict[int, tuple[bool, bool]]:
-    """Give of which jobs start and stop can still be told."""
+    """Return of which jobs start and stop can still be told."""
     runs = [store.runs_of(job_id)[0] for job_id in range(6)]
     return {run.key.job_id: (run.start is not None, run.stop is not None) for run in runs}
 
 
 def bury(store: SqliteStore, sink: str = "rest") -> None:
-    settle(store, starts(store, T0, sink=sink), Dead("http_400", "no such thing"), T0)
+    settle(store, starts(store, T0, sink=sink), DeadLetter("http_400", "no such thing"), T0)
 
 
 def test_d15_i6_beyond_a_number_dead_letters_keep_name_and_reason_only(store: SqliteStore) -> None:

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from slurmsyncd.model import Started
+    from slurmsyncd.model import RunStarted
 
 MIB = 2**20
 
 
-def long_names(first: int, count: int) -> Iterator[Started]:
+def long_names(first: int, count: int) -> Iterator[RunStarted]:
     """Starts of 3 KB each that do not get smaller by being packed."""
     dice = random.Random(first)
     for number in range(first, first + count):

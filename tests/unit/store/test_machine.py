@@ -20,8 +20,8 @@ from hypothesis.stateful import (
     rule,
 )
 
-from slurmsyncd.delivery import Dead, Done, Park, Retry, Rewind, Verdict
-from slurmsyncd.model import Entry, Event, Job, Phase, RunKey, Step
+from slurmsyncd.delivery import DeadLetter, Delivered, Park, ResendStart, Retry, Verdict
+from slurmsyncd.model import Event, EventKind, Job, OutboxEntry, RunKey, RunPhase
 from slurmsyncd.store import open_store
 from slurmsyncd.store.outbox import PATIENCE_S
 from tests.unit.store.builders import CLUSTER, T0, key, known, plan, started, stopped
@@ -39,9 +39,9 @@ class Told:
     """What one sink should have been told of one run."""
 
     due: float | None
-    step: Step = Step.START
+    step: EventKind = EventKind.START
     state: str = "ready"
-    attempts: dict[Step, int] = field(default_factory=lambda: {Step.START: 0, Step.STOP: 0})
+    attempts: dict[EventKind, int] = field(default_factory=lambda: {EventKind.START: 0, EventKind.STOP: 0})
     hold: float = 0.0
     failing_since: float | None = None
 
@@ -132,63 +132,63 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(
         target=in_flight,
         sink=st.sampled_from(SINKS),
-        step=st.sampled_from(list(Step)),
+        step=st.sampled_from(list(EventKind)),
         pick=st.integers(0, 9),
     )
-    def take(self, sink: str, step: Step, pick: int) -> Entry | None:
+    def take(self, sink: str, step: EventKind, pick: int) -> OutboxEntry | None:
         """Take an entry that is due; nothing of it is settled yet, and perhaps never is."""
         due = self.store.due(sink, step, self.now, 100)
         return due[pick % len(due)] if due else None
 
     @rule(entry=consumes(in_flight), hold=HOLDS)
-    def acknowledged(self, entry: Entry | None, hold: int) -> None:
-        self.settle(entry, Done(self.now, self.now + hold, "ok"))
+    def acknowledged(self, entry: OutboxEntry | None, hold: int) -> None:
+        self.settle(entry, Delivered(self.now, self.now + hold, "ok"))
 
     @rule(entry=in_flight, wait=HOLDS, charged=st.booleans())
-    def failed(self, entry: Entry | None, wait: int, charged: bool) -> None:
+    def failed(self, entry: OutboxEntry | None, wait: int, charged: bool) -> None:
         self.settle(entry, Retry(self.now + wait, "http_500", "\ud800", charged=charged))
 
     @rule(entry=in_flight, wait=HOLDS)
-    def refused_for_now(self, entry: Entry | None, wait: int) -> None:
+    def refused_for_now(self, entry: OutboxEntry | None, wait: int) -> None:
         self.settle(entry, Park(self.now + wait, "no_subcluster", ""))
 
     @rule(entry=in_flight)
-    def refused(self, entry: Entry | None) -> None:
-        self.settle(entry, Dead("http_400", ""))
+    def refused(self, entry: OutboxEntry | None) -> None:
+        self.settle(entry, DeadLetter("http_400", ""))
 
     @rule(entry=in_flight)
-    def start_is_missing(self, entry: Entry | None) -> None:
-        if entry and entry.step is Step.STOP:
-            self.settle(entry, Rewind(self.now, "not_found"))
+    def start_is_missing(self, entry: OutboxEntry | None) -> None:
+        if entry and entry.kind is EventKind.STOP:
+            self.settle(entry, ResendStart(self.now, "not_found"))
 
-    def settle(self, entry: Entry | None, verdict: Verdict) -> None:
+    def settle(self, entry: OutboxEntry | None, verdict: Verdict) -> None:
         if entry is None:
             return
         self.store.settle([(entry, verdict)], self.now)
         told = self.told.get((entry.sink, entry.start.key))  # None: dropped and forgotten meanwhile
-        if told and told.step is entry.step and told.due is not None:
+        if told and told.step is entry.kind and told.due is not None:
             self.move(told, verdict, over=self.model[entry.start.key].stop is not None)
 
     def move(self, told: Told, verdict: Verdict, *, over: bool) -> None:
-        if isinstance(verdict, Done):
+        if isinstance(verdict, Delivered):
             told.failing_since = None
         elif not isinstance(verdict, Retry) or verdict.charged:
             told.attempts[told.step] += 1
             told.failing_since = self.now if told.failing_since is None else told.failing_since
         match verdict:
-            case Done() if told.step is Step.STOP:
+            case Delivered() if told.step is EventKind.STOP:
                 told.state, told.due = "done", None
-            case Done(_, next_at):
-                told.step, told.hold = Step.STOP, next_at
+            case Delivered(_, next_at):
+                told.step, told.hold = EventKind.STOP, next_at
                 told.state, told.due = ("ready", next_at) if over else ("idle", None)
             case Retry(at):
                 told.state, told.due = ("ready" if verdict.charged else told.state), at
             case Park(at):
                 told.state, told.due = "parked", at
-            case Rewind(at):
-                told.step, told.state, told.due = Step.START, "ready", at
-                told.attempts[Step.START] = 0
-            case Dead():
+            case ResendStart(at):
+                told.step, told.state, told.due = EventKind.START, "ready", at
+                told.attempts[EventKind.START] = 0
+            case DeadLetter():
                 told.state, told.due = "dead", None
 
     # What operators do
@@ -198,7 +198,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.store.retry([letter.id for letter in self.store.letters(sink)], self.now)
         for (name, _), told in self.told.items():
             if name == sink and told.state == "dead":
-                told.state, told.due, told.attempts = "ready", self.now, {Step.START: 0, Step.STOP: 0}
+                told.state, told.due, told.attempts = (
+                    "ready",
+                    self.now,
+                    {EventKind.START: 0, EventKind.STOP: 0},
+                )
                 told.failing_since = None
 
     @rule(sink=st.sampled_from(SINKS))
@@ -251,7 +255,8 @@ class StoreMachine(RuleBasedStateMachine):
     def i1_runs_and_cursor_agree(self) -> None:
         assert self.store.cursor(CLUSTER) == self.cursor
         phases = {
-            run: Phase.STARTED if seen.stop is None else Phase.STOPPED for run, seen in self.model.items()
+            run: RunPhase.STARTED if seen.stop is None else RunPhase.STOPPED
+            for run, seen in self.model.items()
         }
         assert known(self.store, CLUSTER, range(10)) == phases
 
@@ -265,7 +270,7 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def i3_i4_what_is_due_is_what_was_seen_in_order(self) -> None:
         for sink in SINKS:
-            for step in Step:
+            for step in EventKind:
                 entries = self.store.due(sink, step, self.now, 100)
                 assert {
                     entry.id for entry in self.store.due(sink, step, self.now, 100, newest_first=True)
@@ -288,8 +293,8 @@ class StoreMachine(RuleBasedStateMachine):
                 waiting = [told.due for _, told in self.in_turn(sink, step) if told.due is not None]
                 assert self.store.next_due_at(sink, step, self.now) == min(waiting, default=None)
 
-    def in_turn(self, sink: str, step: Step) -> list[tuple[RunKey, Told]]:
-        """Give what waits for a sink, but for starts behind the start of an earlier run of their job id."""
+    def in_turn(self, sink: str, step: EventKind) -> list[tuple[RunKey, Told]]:
+        """Return what waits for a sink, but for starts behind the start of an earlier run of their job id."""
         waiting = [
             (run, told)
             for (name, run), told in self.told.items()
@@ -299,7 +304,7 @@ class StoreMachine(RuleBasedStateMachine):
             run
             for run, _ in waiting
             for earlier, told in waiting
-            if step is Step.START and earlier.job_id == run.job_id and earlier.start_at < run.start_at
+            if step is EventKind.START and earlier.job_id == run.job_id and earlier.start_at < run.start_at
             if told.failing_since is None or abs(self.now - told.failing_since) < PATIENCE_S
         }
         return [(run, told) for run, told in waiting if run not in held_up]

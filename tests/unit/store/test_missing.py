@@ -117,7 +117,7 @@ def test_d7_d9_each_loss_is_a_warning_of_the_log_with_what_is_done_about_it(
 
 
 def said_at_start(directory: Path) -> list[tuple[str, str]]:
-    """Give level and reason of each line about a loss; all of them say what to do."""
+    """Return level and reason of each line about a loss; all of them say what to do."""
     with capture_logs() as logs:
         opened(directory).close()
     lines = [line for line in logs if line["event"] == "store_lost"]

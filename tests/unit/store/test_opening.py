@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slurmsyncd.errors import AlreadyRunning, StoreError
-from slurmsyncd.model import Phase
+from slurmsyncd.model import RunPhase
 from slurmsyncd.store import open_store
 from tests.unit.store.builders import T0, key, known, opened, plan, started, starts
 
@@ -132,7 +132,7 @@ def test_d6_d7_t6_a_damaged_store_is_set_aside_and_said(
     store.close()
     after = reopened(left)
     assert (after.recovered, after.set_aside) == (None, None)
-    assert known(after.store, "alpha") == {key(1): Phase.STARTED}
+    assert known(after.store, "alpha") == {key(1): RunPhase.STARTED}
     incident = after.store.incident()
     assert incident is not None
     assert incident[1] == now.recovered

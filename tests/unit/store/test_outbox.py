@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurmsyncd.delivery import Dead, Done, Park, Retry, Rewind
-from slurmsyncd.model import RunKey, Step
+from slurmsyncd.delivery import DeadLetter, Delivered, Park, ResendStart, Retry
+from slurmsyncd.model import EventKind, RunKey
 from slurmsyncd.store import outbox
 from slurmsyncd.store.codec import encode
 from tests.unit.store.builders import (
@@ -34,26 +34,26 @@ def test_i4_a_stop_is_due_only_after_its_start_is_settled_and_held(store: Sqlite
     """H24: the start first; its stop when the hold that began with the acknowledgement is over."""
     store.record(plan(started(key(1)), stopped(key(1))), T0)
     (entry,) = starts(store, T0)
-    assert (entry.step, entry.start, entry.stop) == (Step.START, running(key(1)), ended(key(1)))
-    assert (stops(store, T0 + 9999), store.next_due_at("rest", Step.STOP, T0)) == ([], None)
-    settle(store, [entry], Done(T0 + 5, T0 + 155, "ok"), T0 + 5)
+    assert (entry.kind, entry.start, entry.stop) == (EventKind.START, running(key(1)), ended(key(1)))
+    assert (stops(store, T0 + 9999), store.next_due_at("rest", EventKind.STOP, T0)) == ([], None)
+    settle(store, [entry], Delivered(T0 + 5, T0 + 155, "ok"), T0 + 5)
     assert (starts(store, T0 + 9999), stops(store, T0 + 154)) == ([], [])
-    assert store.next_due_at("rest", Step.STOP, T0) == T0 + 155
+    assert store.next_due_at("rest", EventKind.STOP, T0) == T0 + 155
     (entry,) = stops(store, T0 + 155)
-    assert (entry.step, entry.acked_at) == (Step.STOP, T0 + 5)
+    assert (entry.kind, entry.start_acknowledged_at) == (EventKind.STOP, T0 + 5)
     assert (entry.start, entry.stop) == (running(key(1)), ended(key(1)))
-    settle(store, [entry], Done(T0 + 200, T0 + 200, "ok"), T0 + 200)
+    settle(store, [entry], Delivered(T0 + 200, T0 + 200, "ok"), T0 + 200)
     assert (starts(store, T0 + 9999), stops(store, T0 + 9999)) == ([], [])
-    assert store.next_due_at("rest", Step.STOP, T0) is None
+    assert store.next_due_at("rest", EventKind.STOP, T0) is None
 
 
 def test_h24_a_stop_that_comes_after_the_acknowledgement_is_held_as_well(store: SqliteStore) -> None:
     """A run that ends within the hold waits for it; one that ends later does not wait at all."""
     store.record(plan(started(key(1)), started(key(2))), T0)
     tell_starts(store, T0, hold_s=150)
-    assert store.next_due_at("rest", Step.STOP, T0) is None
+    assert store.next_due_at("rest", EventKind.STOP, T0) is None
     store.record(plan(stopped(key(1))), T0 + 10)
-    assert store.next_due_at("rest", Step.STOP, T0) == T0 + 150
+    assert store.next_due_at("rest", EventKind.STOP, T0) == T0 + 150
     store.record(plan(stopped(key(2))), T0 + 500)
     assert [entry.start.key for entry in stops(store, T0 + 500)] == [key(1), key(2)]
 
@@ -73,9 +73,15 @@ def test_what_is_in_flight_is_not_given_again(store: SqliteStore) -> None:
     """Never two requests for one run: entries under way are left out, and do not use up the limit."""
     store.record(plan(*(started(key(n)) for n in range(1, 6))), T0)
     under_way = [entry.id for entry in starts(store, T0, 3)]
-    assert [entry.start.key.job_id for entry in store.due("rest", Step.START, T0, 2, under_way)] == [4, 5]
+    assert [entry.start.key.job_id for entry in store.due("rest", EventKind.START, T0, 2, under_way)] == [
+        4,
+        5,
+    ]
     store.record(plan(stopped(key(1))), T0)
-    assert [entry.start.key.job_id for entry in store.due("rest", Step.START, T0, 9, under_way)] == [4, 5]
+    assert [entry.start.key.job_id for entry in store.due("rest", EventKind.START, T0, 9, under_way)] == [
+        4,
+        5,
+    ]
 
 
 DAY = 86400
@@ -83,8 +89,10 @@ EARLY, LATER, LAST = key(1, T0), key(1, T0 + 2 * DAY), key(1, T0 + 4 * DAY)
 
 
 def due_keys(store: SqliteStore, now: float, *, newest_first: bool = False) -> list[RunKey]:
-    """Give the runs whose start may be told now."""
-    return [entry.start.key for entry in store.due("rest", Step.START, now, 10, newest_first=newest_first)]
+    """Return the runs whose start may be told now."""
+    return [
+        entry.start.key for entry in store.due("rest", EventKind.START, now, 10, newest_first=newest_first)
+    ]
 
 
 @pytest.mark.parametrize("newest_first", [False, True])
@@ -100,20 +108,22 @@ def test_j1_runs_of_one_job_id_are_told_in_order_of_start(
         assert set(due_keys(store, T0, newest_first=newest_first)) - {key(2)} == {run}, (
             "not while it is in flight"
         )
-        settle(store, [entry], Done(T0, T0, "ok"), T0)
+        settle(store, [entry], Delivered(T0, T0, "ok"), T0)
 
 
-@pytest.mark.parametrize("end", [Dead("http_400", ""), "dropped"])
-def test_j1_a_run_that_is_given_up_keeps_no_later_one_waiting(store: SqliteStore, end: Dead | str) -> None:
+@pytest.mark.parametrize("end", [DeadLetter("http_400", ""), "dropped"])
+def test_j1_a_run_that_is_given_up_keeps_no_later_one_waiting(
+    store: SqliteStore, end: DeadLetter | str
+) -> None:
     """By the sink or by an operator; tried again it goes first."""
     store.record(plan(started(EARLY), started(LATER)), T0)
     (entry,) = starts(store, T0)
-    if isinstance(end, Dead):
+    if isinstance(end, DeadLetter):
         settle(store, [entry], end, T0)
     else:
         store.drop([entry.id])
     assert due_keys(store, T0) == [LATER]
-    if isinstance(end, Dead):
+    if isinstance(end, DeadLetter):
         store.retry([entry.id], T0)
         assert due_keys(store, T0) == [EARLY]
 
@@ -126,10 +136,12 @@ def test_j1_a_run_that_fails_keeps_a_later_one_waiting_for_an_hour_at_most(
     store.record(plan(started(EARLY), started(LATER)), T0)
     settle(store, starts(store, T0), failure, T0)
     assert due_keys(store, T0) == []
-    assert store.next_due_at("rest", Step.START, T0) == failure.at, "not at once, which would be a busy loop"
+    assert store.next_due_at("rest", EventKind.START, T0) == failure.at, (
+        "not at once, which would be a busy loop"
+    )
     assert due_keys(store, T0 + outbox.PATIENCE_S - 1) == [EARLY]
     assert set(due_keys(store, T0 + outbox.PATIENCE_S)) == {EARLY, LATER}
-    assert store.next_due_at("rest", Step.START, T0 + outbox.PATIENCE_S) == T0
+    assert store.next_due_at("rest", EventKind.START, T0 + outbox.PATIENCE_S) == T0
 
 
 def test_j1_an_outage_of_the_sink_does_not_use_up_that_hour(store: SqliteStore) -> None:
@@ -145,7 +157,7 @@ def test_j1_a_start_that_is_sent_again_goes_before_later_runs(store: SqliteStore
     tell_starts(store, T0)
     store.record(plan(started(LATER)), T0)
     assert due_keys(store, T0) == [LATER]
-    settle(store, stops(store, T0), Rewind(T0, "start_missing"), T0)
+    settle(store, stops(store, T0), ResendStart(T0, "start_missing"), T0)
     assert due_keys(store, T0) == [EARLY]
 
 
@@ -169,13 +181,13 @@ def test_what_waits_for_its_turn_costs_the_newer_end_of_the_queue_little(store: 
     store.record(plan(*(started(key(n)) for n in runs)), T0)
     before = steps_of(store, newest_first=True)
     store.record(plan(*(started(key(n, T0 + DAY)) for n in runs)), T0 + 1)
-    assert len(store.due("rest", Step.START, T0 + 1, 32, newest_first=True)) == 32
+    assert len(store.due("rest", EventKind.START, T0 + 1, 32, newest_first=True)) == 32
     assert steps_of(store, newest_first=True) < 3 * before
     assert steps_of(store, newest_first=False) < 3 * before
 
 
 def steps_of(store: SqliteStore, *, newest_first: bool) -> int:
-    """Give how many hundred steps SQLite's machine makes for one look into the queue."""
+    """Return how many hundred steps SQLite's machine makes for one look into the queue."""
     count = 0
 
     def step() -> int:
@@ -184,7 +196,7 @@ def steps_of(store: SqliteStore, *, newest_first: bool) -> int:
         return 0
 
     store._db._con.set_progress_handler(step, 100)
-    store.due("rest", Step.START, T0 + 1, 32, newest_first=newest_first)
+    store.due("rest", EventKind.START, T0 + 1, 32, newest_first=newest_first)
     store._db._con.set_progress_handler(None, 0)
     return count
 
@@ -199,9 +211,9 @@ def test_charged_retries_count_and_uncharged_ones_do_not(store: SqliteStore) -> 
     settle(store, [entry], Retry(T0 + 6, "refused", "down", charged=False), T0 + 5)
     (entry,) = starts(store, T0 + 6, 1)
     assert entry.attempts == 1
-    settle(store, [entry], Done(T0 + 6, T0 + 6, "ok"), T0 + 6)
+    settle(store, [entry], Delivered(T0 + 6, T0 + 6, "ok"), T0 + 6)
     (entry,) = stops(store, T0 + 6)
-    assert (entry.step, entry.attempts) == (Step.STOP, 0)
+    assert (entry.kind, entry.attempts) == (EventKind.STOP, 0)
 
 
 def test_a_parked_entry_comes_back_slowly_and_can_still_succeed(store: SqliteStore) -> None:
@@ -212,7 +224,7 @@ def test_a_parked_entry_comes_back_slowly_and_can_still_succeed(store: SqliteSto
     (entry,) = starts(store, T0 + 3600, 1)
     settle(store, [entry], Retry(T0 + 3600, "down", "", charged=False), T0 + 3600)
     assert store.counts("rest").states == {"parked": 1}
-    settle(store, starts(store, T0 + 3600, 1), Done(T0 + 3601, T0 + 3601, "ok"), T0 + 3601)
+    settle(store, starts(store, T0 + 3600, 1), Delivered(T0 + 3601, T0 + 3601, "ok"), T0 + 3601)
     assert store.counts("rest").states == {"idle": 1}
 
 
@@ -221,23 +233,23 @@ def test_h11_a_rewound_stop_sends_the_start_again_and_the_count_goes_on(store: S
     store.record(plan(started(key(1)), stopped(key(1))), T0)
     for rewinds in range(4):
         (start,) = starts(store, T0, 1)
-        assert (start.step, start.attempts, start.acked_at) == (Step.START, 0, None)
-        settle(store, [start], Done(T0, T0, "ok"), T0)
+        assert (start.kind, start.attempts, start.start_acknowledged_at) == (EventKind.START, 0, None)
+        settle(store, [start], Delivered(T0, T0, "ok"), T0)
         (stop,) = stops(store, T0)
-        assert (stop.step, stop.attempts) == (Step.STOP, rewinds)
-        settle(store, [stop], Rewind(T0, "not_found"), T0)
+        assert (stop.kind, stop.attempts) == (EventKind.STOP, rewinds)
+        settle(store, [stop], ResendStart(T0, "not_found"), T0)
 
 
 def test_i2_a_dead_start_takes_its_stop_along_and_stays_with_its_reason(store: SqliteStore) -> None:
     """H7, I5: nothing more is tried of this run, also not when its stop comes; the next run goes at once."""
     store.record(plan(started(key(1)), started(key(2))), T0)
     first, second = starts(store, T0)
-    store.settle([(first, Dead("http_400", "unknown host")), (second, Done(T0, T0, "ok"))], T0)
+    store.settle([(first, DeadLetter("http_400", "unknown host")), (second, Delivered(T0, T0, "ok"))], T0)
     store.record(plan(stopped(key(1)), stopped(key(2))), T0)
     assert [entry.start.key for entry in stops(store, T0 + 9999)] == [key(2)]
     assert starts(store, T0 + 9999) == []
     (letter,) = store.letters("rest")
-    assert (letter.key, letter.step, letter.state) == (key(1), Step.START, "dead")
+    assert (letter.key, letter.step, letter.state) == (key(1), EventKind.START, "dead")
     assert (letter.reason, letter.detail, letter.attempts) == ("http_400", "unknown host", 1)
 
 
@@ -247,10 +259,10 @@ def test_a_verdict_that_comes_twice_or_too_late_changes_nothing(store: SqliteSto
     first, second = starts(store, T0)
     store.drop([second.id])
     for _ in range(2):
-        store.settle([(first, Done(T0, T0 + 9, "ok")), (second, Retry(T0, "http_500", ""))], T0)
+        store.settle([(first, Delivered(T0, T0 + 9, "ok")), (second, Retry(T0, "http_500", ""))], T0)
     assert store.counts("rest").states == {"ready": 1, "dropped": 1}
     (stop,) = stops(store, T0 + 9)
-    assert (stop.id, stop.step) == (first.id, Step.STOP)
+    assert (stop.id, stop.kind) == (first.id, EventKind.STOP)
 
 
 def test_i6_history_keeps_the_last_attempts_and_details_are_cut(store: SqliteStore) -> None:
@@ -284,10 +296,10 @@ def test_d6_a_start_goes_out_though_the_record_of_its_stop_is_damaged(store: Sql
     store.record(plan(started(key(1)), stopped(key(1))), T0)
     flip(store, "stopped", run_id=1)
     (entry,) = starts(store, T0)
-    assert (entry.step, entry.stop) == (Step.START, None)
-    settle(store, [entry], Done(T0, T0, "ok"), T0)
+    assert (entry.kind, entry.stop) == (EventKind.START, None)
+    settle(store, [entry], Delivered(T0, T0, "ok"), T0)
     assert stops(store, T0) == []
-    assert store.letters("rest")[0].step is Step.STOP
+    assert store.letters("rest")[0].step is EventKind.STOP
 
 
 def test_d6_the_checksum_is_what_counts_not_whether_it_can_be_read(store: SqliteStore) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurmsyncd.delivery import Dead, Done
+from slurmsyncd.delivery import DeadLetter, Delivered
 from slurmsyncd.errors import DiskFull, StoreError
 from slurmsyncd.store import SqliteStore, open_store
 from tests.unit.store.builders import (
@@ -107,8 +107,8 @@ def test_d2_on_a_full_disk_the_reserve_is_given_up_to_go_on_settling(small_disk:
     store = opened(small_disk)
     filler = fill(small_disk)
     tell_starts(store)
-    settle(store, stops(store, T0)[:100], Dead("http_400", "no"), T0)
-    settle(store, stops(store, T0), Done(T0, T0, "ok"), T0)
+    settle(store, stops(store, T0)[:100], DeadLetter("http_400", "no"), T0)
+    settle(store, stops(store, T0), Delivered(T0, T0, "ok"), T0)
     assert store.counts("rest").states == {"dead": 100}
     assert not (small_disk / "state" / "store.reserve").exists()
     with pytest.raises(DiskFull):
@@ -149,10 +149,10 @@ def test_d2_with_nothing_left_to_give_up_a_settlement_is_refused_whole(small_dis
     filler = fill(small_disk)
     entries = starts(store, T0)
     with pytest.raises(DiskFull):
-        settle(store, entries, Dead("http_400", "x" * 400), T0)
+        settle(store, entries, DeadLetter("http_400", "x" * 400), T0)
     assert starts(store, T0) == entries
     filler.unlink()
-    settle(store, entries, Dead("http_400", "x" * 400), T0)
+    settle(store, entries, DeadLetter("http_400", "x" * 400), T0)
     assert store.counts("rest").states == {"dead": 2000}
     store.close()
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from slurmsyncd.delivery import Done
+from slurmsyncd.delivery import Delivered
 from slurmsyncd.errors import StoreError
-from slurmsyncd.model import Phase
+from slurmsyncd.model import RunPhase
 from slurmsyncd.store import open_store, opening, soundness
 from slurmsyncd.store.schema import MIGRATIONS
 from tests.unit.store.builders import (
@@ -55,12 +55,12 @@ def test_t12_an_earlier_schema_opens_and_drains(directory: Path, version: int) -
     assert store.settled_until("alpha") == (None if version < 3 else T0 - 840)
     over = [2, 3, 6]
     assert known(store, "alpha", over) == {
-        key(n): Phase.STOPPED if n in over else Phase.STARTED for n in range(1, 7)
+        key(n): RunPhase.STOPPED if n in over else RunPhase.STARTED for n in range(1, 7)
     }
     assert store.counts("rest").states == {"ready": 3, "parked": 1, "dead": 1}
     assert [(entry.start, entry.stop) for entry in starts(store, T0)] == [(running(key(1)), None)]
     (two,) = stops(store, T0 + 200)
-    assert (two.stop, two.acked_at) == (ended(key(2)), T0 + 1)
+    assert (two.stop, two.start_acknowledged_at) == (ended(key(2)), T0 + 1)
     (dead,) = store.letters()
     assert (dead.key, dead.reason, dead.history) == (
         key(5),
@@ -69,7 +69,7 @@ def test_t12_an_earlier_schema_opens_and_drains(directory: Path, version: int) -
     )
     store.retry([dead.id], T0)
     tell_all(store, T0 + 9999)
-    settle(store, stops(store, T0 + 9999), Done(T0, T0, "ok"), T0)
+    settle(store, stops(store, T0 + 9999), Delivered(T0, T0, "ok"), T0)
     assert store.counts("rest").states == {"idle": 3}
     store.close()
 

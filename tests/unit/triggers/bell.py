@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
-    from slurmsyncd.model import Hint
+    from slurmsyncd.model import Notification
     from slurmsyncd.triggers.notification_filter import Gate
 
 SECRET = "sesame-sesame-00"
@@ -25,7 +25,9 @@ SECRET = "sesame-sesame-00"
 class Bell:
     """A running listener and the hints that got through."""
 
-    def __init__(self, hints: list[Hint], gate: Gate, sockets: tuple[socket.socket, ...], path: Path) -> None:
+    def __init__(
+        self, hints: list[Notification], gate: Gate, sockets: tuple[socket.socket, ...], path: Path
+    ) -> None:
         self.hints = hints
         self.gate = gate
         self.sockets = sockets
@@ -46,7 +48,7 @@ class Bell:
 async def listening(
     path: Path, *, inherited: Mapping[str, Any] | None = None, **settings: Any
 ) -> AsyncIterator[Bell]:
-    hints: list[Hint] = []
+    hints: list[Notification] = []
     config = HookConfig(socket=f"unix:{path}", **{"allow_users": (), **settings})
     gate = make_gate(config, hints.append)
     with hint_sockets(config, inherited or {}) as sockets:
@@ -57,7 +59,7 @@ async def listening(
 
 
 def write_secret(directory: Path) -> str:
-    """Give the path of a file with SECRET."""
+    """Return the path of a file with SECRET."""
     file = directory / "secret"
     file.write_text(SECRET + "\n")
     file.chmod(0o600)

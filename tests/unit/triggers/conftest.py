@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
-    """Give a directory as /run/slurmsyncd is."""
+    """Return a directory as /run/slurmsyncd is."""
     return make_run_dir(tmp_path)
 
 
 @pytest.fixture
 def secret_file(tmp_path: Path) -> str:
-    """Give a file with the shared secret."""
+    """Return a file with the shared secret."""
     return write_secret(tmp_path)

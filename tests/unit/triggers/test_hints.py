@@ -9,27 +9,27 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from slurmsyncd import notify
-from slurmsyncd.errors import HintError
-from slurmsyncd.model import Hint
+from slurmsyncd.errors import NotificationError
+from slurmsyncd.model import Notification
 from slurmsyncd.triggers.notification import MESSAGE_LIMIT, parse_hint
 
 GOOD = b"slurmsyncd/1 context=epilog cluster=alpha job=27 restarts=1 array=6 task=0\n"
 
 
 def refusal(data: bytes, *, secret: str = "") -> str:
-    with pytest.raises(HintError) as caught:
+    with pytest.raises(NotificationError) as caught:
         parse_hint(data, secret=secret)
     return str(caught.value)
 
 
 def test_reads_what_a_hook_says() -> None:
     """A message becomes a hint of its cluster, job, context and restart count; the rest is validated only."""
-    assert parse_hint(GOOD) == Hint(cluster="alpha", job_id=27, context="epilog", restarts=1)
+    assert parse_hint(GOOD) == Notification(cluster="alpha", job_id=27, context="epilog", restarts=1)
 
 
 def test_a_test_needs_no_job() -> None:
     """An operator can ring without a job; a hook cannot."""
-    assert parse_hint(b"slurmsyncd/1 context=test") == Hint(cluster="", job_id=0, context="test")
+    assert parse_hint(b"slurmsyncd/1 context=test") == Notification(cluster="", job_id=0, context="test")
     assert refusal(b"slurmsyncd/1 context=prolog cluster=alpha") == "job"
     assert refusal(b"slurmsyncd/1 context=prolog job=1") == "cluster"
 
@@ -86,7 +86,7 @@ def test_k11_a_secret_has_to_match() -> None:
 @example(b"slurmsyncd/1 =\n")
 def test_k7_any_bytes_are_a_hint_or_refused(data: bytes) -> None:
     """Whatever comes in, the answer is a hint or a HintError, never another exception."""
-    with suppress(HintError):
+    with suppress(NotificationError):
         parse_hint(data)
 
 
@@ -106,7 +106,7 @@ def test_k7_near_misses_are_a_hint_or_refused(pairs: list[tuple[str, str]]) -> N
     line = " ".join(["slurmsyncd/1", *(f"{name}={value}" for name, value in pairs)])
     try:
         hint = parse_hint(line.encode())
-    except HintError:
+    except NotificationError:
         return
     assert hint.context in {"prolog", "epilog", "test"}
     assert 0 <= hint.job_id < 2**32
@@ -131,4 +131,4 @@ def test_what_notify_composes_is_read_back(job: int, restarts: int, cluster: str
             "SLURM_HET_JOB_OFFSET": "0",
         }
     )
-    assert parse_hint(said.encode()) == Hint(cluster, job, script[:6], restarts)
+    assert parse_hint(said.encode()) == Notification(cluster, job, script[:6], restarts)

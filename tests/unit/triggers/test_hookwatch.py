@@ -11,7 +11,7 @@ import structlog
 from slurmsyncd.config import HookConfig
 from slurmsyncd.daemon.hookwatch import HookWatch
 from slurmsyncd.errors import SourceUnavailable
-from slurmsyncd.model import Hint, Job, JobState, RunKey, Started, Trigger
+from slurmsyncd.model import Job, JobState, Notification, RunKey, RunStarted, Trigger
 from slurmsyncd.pipeline.announced import Announced
 from slurmsyncd.slurm.settings import SlurmSettings
 from tests.paths import ROOT
@@ -42,9 +42,11 @@ class Controllers:
 
 
 def unannounced(runs: int = 3) -> Announced:
-    """Give the hooks of a cluster of which polls saw so many starts without a hint."""
+    """Return the hooks of a cluster of which polls saw so many starts without a hint."""
     announced = Announced(1000.0)
-    announced.note([Started(Job(key=RunKey("alpha", 7, 2000), state=JobState.RUNNING), Trigger.POLL)] * runs)
+    announced.note(
+        [RunStarted(Job(key=RunKey("alpha", 7, 2000), state=JobState.RUNNING), Trigger.POLL)] * runs
+    )
     return announced
 
 
@@ -70,8 +72,8 @@ async def test_sites_without_our_hooks_are_left_alone() -> None:
 async def test_a_hook_that_was_heard_once_is_ours_whatever_it_is_called() -> None:
     """A script that calls a script that calls ours cannot be told by its text."""
     announced = Announced(1000.0)
-    announced.hear(Hint("alpha", 7, "prolog"), 1500.0)
-    announced.note([Started(Job(key=RunKey("alpha", 7, 2000), state=JobState.RUNNING), Trigger.POLL)] * 3)
+    announced.hear(Notification("alpha", 7, "prolog"), 1500.0)
+    announced.note([RunStarted(Job(key=RunKey("alpha", 7, 2000), state=JobState.RUNNING), Trigger.POLL)] * 3)
     assert await silent(Controllers(PrologSlurmctld="/etc/slurm/prolog"), announced) == ["PrologSlurmctld"]
 
 
@@ -91,7 +93,7 @@ async def test_slurmctld_is_asked_rarely_and_only_if_hints_are_missing() -> None
     watch = HookWatch(controllers, announced, HookConfig())  # type: ignore[arg-type]
     await watch.look()
     assert controllers.asked == 0
-    announced.note([Started(Job(key=RunKey("alpha", 8, 2000), state=JobState.RUNNING), Trigger.POLL)])
+    announced.note([RunStarted(Job(key=RunKey("alpha", 8, 2000), state=JobState.RUNNING), Trigger.POLL)])
     controllers.values = None
     await watch.look()
     controllers.values = {"PrologSlurmctld": "(null)"}
@@ -107,7 +109,7 @@ async def test_the_log_has_one_line_for_each_change() -> None:
     with structlog.testing.capture_logs() as lines:
         await watch.look()
         await watch.look()
-        announced.hear(Hint("alpha", 9, "prolog"), 3000.0)
+        announced.hear(Notification("alpha", 9, "prolog"), 3000.0)
         await watch.look()
         await watch.look()
     assert [(line["event"], line["hook"]) for line in lines] == [

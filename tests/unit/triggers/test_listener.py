@@ -19,7 +19,7 @@ import pytest
 import structlog
 
 from slurmsyncd.config import HookConfig
-from slurmsyncd.model import Hint
+from slurmsyncd.model import Notification
 from slurmsyncd.triggers.hook_sockets import hint_sockets, make_gate
 from slurmsyncd.triggers.listener import listen
 from slurmsyncd.triggers.notification_filter import Gate
@@ -28,7 +28,7 @@ from tests.unit.triggers.bell import SECRET, listening
 pytestmark = pytest.mark.anyio
 
 GOOD = b"slurmsyncd/1 context=prolog cluster=alpha job=27 restarts=0\n"
-HINT = Hint(cluster="alpha", job_id=27, context="prolog")
+HINT = Notification(cluster="alpha", job_id=27, context="prolog")
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="NOT RUN: needs root to act as another user")
 
@@ -75,7 +75,7 @@ async def test_k7_bad_datagrams_are_counted_by_reason_and_change_nothing(run_dir
 
 async def test_after_a_reload_the_same_sockets_are_served_again(run_dir: Path) -> None:
     """A listener that is cancelled leaves its sockets open; what came in between waits for the next."""
-    hints: list[Hint] = []
+    hints: list[Notification] = []
     config = HookConfig(socket=f"unix:{run_dir}/hook.sock")
     with hint_sockets(config, {}) as sockets:
         for count in (1, 2):
@@ -147,7 +147,7 @@ async def test_hints_survive_a_restart_with_systemds_socket(run_dir: Path) -> No
 
 def test_k10_a_flood_of_one_user_is_cut() -> None:
     """Beyond the rate messages are refused unread, and another user is not charged for it."""
-    hints: list[Hint] = []
+    hints: list[Notification] = []
     gate = Gate(hints.append, uids=frozenset({7, 8}), per_second=1.0, burst=3.0, clock=lambda: 0.0)
     for _ in range(10):
         gate.admit_local(GOOD, 7)

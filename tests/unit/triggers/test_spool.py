@@ -13,7 +13,7 @@ import structlog
 
 from slurmsyncd.config import HookConfig
 from slurmsyncd.errors import ConfigError
-from slurmsyncd.model import Hint
+from slurmsyncd.model import Notification
 from slurmsyncd.triggers import spool as spooling
 from slurmsyncd.triggers.notification_filter import Gate
 from slurmsyncd.triggers.spool import BATCH, Sweeper, spool
@@ -31,7 +31,7 @@ class Place:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.hints: list[Hint] = []
+        self.hints: list[Notification] = []
         self.gate = Gate(self.hints.append, uids=frozenset({os.geteuid()}))
         self.hook = HookConfig(spool=str(path), allow_users=())
         self.sweeper = Sweeper(self.hook.spool, self.gate)
@@ -50,7 +50,7 @@ async def test_a_name_is_a_hint_and_is_gone(place: Place) -> None:
     with spool(place.hook):
         (place.path / NAME.format(27)).touch()
         await place.sweep()
-        assert place.hints == [Hint(cluster="alpha", job_id=27, context="prolog")]
+        assert place.hints == [Notification(cluster="alpha", job_id=27, context="prolog")]
         assert list(place.path.iterdir()) == []
 
 

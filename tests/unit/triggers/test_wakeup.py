@@ -5,20 +5,20 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from slurmsyncd.model import Hint
+from slurmsyncd.model import Notification
 from slurmsyncd.triggers.notification_queue import Wakeup
 
 pytestmark = pytest.mark.anyio
 
 
-def hint(job_id: int, *, restarts: int = 0) -> Hint:
-    return Hint(cluster="alpha", job_id=job_id, context="prolog", restarts=restarts)
+def hint(job_id: int, *, restarts: int = 0) -> Notification:
+    return Notification(cluster="alpha", job_id=job_id, context="prolog", restarts=restarts)
 
 
 async def test_k3_ten_thousand_hints_are_one_answer() -> None:
     """A flood of hints, repeated ones among them, is answered once, with each hint once."""
     wakeup = Wakeup(0.0)
-    answers: list[frozenset[Hint]] = []
+    answers: list[frozenset[Notification]] = []
 
     async def ring() -> None:  # in one step, as the listener does with a batch
         for number in range(10_000):

@@ -47,11 +47,11 @@ class Format:
             self._parts.append((rest[:1], int(size or 0), right, rest[1:]))
 
     def header(self) -> str:
-        """Give the line of titles."""
+        """Return the line of titles."""
         return self._line(dict(_LETTERS))
 
     def row(self, run: Run) -> str:
-        """Give the line of a job."""
+        """Return the line of a job."""
         values = _values(run, self._answer)
         return self._line({letter: values.get(letter, "N/A") for letter, *_ in self._parts if letter})
 

@@ -98,7 +98,7 @@ def _as_text(answer: Answer, options: dict[str, str], fields: list[str], found: 
 
 
 def _runs(answer: Answer, window: Window, options: dict[str, str]) -> Iterator[Run]:
-    """Give the runs by job id, the oldest run of an id first; without -D only its newest."""
+    """Return the runs by job id, the oldest run of an id first; without -D only its newest."""
     ids = _candidates(answer, window)
     newest = {} if "duplicates" in options or _json_doubles(answer, options) else _newest(answer)
     users = options.get("user", "").split(",") if options.get("user") else []
@@ -117,7 +117,7 @@ def _json_doubles(answer: Answer, options: dict[str, str]) -> bool:
 
 
 def _newest(answer: Answer) -> dict[int, int]:
-    """Give job id → row of its newest run that slurmdbd knows of, for ids with more than one."""
+    """Return job id → row of its newest run that slurmdbd knows of, for ids with more than one."""
     newest: dict[int, int] = {}
     where = "WHERE job_id IN (SELECT job_id FROM run WHERE state = 'REQUEUED') ORDER BY id"
     for run in answer.state.runs(where):
@@ -127,7 +127,7 @@ def _newest(answer: Answer) -> dict[int, int]:
 
 
 def _candidates(answer: Answer, window: Window) -> list[int]:
-    """Give the rows that may fit, found by index; the window decides."""
+    """Return the rows that may fit, found by index; the window decides."""
     state = answer.state
     if window.ids:
         marks = ",".join("?" * len(window.ids))

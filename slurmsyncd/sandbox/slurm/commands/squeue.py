@@ -142,7 +142,7 @@ def _filtered(answer: Answer, options: dict[str, str], ids: list[str], *, everyt
 
 
 def in_memory(answer: Answer, ids: list[str]) -> Iterator[Run]:
-    """Give what slurmctld holds, all or by id; ``4`` is all of array or het job 4."""
+    """Return what slurmctld holds, all or by id; ``4`` is all of array or het job 4."""
     if not ids:
         yield from answer.told(answer.state.runs("WHERE in_memory = 1 ORDER BY job_id"))
         return

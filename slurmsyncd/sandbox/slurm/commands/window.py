@@ -60,7 +60,7 @@ class Window:
             self.end = self.start if self.states and not self.ids else int(now)
 
     def takes(self, run: Run) -> bool:
-        """Tell whether a run, as slurmdbd has it, is in the answer."""
+        """Return whether a run, as slurmdbd has it, is in the answer."""
         if not self._timed:
             return True
         if self.states:
@@ -71,7 +71,7 @@ class Window:
         return alive and 0 < run["eligible_at"] <= self.end
 
     def _was(self, run: Run, state: str) -> bool:
-        """Tell whether it was in a state at some time in the window, or ended in it."""
+        """Return whether it was in a state at some time in the window, or ended in it."""
         if state == "PENDING":
             until = run["start_at"] or run["end_at"] or _LATE
             return 0 < run["eligible_at"] <= self.end and until >= self.start

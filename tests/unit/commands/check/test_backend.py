@@ -28,7 +28,7 @@ async def backend() -> AsyncIterator[Backend]:
 
 
 async def examined(backend: Backend, directory: Path) -> dict[str, Finding]:
-    """Give what is found of the sink, by name."""
+    """Return what is found of the sink, by name."""
     token = directory / "token"
     if not token.exists():
         token.touch(mode=0o600)

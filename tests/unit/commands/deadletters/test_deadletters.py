@@ -15,9 +15,9 @@ import pytest
 
 from slurmsyncd.control.client import office
 from slurmsyncd.control.store_requests import AskTotals
-from slurmsyncd.delivery import Dead
+from slurmsyncd.delivery import DeadLetter
 from slurmsyncd.errors import SlurmsyncdError
-from slurmsyncd.model import Entry, Job, JobState, Step
+from slurmsyncd.model import EventKind, Job, JobState, OutboxEntry
 from slurmsyncd.sandbox.demo.environment import stop_daemon
 from slurmsyncd.sandbox.slurm.faults import clear_faults, set_fault
 from slurmsyncd.store.queries import Selection
@@ -140,7 +140,7 @@ def test_what_the_backend_said_does_nothing_to_the_terminal(config: Config, comm
     """Escape sequences, line ends and direction marks in reason and detail are shown as such."""
     store = opened(config.daemon.state_dir)
     store.record(plan(started(key(1), name="\x1b]0;x\x07")), T0)
-    settle(store, starts(store, T0 + 1), Dead("odd\x1b[31m", "said\x1b[2J\r\u202ewhat"), T0 + 1)
+    settle(store, starts(store, T0 + 1), DeadLetter("odd\x1b[31m", "said\x1b[2J\r\u202ewhat"), T0 + 1)
     store.close()
     for argv in (("list",), ("show", "1")):
         shown = command(config, "deadletters", *argv).shown
@@ -214,13 +214,13 @@ async def test_d15_a_retry_reads_from_slurm_what_was_given_up(tmp_path: Path) ->
             store.settle(
                 [
                     (
-                        Entry(
+                        OutboxEntry(
                             id=entry.id,
                             sink="demo",
-                            step=Step.START,
+                            kind=EventKind.START,
                             start=Job(key=entry.key, state=JobState.RUNNING),
                         ),
-                        Dead("http_400", ""),
+                        DeadLetter("http_400", ""),
                     )
                 ],
                 0.0,

@@ -15,7 +15,7 @@ DAY_S = 86400
 
 
 def run(end_at: int | None, *, start_at: int = NOW - 30 * DAY_S, cluster: str = "alpha") -> Job:
-    """Give a run as Slurm shows it."""
+    """Return a run as Slurm shows it."""
     state = JobState.RUNNING if end_at is None else JobState.COMPLETED
     return Job(key=RunKey(cluster, 7, start_at), state=state, end_at=end_at)
 

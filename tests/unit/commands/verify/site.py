@@ -56,21 +56,21 @@ class Site:
         return [self.simulation.submit(submission, time.time())[0] for _ in range(count)]
 
     def ended_at(self, job_id: int) -> int:
-        """Give when a job ended, 0 if it did not."""
+        """Return when a job ended, 0 if it did not."""
         return max((run.end_at or 0 for run in self.simulation.ledger() if run.job_id == job_id), default=0)
 
     def over(self, *job_ids: int) -> bool:
-        """Say whether jobs have ended, and the second in which they did is over: a proof from now on has them."""
+        """Return whether jobs have ended, and the second in which they did is over: a proof from now on has them."""
         ended = [self.ended_at(job_id) for job_id in job_ids]
         return all(ended) and int(time.time()) > max(ended)
 
     def states(self, *job_ids: int) -> list[list[str]]:
-        """Give, for each job, the states of its committed rows."""
+        """Return, for each job, the states of its committed rows."""
         rows = [row for row in self.backend.rows() if not row["cached"]]
         return [[row["job_state"] for row in rows if row["job_id"] == job_id] for job_id in job_ids]
 
     def listed(self) -> set[int]:
-        """Give the jobs that the controller still lists."""
+        """Return the jobs that the controller still lists."""
         squeue = [str(self.stage.root / "bin" / "squeue"), "-h", "-t", "all", "-o", "%i"]
         shown = subprocess.run(squeue, capture_output=True, text=True, check=True)
         return set(map(int, shown.stdout.split()))
@@ -101,7 +101,7 @@ class Site:
             return desk.ask(request)
 
     def answers(self) -> bool:
-        """Say whether the daemon listens."""
+        """Return whether the daemon listens."""
         try:
             self.ask(AskTotals())
         except (SlurmsyncdError, AssertionError):
@@ -109,7 +109,7 @@ class Site:
         return True
 
     def all_acknowledged(self) -> bool:
-        """Say whether the sink has been told everything that is written down."""
+        """Return whether the sink has been told everything that is written down."""
         return not {"ready", "parked", "dead"} & set(self.ask(AskTotals()).sinks["demo"].states)
 
     def point_sink_at(self, url: str) -> None:
@@ -118,7 +118,7 @@ class Site:
         self.stage.config.write_text(text.replace(self.backend.url, url))
 
     def is_written(self, *job_ids: int) -> bool:
-        """Say whether these jobs' runs are written down with their ends."""
+        """Return whether these jobs' runs are written down with their ends."""
         found = self.ask(AskWritten(cluster="demo", job_ids=job_ids, sinks=()))
         return {run.key.job_id for run in found.runs if run.end_at is not None} == set(job_ids)
 

@@ -23,19 +23,19 @@ from slurmsyncd.commands.verify.text_report import show
 from slurmsyncd.config import Config, DaemonConfig, SinkConfig
 from slurmsyncd.console.accounting_windows import DAY_S, slices
 from slurmsyncd.console.terminal import Terminal
-from slurmsyncd.delivery import Outcome, Presence, Result
+from slurmsyncd.delivery import Outcome, OutcomeKind, RemoteState
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import (
-    Answers,
     Job,
+    JobAnswers,
+    JobQuestions,
     JobState,
-    Listed,
+    ListedJob,
     Observation,
     Plan,
-    Questions,
+    RunEnded,
     RunKey,
-    Started,
-    Stopped,
+    RunStarted,
     Trigger,
 )
 from tests.unit.store.builders import opened, tell_all
@@ -72,30 +72,30 @@ class Slurm:
         self.alive: list[int] = []
         self.answers = True
 
-    async def look(
+    async def poll(
         self, since: int, until: int, *, listing: bool = True, accounting: bool = True
     ) -> Observation:
         self.alive.append(sum(type(each) is Job for each in gc.get_objects()))
         if not self.answers:
             raise SourceUnavailable("slurmdbd does not answer")
         through = min(until, since + self._slice_s)
-        listed = tuple(Listed(job.key.job_id, job.state, job.key.start_at) for job in self._runs)
+        listed = tuple(ListedJob(job.key.job_id, job.state, job.key.start_at) for job in self._runs)
         return Observation(
             cluster=CLUSTER,
-            looked_at=NOW,
-            listed=listed if listing else None,
-            finished=tuple(self._ended(since, through)),
-            through=through,
+            observed_at=NOW,
+            job_list=listed if listing else None,
+            ended_runs=tuple(self._ended(since, through)),
+            accounting_read_until=through,
             never_started=1,
         )
 
-    async def ask(self, questions: Questions) -> Answers:
-        return Answers(details=tuple(job for job in self._runs if job.key.job_id in questions.details))
+    async def query_jobs(self, questions: JobQuestions) -> JobAnswers:
+        return JobAnswers(details=tuple(job for job in self._runs if job.key.job_id in questions.details))
 
     async def queued_messages(self) -> int | None:
         return None
 
-    async def portion(self) -> int:
+    async def detail_batch_size(self) -> int:
         return 500
 
     async def node_states(self) -> tuple[NodeState, ...]:
@@ -107,16 +107,16 @@ class Shelf:
 
     name = SINK
 
-    def __init__(self, shown: Mapping[int, Presence], answers: Iterable[Outcome] = ()) -> None:
+    def __init__(self, shown: Mapping[int, RemoteState], answers: Iterable[Outcome] = ()) -> None:
         self._shown = shown
         self._failures = list(answers)
 
-    async def presence(self, cluster: str, start_at: int) -> Mapping[int, Presence] | Outcome:
+    async def presence(self, cluster: str, start_at: int) -> Mapping[int, RemoteState] | Outcome:
         assert cluster == CLUSTER
         return self._failures.pop(0) if self._failures else self._shown
 
 
-def asking(shown: Mapping[int, Presence], answers: Iterable[Outcome] = ()) -> Backend:
+def asking(shown: Mapping[int, RemoteState], answers: Iterable[Outcome] = ()) -> Backend:
     return Backend(cast("Inventory", Shelf(shown, answers)), 300.0, questions_per_s=1e6)
 
 
@@ -129,7 +129,7 @@ def job(job_id: int, end_at: int, **changes: Any) -> Job:
 
 
 def among(*jobs: Job) -> Callable[[int, int], Iterable[Job]]:
-    """Give accounting of these, with both ends of a window in it, as sacct has them."""
+    """Return accounting of these, with both ends of a window in it, as sacct has them."""
     return lambda since, until: [each for each in jobs if since <= (each.end_at or 0) <= until]
 
 
@@ -146,8 +146,8 @@ def config(tmp_path: Path) -> Config:
 def written(config: Config, *jobs: Job, running: Iterable[Job] = (), ago_s: int = 10) -> None:
     """Write runs down and have them told, the position being ``ago_s`` ago."""
     store = opened(config.daemon.state_dir)
-    begun = [Started(each, Trigger.POLL) for each in (*jobs, *running)]
-    ended = [Stopped(each, Trigger.POLL) for each in jobs]
+    begun = [RunStarted(each, Trigger.POLL) for each in (*jobs, *running)]
+    ended = [RunEnded(each, Trigger.POLL) for each in jobs]
     store.record(Plan(cluster=CLUSTER, events=(*begun, *ended), cursor=NOW - ago_s), NOW - 5000)
     tell_all(store, NOW - 4000)
     store.close()
@@ -257,7 +257,7 @@ async def test_what_the_store_forgot_is_asked_of_the_backend(config: Config) -> 
     assert report.complete
     assert "--backend asks the backend itself" in shown(report)
 
-    backend = asking({1: Presence.ENDED})
+    backend = asking({1: RemoteState.ENDED})
     report = await check(config, slurm, since=NOW - days - 100, backend=backend)
     assert report.total() == {Fate.DELIVERED: 1, Fate.MISSING: 1}
     assert backend.questions == 1, "one for each second in which runs began"
@@ -267,7 +267,7 @@ async def test_what_the_backend_lost_is_found_and_told_again(config: Config) -> 
     """Acknowledged and absent, or still running there: lost, and sent again; other runs are left alone."""
     runs = [job(number, NOW - 6000) for number in (1, 2, 3)]
     written(config, *runs)
-    backend = asking({1: Presence.ENDED, 2: Presence.RUNNING})
+    backend = asking({1: RemoteState.ENDED, 2: RemoteState.RUNNING})
     report = await check(config, Slurm(among(*runs)), backend=backend)
     assert report.total() == {Fate.DELIVERED: 1, Fate.LOST: 2}
     report = await check(config, Slurm(among(*runs)), backend=backend, repair=True)
@@ -279,7 +279,7 @@ async def test_what_the_backend_closed_wrongly_cannot_be_repaired(config: Config
     """It shows a run as ended that Slurm runs: lost, and lost it stays; no request reopens it."""
     run = replace(job(1, NOW - 6000), state=JobState.RUNNING, end_at=None)
     written(config, running=[run])
-    backend = asking({1: Presence.ENDED})
+    backend = asking({1: RemoteState.ENDED})
     report = await check(config, Slurm(among(), runs=[run]), backend=backend, repair=True)
     assert (report.total(), report.repaired) == ({Fate.LOST: 1}, 0)
 
@@ -289,14 +289,14 @@ async def test_who_does_not_answer_is_no_proof(config: Config, monkeypatch: pyte
     monkeypatch.setattr(backend_module, "WAIT_S", 0.0)
     run = job(1, NOW - 6000)
     written(config, run)
-    failed = Outcome(result=Result.SINK_DOWN, reason="timeout")
-    hiccup = asking({1: Presence.ENDED}, [failed])
+    failed = Outcome(result=OutcomeKind.SINK_UNAVAILABLE, reason="timeout")
+    hiccup = asking({1: RemoteState.ENDED}, [failed])
     assert (await check(config, Slurm(among(run)), backend=hiccup)).complete
     assert hiccup.questions == 2
     dead = asking({}, [failed] * 9)
     with pytest.raises(SourceUnavailable, match="timeout"):
         await check(config, Slurm(among(run)), backend=dead)
-    alarm = Outcome(result=Result.SINK_DOWN, reason="credentials", alarm=True)
+    alarm = Outcome(result=OutcomeKind.SINK_UNAVAILABLE, reason="credentials", action_required=True)
     refusing = asking({}, [alarm])
     with pytest.raises(SourceUnavailable, match="credentials"):
         await check(config, Slurm(among(run)), backend=refusing)
@@ -314,13 +314,13 @@ async def test_a_run_that_the_backend_cannot_list_is_named_and_the_others_are_ch
     monkeypatch.setattr(backend_module, "WAIT_S", 0.0)
     runs = [job(number, NOW - 9000 + number) for number in range(1, 6)]
     written(config, *runs)
-    broken = Outcome(result=Result.FAILED, reason="http_500", detail="meta.json: no such file")
+    broken = Outcome(result=OutcomeKind.FAILED, reason="http_500", detail="meta.json: no such file")
 
     class Archive(Shelf):
-        async def presence(self, cluster: str, start_at: int) -> Mapping[int, Presence] | Outcome:
+        async def presence(self, cluster: str, start_at: int) -> Mapping[int, RemoteState] | Outcome:
             return broken if start_at == runs[2].key.start_at else self._shown
 
-    shelf = Archive(dict.fromkeys(range(1, 6), Presence.ENDED))
+    shelf = Archive(dict.fromkeys(range(1, 6), RemoteState.ENDED))
     for repair in (False, True):
         backend = Backend(cast("Inventory", shelf), 300.0, questions_per_s=1e6)
         report = await check(config, Slurm(among(*runs)), backend=backend, repair=repair)
@@ -340,7 +340,7 @@ async def test_a_backend_that_fails_at_every_question_does_not_answer(
     monkeypatch.setattr(backend_module, "WAIT_S", 0.0)
     runs = [job(number, NOW - 9000 + number) for number in range(1, 30)]
     written(config, *runs)
-    backend = asking({}, [Outcome(result=Result.FAILED, reason="http_500")] * 1000)
+    backend = asking({}, [Outcome(result=OutcomeKind.FAILED, reason="http_500")] * 1000)
     with pytest.raises(SourceUnavailable, match="http_500"):
         await check(config, Slurm(among(*runs)), backend=backend)
     assert backend.questions == backend_module.ATTEMPTS * (backend_module.FAILED_IN_A_ROW + 1)

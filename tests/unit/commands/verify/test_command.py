@@ -30,7 +30,7 @@ async def passed_by(at: Site, *jobs: int) -> None:
 
 
 def counts(found: dict[str, Any]) -> dict[str, int]:
-    """Give what is not zero of all runs."""
+    """Return what is not zero of all runs."""
     ((sink,),) = (cluster["sinks"] for cluster in found["clusters"])
     return {name: number for name, number in sink["all"].items() if number}
 

@@ -18,8 +18,16 @@ from slurmsyncd.commands.verify.compare import (
     find,
     remedy,
 )
-from slurmsyncd.delivery import OVERTAKEN, REPEAT, REPLACED, Finding, Presence, Told, Written
-from slurmsyncd.model import Job, JobState, RunKey, Step
+from slurmsyncd.delivery import (
+    OVERTAKEN,
+    REPEAT,
+    REPLACED,
+    DeliverySummary,
+    Discrepancy,
+    RemoteState,
+    StoredRun,
+)
+from slurmsyncd.model import EventKind, Job, JobState, RunKey
 from slurmsyncd.planner.audit import NOT_SENT
 from slurmsyncd.planner.known_runs import MOVE_LIMIT_S
 
@@ -37,31 +45,35 @@ def ran(start_at: int = T0, end_at: int | None = T0 + 60) -> Job:
     return Job(key=RunKey("alpha", 7, start_at), state=state, end_at=end_at)
 
 
-def told(state: str = "done", step: Step = Step.STOP, reason: str = "accepted") -> Told:
-    return Told(step=step, state=state, since=T0 + 100, acked_at=T0 + 50, reason=reason)
+def told(state: str = "done", step: EventKind = EventKind.STOP, reason: str = "accepted") -> DeliverySummary:
+    return DeliverySummary(
+        kind=step, state=state, since=T0 + 100, start_acknowledged_at=T0 + 50, reason=reason
+    )
 
 
-def written(start_at: int = T0, end_at: int | None = T0 + 60, told_: Told | None = None) -> Written:
+def written(
+    start_at: int = T0, end_at: int | None = T0 + 60, told_: DeliverySummary | None = None
+) -> StoredRun:
     told_ = told_ or told("done" if end_at is not None else "idle")
-    return Written(key=RunKey("alpha", 7, start_at), end_at=end_at, told={SINK: told_})
+    return StoredRun(key=RunKey("alpha", 7, start_at), end_at=end_at, deliveries={SINK: told_})
 
 
 ENDED = [
     ("both told", [written()], Fate.DELIVERED),
-    ("its start waits", [written(told_=told("ready", Step.START))], Fate.WAITING),
+    ("its start waits", [written(told_=told("ready", EventKind.START))], Fate.WAITING),
     ("its stop waits", [written(told_=told("ready"))], Fate.WAITING),
     ("parked", [written(told_=told("parked", reason="no_subcluster"))], Fate.PARKED),
-    ("dead", [written(told_=told("dead", Step.START, "http_400"))], Fate.DEAD),
-    ("refused as a repeat", [written(told_=told("dead", Step.START, REPEAT))], Fate.REFUSED),
-    ("left out as a repeat", [written(told_=told("dropped", Step.START, REPEAT))], Fate.REFUSED),
-    ("refused for a later run", [written(told_=told("dead", Step.START, OVERTAKEN))], Fate.REFUSED),
+    ("dead", [written(told_=told("dead", EventKind.START, "http_400"))], Fate.DEAD),
+    ("refused as a repeat", [written(told_=told("dead", EventKind.START, REPEAT))], Fate.REFUSED),
+    ("left out as a repeat", [written(told_=told("dropped", EventKind.START, REPEAT))], Fate.REFUSED),
+    ("refused for a later run", [written(told_=told("dead", EventKind.START, OVERTAKEN))], Fate.REFUSED),
     ("gave way to a requeue", [written(told_=told(reason=REPLACED))], Fate.REFUSED),
     ("on ignored hosts", [written(told_=told(reason=NOT_SENT))], Fate.IGNORED),
     ("dropped", [written(told_=told("dropped"))], Fate.DROPPED),
     ("known as running", [written(end_at=None)], Fate.UNREAD),
     (
         "known as running, its start waits",
-        [written(end_at=None, told_=told("ready", Step.START))],
+        [written(end_at=None, told_=told("ready", EventKind.START))],
         Fate.WAITING,
     ),
     ("not written down", [], Fate.MISSING),
@@ -71,14 +83,22 @@ ENDED = [
     ("its start moved while it ran", [written(T0 - 300, None)], Fate.UNREAD),
     ("its start moved by hours", [written(T0 - 5 * 3600)], Fate.DELIVERED),
     ("the right one of two", [written(T0 - 500, T0 - 400, told("dead")), written()], Fate.DELIVERED),
-    ("for another sink only", [Written(key=RunKey("alpha", 7, T0), end_at=T0 + 60, told={})], Fate.MISSING),
+    (
+        "for another sink only",
+        [StoredRun(key=RunKey("alpha", 7, T0), end_at=T0 + 60, deliveries={})],
+        Fate.MISSING,
+    ),
 ]
 
 RUNNING = [
     ("told", [written(end_at=None)], Fate.DELIVERED),
     ("on ignored hosts", [written(end_at=None, told_=told("idle", reason=NOT_SENT))], Fate.IGNORED),
-    ("its start waits", [written(end_at=None, told_=told("ready", Step.START))], Fate.WAITING),
-    ("refused as a repeat", [written(end_at=None, told_=told("dead", Step.START, REPEAT))], Fate.REFUSED),
+    ("its start waits", [written(end_at=None, told_=told("ready", EventKind.START))], Fate.WAITING),
+    (
+        "refused as a repeat",
+        [written(end_at=None, told_=told("dead", EventKind.START, REPEAT))],
+        Fate.REFUSED,
+    ),
     ("its start moved", [written(T0 - 300, None)], Fate.DELIVERED),
     ("its earlier run is still open", [written(T0 - MOVE_LIMIT_S - 9, None)], Fate.UNREAD),
     ("its earlier run ended", [written(T0 - 500, T0 - 400)], Fate.MISSING),
@@ -88,7 +108,7 @@ RUNNING = [
 
 
 @pytest.mark.parametrize(("known", "expected"), [case[1:] for case in ENDED], ids=[case[0] for case in ENDED])
-def test_ended_runs(known: Sequence[Written], expected: Fate) -> None:
+def test_ended_runs(known: Sequence[StoredRun], expected: Fate) -> None:
     """What is written down of an ended run decides, under whatever start it was announced (J4)."""
     assert fate(ran(), known, SINK, WITHIN) is expected
 
@@ -96,7 +116,7 @@ def test_ended_runs(known: Sequence[Written], expected: Fate) -> None:
 @pytest.mark.parametrize(
     ("known", "expected"), [case[1:] for case in RUNNING], ids=[case[0] for case in RUNNING]
 )
-def test_running_runs(known: Sequence[Written], expected: Fate) -> None:
+def test_running_runs(known: Sequence[StoredRun], expected: Fate) -> None:
     """A running run is delivered once its start is told."""
     assert fate(ran(end_at=None), known, SINK, WITHIN) is expected
 
@@ -137,47 +157,51 @@ def test_where_the_next_look_begins(cursor: int | None, read_from: int) -> None:
 
 
 CONFIRMED = [
-    (Fate.DELIVERED, Presence.ENDED, told(), Fate.DELIVERED),
-    (Fate.DELIVERED, Presence.ABSENT, told(), Fate.LOST),
-    (Fate.DELIVERED, Presence.RUNNING, told(), Fate.LOST),
-    (Fate.DELIVERED, Presence.RUNNING, told("idle"), Fate.DELIVERED),
-    (Fate.DELIVERED, Presence.ABSENT, told("idle"), Fate.LOST),
-    (Fate.DELIVERED, Presence.ENDED, told("idle"), Fate.LOST),
-    (Fate.FORGOTTEN, Presence.ENDED, None, Fate.DELIVERED),
-    (Fate.FORGOTTEN, Presence.ABSENT, None, Fate.MISSING),
-    (Fate.FORGOTTEN, Presence.RUNNING, None, Fate.MISSING),
-    (Fate.MISSING, Presence.ENDED, None, Fate.DELIVERED),
-    (Fate.MISSING, Presence.ABSENT, None, Fate.MISSING),
-    (Fate.WAITING, Presence.ABSENT, told("ready"), Fate.WAITING),
+    (Fate.DELIVERED, RemoteState.ENDED, told(), Fate.DELIVERED),
+    (Fate.DELIVERED, RemoteState.ABSENT, told(), Fate.LOST),
+    (Fate.DELIVERED, RemoteState.RUNNING, told(), Fate.LOST),
+    (Fate.DELIVERED, RemoteState.RUNNING, told("idle"), Fate.DELIVERED),
+    (Fate.DELIVERED, RemoteState.ABSENT, told("idle"), Fate.LOST),
+    (Fate.DELIVERED, RemoteState.ENDED, told("idle"), Fate.LOST),
+    (Fate.FORGOTTEN, RemoteState.ENDED, None, Fate.DELIVERED),
+    (Fate.FORGOTTEN, RemoteState.ABSENT, None, Fate.MISSING),
+    (Fate.FORGOTTEN, RemoteState.RUNNING, None, Fate.MISSING),
+    (Fate.MISSING, RemoteState.ENDED, None, Fate.DELIVERED),
+    (Fate.MISSING, RemoteState.ABSENT, None, Fate.MISSING),
+    (Fate.WAITING, RemoteState.ABSENT, told("ready"), Fate.WAITING),
 ]
 
 
 @pytest.mark.parametrize(("before", "there", "at", "after"), CONFIRMED)
-def test_the_backend_has_the_last_word(before: Fate, there: Presence, at: Told | None, after: Fate) -> None:
+def test_the_backend_has_the_last_word(
+    before: Fate, there: RemoteState, at: DeliverySummary | None, after: Fate
+) -> None:
     """What it was told and does not show is lost; what it shows as ended is there, whoever told it."""
     assert confirmed(before, there, at, asked_at=T0 + 5000, grace_s=300) is after
 
 
 def test_within_the_grace_absence_proves_nothing() -> None:
     """A start that was acknowledged just now may wait for the backend's commit (H22)."""
-    asked_at = told().acked_at
+    asked_at = told().start_acknowledged_at
     assert asked_at is not None
-    found = confirmed(Fate.DELIVERED, Presence.ABSENT, told("idle"), asked_at=asked_at + 299, grace_s=300)
+    found = confirmed(Fate.DELIVERED, RemoteState.ABSENT, told("idle"), asked_at=asked_at + 299, grace_s=300)
     assert found is Fate.DELIVERED
 
 
 @pytest.mark.parametrize(
     ("at", "there", "finding"),
     [
-        (None, None, Finding.NOT_TOLD),
-        (told(), Presence.ABSENT, Finding.RUN_LOST),
-        (told(), Presence.RUNNING, Finding.STOP_LOST),
-        (told("idle"), Presence.ABSENT, Finding.START_LOST),
-        (told("idle"), Presence.ENDED, None),
-        (told("ready"), Presence.ABSENT, None),
+        (None, None, Discrepancy.NOT_REPORTED),
+        (told(), RemoteState.ABSENT, Discrepancy.RUN_LOST),
+        (told(), RemoteState.RUNNING, Discrepancy.STOP_LOST),
+        (told("idle"), RemoteState.ABSENT, Discrepancy.START_LOST),
+        (told("idle"), RemoteState.ENDED, None),
+        (told("ready"), RemoteState.ABSENT, None),
     ],
 )
-def test_what_is_sent_again(at: Told | None, there: Presence | None, finding: Finding | None) -> None:
+def test_what_is_sent_again(
+    at: DeliverySummary | None, there: RemoteState | None, finding: Discrepancy | None
+) -> None:
     """Only what the backend acknowledged and lost, or never heard of."""
     assert remedy(at, there) is finding
 

@@ -92,7 +92,7 @@ async def test_s4_verify_repair_fills_a_gap_and_closes_it(
     for _ in range(2):
         report = await check(config, slurm, repair=repair)
     store = opened(config.daemon.state_dir)
-    recorded = store.ends(CLUSTER, range(1, 36))
+    recorded = store.end_times(CLUSTER, range(1, 36))
     assert len(recorded) == (34 if repair else 0)  # the last one ended behind the window of the check
     assert store.gaps(CLUSTER) == (() if repair else (gap,))
     assert report.complete is repair

@@ -11,8 +11,8 @@ import pytest
 from slurmsyncd.control import store_requests as requests
 from slurmsyncd.control.client import office
 from slurmsyncd.control.run_requests import AskWritten, Mend, Record
-from slurmsyncd.delivery import Done, Finding, Repair
-from slurmsyncd.model import JobState, RunKey, Step
+from slurmsyncd.delivery import Delivered, Discrepancy, Repair
+from slurmsyncd.model import EventKind, JobState, RunKey
 from tests.unit.control.conftest import config, serving
 from tests.unit.store.builders import (
     T0,
@@ -55,7 +55,7 @@ def ask(config: Config, *ids: int) -> dict[RunKey, tuple[int | None, dict[str, s
         answer = desk.ask(AskWritten(cluster="alpha", job_ids=ids, sinks=("rest", "late")))
     assert answer.cursor == T0
     return {
-        each.key: (each.end_at, {sink: told.state for sink, told in each.told.items()})
+        each.key: (each.end_at, {sink: told.state for sink, told in each.deliveries.items()})
         for each in answer.runs
     }
 
@@ -98,18 +98,18 @@ def test_j4_a_run_that_may_be_known_under_another_start_is_not_told_twice(asked:
 
 def test_a_run_that_was_lost_is_sent_again_from_its_start(asked: Config) -> None:
     """Start and stop, with the loss in its history; what has not been told to the end is left alone."""
-    wanted = tuple(Repair(key(job_id), Finding.RUN_LOST) for job_id in (1, 2, 3))
+    wanted = tuple(Repair(key(job_id), Discrepancy.RUN_LOST) for job_id in (1, 2, 3))
     with office(asked) as desk:
         assert desk.ask(Mend(sink="rest", repairs=wanted)) == 1
         (story,) = desk.ask(requests.AskStories(1))
     (delivery,) = story.deliveries
-    assert (delivery.step, delivery.state, delivery.attempts) == (Step.START, "ready", 0)
+    assert (delivery.step, delivery.state, delivery.attempts) == (EventKind.START, "ready", 0)
     assert [reason for _, _, reason, _ in delivery.history] == ["run_lost"]
 
 
 def test_a_sink_that_came_later_is_told_of_what_it_missed(asked: Config) -> None:
     """The whole run, once; the sink that was told is left alone."""
-    wanted = tuple(Repair(key(job_id), Finding.NOT_TOLD) for job_id in (1, 3))
+    wanted = tuple(Repair(key(job_id), Discrepancy.NOT_REPORTED) for job_id in (1, 3))
     with office(asked) as desk:
         assert desk.ask(Mend(sink="late", repairs=wanted)) == 1
         assert desk.ask(Mend(sink="late", repairs=wanted)) == 0
@@ -122,13 +122,13 @@ def test_a_run_that_was_sent_again_gets_both_its_steps(config: Config) -> None:
     store = opened(config.daemon.state_dir)
     store.record(plan(started(key(1)), stopped(key(1))), T0)
     tell_all(store, T0 + 5)
-    store.repair("rest", [Repair(key(1), Finding.RUN_LOST)], T0 + 10)
-    for step in (Step.START, Step.STOP):
+    store.repair("rest", [Repair(key(1), Discrepancy.RUN_LOST)], T0 + 10)
+    for step in (EventKind.START, EventKind.STOP):
         (entry,) = store.due("rest", step, T0 + 20, 10)
         assert entry.stop is not None
         assert entry.stop.state is JobState.COMPLETED
-        settle(store, [entry], Done(T0 + 20, T0 + 20, "ok"), T0 + 20)
-    assert store.told("rest", [key(1)])[key(1)].state == "done"
+        settle(store, [entry], Delivered(T0 + 20, T0 + 20, "ok"), T0 + 20)
+    assert store.delivery_summaries("rest", [key(1)])[key(1)].state == "done"
     assert store.counts("rest").states == {}
     assert store.prune(time.time(), 1000.0) == 1
     store.close()

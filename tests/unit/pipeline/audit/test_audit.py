@@ -9,7 +9,7 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from slurmsyncd.delivery import NO_LIST, Outcome, Result
+from slurmsyncd.delivery import NO_LIST, Outcome, OutcomeKind
 from slurmsyncd.errors import DiskFull
 from slurmsyncd.model import JobState
 from slurmsyncd.pipeline import audit
@@ -346,7 +346,7 @@ async def test_a_second_that_cannot_be_read_holds_up_no_other(world: World) -> N
     world.begin(job(1), job(2, START + 1))
     await world.deliver()
     world.remove(1, 2)
-    broken = Outcome(result=Result.FAILED, reason="http_500")
+    broken = Outcome(result=OutcomeKind.FAILED, reason="http_500")
     inventory = Skipping(world.sink, broken=broken)
     inventory.unreadable = {START}
     world.auditor = world.audits(inventory)
@@ -364,7 +364,7 @@ async def test_h16_a_backend_whose_lists_are_none_is_not_asked_for_each_second(
     world.begin(*(job(n, START + n) for n in range(1, 30)))
     await world.deliver()
     world.remove(*range(1, 30))
-    inventory = Skipping(world.sink, broken=Outcome(result=Result.FAILED, reason=reason))
+    inventory = Skipping(world.sink, broken=Outcome(result=OutcomeKind.FAILED, reason=reason))
     inventory.unreadable = {START + 2}
     world.auditor = world.audits(inventory)
     assert await world.audit() == {"start_lost": 1}

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from slurmsyncd.config import ClusterConfig
-from slurmsyncd.delivery import Outcome, Presence, Result
+from slurmsyncd.delivery import Outcome, OutcomeKind, RemoteState
 from slurmsyncd.model import RunKey
 from slurmsyncd.sinks.dialect import V1_5
 from slurmsyncd.sinks.rest import listing as running
@@ -54,7 +54,7 @@ def page(*rows: Any) -> str:
 
 
 def pages_of(rows: Sequence[Any]) -> Behaviour:
-    """Give an honest backend's pages of these rows."""
+    """Return an honest backend's pages of these rows."""
 
     async def behave(writer: asyncio.StreamWriter, seen: Seen) -> bool:
         query = parse_qs(urlsplit(seen.path).query)
@@ -71,7 +71,7 @@ async def listed(sink: RestSink) -> tuple[Outcome, list[RunKey]]:
     async def keep(keys: Sequence[RunKey]) -> None:
         found.extend(keys)
 
-    return await sink.running("slurm", keep), found
+    return await sink.list_running("slurm", keep), found
 
 
 def keys(*job_ids: int) -> list[RunKey]:
@@ -82,7 +82,7 @@ async def test_runs_are_listed_under_slurms_name_of_the_cluster(server: Rude, si
     """The backend is asked by its own; rows of other clusters are not taken, whoever sends them."""
     server.plans["/api/jobs/?"] = [answer(200, page(row(1), row(2, cluster="slurm"), row(3)))]
     outcome, found = await listed(sink)
-    assert (outcome.result, found) == (Result.ACCEPTED, keys(1, 3))
+    assert (outcome.result, found) == (OutcomeKind.ACCEPTED, keys(1, 3))
     query = parse_qs(urlsplit(server.paths()[0]).query)
     assert query == {"state": ["running"], "cluster": ["demo"], "items-per-page": ["2000"], "page": ["1"]}
 
@@ -96,7 +96,7 @@ async def test_f1_a_page_that_is_too_long_is_asked_for_in_halves(
     rows = [row(n, resources=["x" * (700 if 20 < n < 40 else 10)]) for n in range(1, 61)]
     server.plans["/api/jobs/?"] = [pages_of(rows)]
     outcome, found = await listed(sink)
-    assert (outcome.result, found) == (Result.ACCEPTED, keys(*range(1, 61)))
+    assert (outcome.result, found) == (OutcomeKind.ACCEPTED, keys(*range(1, 61)))
 
 
 async def test_h16_a_single_row_beyond_the_limit_ends_the_list(
@@ -107,7 +107,7 @@ async def test_h16_a_single_row_beyond_the_limit_ends_the_list(
     monkeypatch.setattr(running, "PAGE_LIMIT", 1024)
     server.plans["/api/jobs/?"] = [pages_of([row(1), row(2, resources="x" * 5000), row(3)])]
     outcome, found = await listed(sink)
-    assert (outcome.result, outcome.reason) == (Result.FAILED, "too_long")
+    assert (outcome.result, outcome.reason) == (OutcomeKind.FAILED, "too_long")
     assert found == keys(1)
 
 
@@ -131,7 +131,7 @@ async def test_what_is_no_list_is_no_list(
     server.plans["/api/jobs/?"] = [behaviour]
     outcome, found = await listed(sink)
     assert (outcome.reason, found) == (reason, [])
-    there = await sink.presence("slurm", START)
+    there = await sink.find_runs("slurm", START)
     assert isinstance(there, Outcome)
     assert there.reason == reason
 
@@ -155,8 +155,8 @@ async def test_h16_a_page_with_more_rows_than_were_asked_for_is_refused_whole(
     monkeypatch.setattr(running, "PAGE", 2)
     server.plans["/api/jobs/?"] = [answer(200, page(row(1), row(2), row(3)))]
     outcome, found = await listed(sink)
-    assert (outcome.result, outcome.reason, found) == (Result.FAILED, "too_many_rows", [])
-    there = await sink.presence("slurm", START)
+    assert (outcome.result, outcome.reason, found) == (OutcomeKind.FAILED, "too_many_rows", [])
+    there = await sink.find_runs("slurm", START)
     assert isinstance(there, Outcome)
     assert there.reason == "too_many_rows"
 
@@ -168,16 +168,16 @@ async def test_h16_a_list_without_end_ends_at_its_bound(
     monkeypatch.setattr(running, "PAGE", 10)
     monkeypatch.setattr(running, "AT_ONCE", 50)
     server.plans["/api/jobs/?"] = [pages_of([row(n) for n in range(1, 500)])]
-    there = await sink.presence("slurm", START)
+    there = await sink.find_runs("slurm", START)
     assert isinstance(there, Outcome)
     assert (there.reason, len(server.seen)) == ("without_end", 5)
     server.plans["/api/jobs/?"] = [pages_of([row(n) for n in range(1, 50)])]
-    assert len(await sink.presence("slurm", START)) == 49  # type: ignore[arg-type]
+    assert len(await sink.find_runs("slurm", START)) == 49  # type: ignore[arg-type]
 
 
 async def test_a_look_up_tells_running_from_ended(server: Rude, sink: RestSink) -> None:
     """Of the wanted second alone, whatever else is sent."""
     rows = (row(1), row(2, state="failed"), row(3, START + 1), row(4, state="suspended"), row(-1), row(2**70))
     server.plans["/api/jobs/?"] = [answer(200, page(*rows))]
-    there = await sink.presence("slurm", START)
-    assert there == {1: Presence.RUNNING, 2: Presence.ENDED, 4: Presence.RUNNING}
+    there = await sink.find_runs("slurm", START)
+    assert there == {1: RemoteState.RUNNING, 2: RemoteState.ENDED, 4: RemoteState.RUNNING}

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slurmsyncd.config import ClusterConfig
-from slurmsyncd.delivery import Finding, Outcome, Repair, Result
-from slurmsyncd.model import Entry, Step
+from slurmsyncd.delivery import Discrepancy, Outcome, OutcomeKind, Repair
+from slurmsyncd.model import EventKind, OutboxEntry
 from slurmsyncd.pipeline.replacing_sink import ReplacingSink
 from slurmsyncd.sinks.bodies import edit_body
 from slurmsyncd.sinks.dialect import V1_5
@@ -39,7 +39,7 @@ def sink(world: World) -> ReplacingSink:
 
 
 def states(world: World) -> dict[int, tuple[str, str]]:
-    """Give start → (step, state) of the job's deliveries."""
+    """Return start → (step, state) of the job's deliveries."""
     return {
         story.key.start_at: (story.deliveries[0].step.value, story.deliveries[0].state)
         for story in world.store.runs_of(1)
@@ -81,7 +81,7 @@ def left_out(world: World) -> dict[RunKey, str]:
 
 
 def note_at(world: World, run: Job) -> str:
-    """Give the note that the backend's page shows first."""
+    """Return the note that the backend's page shows first."""
     (row,) = [row for row in world.backend.rows() if row["start_time"] == run.key.start_at]
     message: str = json.loads(row["meta_data"])["message"]
     return message
@@ -89,7 +89,7 @@ def note_at(world: World, run: Job) -> str:
 
 @pytest.fixture
 async def keeping(world: World, tmp_path: Path) -> AsyncIterator[RestSink]:
-    """Give a sink that keeps the first run, as the configuration has it."""
+    """Return a sink that keeps the first run, as the configuration has it."""
     token = token_file(tmp_path / "keeping", world.backend.token())
     sink = sink_on(world.backend.url, token, {}, requeue="keep-first")
     yield sink
@@ -135,7 +135,7 @@ async def test_j2_a_note_that_cannot_be_made_keeps_no_run_waiting(world: World, 
 
     class NoEdits(RestSink):
         async def _edit(self, body: Body) -> Outcome:
-            return Outcome(result=Result.FAILED, reason="http_502")
+            return Outcome(result=OutcomeKind.FAILED, reason="http_502")
 
     failing = NoEdits(keeping._config, {}, world.clock)
     world.begin(THIRD)
@@ -196,7 +196,7 @@ async def test_j1_a_run_that_a_later_one_keeps_out_is_a_dead_letter_whose_remedy
     world.store.retry([letter.id], world.clock.now())
     await world.deliver(sink)
     assert world.there() == {(1, START): COMPLETED}
-    world.store.repair("cc", [Repair(late.key, Finding.RUN_LOST)], world.clock.now())
+    world.store.repair("cc", [Repair(late.key, Discrepancy.RUN_LOST)], world.clock.now())
     await world.deliver(sink)
     assert world.there() == {(1, START): COMPLETED, (1, late.key.start_at): COMPLETED}
 
@@ -283,8 +283,8 @@ async def test_j2_a_removal_that_fails_loses_nothing(world: World, sink: Replaci
     await world.deliver(sink)
     forbidding = Forbidding(world)
     strict = ReplacingSink(world.sink, forbidding, world.store, world.thread, world.clock)
-    outcome = await strict.deliver(Entry(id=2, sink="cc", step=Step.START, start=SECOND))
-    assert outcome.result is Result.FAILED
+    outcome = await strict.deliver(OutboxEntry(id=2, sink="cc", kind=EventKind.START, start=SECOND))
+    assert outcome.result is OutcomeKind.FAILED
     assert world.there() == {(1, START): COMPLETED}
     world.begin(SECOND)
     await world.deliver(sink)
@@ -296,8 +296,8 @@ class Forbidding:
 
     def __init__(self, world: World) -> None:
         self.name = world.sink.name
-        self.running = world.sink.running
-        self.presence = world.sink.presence
+        self.list_running = world.sink.list_running
+        self.find_runs = world.sink.find_runs
         self.differing = world.sink.differing
         self.doubtful_since = world.sink.doubtful_since
         self._world = world

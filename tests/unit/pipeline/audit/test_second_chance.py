@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from slurmsyncd.delivery import Dead
-from slurmsyncd.model import Step
+from slurmsyncd.delivery import DeadLetter
+from slurmsyncd.model import EventKind
 from slurmsyncd.pipeline import audit
 from slurmsyncd.pipeline.audit import WELL_S
 from tests.unit.pipeline.audit.world import World, job
@@ -31,8 +31,8 @@ def kill(world: World, run: Job) -> None:
     """Make a dead letter of a run, as a sink does that rejects it, accepts another and rejects it again."""
     world.begin(run)
     now = world.clock.now()
-    (entry,) = world.store.due("cc", Step.START, now, 1)
-    world.store.settle([(entry, Dead("http_400", "attempt to write a readonly database"))], now)
+    (entry,) = world.store.due("cc", EventKind.START, now, 1)
+    world.store.settle([(entry, DeadLetter("http_400", "attempt to write a readonly database"))], now)
     assert dead(world) == [run.key.job_id]
 
 

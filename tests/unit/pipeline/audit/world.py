@@ -8,21 +8,21 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from slurmsyncd.config import ClusterConfig
-from slurmsyncd.delivery import DeliveryPolicy, Presence
+from slurmsyncd.delivery import DeliveryPolicy, RemoteState
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import (
-    Answers,
-    Entry,
+    EventKind,
     Job,
+    JobAnswers,
+    JobQuestions,
     JobState,
     NodeState,
     Observation,
+    OutboxEntry,
     Plan,
-    Questions,
+    RunEnded,
     RunKey,
-    Started,
-    Step,
-    Stopped,
+    RunStarted,
     Trigger,
 )
 from slurmsyncd.pipeline.audit import Auditor, AuditPolicy
@@ -64,22 +64,24 @@ class Accounting:
     doubted_from: float | None = None
     is_narrowest = False
 
-    async def look(
+    async def poll(
         self, since: int, until: int, *, listing: bool = True, accounting: bool = True
     ) -> Observation:
         raise AssertionError("the audit does not look")
 
-    async def ask(self, questions: Questions) -> Answers:
+    async def query_jobs(self, questions: JobQuestions) -> JobAnswers:
         assert not questions.details
         self.asked.append(questions.accounting)
         if self.rows is None:
             raise SourceUnavailable("slurmdbd does not answer")
-        return Answers(accounting=tuple(row for row in self.rows if row.key.job_id in questions.accounting))
+        return JobAnswers(
+            accounting=tuple(row for row in self.rows if row.key.job_id in questions.accounting)
+        )
 
     async def queued_messages(self) -> int | None:
         return None
 
-    async def portion(self) -> int:
+    async def detail_batch_size(self) -> int:
         raise AssertionError("the audit asks for no details")
 
     async def node_states(self) -> tuple[NodeState, ...]:
@@ -105,18 +107,18 @@ class Skipping:
     def name(self) -> str:
         return self._inner.name
 
-    async def running(
+    async def list_running(
         self, cluster: str, each_page: Callable[[Sequence[RunKey]], Awaitable[None]]
     ) -> Outcome:
         async def shortened(keys: Sequence[RunKey]) -> None:
             await each_page([each for each in keys if each not in self._skipped])
 
-        return await self._inner.running(cluster, shortened)
+        return await self._inner.list_running(cluster, shortened)
 
-    async def presence(self, cluster: str, start_at: int) -> Mapping[int, Presence] | Outcome:
+    async def find_runs(self, cluster: str, start_at: int) -> Mapping[int, RemoteState] | Outcome:
         if self._broken is not None and start_at in self.unreadable:
             return self._broken
-        return await self._inner.presence(cluster, start_at)
+        return await self._inner.find_runs(cluster, start_at)
 
     async def differing(self, cluster: str, stops: Mapping[RunKey, Job]) -> Sequence[Differing] | Outcome:
         return await self._inner.differing(cluster, stops)
@@ -149,11 +151,12 @@ class World:
 
     def begin(self, *runs: Job) -> None:
         self.store.record(
-            Plan(cluster=CLUSTER, events=tuple(Started(run, Trigger.POLL) for run in runs)), self.clock.now()
+            Plan(cluster=CLUSTER, events=tuple(RunStarted(run, Trigger.POLL) for run in runs)),
+            self.clock.now(),
         )
 
     def end(self, *runs: Job) -> None:
-        events = tuple(Stopped(ended(run), Trigger.POLL) for run in runs)
+        events = tuple(RunEnded(ended(run), Trigger.POLL) for run in runs)
         self.store.record(Plan(cluster=CLUSTER, events=events), self.clock.now())
 
     # What the daemon and the backend do
@@ -164,16 +167,18 @@ class World:
         await self.backend.tick()
 
     async def deliver_uncommitted(self, sink: Sink | None = None) -> None:
-        workers = {Step.START: 2, Step.STOP: 1}
+        workers = {EventKind.START: 2, EventKind.STOP: 1}
         delivery = Delivery(sink or self.sink, self.store, self.thread, POLICY, self.clock, workers=workers)
         await delivery.run(until_idle=True)
 
     async def tell_as_other(self, run: Job, *, over: bool = False) -> None:
         """Tell the backend of a run behind the store's back."""
-        assert (await self.sink.deliver(Entry(id=1, sink="cc", step=Step.START, start=run))).result
+        assert (await self.sink.deliver(OutboxEntry(id=1, sink="cc", kind=EventKind.START, start=run))).result
         await self.backend.tick()
         if over:
-            await self.sink.deliver(Entry(id=1, sink="cc", step=Step.STOP, start=run, stop=ended(run)))
+            await self.sink.deliver(
+                OutboxEntry(id=1, sink="cc", kind=EventKind.STOP, start=run, stop=ended(run))
+            )
 
     async def audit(self, after_s: float = 2 * GRACE_S) -> dict[str, int]:
         """Let time pass and audit. Gives what was found by this audit."""
@@ -190,7 +195,7 @@ class World:
             self.backend._core.database.link.execute("DELETE FROM job WHERE job_id = ?", (job_id,))
 
     def there(self) -> dict[tuple[int, int], tuple[str, int | None]]:
-        """Give (job id, start) → (state, duration of what has ended) of the backend's rows."""
+        """Return (job id, start) → (state, duration of what has ended) of the backend's rows."""
         rows = self.backend.rows()
         assert len(rows) == len({(row["job_id"], row["start_time"], row["cluster"]) for row in rows})
         return {
@@ -202,11 +207,11 @@ class World:
         }
 
     def asked(self, path: str) -> list[dict[str, Any]]:
-        """Give the requests below a path."""
+        """Return the requests below a path."""
         return [request for request in self.backend.requests if request["path"].startswith(path)]
 
     def history(self, run: Job) -> list[str]:
-        """Give the reasons in the history of a run's delivery."""
+        """Return the reasons in the history of a run's delivery."""
         (story,) = [each for each in self.store.runs_of(run.key.job_id) if each.key == run.key]
         return [line[2] for line in story.deliveries[0].history]
 
@@ -220,7 +225,7 @@ def site() -> list[dict[str, Any]]:
 
 @asynccontextmanager
 async def world_in(path: Path, *sinks: str, ignore: tuple[str, ...] = ()) -> AsyncIterator[World]:
-    """Give a world in a directory."""
+    """Return a world in a directory."""
     config = BackendConfig(clusters=site(), commit_interval=None, test_api=True)
     store = open_store(path / "state", sinks or ("cc",)).store
     try:

@@ -14,7 +14,7 @@ T = NOW - 100
 
 
 def J(job_id: int = 1, **changes: Any) -> dict[str, Any]:  # as the contract writes it
-    """Give a minimal valid start; a change to ``...`` leaves the key out."""
+    """Return a minimal valid start; a change to ``...`` leaves the key out."""
     job = {
         "jobId": job_id,
         "user": "alice",
@@ -28,7 +28,7 @@ def J(job_id: int = 1, **changes: Any) -> dict[str, Any]:  # as the contract wri
 
 
 def S(job_id: int = 1, **changes: Any) -> dict[str, Any]:
-    """Give the stop of ``J(job_id)``, 60 s after its start; a change to ``...`` leaves the key out."""
+    """Return the stop of ``J(job_id)``, 60 s after its start; a change to ``...`` leaves the key out."""
     stop = {"jobId": job_id, "cluster": "demo", "startTime": T, "stopTime": T + 60, **changes}
     return {key: value for key, value in stop.items() if value is not ...}
 
@@ -77,7 +77,7 @@ class Client:
         return rows
 
     async def stored(self, job_id: int) -> dict[str, Any]:
-        """Give the one row of a job, in either table."""
+        """Return the one row of a job, in either table."""
         tables = await self.rows()
         (row,) = (row for row in [*tables["cache"], *tables["main"]] if row["job_id"] == job_id)
         return row

@@ -26,7 +26,7 @@ COMMAND = (sys.executable, "-m", "slurmsyncd", "demo", "--listen", "127.0.0.1:0"
 
 
 def account(output: str) -> dict[str, int]:
-    """Give the closing lines as word → number."""
+    """Return the closing lines as word → number."""
     return {
         word: int(number) for number, word in re.findall(r"^ *(\d+) (?:runs )?(\w+)", output, re.MULTILINE)
     }
@@ -98,7 +98,7 @@ def test_the_hosts_real_slurm(lab: Lab, tmp_path: Path) -> None:
 
 
 def _state(demo: Path, job_id: int) -> str:
-    """Give the state of a job in the demonstration's backend."""
+    """Return the state of a job in the demonstration's backend."""
     path = demo / "backend" / "backend.sqlite"
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
         for table in ("job", "job_cache"):

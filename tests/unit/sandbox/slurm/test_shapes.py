@@ -24,7 +24,7 @@ Paths = dict[str, set[str]]
 
 
 def paths(value: Any, at: str = "", found: Paths | None = None) -> Paths:
-    """Give every path in a JSON value → the types found there; numbered keys and list items are one."""
+    """Return every path in a JSON value → the types found there; numbered keys and list items are one."""
     found = {} if found is None else found
     found.setdefault(at, set()).add(type(value).__name__)
     if isinstance(value, dict):

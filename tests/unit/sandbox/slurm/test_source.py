@@ -8,7 +8,7 @@ import pytest
 
 from slurmsyncd.config import SlurmConfig
 from slurmsyncd.errors import SourceUnavailable
-from slurmsyncd.model import Questions
+from slurmsyncd.model import JobQuestions
 from slurmsyncd.sandbox.slurm import SHAPES
 from slurmsyncd.sources.command_source import CommandSource
 from slurmsyncd.sources.discovery import discover
@@ -40,11 +40,11 @@ async def test_every_run_is_found(shape: str, make_lab: Callable[..., Lab]) -> N
         lab.sim.submit_random(lab.now)
         lab.pass_(1)
     source = source_of(lab)
-    seen = await source.look(T0 - 60, int(lab.now))
-    assert (seen.set_aside, seen.through, seen.trouble) == (0, int(lab.now), ())
+    seen = await source.poll(T0 - 60, int(lab.now))
+    assert (seen.records_skipped, seen.accounting_read_until, seen.errors) == (0, int(lab.now), ())
     ledger = {key(run): run for run in lab.sim.ledger()}
     ended = {at for at, run in ledger.items() if run.end_at}
-    told = {(job.key.job_id, job.key.start_at): job for job in seen.finished}
+    told = {(job.key.job_id, job.key.start_at): job for job in seen.ended_runs}
     assert told.keys() == ended
     for at, job in told.items():
         run = ledger[at]
@@ -54,8 +54,10 @@ async def test_every_run_is_found(shape: str, make_lab: Callable[..., Lab]) -> N
             run.nodes,
             run.user,
         )
-    assert seen.listed is not None
-    active = {(one.job_id, one.start_at) for one in seen.listed if one.state.active and not one.state.final}
+    assert seen.job_list is not None
+    active = {
+        (one.job_id, one.start_at) for one in seen.job_list if one.state.is_active and not one.state.is_final
+    }
     assert active >= ledger.keys() - ended
 
 
@@ -67,7 +69,7 @@ async def test_allocations_are_exact(shape: str, make_lab: Callable[..., Lab]) -
         lab.sim.submit_random(lab.now)
         lab.pass_(1)
     running = {run.job_id: run for run in lab.sim.ledger() if run.end_at is None and run.state == "RUNNING"}
-    answers = await source_of(lab).ask(Questions(details=frozenset(running)))
+    answers = await source_of(lab).query_jobs(JobQuestions(details=frozenset(running)))
     assert answers.details is not None
     found: dict[int, Job] = {job.key.job_id: job for job in answers.details}
     assert found.keys() == running.keys()
@@ -111,15 +113,15 @@ async def test_half_an_outage(shape: str, fault: tuple[str, str], make_lab: Call
     lab.submit(duration_s=900)
     lab.pass_(2)
     source = source_of(lab)
-    await source.look(T0, int(lab.now))
+    await source.poll(T0, int(lab.now))
     lab.fault(*fault)
-    seen = await source.look(T0, int(lab.now))
-    assert (seen.listed is None) is (fault[0] == "ctld")
-    assert (seen.through is None) is (fault[0] == "dbd")
+    seen = await source.poll(T0, int(lab.now))
+    assert (seen.job_list is None) is (fault[0] == "ctld")
+    assert (seen.accounting_read_until is None) is (fault[0] == "dbd")
     lab.fault("ctld", "down:0")
     lab.fault("dbd", "down:0")
     with pytest.raises(SourceUnavailable):
-        await source.look(T0, int(lab.now))
+        await source.poll(T0, int(lab.now))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -130,8 +132,8 @@ async def test_no_phantoms(shape: str, make_lab: Callable[..., Lab]) -> None:
     lab.submit(begin_in_s=3600, cancel_after_s=4)
     lab.pass_(5)
     source = source_of(lab)
-    seen = await source.look(T0 - 60, int(lab.now))
-    assert seen.listed is not None
-    assert [one.start_at for one in seen.listed] == [None, None]
-    answers = await source.ask(Questions(details=frozenset({1, 2})))
+    seen = await source.poll(T0 - 60, int(lab.now))
+    assert seen.job_list is not None
+    assert [one.start_at for one in seen.job_list] == [None, None]
+    answers = await source.query_jobs(JobQuestions(details=frozenset({1, 2})))
     assert answers.details == ()

@@ -37,7 +37,7 @@ class Authority:
         self.cert.write_bytes(_pem(made.sign(self._key, hashes.SHA256())))
 
     def issue(self, name: str, host: str = "127.0.0.1") -> Pair:
-        """Give a certificate for a server on ``host``, or for a client."""
+        """Return a certificate for a server on ``host``, or for a client."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))])

@@ -42,7 +42,7 @@ def jwt(subject: str, issuer: nkeys.KeyPair, name: str, nats: dict[str, Any]) ->
 
 
 def creds(token: str, pair: nkeys.KeyPair) -> str:
-    """Give a creds file as nsc writes it."""
+    """Return a creds file as nsc writes it."""
     return (
         f"-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\n"
         "************************* IMPORTANT *************************\n"

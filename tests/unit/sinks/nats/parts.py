@@ -13,7 +13,7 @@ from nats.js.api import StreamConfig
 
 from slurmsyncd.config import load_config
 from slurmsyncd.delivery import DeliveryPolicy
-from slurmsyncd.model import Job, JobState, Plan, Started, Step, Stopped, Trigger
+from slurmsyncd.model import EventKind, Job, JobState, Plan, RunEnded, RunStarted, Trigger
 from slurmsyncd.pipeline.deliver import Delivery
 from slurmsyncd.pipeline.store_thread import StoreThread
 from slurmsyncd.sinks.nats.sink import NatsSink
@@ -46,7 +46,7 @@ class RunningClock:
 
 
 def sink_on(*servers: str, clusters: dict[str, Any] | None = None, **settings: Any) -> NatsSink:
-    """Give a sink as the configuration would have it."""
+    """Return a sink as the configuration would have it."""
     section = {"type": "nats", "servers": list(servers), **settings}
     config = load_config({"sinks": {"nats": section}, "clusters": clusters or {}})
     return NatsSink(config.sinks["nats"], config.clusters, FixedClock())
@@ -54,7 +54,7 @@ def sink_on(*servers: str, clusters: dict[str, Any] | None = None, **settings: A
 
 @contextlib.asynccontextmanager
 async def sink(*servers: str, **settings: Any) -> AsyncIterator[NatsSink]:
-    """Give a sink while the block runs."""
+    """Return a sink while the block runs."""
     made = sink_on(*servers, **settings)
     try:
         yield made
@@ -64,7 +64,7 @@ async def sink(*servers: str, **settings: Any) -> AsyncIterator[NatsSink]:
 
 @contextlib.asynccontextmanager
 async def client(url: str, **options: Any) -> AsyncIterator[Client]:
-    """Give somebody else on the same server; he reconnects by himself."""
+    """Return somebody else on the same server; he reconnects by himself."""
 
     async def quiet(_: Exception) -> None:
         return None
@@ -80,7 +80,7 @@ async def client(url: str, **options: Any) -> AsyncIterator[Client]:
 
 @contextlib.asynccontextmanager
 async def listener(url: str, subject: str = "slurm.>", **options: Any) -> AsyncIterator[list[Msg]]:
-    """Give what is published on core NATS from now on."""
+    """Return what is published on core NATS from now on."""
     heard: list[Msg] = []
 
     async def hear(message: Msg) -> None:
@@ -102,7 +102,7 @@ async def make_stream(url: str, **changes: Any) -> None:
 
 
 async def stored(url: str, stream: str = STREAM) -> list[dict[str, Any]]:
-    """Give all events that a stream holds, in its order."""
+    """Return all events that a stream holds, in its order."""
     return [json.loads(body) for body in await stored_bodies(url, stream)]
 
 
@@ -121,16 +121,16 @@ def key_of(event: dict[str, Any]) -> tuple[int, str]:
 
 def record(store: SqliteStore, runs: Iterable[Job], *, ended: bool = False) -> None:
     """Write down runs, with their stops if they have ended."""
-    events: list[Started | Stopped] = []
+    events: list[RunStarted | RunEnded] = []
     for run in runs:
-        events.append(Started(run, Trigger.POLL))
+        events.append(RunStarted(run, Trigger.POLL))
         if ended:
-            events.append(Stopped(over(run), Trigger.POLL))
+            events.append(RunEnded(over(run), Trigger.POLL))
     store.record(Plan(cluster="demo", events=tuple(events)), START)
 
 
 def over(run: Job, state: JobState = JobState.COMPLETED) -> Job:
-    """Give a run as accounting has it in the end: without what only the controller knew."""
+    """Return a run as accounting has it in the end: without what only the controller knew."""
     return Job(key=run.key, state=state, end_at=run.key.start_at + 60, user=run.user, exit_code="0:0")
 
 
@@ -139,8 +139,8 @@ def runs(count: int, first: int = 1) -> list[Job]:
 
 
 def delivery(told: Sink, store: SqliteStore, thread: StoreThread | None = None) -> Delivery:
-    """Give the very loop that the daemon runs for a sink."""
-    workers = {Step.START: 4, Step.STOP: 2}
+    """Return the very loop that the daemon runs for a sink."""
+    workers = {EventKind.START: 4, EventKind.STOP: 2}
     return Delivery(told, store, thread or StoreThread(), POLICY, RunningClock(), workers=workers)
 
 
@@ -159,7 +159,7 @@ async def delivering(
 
 
 def open_steps(store: SqliteStore) -> int:
-    """Give how many runs have something left to be told."""
+    """Return how many runs have something left to be told."""
     return sum(store.counts("nats").states.values())
 
 

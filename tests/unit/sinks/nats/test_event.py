@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slurmsyncd.config import ClusterConfig
-from slurmsyncd.model import Gres, Job, JobState, NodeState, RunKey, Started, Step, Stopped
+from slurmsyncd.model import EventKind, Gres, Job, JobState, NodeState, RunEnded, RunKey, RunStarted
 from slurmsyncd.sinks.bodies import Refusal
 from slurmsyncd.sinks.nats import event
 from slurmsyncd.sinks.nats.event import BadEvent, job_event, nodes_event, read_event
@@ -29,7 +29,9 @@ FORM = Form("slurm.{cluster}.job", "slurm.{cluster}.node", 65536, 1_000_000)
 DEMO = ClusterConfig(name="demo")
 
 
-def published(step: Step = Step.START, run: Job | None = None, form: Form = FORM, **end: Any) -> Message:
+def published(
+    step: EventKind = EventKind.START, run: Job | None = None, form: Form = FORM, **end: Any
+) -> Message:
     made = job_json(entry(step, run, **end), DEMO, form)
     assert isinstance(made, Message)
     return made
@@ -44,7 +46,7 @@ def test_the_documented_example_is_an_event() -> None:
     """What the page shows can be read, and says what it shows."""
     (example,) = re.findall(r"```json\n(.*?)```", (DOCS / "events.md").read_text(), re.DOTALL)
     read = read_event(example.encode())
-    assert isinstance(read, Started)
+    assert isinstance(read, RunStarted)
     assert read.job.key == RunKey("alpha", 4711, 1_700_000_000)
     assert read.job.allocation is not None
     assert read.job.allocation[0].gres == (Gres("gpu", "a100", 1, (3,)),)
@@ -60,8 +62,8 @@ def test_no_field_of_a_run_is_forgotten() -> None:
 def test_a_start_comes_back_as_it_was(run: Job, script: str) -> None:
     """Whatever Slurm knew of a run is in its event; only what is no valid text is replaced."""
     run = replace(run, key=replace(run.key, cluster="demo"), script=script or None)
-    again = read_event(job_event(Step.START, run, None, "demo", 65536))
-    assert isinstance(again, Started)
+    again = read_event(job_event(EventKind.START, run, None, "demo", 65536))
+    assert isinstance(again, RunStarted)
     shown = replace(run, user=clean(run.user, 99), account=clean(run.account, 99), script=None)
     assert replace(again.job, script=None) == shown
 
@@ -69,8 +71,8 @@ def test_a_start_comes_back_as_it_was(run: Job, script: str) -> None:
 def test_a_stop_repeats_what_only_the_start_knew() -> None:
     """Cores, GPUs and names of the start, state and end of the stop, and the script no second time."""
     run = gpu_job(Gres("gpu", "a100", 2, (0, 1)), script="#!/bin/sh\n", time_limit_s=60)
-    again = read_event(job_event(Step.STOP, run, over(run, JobState.FAILED), "demo", 65536))
-    assert isinstance(again, Stopped)
+    again = read_event(job_event(EventKind.STOP, run, over(run, JobState.FAILED), "demo", 65536))
+    assert isinstance(again, RunEnded)
     assert again.job == replace(run, state=JobState.FAILED, end_at=START + 60, exit_code="0:0", script=None)
 
 
@@ -99,12 +101,12 @@ def test_what_is_no_event_is_refused(body: bytes) -> None:
 def test_unknown_fields_are_passed_over() -> None:
     """A younger publisher may add some."""
     body = b'{"version":1,"kind":"start","x":1,"run":{"cluster":"a","job_id":1,"start_at":1,"state":"RUNNING","y":2}}'
-    assert isinstance(read_event(body), Started)
+    assert isinstance(read_event(body), RunStarted)
 
 
 def test_headers_are_cloudevents_attributes() -> None:
     """Type, source, a time of its own, and an id that is the same each time it is sent."""
-    start, stop = published(), published(Step.STOP)
+    start, stop = published(), published(EventKind.STOP)
     assert start.headers == {
         "ce-specversion": "1.0",
         "ce-type": "slurmsyncd.job.start",

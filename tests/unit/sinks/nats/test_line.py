@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slurmsyncd.config import ClusterConfig
-from slurmsyncd.model import Job, JobState, NodeState, RunKey, Step
+from slurmsyncd.model import EventKind, Job, JobState, NodeState, RunKey
 from slurmsyncd.sinks.bodies import Body, Refusal, WireOptions, start_body, stop_body
 from slurmsyncd.sinks.nats.line_protocol import job_line
 from slurmsyncd.sinks.nats.messages import Form, Message, job_lines, nodes_message
@@ -21,7 +21,7 @@ from tests.unit.sinks.parts import START, entry, job
 
 FORM = Form("cc.jobs", "cc.nodes", 65536, 1_000_000)
 DEMO = ClusterConfig(name="demo")
-BOTH = (Step.START, Step.STOP)
+BOTH = (EventKind.START, EventKind.STOP)
 TAGS = "partition=batch,type=node,type-id=0"
 _LINE = re.compile(
     r'(job,function=(?:start|stop)_job(?:,[a-z-]+=(?:[^\\ ,=\n]|\\[ ,=])+)+|nodestate) event="((?:[^"\\]|\\.)*)" (\d+)\n',
@@ -29,8 +29,8 @@ _LINE = re.compile(
 )
 
 
-def told(*steps: Step, run: Job | None = None, form: Form = FORM, **end: Any) -> Message | Refusal:
-    return job_lines(steps, entry(Step.STOP, run, **end), DEMO, Topology(), form)
+def told(*steps: EventKind, run: Job | None = None, form: Form = FORM, **end: Any) -> Message | Refusal:
+    return job_lines(steps, entry(EventKind.STOP, run, **end), DEMO, Topology(), form)
 
 
 def read(payload: bytes) -> list[tuple[str, Any, int]]:
@@ -47,7 +47,7 @@ def read(payload: bytes) -> list[tuple[str, Any, int]]:
 def test_start_and_stop_are_the_bodies_of_the_rest_interface() -> None:
     """The same JSON, with function and a timestamp in nanoseconds."""
     run = job(script='#!/bin/sh\necho "\\n"\n')
-    options, end = WireOptions(), entry(Step.STOP, run)
+    options, end = WireOptions(), entry(EventKind.STOP, run)
     start = start_body(run, DEMO, Topology(), options, end.stop)
     assert end.stop is not None
     stop = stop_body(run, end.stop, DEMO, options)
@@ -76,7 +76,7 @@ def test_a_run_sent_in_one_message_has_the_summary_of_its_end() -> None:
 
 
 def tags_of(partition: str) -> dict[str, str]:
-    (line,) = read(job_line(Step.STOP, b"{}", 1, host="head", partition=partition))
+    (line,) = read(job_line(EventKind.STOP, b"{}", 1, host="head", partition=partition))
     tags = re.findall(r",([a-z-]+)=((?:[^\\ ,=]|\\[ ,=])+)", line[0])
     return {key: re.sub(r"\\(.)", r"\1", value) for key, value in tags}
 
@@ -101,7 +101,7 @@ def test_n9_a_tag_is_its_value_or_is_left_out(partition: str) -> None:
 
 def test_each_kind_of_message_has_an_id_of_its_own() -> None:
     """A start that went out alone is no duplicate of one that has its stop with it."""
-    made = [told(Step.START), told(Step.STOP), told(*BOTH)]
+    made = [told(EventKind.START), told(EventKind.STOP), told(*BOTH)]
     ids = [each.headers["Nats-Msg-Id"] for each in made if isinstance(each, Message)]
     assert ids == [f"demo.7.{START}.{kind}" for kind in ("start", "stop", "run")]
 
@@ -110,7 +110,7 @@ def test_each_kind_of_message_has_an_id_of_its_own() -> None:
 def test_n9_no_text_can_end_its_line(text: str) -> None:
     """Quotes, backslashes and line ends of users stay inside the event's field."""
     body = json.dumps({"x": text}).encode()
-    line = job_line(Step.START, body, 1) + job_line(Step.STOP, body, 2)
+    line = job_line(EventKind.START, body, 1) + job_line(EventKind.STOP, body, 2)
     assert [event for _, event, _ in read(line)] == [{"x": text}] * 2
 
 
@@ -123,7 +123,7 @@ def test_n9_hostile_names_make_neither_lines_nor_tags() -> None:
 
 def test_n5_the_script_is_cut_by_what_it_takes_when_escaped() -> None:
     """A quote of the script takes four bytes there."""
-    made = told(Step.START, run=job(script='"\\"' * 30_000), form=replace(FORM, limit=40_000))
+    made = told(EventKind.START, run=job(script='"\\"' * 30_000), form=replace(FORM, limit=40_000))
     assert isinstance(made, Message)
     assert 35_000 < made.size <= 40_000
     assert read(made.payload)[0][1]["metaData"]["jobScript"].startswith('"\\""')
@@ -132,7 +132,7 @@ def test_n5_the_script_is_cut_by_what_it_takes_when_escaped() -> None:
 def test_n5_what_is_too_large_without_its_script_is_refused() -> None:
     """With the limit's name for the operator."""
     made = told(
-        Step.START, run=job(nodes=tuple(f"n{n}" for n in range(2000))), form=replace(FORM, limit=9000)
+        EventKind.START, run=job(nodes=tuple(f"n{n}" for n in range(2000))), form=replace(FORM, limit=9000)
     )
     assert isinstance(made, Refusal)
     assert "max_payload" in made.detail
