@@ -253,7 +253,7 @@ def retry(con: sqlite3.Connection, ids: Iterable[int], now: float) -> int:
 
 
 def drop(con: sqlite3.Connection, ids: Iterable[int]) -> int:
-    """Return deliveries up."""
+    """Drop deliveries permanently."""
     return sum(con.execute(_DROP, (id_,)).rowcount for id_ in ids)
 
 

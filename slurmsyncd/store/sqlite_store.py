@@ -269,7 +269,7 @@ class SqliteStore:
         return self._db.take_in(lambda con: sum(refill(con, job) for job in jobs))
 
     def drop(self, ids: Iterable[int]) -> int:
-        """Return up deliveries for good, on the operator's word; give how many there were."""
+        """Drop deliveries permanently, at the operator's request; return their number."""
         return self._db.let_out(lambda con: desk.drop(con, ids))
 
     def runs_of(self, job_id: int) -> tuple[Story, ...]:
