@@ -1,4 +1,4 @@
-"""The settings as a table for README, from the comments in sections.py. Pure but for reading that source."""
+"""The table of docs/configuration.md, built from the comments in sections.py. Pure but for that read."""
 
 from __future__ import annotations
 

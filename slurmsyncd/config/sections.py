@@ -1,7 +1,7 @@
 """
 The settings: frozen sections with their defaults beside their meaning. Pure but for one read.
 
-Each field's comment block (``#:``) is its line of documentation; README's table is held against it.
+Each field's comment block (``#:``) is its line of documentation. docs/configuration.md is checked against it.
 """
 
 from __future__ import annotations
