@@ -14,7 +14,7 @@ from slurmsyncd.commands.completion import command as completion
 from slurmsyncd.commands.man import command as man
 from slurmsyncd.console import options as operator
 from slurmsyncd.console.examples import add_examples
-from slurmsyncd.console.parser import Parser
+from slurmsyncd.console.parser import ArgumentParser
 from slurmsyncd.errors import AlreadyRunning, ConfigError, SlurmsyncdError, SourceUnavailable, StoreError
 from slurmsyncd.host.journal import is_journal, with_priority
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from slurmsyncd.config import Config
-    from slurmsyncd.config.load import Tree
+    from slurmsyncd.config.load import RawConfig
 
 #: Exit statuses, after sysexits.h where it has a word for it.
 EXIT_INTERRUPTED = 130
@@ -107,7 +107,7 @@ def _leaves(err: BaseException) -> Iterator[BaseException]:
 
 def _parser(wanted: Sequence[str] = ()) -> argparse.ArgumentParser:
     """Declare the commands; ``run`` alone where it is wanted: the daemon keeps what the others load."""
-    parser: argparse.ArgumentParser = Parser(
+    parser: argparse.ArgumentParser = ArgumentParser(
         prog="slurmsyncd",
         description="Pushes Slurm accounting to ClusterCockpit's cc-backend: nothing lost, nothing twice.",
         epilog="exit status: 0 done; 2 wrong usage; 70 a bug; 71 the clock cannot be used; "
@@ -278,15 +278,15 @@ def read(args: argparse.Namespace) -> Config:
     return load_config(tree.values, tree.problems)
 
 
-def _read_tree(args: argparse.Namespace) -> Tree:
+def _read_tree(args: argparse.Namespace) -> RawConfig:
     """Read what is set, for a command that also says where."""
     from slurmsyncd.config import DEFAULT_FILE  # noqa: PLC0415 - only where it is needed
-    from slurmsyncd.config.load import read_tree  # noqa: PLC0415 - only where it is needed
+    from slurmsyncd.config.load import read_raw  # noqa: PLC0415 - only where it is needed
 
     settings = list(args.settings)
     chosen = ((key, getattr(args, key, None)) for key in ("log_level", "log_format"))
     settings.extend(f"daemon.{key}={value}" for key, value in chosen if value)
-    return read_tree(args.config or DEFAULT_FILE, os.environ, settings)
+    return read_raw(args.config or DEFAULT_FILE, os.environ, settings)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -298,6 +298,6 @@ def _run(args: argparse.Namespace) -> int:
     config = read(args)
     configure_logs(config.daemon.log_level, config.daemon.log_format)
     if args.once:
-        return anyio.run(daemon.once, config)
-    anyio.run(daemon.serve, config, lambda: read(args))
+        return anyio.run(daemon.run_once, config)
+    anyio.run(daemon.run_daemon, config, lambda: read(args))
     return 0

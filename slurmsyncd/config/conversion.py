@@ -60,7 +60,7 @@ def named(path: str, key: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def shown(where: str, value: Any) -> str:
+def format_setting(where: str, value: Any) -> str:
     """Return ``path = value`` for a message: cut, on one line, and without what may be a secret."""
     if _GUARDED.search(where.rpartition(".")[2]) and value not in ("", None):
         return where

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def distrust(path: Path) -> Iterator[str]:
+def trust_error(path: Path) -> Iterator[str]:
     """Return why a file or directory of the configuration cannot be trusted, if it cannot."""
     try:
         found = path.stat()

@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from slurmsyncd.config import rules, toml
-from slurmsyncd.config.conversion import convert, from_text, named, shown
-from slurmsyncd.config.file_trust import distrust
+from slurmsyncd.config.conversion import convert, format_setting, from_text, named
+from slurmsyncd.config.file_trust import trust_error
 from slurmsyncd.config.sections import Config
 from slurmsyncd.errors import ConfigError
 
@@ -26,7 +26,7 @@ _ENVIRONMENT = "SLURMSYNCD_"
 
 
 @dataclass(frozen=True, slots=True)
-class Tree:
+class RawConfig:
     """
     What is set, not judged yet.
 
@@ -53,17 +53,17 @@ def read_config(path: Path | None, environment: Mapping[str, str], settings: Ite
     Raises:
         ConfigError: With all mistakes.
     """
-    tree = read_tree(path, environment, settings)
+    tree = read_raw(path, environment, settings)
     return load_config(tree.values, tree.problems)
 
 
-def read_tree(path: Path | None, environment: Mapping[str, str], settings: Iterable[str] = ()) -> Tree:
+def read_raw(path: Path | None, environment: Mapping[str, str], settings: Iterable[str] = ()) -> RawConfig:
     """Read what is set, from everywhere, without judging it; the arguments are those of ``read_config``."""
     problems: list[str] = []
     tree: dict[str, Any] = {}
     origins: dict[tuple[str, ...], str] = {}
     for file in _files(path, problems):
-        problems.extend(distrust(file))
+        problems.extend(trust_error(file))
         _merge(tree, _parse(file, problems), origins, str(file))
     for name, text in sorted(environment.items()):
         if name.startswith(_ENVIRONMENT) and "__" in name:
@@ -78,7 +78,7 @@ def read_tree(path: Path | None, environment: Mapping[str, str], settings: Itera
         origin = f"--set {ascii(key.strip())[1:-1]}"
         if spelled := _put(tree, key.strip().split("."), text.strip(), origin, problems):
             origins[spelled] = "--set"
-    return Tree(tree, origins, tuple(problems))
+    return RawConfig(tree, origins, tuple(problems))
 
 
 def load_config(tree: Mapping[str, Any], problems: Iterable[str] = ()) -> Config:
@@ -112,7 +112,7 @@ def _section(kind: type[T], table: Any, path: str, problems: list[str], name: st
         try:
             values[key] = _value(hints[key], value, where, problems)
         except ValueError as err:
-            problems.append(f"{shown(where, value)}: {err}")
+            problems.append(f"{format_setting(where, value)}: {err}")
     return kind(**values)
 
 
@@ -145,7 +145,7 @@ def _files(path: Path | None, problems: list[str]) -> list[Path]:
         return []
     more = path.parent / "config.d"
     for directory in (path.parent, more):
-        problems.extend(distrust(directory))
+        problems.extend(trust_error(directory))
     try:
         return [path, *sorted(file for file in more.iterdir() if file.suffix == ".toml")]
     except FileNotFoundError:

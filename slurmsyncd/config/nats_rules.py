@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from slurmsyncd.config.conversion import named, shown
+from slurmsyncd.config.conversion import format_setting, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -43,7 +43,7 @@ _UNSHOWN = (*SECRETS, "token_file", "url")
 _CHOICES = {"mode": ("core", "jetstream"), "format": ("json", "cc")}
 
 
-def foreign(path: str, sink: SinkConfig) -> Iterator[str]:
+def check_unused_keys(path: str, sink: SinkConfig) -> Iterator[str]:
     """Return what a sink of another type has no use for."""
     yield from _unused(path, sink, _NATS, 'type = "nats"')
 
@@ -59,7 +59,8 @@ def check(path: str, sink: SinkConfig) -> Iterator[str]:
         yield from _unused(path, sink, ("stream", "manage_stream"), 'mode = "jetstream"')
     for key, allowed in _CHOICES.items():
         if getattr(sink, key) not in allowed:
-            yield f"{shown(f'{path}.{key}', getattr(sink, key))}: one of {', '.join(allowed)} is wanted"
+            where = format_setting(f"{path}.{key}", getattr(sink, key))
+            yield f"{where}: one of {', '.join(allowed)} is wanted"
     yield from _servers(path, sink)
     yield from _subjects(path, sink)
     yield from _login(path, sink)
@@ -72,11 +73,11 @@ def clusters(path: str, sink: SinkConfig, sections: Iterable[ClusterConfig]) -> 
     for cluster in sections if sink.type == "nats" and keys else ():
         name = cluster.backend_name or cluster.name
         if not TOKEN.fullmatch(name):
-            where = shown(f"{named('clusters', cluster.name)}.backend_name", name)
+            where = format_setting(f"{named('clusters', cluster.name)}.backend_name", name)
             yield f"{where}: letters, digits, _ and - are wanted, since it is part of {path}.{keys[0]}"
 
 
-def wrong_subject(template: str) -> str | None:
+def subject_error(template: str) -> str | None:
     """Return what is wrong with the template of a subject, None if nothing is."""
     tokens = template.replace(CLUSTER, "c").split(".")
     if len(template) > _SUBJECT or not all(TOKEN.fullmatch(token) for token in tokens):
@@ -89,7 +90,7 @@ def _unused(path: str, sink: SinkConfig, keys: tuple[str, ...], wants: str) -> I
     for key in keys:
         if getattr(sink, key) != defaults[key]:
             where = f"{path}.{key}"
-            where = where if key in _UNSHOWN else shown(where, getattr(sink, key))
+            where = where if key in _UNSHOWN else format_setting(where, getattr(sink, key))
             yield f"{where}: goes with {wants} only; remove it"
 
 
@@ -133,10 +134,11 @@ def _is_loopback(host: str) -> bool:
 
 def _subjects(path: str, sink: SinkConfig) -> Iterator[str]:
     for key in ("job_subject", "node_subject"):
-        if problem := wrong_subject(getattr(sink, key)):
-            yield f"{shown(f'{path}.{key}', getattr(sink, key))}: {problem}"
+        if problem := subject_error(getattr(sink, key)):
+            yield f"{format_setting(f'{path}.{key}', getattr(sink, key))}: {problem}"
     if sink.job_subject == sink.node_subject:
-        yield f"{shown(f'{path}.node_subject', sink.node_subject)}: another than job_subject is wanted"
+        where = format_setting(f"{path}.node_subject", sink.node_subject)
+        yield f"{where}: another than job_subject is wanted"
 
 
 def _login(path: str, sink: SinkConfig) -> Iterator[str]:
@@ -153,6 +155,6 @@ def _login(path: str, sink: SinkConfig) -> Iterator[str]:
 
 def _stream(path: str, sink: SinkConfig) -> Iterator[str]:
     if sink.stream and not TOKEN.fullmatch(sink.stream):
-        yield f"{shown(f'{path}.stream', sink.stream)}: letters, digits, _ and - are wanted"
+        yield f"{format_setting(f'{path}.stream', sink.stream)}: letters, digits, _ and - are wanted"
     if sink.manage_stream and not sink.stream:
         yield f"{path}.stream = '': a name for the stream is wanted where manage_stream is set"

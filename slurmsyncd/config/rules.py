@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from slurmsyncd.config import nats_rules
-from slurmsyncd.config.conversion import named, shown
+from slurmsyncd.config.conversion import format_setting, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -96,7 +96,7 @@ def _web(web: WebConfig) -> Iterator[str]:
     for address in web.listen:
         if _is_local(address):
             continue
-        where = shown("web.listen", address)
+        where = format_setting("web.listen", address)
         if address.startswith("unix:") or not _is_tcp(f"tcp:{address}"):
             yield f"{where}: must be host:port, [address]:port or unix:/absolute/path"
         elif not (web.cert_file and web.password_file):
@@ -104,11 +104,12 @@ def _web(web: WebConfig) -> Iterator[str]:
             yield f"{where}: other hosts can reach it; set web.{missing}, or use 127.0.0.1:port"
     for key in ("cert_file", "key_file"):
         if (file := getattr(web, key)) and not file.startswith("/"):
-            yield f"{shown(f'web.{key}', file)}: must be an absolute path"
+            yield f"{format_setting(f'web.{key}', file)}: must be an absolute path"
     if web.key_file and not web.cert_file:
-        yield f"{shown('web.key_file', web.key_file)}: is the key of no certificate; set web.cert_file"
+        where = format_setting("web.key_file", web.key_file)
+        yield f"{where}: is the key of no certificate; set web.cert_file"
     if not web.user or ":" in web.user or not web.user.isprintable():
-        yield f"{shown('web.user', web.user)}: must be a name without a colon"
+        yield f"{format_setting('web.user', web.user)}: must be a name without a colon"
     yield from _secret_file("web.password_file", web.password_file)
 
 
@@ -117,12 +118,12 @@ def _hook(hook: HookConfig) -> Iterator[str]:
     fits = len(path.encode("utf-8", "replace")) <= _SOCKET_PATH
     if hook.socket and not (re.fullmatch(r"unix:/[^\0]+", hook.socket) and fits):
         allowed = f"unix:/absolute/path is wanted, of at most {_SOCKET_PATH} bytes"
-        yield f"{shown('hook.socket', hook.socket)}: {allowed}"
+        yield f"{format_setting('hook.socket', hook.socket)}: {allowed}"
     if hook.spool and not hook.spool.startswith("/"):
-        yield f"{shown('hook.spool', hook.spool)}: an absolute path is wanted"
+        yield f"{format_setting('hook.spool', hook.spool)}: an absolute path is wanted"
     for address in hook.listen:
         if not _is_tcp(address):
-            yield f"{shown('hook.listen', address)}: tcp:host:port or tcp:[address]:port is wanted"
+            yield f"{format_setting('hook.listen', address)}: tcp:host:port or tcp:[address]:port is wanted"
     if hook.listen and not hook.secret_file:
         yield "hook.secret_file = '': a file with a shared secret is wanted where hook.listen is set"
     yield from _secret_file("hook.secret_file", hook.secret_file)
@@ -174,14 +175,16 @@ def _confusions(clusters: Iterable[ClusterConfig]) -> Iterator[str]:
         other = where if cluster.remote else confs.setdefault(cluster.slurm_conf, where)
         if other != where:
             yield (
-                f"{shown(f'{where}.slurm_conf', cluster.slurm_conf)}: {other} has the same, and a slurm.conf "
+                f"{format_setting(f'{where}.slurm_conf', cluster.slurm_conf)}: "
+                f"{other} has the same, and a slurm.conf "
                 f"is one cluster's; name another file, or set {where}.remote = true"
             )
         name = cluster.backend_name or cluster.name
         other = names.setdefault(name, where)
         if other != where:
             yield (
-                f"{shown(f'{where}.backend_name', name)}: {other} is called so, too, and equal job ids of "
+                f"{format_setting(f'{where}.backend_name', name)}: "
+                f"{other} is called so, too, and equal job ids of "
                 "both would be one job there; choose another name"
             )
 
@@ -206,7 +209,7 @@ def _sink(sink: SinkConfig) -> Iterator[str]:
     elif sink.type != "rest":
         yield f"{path}.type = {sink.type!r}: rest or nats is wanted"
     else:
-        yield from nats_rules.foreign(path, sink)
+        yield from nats_rules.check_unused_keys(path, sink)
     if sink.type == "rest" or sink.url:
         yield from _backend(path, sink)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slurmsyncd.console.times import iso
+from slurmsyncd.console.times import format_utc
 from slurmsyncd.text import safe
 
 if TYPE_CHECKING:
@@ -13,4 +13,5 @@ if TYPE_CHECKING:
 
 def unread_span(gap: Gap) -> str:
     """Describe a span of accounting that could not be read."""
-    return f"accounting from {iso(gap.since)} to {iso(gap.until)} UTC could not be read: {safe(gap.reason)}"
+    span = f"{format_utc(gap.since)} to {format_utc(gap.until)} UTC"
+    return f"accounting from {span} could not be read: {safe(gap.reason)}"

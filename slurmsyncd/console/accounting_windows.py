@@ -11,7 +11,7 @@ import anyio
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import Job, JobState, RunKey
 from slurmsyncd.pipeline.gaps import examine, is_narrowest, observe
-from slurmsyncd.planner import is_over
+from slurmsyncd.planner import has_ended
 from slurmsyncd.planner.gaps import FAILURES, FLOOR_S
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ async def _read(source: Source, since: int, until: int, pause_s: float) -> Obser
 
 
 def _ended_within(run: Job, since: int, until: int) -> bool:
-    return is_over(run) and run.end_at is not None and since <= run.end_at < until
+    return has_ended(run) and run.end_at is not None and since <= run.end_at < until
 
 
 async def running(source: Source, now: int) -> tuple[Job, ...]:

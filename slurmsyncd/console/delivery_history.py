@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def show_history(delivery: Delivery, now: float, terminal: Terminal, *, indent: int = 2) -> None:
     """Show the failed attempts, and what the audit found."""
     if delivery.history:
-        terminal.say("what went wrong with it, the last times:", indent=indent)
+        terminal.print_line("what went wrong with it, the last times:", indent=indent)
         rows = [
             (when(at, now), step, reason, cut(detail, 200)) for at, step, reason, detail in delivery.history
         ]

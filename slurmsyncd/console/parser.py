@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class Help(argparse.RawDescriptionHelpFormatter):
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Wraps a paragraph that is one line, and leaves one of several lines as it is: a list, or examples."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
@@ -22,11 +22,11 @@ class Help(argparse.RawDescriptionHelpFormatter):
         )
 
 
-class Parser(argparse.ArgumentParser):
+class ArgumentParser(argparse.ArgumentParser):
     """The parser of slurmsyncd and, since sub-parsers are of their parent's class, of each command."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
-        settings.setdefault("formatter_class", Help)
+        settings.setdefault("formatter_class", HelpFormatter)
         super().__init__(*args, **settings)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:

@@ -69,7 +69,7 @@ class Terminal:
         self.colours = self.interactive and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
         self.columns = max(_LEAST_COLUMNS, shutil.get_terminal_size().columns) if self.interactive else None
 
-    def say(self, *parts: Cell, indent: int = 0, hang: int = 2) -> None:
+    def print_line(self, *parts: Cell, indent: int = 0, hang: int = 2) -> None:
         """
         Print one line; on a terminal that is too narrow it goes on below, in the first part's colour.
 
@@ -113,7 +113,7 @@ class Terminal:
         self._put(json.dumps(msgspec.to_builtins(value)))
 
     @contextmanager
-    def page(self) -> Iterator[None]:
+    def redraw(self) -> Iterator[None]:
         """Show what is printed meanwhile at once, in the place of the page before; a long one is cut."""
         self._page = []
         try:

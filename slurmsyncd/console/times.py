@@ -16,7 +16,7 @@ ALLOWED: Final = (
 )
 
 
-def instant(text: str, now: float) -> int:
+def parse_time(text: str, now: float) -> int:
     """
     Return the instant (epoch seconds) of a span before ``now``, a date or a number of seconds.
 
@@ -44,11 +44,11 @@ def _instant(text: str, now: float) -> int:
         raise ValueError(f"{text[:60]!r} is no instant; allowed: {ALLOWED}") from err
 
 
-def iso(at: float) -> str:
+def format_utc(at: float) -> str:
     """Return an instant in UTC, e.g. ``2026-01-31 12:00:00``."""
     return datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def day(at: float) -> str:
+def format_day(at: float) -> str:
     """Return the day (UTC) of an instant."""
     return datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%d")

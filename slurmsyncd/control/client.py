@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slurmsyncd.config import Config, DaemonConfig
-    from slurmsyncd.control.store_requests import Request
+    from slurmsyncd.control.store_requests import ControlRequest
     from slurmsyncd.store.sqlite_store import SqliteStore
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ T = TypeVar("T")
 TIMEOUT_S = 60.0
 
 
-class Office(Protocol):
+class ControlClient(Protocol):
     """
     Whoever answers.
 
@@ -40,7 +40,7 @@ class Office(Protocol):
 
     running: bool
 
-    def ask(self, request: Request[T]) -> T:
+    def ask(self, request: ControlRequest[T]) -> T:
         """
         Have a request carried out.
 
@@ -50,7 +50,7 @@ class Office(Protocol):
 
 
 @contextmanager
-def office(config: Config) -> Iterator[Office]:
+def connect(config: Config) -> Iterator[ControlClient]:
     """
     Find who answers.
 
@@ -61,13 +61,13 @@ def office(config: Config) -> Iterator[Office]:
     connection = _connect(control_path(config.daemon))
     if connection is not None:
         try:
-            yield _Daemon(connection)
+            yield _DaemonClient(connection)
         finally:
             connection.close()
         return
     store = _own_store(config)
     try:
-        yield _Alone(store)
+        yield _StoreClient(store)
     finally:
         store.close()
 
@@ -91,7 +91,7 @@ class _Connection(http.client.HTTPConnection):
         self.sock = sock
 
 
-class _Daemon:
+class _DaemonClient:
     """The running daemon."""
 
     running = True
@@ -99,7 +99,7 @@ class _Daemon:
     def __init__(self, connection: _Connection) -> None:
         self._http = connection
 
-    def ask(self, request: Request[T]) -> T:
+    def ask(self, request: ControlRequest[T]) -> T:
         """Send a request."""
         name = type(request).__name__
         try:
@@ -114,7 +114,7 @@ class _Daemon:
         if answer.status != http.client.OK:
             raise SlurmsyncdError(_reason(name, answer.status, body))
         try:
-            result: T = decode_json(body, msgspec.json.Decoder(request.gives))
+            result: T = decode_json(body, msgspec.json.Decoder(request.response_type))
         except MalformedJson as err:
             raise SlurmsyncdError(
                 f"the running daemon's answer to {name} is not understood: {err}; "
@@ -132,7 +132,7 @@ def _reason(name: str, status: int, body: bytes) -> str:
         return f"the daemon answered {name} with status {status}; see its log"
 
 
-class _Alone:
+class _StoreClient:
     """Our own hands: no daemon runs."""
 
     running = False
@@ -140,7 +140,7 @@ class _Alone:
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
 
-    def ask(self, request: Request[T]) -> T:
+    def ask(self, request: ControlRequest[T]) -> T:
         """Carry a request out."""
         return request.run(self._store)
 

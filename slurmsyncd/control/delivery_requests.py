@@ -5,35 +5,35 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from slurmsyncd.control.store_requests import Request
+from slurmsyncd.control.store_requests import ControlRequest
 from slurmsyncd.model import Job, RunKey
-from slurmsyncd.planner.known_runs import is_same, sighting
-from slurmsyncd.store.queries import Group, Selection
+from slurmsyncd.planner.known_runs import is_same_run, sighting_of
+from slurmsyncd.store.queries import DeliveryGroup, DeliverySelection
 
 if TYPE_CHECKING:
     from slurmsyncd.store.sqlite_store import SqliteStore
 
 
 @dataclass(frozen=True, slots=True)
-class AskGroups(Request[tuple[Group, ...]]):
+class GroupDeliveries(ControlRequest[tuple[DeliveryGroup, ...]]):
     """Count what is selected by sink, state, step and reason."""
 
-    gives: ClassVar[Any] = tuple[Group, ...]
+    response_type: ClassVar[Any] = tuple[DeliveryGroup, ...]
 
-    wanted: Selection
+    wanted: DeliverySelection
 
-    def run(self, store: SqliteStore) -> tuple[Group, ...]:
+    def run(self, store: SqliteStore) -> tuple[DeliveryGroup, ...]:
         """Count."""
-        return store.select_groups(self.wanted)
+        return store.group_deliveries(self.wanted)
 
 
 @dataclass(frozen=True, slots=True)
-class AskIds(Request[tuple[int, ...]]):
+class ListDeliveryIds(ControlRequest[tuple[int, ...]]):
     """Give the ids of what is selected, in order."""
 
-    gives: ClassVar[Any] = tuple[int, ...]
+    response_type: ClassVar[Any] = tuple[int, ...]
 
-    wanted: Selection
+    wanted: DeliverySelection
 
     def run(self, store: SqliteStore) -> tuple[int, ...]:
         """List them."""
@@ -41,10 +41,10 @@ class AskIds(Request[tuple[int, ...]]):
 
 
 @dataclass(frozen=True, slots=True)
-class AskBare(Request[tuple[tuple[int, RunKey], ...]]):
+class ListRunsWithoutBody(ControlRequest[tuple[tuple[int, RunKey], ...]]):
     """Ask for the deliveries of which a record is damaged or was given up: id and run."""
 
-    gives: ClassVar[Any] = tuple[tuple[int, RunKey], ...]
+    response_type: ClassVar[Any] = tuple[tuple[int, RunKey], ...]
 
     ids: tuple[int, ...]
 
@@ -54,7 +54,7 @@ class AskBare(Request[tuple[tuple[int, RunKey], ...]]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refill(Request[int]):
+class RestoreBodies(ControlRequest[int]):
     """
     Record runs anew of which a record is damaged or was given up; gives how many there were.
 
@@ -63,7 +63,7 @@ class Refill(Request[int]):
             which it was recorded first.
     """
 
-    gives: ClassVar[Any] = int
+    response_type: ClassVar[Any] = int
 
     cluster: str
     jobs: tuple[Job, ...]
@@ -75,8 +75,13 @@ class Refill(Request[int]):
             replace(job, key=key)
             for job in self.jobs
             for key, end_at in known.items()
-            if key.job_id == job.key.job_id and is_same(key.start_at, end_at, sighting(job))
+            if key.job_id == job.key.job_id and is_same_run(key.start_at, end_at, sighting_of(job))
         )
 
 
-REQUESTS: tuple[type[Request[Any]], ...] = (AskGroups, AskIds, AskBare, Refill)
+REQUESTS: tuple[type[ControlRequest[Any]], ...] = (
+    GroupDeliveries,
+    ListDeliveryIds,
+    ListRunsWithoutBody,
+    RestoreBodies,
+)

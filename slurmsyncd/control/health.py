@@ -15,7 +15,14 @@ from slurmsyncd.text import counted, duration, moment
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from slurmsyncd.control.status import AnnouncedStatus, AuditStatus, Live, SinkStatus, SourceStatus, Status
+    from slurmsyncd.control.status import (
+        AnnouncedStatus,
+        AuditStatus,
+        LiveStatus,
+        SinkStatus,
+        SourceStatus,
+        Status,
+    )
     from slurmsyncd.control.store_requests import SinkTotals
     from slurmsyncd.model import Gap
 
@@ -35,10 +42,10 @@ VERIFIED_S = 6 * 86400.0
 LATE_POLLS = 3.0
 
 
-class Level(enum.IntEnum):
+class HealthLevel(enum.IntEnum):
     """How it stands; the value is the exit status of ``slurmsyncd status``."""
 
-    WELL = 0
+    OK = 0
     DEGRADED = 1
     STOPPED = 3
 
@@ -60,25 +67,25 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Health:
     """How it stands, and every problem, the gravest first."""
 
-    level: Level
+    level: HealthLevel
     problems: tuple[Problem, ...] = ()
 
 
-def judge(status: Status) -> Verdict:
+def assess(status: Status) -> Health:
     """Return whether all is well."""
     problems = tuple(_problems(status))
     if status.live is None:
-        return Verdict(Level.STOPPED, problems)
-    return Verdict(Level.DEGRADED if problems else Level.WELL, problems)
+        return Health(HealthLevel.STOPPED, problems)
+    return Health(HealthLevel.DEGRADED if problems else HealthLevel.OK, problems)
 
 
-def headline(verdict: Verdict) -> str:
+def summary_line(verdict: Health) -> str:
     """Say it in one line: the gravest problem, and how many more there are."""
     if not verdict.problems:
-        return "all is well" if verdict.level is Level.WELL else "does not run"
+        return "all is well" if verdict.level is HealthLevel.OK else "does not run"
     first, more = verdict.problems[0], len(verdict.problems) - 1
     also = f"; and {counted(more, 'more problem')}: slurmsyncd status" if more else ""
     return f"{first.subject}: {first.text}; do: {first.remedy}{also}"
@@ -193,7 +200,7 @@ _TROUBLE = {
 _ROOM = "make room in daemon.state_dir"
 
 
-def _of_slurm(live: Live, now: float) -> Iterator[Problem]:
+def _of_slurm(live: LiveStatus, now: float) -> Iterator[Problem]:
     if live.waiting_for_slurm:
         yield Problem("Slurm", f"has not answered yet: {live.waiting_for_slurm}", _ASK_SLURM)
     for source in live.sources:
@@ -285,7 +292,7 @@ _ASK_SLURM = (
 )
 
 
-def _late_s(source: SourceStatus, live: Live, now: float) -> float:
+def _late_s(source: SourceStatus, live: LiveStatus, now: float) -> float:
     """Return for how long there was no look, 0 if that is as it should be."""
     if source.behind:
         return 0.0

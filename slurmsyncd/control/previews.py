@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from slurmsyncd.control.store_requests import Request
+from slurmsyncd.control.store_requests import ControlRequest
 from slurmsyncd.model import RunKey  # noqa: TC001 - decoding needs the type
-from slurmsyncd.sinks.preview import Known, Preview, preview
+from slurmsyncd.sinks.preview import BackendInfo, Preview, preview
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from slurmsyncd.config import Config
-    from slurmsyncd.store.queries import Story
+    from slurmsyncd.store.queries import RunHistory
     from slurmsyncd.store.sqlite_store import SqliteStore
 
 
@@ -26,10 +26,10 @@ class RunPreviews:
 
 
 @dataclass(frozen=True, slots=True)
-class AskPreviews(Request[tuple[RunPreviews, ...]]):
+class GetPreviews(ControlRequest[tuple[RunPreviews, ...]]):
     """Ask what sinks are sent of a job's runs: only the daemon knows what their backends are like."""
 
-    gives: ClassVar[Any] = tuple[RunPreviews, ...]
+    response_type: ClassVar[Any] = tuple[RunPreviews, ...]
 
     job_id: int
 
@@ -38,7 +38,9 @@ class AskPreviews(Request[tuple[RunPreviews, ...]]):
         return ()
 
 
-def previews(stories: Iterable[Story], config: Config, facts: Mapping[str, Known]) -> tuple[RunPreviews, ...]:
+def previews(
+    stories: Iterable[RunHistory], config: Config, facts: Mapping[str, BackendInfo]
+) -> tuple[RunPreviews, ...]:
     """
     Make what each sink is sent of each run; a run whose record is damaged has none.
 
@@ -51,7 +53,7 @@ def previews(stories: Iterable[Story], config: Config, facts: Mapping[str, Known
         RunPreviews(
             key=story.key,
             sinks=tuple(
-                preview(story.start, story.stop, sink, config.clusters, facts.get(name, Known()))
+                preview(story.start, story.stop, sink, config.clusters, facts.get(name, BackendInfo()))
                 for name, sink in config.sinks.items()
             ),
         )
@@ -60,4 +62,4 @@ def previews(stories: Iterable[Story], config: Config, facts: Mapping[str, Known
     )
 
 
-REQUESTS: tuple[type[Request[Any]], ...] = (AskPreviews,)
+REQUESTS: tuple[type[ControlRequest[Any]], ...] = (GetPreviews,)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import structlog
 
-from slurmsyncd.control.store_requests import Request
+from slurmsyncd.control.store_requests import ControlRequest
 from slurmsyncd.delivery import Repair, StoredRun
 from slurmsyncd.model import Gap, Job, Plan, RunEnded, RunStarted, Trigger
-from slurmsyncd.planner.known_runs import Runs, sighting
+from slurmsyncd.planner.known_runs import KnownRunIndex, sighting_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WrittenDown:
+class StoredRuns:
     """
     What is written down of some jobs.
 
@@ -39,20 +39,20 @@ class WrittenDown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AskWritten(Request[WrittenDown]):
+class GetStoredRuns(ControlRequest[StoredRuns]):
     """Ask what is written down of jobs, and how far these sinks are with them."""
 
-    gives: ClassVar[Any] = WrittenDown
+    response_type: ClassVar[Any] = StoredRuns
 
     cluster: str
     job_ids: tuple[int, ...]
     sinks: tuple[str, ...]
 
-    def run(self, store: SqliteStore) -> WrittenDown:
+    def run(self, store: SqliteStore) -> StoredRuns:
         """Tell."""
         runs = store.end_times(self.cluster, self.job_ids)
         told = {sink: store.delivery_summaries(sink, runs) for sink in self.sinks}
-        return WrittenDown(
+        return StoredRuns(
             cursor=store.cursor(self.cluster),
             gaps=store.gaps(self.cluster),
             runs=tuple(
@@ -67,7 +67,7 @@ class AskWritten(Request[WrittenDown]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record(Request[int]):
+class RecordRuns(ControlRequest[int]):
     """
     Write down runs of Slurm's that are missing, all in one transaction; gives how many there were.
 
@@ -77,14 +77,14 @@ class Record(Request[int]):
         jobs: As accounting has them if they ended, else as the controller shows them.
     """
 
-    gives: ClassVar[Any] = int
+    response_type: ClassVar[Any] = int
 
     cluster: str
     jobs: tuple[Job, ...]
 
     def run(self, store: SqliteStore) -> int:
         """Write them down."""
-        known = Runs(store.end_times(self.cluster, {job.key.job_id for job in self.jobs}))
+        known = KnownRunIndex(store.end_times(self.cluster, {job.key.job_id for job in self.jobs}))
         jobs = [job for job in self.jobs if job.key.cluster == self.cluster and _is_new(job, known)]
         events = tuple(event for job in jobs for event in _events(job))
         store.record(Plan(cluster=self.cluster, events=events), time.time())
@@ -92,7 +92,7 @@ class Record(Request[int]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CloseGaps(Request[bool]):
+class CloseGaps(ControlRequest[bool]):
     """
     Note that a span of accounting has been read and its runs are recorded; return whether it was a gap.
 
@@ -101,7 +101,7 @@ class CloseGaps(Request[bool]):
         until: Its last second.
     """
 
-    gives: ClassVar[Any] = bool
+    response_type: ClassVar[Any] = bool
 
     cluster: str
     since: int
@@ -119,10 +119,10 @@ class CloseGaps(Request[bool]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mend(Request[int]):
+class RepairSink(ControlRequest[int]):
     """Have a sink told again of what it lost, or was never told of; gives how many runs that were."""
 
-    gives: ClassVar[Any] = int
+    response_type: ClassVar[Any] = int
 
     sink: str
     repairs: tuple[Repair, ...]
@@ -132,11 +132,11 @@ class Mend(Request[int]):
         return len(store.repair(self.sink, self.repairs, time.time()))
 
 
-def _is_new(job: Job, known: Runs) -> bool:
-    if known.told(sighting(job)):
+def _is_new(job: Job, known: KnownRunIndex) -> bool:
+    if known.is_known(sighting_of(job)):
         return False
     # An open run of the id may be this one; the daemon asks Slurm, and tells them apart.
-    return not (known.open(job.key.job_id) if job.end_at is None else known.movable(job))
+    return not (known.open(job.key.job_id) if job.end_at is None else known.move_candidates(job))
 
 
 def _events(job: Job) -> Iterator[Event]:
@@ -145,4 +145,4 @@ def _events(job: Job) -> Iterator[Event]:
         yield RunEnded(job, Trigger.POLL)
 
 
-REQUESTS: tuple[type[Request[Any]], ...] = (AskWritten, Record, CloseGaps, Mend)
+REQUESTS: tuple[type[ControlRequest[Any]], ...] = (GetStoredRuns, RecordRuns, CloseGaps, RepairSink)

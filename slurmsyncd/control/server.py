@@ -15,16 +15,15 @@ from slurmsyncd.control import store_requests as requests
 from slurmsyncd.errors import ConfigError, SlurmsyncdError
 from slurmsyncd.foreign import MalformedJson, decode_json
 from slurmsyncd.host.directories import ensure_directory
-from slurmsyncd.http_server.listen import listening
-from slurmsyncd.http_server.messages import Limits, Response
+from slurmsyncd.http_server.listen import listen
+from slurmsyncd.http_server.messages import HttpResponse, ServerLimits
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     from slurmsyncd.config import DaemonConfig, WebConfig
-    from slurmsyncd.http_server.messages import Handler
-    from slurmsyncd.http_server.messages import Request as HttpRequest
+    from slurmsyncd.http_server.messages import Handler, HttpRequest
 
     Live = Mapping[str, Callable[[Any], Awaitable[Any]]]
 
@@ -38,7 +37,7 @@ REQUESTS = {
 }
 #: A repair carries whole runs; its sender keeps to less.
 BODY_BYTES = 16 * 2**20
-LIMITS = Limits(connections=16, body_bytes=2 * BODY_BYTES, idle_s=600.0)
+LIMITS = ServerLimits(connections=16, body_bytes=2 * BODY_BYTES, idle_s=600.0)
 
 
 def control_path(daemon: DaemonConfig) -> Path:
@@ -57,7 +56,7 @@ def control_sockets(daemon: DaemonConfig) -> Iterator[Sequence[socket.socket]]:
     path = control_path(daemon)
     ensure_directory(path.parent, key=KEY)
     try:
-        with listening(f"unix:{path}", mode=0o600) as sockets:
+        with listen(f"unix:{path}", mode=0o600) as sockets:
             yield sockets
     except FileExistsError as err:
         raise ConfigError([f"{KEY} = {path}: {err}"]) from err
@@ -75,7 +74,7 @@ def web_sockets(config: WebConfig) -> Iterator[Sequence[socket.socket]]:
         sockets: list[socket.socket] = []
         for address in config.listen:
             try:
-                sockets += stack.enter_context(listening(address, mode=0o600))
+                sockets += stack.enter_context(listen(address, mode=0o600))
             except OSError as err:
                 raise ConfigError([f"web.listen = {address}: {err}; choose another address"]) from err
         yield sockets
@@ -90,7 +89,7 @@ def control_handler(in_store: Callable[[Any], Awaitable[Any]], live: Live) -> Ha
         live: Requests that only the running daemon can answer, by name.
     """
 
-    async def answer(http: HttpRequest) -> Response:
+    async def answer(http: HttpRequest) -> HttpResponse:
         name = http.path.removeprefix(PREFIX)
         kind = REQUESTS.get(name)
         if kind is None or http.method != "POST" or not http.path.startswith(PREFIX):
@@ -102,10 +101,10 @@ def control_handler(in_store: Callable[[Any], Awaitable[Any]], live: Live) -> Ha
             return _refusal(400, f"{name}: {err}")
         except SlurmsyncdError as err:
             return _refusal(503, str(err))
-        return Response(200, msgspec.json.encode(result), (("content-type", "application/json"),))
+        return HttpResponse(200, msgspec.json.encode(result), (("content-type", "application/json"),))
 
     return answer
 
 
-def _refusal(status: int, why: str) -> Response:
-    return Response(status, msgspec.json.encode({"error": why}), (("content-type", "application/json"),))
+def _refusal(status: int, why: str) -> HttpResponse:
+    return HttpResponse(status, msgspec.json.encode({"error": why}), (("content-type", "application/json"),))

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from slurmsyncd.control.store_requests import AskTotals, Request, Totals
+from slurmsyncd.control.store_requests import ControlRequest, GetTotals, Totals
 from slurmsyncd.pipeline.minute_counters import Minute  # noqa: TC001 - decoding needs the type
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ class LagStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Live:
+class LiveStatus:
     """
     What only the running daemon knows.
 
@@ -250,11 +250,11 @@ class Status:
 
     now: float
     totals: Totals
-    live: Live | None = None
+    live: LiveStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class AskStatus(Request[Status]):
+class GetStatus(ControlRequest[Status]):
     """
     Ask how it is doing.
 
@@ -262,13 +262,13 @@ class AskStatus(Request[Status]):
         minutes: How many of the last minutes to tell of.
     """
 
-    gives: ClassVar[Any] = Status
+    response_type: ClassVar[Any] = Status
 
     minutes: int = 15
 
     def run(self, store: SqliteStore) -> Status:
         """Return what the store knows: no daemon runs."""
-        return Status(now=time.time(), totals=AskTotals().run(store))
+        return Status(now=time.time(), totals=GetTotals().run(store))
 
 
-REQUESTS: tuple[type[Request[Any]], ...] = (AskStatus,)
+REQUESTS: tuple[type[ControlRequest[Any]], ...] = (GetStatus,)

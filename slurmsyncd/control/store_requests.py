@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from slurmsyncd.model import Gap  # noqa: TC001 - decoding needs the type
-from slurmsyncd.store.queries import Delivery, Selection, Story
+from slurmsyncd.store.queries import Delivery, DeliverySelection, RunHistory
 
 if TYPE_CHECKING:
     from slurmsyncd.store.sqlite_store import SqliteStore
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Request(Generic[T]):
+class ControlRequest(Generic[T]):
     """
     One request.
 
     Attributes:
-        gives: Type of the answer, for decoding it.
+        response_type: Type of the answer, for decoding it.
     """
 
     __slots__ = ()
 
-    gives: ClassVar[Any]
+    response_type: ClassVar[Any]
 
     def run(self, store: SqliteStore) -> T:
         """Carry it out; called where the store may be called."""
@@ -78,10 +78,10 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
-class AskTotals(Request[Totals]):
+class GetTotals(ControlRequest[Totals]):
     """Ask for what is written down, in numbers."""
 
-    gives: ClassVar[Any] = Totals
+    response_type: ClassVar[Any] = Totals
 
     def run(self, store: SqliteStore) -> Totals:
         """Count."""
@@ -89,18 +89,18 @@ class AskTotals(Request[Totals]):
             sinks={name: _totals(store, name) for name in store.all_sinks()},
             open_runs=store.open_runs(),
             cursors=store.cursors(),
-            incident=store.incident(),
+            incident=store.data_loss(),
             gaps=store.all_gaps(),
         )
 
 
 @dataclass(frozen=True, slots=True)
-class AskLetters(Request[tuple[Delivery, ...]]):
+class ListDeliveries(ControlRequest[tuple[Delivery, ...]]):
     """List the deliveries that are meant by id, from behind ``after``."""
 
-    gives: ClassVar[Any] = tuple[Delivery, ...]
+    response_type: ClassVar[Any] = tuple[Delivery, ...]
 
-    wanted: Selection
+    wanted: DeliverySelection
     limit: int = 500
     after: int = 0
 
@@ -110,23 +110,23 @@ class AskLetters(Request[tuple[Delivery, ...]]):
 
 
 @dataclass(frozen=True, slots=True)
-class AskStories(Request[tuple[Story, ...]]):
+class GetRunHistories(ControlRequest[tuple[RunHistory, ...]]):
     """Ask for all that is known of a job's runs, oldest first."""
 
-    gives: ClassVar[Any] = tuple[Story, ...]
+    response_type: ClassVar[Any] = tuple[RunHistory, ...]
 
     job_id: int
 
-    def run(self, store: SqliteStore) -> tuple[Story, ...]:
+    def run(self, store: SqliteStore) -> tuple[RunHistory, ...]:
         """Tell."""
-        return store.runs_of(self.job_id)
+        return store.run_histories(self.job_id)
 
 
 @dataclass(frozen=True, slots=True)
-class Retry(Request[int]):
+class RetryDeliveries(ControlRequest[int]):
     """Try dead or parked deliveries again at once; gives how many there were."""
 
-    gives: ClassVar[Any] = int
+    response_type: ClassVar[Any] = int
 
     ids: tuple[int, ...]
 
@@ -136,10 +136,10 @@ class Retry(Request[int]):
 
 
 @dataclass(frozen=True, slots=True)
-class Drop(Request[int]):
+class DropDeliveries(ControlRequest[int]):
     """Give up deliveries for good; gives how many there were."""
 
-    gives: ClassVar[Any] = int
+    response_type: ClassVar[Any] = int
 
     ids: tuple[int, ...]
 
@@ -149,14 +149,14 @@ class Drop(Request[int]):
 
 
 @dataclass(frozen=True, slots=True)
-class Acknowledge(Request[None]):
+class AcknowledgeDataLoss(ControlRequest[None]):
     """Note that the operator knows of the incident."""
 
-    gives: ClassVar[Any] = None
+    response_type: ClassVar[Any] = None
 
     def run(self, store: SqliteStore) -> None:
         """Note it."""
-        store.acknowledge()
+        store.acknowledge_data_loss()
 
 
 def _totals(store: SqliteStore, sink: str) -> SinkTotals:
@@ -173,4 +173,11 @@ def _totals(store: SqliteStore, sink: str) -> SinkTotals:
     )
 
 
-REQUESTS: tuple[type[Request[Any]], ...] = (AskTotals, AskLetters, AskStories, Retry, Drop, Acknowledge)
+REQUESTS: tuple[type[ControlRequest[Any]], ...] = (
+    GetTotals,
+    ListDeliveries,
+    GetRunHistories,
+    RetryDeliveries,
+    DropDeliveries,
+    AcknowledgeDataLoss,
+)

@@ -5,6 +5,6 @@ Composition root: builds the parts from a configuration, runs them in one task g
 the side of Slurm, ``outlet`` the side of the sinks.
 """
 
-from slurmsyncd.daemon.process import once, serve
+from slurmsyncd.daemon.process import run_daemon, run_once
 
-__all__ = ["once", "serve"]
+__all__ = ["run_daemon", "run_once"]

@@ -13,13 +13,13 @@ from slurmsyncd.clock import SystemClock
 from slurmsyncd.config import ClusterConfig
 from slurmsyncd.daemon.hookwatch import HookWatch
 from slurmsyncd.errors import SourceUnavailable
-from slurmsyncd.pipeline.announced import Announced
-from slurmsyncd.pipeline.checkpoint import Checkpoint
+from slurmsyncd.pipeline.announced import NotificationMonitor
+from slurmsyncd.pipeline.checkpoint import CheckpointFile
 from slurmsyncd.pipeline.collect import Collector, CollectPolicy
 from slurmsyncd.pipeline.rhythm import Half
 from slurmsyncd.sources.command_source import CommandSource
 from slurmsyncd.sources.discovery import discover, only_cluster
-from slurmsyncd.triggers.notification_queue import Wakeup
+from slurmsyncd.triggers.notification_queue import NotificationQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 STRANGERS = 20
 
 
-class Intake:
+class Collectors:
     """
     Everything that looks at Slurm.
 
@@ -59,14 +59,14 @@ class Intake:
     ) -> None:
         self.sources: list[CommandSource] = []
         self.collectors: list[Collector] = []
-        self.announced: dict[str, Announced] = {}
+        self.announced: dict[str, NotificationMonitor] = {}
         self.waiting_for_slurm: str | None = None
         self._config = config
         self._store = store
         self._thread = thread
         self._recovered = recovered
         self._ring = ring
-        self._wakeups: dict[str, Wakeup] = {}
+        self._wakeups: dict[str, NotificationQueue] = {}
         self._strangers: set[str] = set()
 
     async def run(self, and_then: Callable[[TaskGroup], None]) -> None:
@@ -74,41 +74,41 @@ class Intake:
         await self._begin(patient=True)
         async with anyio.create_task_group() as group:
             for collector, source in zip(self.collectors, self.sources, strict=True):
-                wakeup = Wakeup(self._config.daemon.query_delay)
+                wakeup = NotificationQueue(self._config.daemon.query_delay)
                 self._wakeups[collector.cluster] = wakeup
                 group.start_soon(collector.run, wakeup, name=f"collect-{collector.cluster}")
                 watch = HookWatch(source, self.announced[collector.cluster], self._config.hook)
                 group.start_soon(watch.run, self._config.daemon.poll_interval)
             and_then(group)
 
-    async def look_once(self) -> bool:
+    async def poll_once(self) -> bool:
         """Take one full look at every cluster. Returns whether all of Slurm answered."""
         await self._begin(patient=False)
 
         async def look(collector: Collector) -> None:
-            await collector.look()
-            while collector.behind and not collector.tally.unavailable:
+            await collector.poll()
+            while collector.is_catching_up and not collector.tally.error:
                 await collector.catch_up()
 
         async with anyio.create_task_group() as group:
             for collector in self.collectors:
                 group.start_soon(look, collector)
-        return not any(collector.tally.unavailable for collector in self.collectors)
+        return not any(collector.tally.error for collector in self.collectors)
 
-    def hint(self, hint: Notification) -> None:
+    def notify(self, hint: Notification) -> None:
         """Pass a hint to its cluster; one of a cluster that is not ours is said once and dropped."""
         if (wakeup := self._wakeups.get(hint.cluster)) is not None:
             self.announced[hint.cluster].hear(hint, time.time())
-            wakeup.ring(hint)
+            wakeup.put(hint)
         elif not hint.cluster:
             return  # a test of the way here, which is counted, and speaks of nothing
         elif self._wakeups and hint.cluster not in self._strangers and len(self._strangers) < STRANGERS:
             self._strangers.add(hint.cluster)
             log.warning("hint_of_other_cluster", cluster=hint.cluster, ours=sorted(self._wakeups))
 
-    def has_looked(self, cluster: str) -> bool:
+    def has_polled(self, cluster: str) -> bool:
         """Return whether the first look at a cluster, as far back as it goes, is over."""
-        return any(each.cluster == cluster and each.has_looked for each in self.collectors)
+        return any(each.cluster == cluster and each.has_polled for each in self.collectors)
 
     async def _begin(self, *, patient: bool) -> None:
         """Build one collector for each cluster; which cluster this host has, Slurm may have to say first."""
@@ -126,9 +126,9 @@ class Intake:
             for name, each in clusters.items()
         ]
         await self._note_orphans(clusters)
-        checkpoint = Checkpoint(daemon.lastrun_file, self._store, self._thread, clusters)
+        checkpoint = CheckpointFile(daemon.lastrun_file, self._store, self._thread, clusters)
         if not self._recovered:  # else the whole look-back has to be read again
-            await checkpoint.begin()
+            await checkpoint.apply_at_start()
         policy = CollectPolicy(
             poll_s=daemon.poll_interval, overlap_s=daemon.overlap, max_span_s=daemon.max_span
         )
@@ -139,7 +139,7 @@ class Intake:
             if plan.events:
                 self._ring()
 
-        self.announced = {name: Announced(time.time()) for name in clusters}
+        self.announced = {name: NotificationMonitor(time.time()) for name in clusters}
         # Both at once: whoever asks how we are doing takes them in pairs.
         self.collectors = [
             Collector(source, self._store, self._thread, policy, SystemClock(), recorded=recorded)

@@ -13,10 +13,10 @@ from slurmsyncd.clock import SystemClock
 from slurmsyncd.delivery import DeliveryPolicy
 from slurmsyncd.model import EventKind
 from slurmsyncd.pipeline.audit import Auditor, AuditPolicy
-from slurmsyncd.pipeline.deliver import Delivery
-from slurmsyncd.pipeline.node_states import report_nodes
+from slurmsyncd.pipeline.deliver import DeliveryLoop
+from slurmsyncd.pipeline.node_states import report_node_states
 from slurmsyncd.pipeline.replacing_sink import ReplacingSink
-from slurmsyncd.sinks.registry import build_sink, inventory_of, stop_hold_s
+from slurmsyncd.sinks.registry import build_inventory, build_sink, stop_hold_s
 from slurmsyncd.sinks.rest.sink import RestSink
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     from slurmsyncd.config import Config, SinkConfig
     from slurmsyncd.delivery import Outcome
-    from slurmsyncd.pipeline.audit import AuditTally
+    from slurmsyncd.pipeline.audit import AuditResults
     from slurmsyncd.pipeline.store_thread import StoreThread
     from slurmsyncd.ports import Inventory, Sink, Source
-    from slurmsyncd.sinks.preview import Known
+    from slurmsyncd.sinks.preview import BackendInfo
     from slurmsyncd.store.sqlite_store import SqliteStore
 
 log = structlog.get_logger(__name__)
@@ -40,7 +40,7 @@ STOP_S = 25.0
 LOOK_UP_S = 86400.0
 
 
-class Outlet:
+class Deliveries:
     """
     Everything that is told of runs.
 
@@ -60,10 +60,10 @@ class Outlet:
         self._auditors = {
             sink.name: self._auditor(inventory, delivery, config.sinks[sink.name])
             for sink, delivery in zip(sinks, self.deliveries, strict=True)
-            if config.sinks[sink.name].audit_interval and (inventory := inventory_of(sink))
+            if config.sinks[sink.name].audit_interval and (inventory := build_inventory(sink))
         }
 
-    def known(self) -> dict[str, Known]:
+    def known(self) -> dict[str, BackendInfo]:
         """Return what was found out of the backends so far, by the name of the sink."""
         return {name: each.known for name, each in self._backends().items()}
 
@@ -71,7 +71,7 @@ class Outlet:
         """Return when the token of each backend expires (epoch seconds), by the name of the sink."""
         return {name: each.token_expires_at for name, each in self._backends().items()}
 
-    def audits(self) -> dict[str, AuditTally]:
+    def audits(self) -> dict[str, AuditResults]:
         """Return what the audits came to, by the name of the sink; one without audits is missing."""
         return {name: auditor.tally for name, auditor in self._auditors.items()}
 
@@ -94,13 +94,13 @@ class Outlet:
             interval_s = self._config.sinks[delivery.sink.name].nodestate_interval
             if interval_s:
                 down = self.nodes_down.setdefault(delivery.sink.name, {})
-                report = partial(report_nodes, heard=delivery.heard)
+                report = partial(report_node_states, heard=delivery.heard)
                 group.start_soon(report, sources, delivery.sink, interval_s, down)
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Tell all that there is something new."""
         for delivery in self.deliveries:
-            delivery.ring()
+            delivery.wake()
 
     async def drain_once(self) -> bool:
         """Send what is due. Returns whether every sink took its part."""
@@ -111,7 +111,7 @@ class Outlet:
         for delivery in self.deliveries:
             left = dict(self._store.counts(delivery.sink.name).states)
             log.info("drained", sink=delivery.sink.name, left=left)
-        return not any(delivery.health.trouble for delivery in self.deliveries)
+        return not any(delivery.health.pause_reason for delivery in self.deliveries)
 
     async def finish(
         self, sending: TaskGroup, signals: AsyncIterator[signal.Signals], came: list[signal.Signals]
@@ -140,7 +140,7 @@ class Outlet:
         for delivery in self.deliveries:
             await delivery.sink.aclose()
 
-    def _auditor(self, sink: Inventory, delivery: Delivery, config: SinkConfig) -> Auditor:
+    def _auditor(self, sink: Inventory, delivery: DeliveryLoop, config: SinkConfig) -> Auditor:
         policy = AuditPolicy(
             interval_s=config.audit_interval,
             grace_s=config.audit_grace,
@@ -152,11 +152,11 @@ class Outlet:
             self._thread,
             policy,
             SystemClock(),
-            repaired=delivery.ring,
+            repaired=delivery.wake,
             heard=delivery.heard,
         )
 
-    def _delivery(self, sink: Sink, config: SinkConfig) -> Delivery:
+    def _delivery(self, sink: Sink, config: SinkConfig) -> DeliveryLoop:
         policy = DeliveryPolicy(
             backoff_s=config.backoff,
             backoff_max_s=config.backoff_max,
@@ -166,9 +166,9 @@ class Outlet:
         )
         workers = {EventKind.START: config.start_workers, EventKind.STOP: config.stop_workers}
         told: Sink = sink
-        if config.requeue == "replace" and (inventory := inventory_of(sink)):
+        if config.requeue == "replace" and (inventory := build_inventory(sink)):
             told = ReplacingSink(sink, inventory, self._store, self._thread, SystemClock())
-        return Delivery(told, self._store, self._thread, policy, SystemClock(), workers=workers)
+        return DeliveryLoop(told, self._store, self._thread, policy, SystemClock(), workers=workers)
 
 
 async def _cancel_on_signal(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slurmsyncd.config import HookConfig
-    from slurmsyncd.pipeline.announced import Announced
+    from slurmsyncd.pipeline.announced import NotificationMonitor
     from slurmsyncd.slurm.settings import SlurmSettings
     from slurmsyncd.sources.command_source import CommandSource
 
@@ -40,7 +40,7 @@ class HookWatch:
         config: Where hints come in.
     """
 
-    def __init__(self, source: CommandSource, announced: Announced, config: HookConfig) -> None:
+    def __init__(self, source: CommandSource, announced: NotificationMonitor, config: HookConfig) -> None:
         self._source = source
         self._hooks = announced.hooks
         self._config = config

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import anyio
 
 from slurmsyncd.control.server import control_sockets
-from slurmsyncd.daemon.service import Loops, Sockets, refused
+from slurmsyncd.daemon.service import ListeningSockets, Service, refused
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.host.pid_file import pid_file
-from slurmsyncd.host.sd_notify import Manager, inherited_sockets
-from slurmsyncd.pipeline.minute_counters import Rates
-from slurmsyncd.triggers.hook_sockets import hint_sockets
+from slurmsyncd.host.sd_notify import ServiceManager, inherited_sockets
+from slurmsyncd.pipeline.minute_counters import MinuteCounters
+from slurmsyncd.triggers.hook_sockets import open_hook_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from slurmsyncd.config import Config
 
 
-async def serve(config: Config, reread: Callable[[], Config]) -> None:
+async def run_daemon(config: Config, reread: Callable[[], Config]) -> None:
     """
     Run until SIGTERM or SIGINT; SIGHUP reads the configuration again and keeps the old one if it is wrong.
 
@@ -36,25 +36,25 @@ async def serve(config: Config, reread: Callable[[], Config]) -> None:
         ConfigError: Something it names cannot be used.
         StoreError: The state on disk cannot be used.
     """
-    manager = Manager()
+    manager = ServiceManager()
     inherited = inherited_sockets()
     # One receiver for all rounds: a signal that came between two would have its default effect.
     with (
         pid_file(config.daemon.pid_file),
-        hint_sockets(config.hook, inherited) as hints,
+        open_hook_sockets(config.hook, inherited) as hints,
         control_sockets(config.daemon) as control,
         anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals,
     ):
         following: Config | None = config
-        rates = Rates()
+        rates = MinuteCounters()
         while following is not None:
             config, loops = _build(following, config, manager, rates)
             _spare_what_stays()
             with closing(loops), loops.store.examined():
-                following = await loops.run(Sockets(hints=hints, control=control), signals, reread)
+                following = await loops.run(ListeningSockets(hints=hints, control=control), signals, reread)
 
 
-async def once(config: Config) -> int:
+async def run_once(config: Config) -> int:
     """
     Look once, send what is due, and tell how it went.
 
@@ -63,10 +63,10 @@ async def once(config: Config) -> int:
     """
     with (
         pid_file(config.daemon.pid_file),
-        closing(Loops(config, Manager({}))) as loops,
+        closing(Service(config, ServiceManager({}))) as loops,
         loops.store.examined(),
     ):
-        looked = await loops.intake.look_once()
+        looked = await loops.intake.poll_once()
         sent = await loops.outlet.drain_once()
     return 0 if looked and sent else 75
 
@@ -83,14 +83,16 @@ def _spare_what_stays() -> None:
     gc.freeze()
 
 
-def _build(wanted: Config, proven: Config, manager: Manager, rates: Rates) -> tuple[Config, Loops]:
+def _build(
+    wanted: Config, proven: Config, manager: ServiceManager, rates: MinuteCounters
+) -> tuple[Config, Service]:
     """Build the loops; what a reload asked for and cannot be had gives way to what ran before."""
     try:
-        return wanted, Loops(wanted, manager, rates)
+        return wanted, Service(wanted, manager, rates)
     except ConfigError as err:
         if wanted is proven:
             raise
         why = refused(err)
-        loops = Loops(proven, manager, rates)
+        loops = Service(proven, manager, rates)
         loops.refused = why
         return proven, loops

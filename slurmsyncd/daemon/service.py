@@ -12,23 +12,23 @@ import anyio
 import structlog
 
 from slurmsyncd import __version__
-from slurmsyncd.control.health import headline, judge
-from slurmsyncd.control.previews import AskPreviews, RunPreviews, previews
+from slurmsyncd.control.health import assess, summary_line
+from slurmsyncd.control.previews import GetPreviews, RunPreviews, previews
 from slurmsyncd.control.server import LIMITS, control_handler, web_sockets
-from slurmsyncd.control.status import AskStatus, Status
-from slurmsyncd.control.store_requests import AskStories, AskTotals
+from slurmsyncd.control.status import GetStatus, Status
+from slurmsyncd.control.store_requests import GetRunHistories, GetTotals
 from slurmsyncd.daemon import status_report as report
-from slurmsyncd.daemon.collectors import Intake
-from slurmsyncd.daemon.deliveries import STOP_S, Outlet
+from slurmsyncd.daemon.collectors import Collectors
+from slurmsyncd.daemon.deliveries import STOP_S, Deliveries
 from slurmsyncd.errors import ConfigError, DiskFull, StoreError
 from slurmsyncd.http_server.server import serve as web
 from slurmsyncd.pipeline.loop_lag import LoopLag
-from slurmsyncd.pipeline.minute_counters import Rates
+from slurmsyncd.pipeline.minute_counters import MinuteCounters
 from slurmsyncd.pipeline.store_thread import StoreThread
 from slurmsyncd.store import open_store
-from slurmsyncd.triggers.hook_sockets import make_gate
+from slurmsyncd.triggers.hook_sockets import build_filter
 from slurmsyncd.triggers.listener import listen
-from slurmsyncd.triggers.spool import Sweeper, spool
+from slurmsyncd.triggers.spool import SpoolReader, spool
 
 if TYPE_CHECKING:
     import socket
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from slurmsyncd.config import Config
-    from slurmsyncd.control.store_requests import Request
-    from slurmsyncd.host.sd_notify import Manager
-    from slurmsyncd.store.queries import Story
+    from slurmsyncd.control.store_requests import ControlRequest
+    from slurmsyncd.host.sd_notify import ServiceManager
+    from slurmsyncd.store.queries import RunHistory
 
 log = structlog.get_logger(__name__)
 
@@ -58,33 +58,33 @@ STATUS_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sockets:
+class ListeningSockets:
     """What the process listens on, through all reloads."""
 
     hints: Sequence[socket.socket]
     control: Sequence[socket.socket]
 
 
-class Observed:
+class StatusViews:
     """What metrics and page are made of."""
 
-    def __init__(self, loops: Loops) -> None:
+    def __init__(self, loops: Service) -> None:
         self._loops = loops
 
     async def status(self, minutes: int) -> Status:
         """Return how we are doing, with the last minutes."""
-        return await self._loops.tell_status(AskStatus(minutes))
+        return await self._loops.status(GetStatus(minutes))
 
-    async def latest(self) -> tuple[Story, ...]:
+    async def latest(self) -> tuple[RunHistory, ...]:
         """Return the runs that were written down last."""
         return await self._loops.in_thread(self._loops.store.latest_runs, LATEST)
 
-    async def stories(self, job_id: int) -> tuple[Story, ...]:
+    async def stories(self, job_id: int) -> tuple[RunHistory, ...]:
         """Return all that is known of a job's runs."""
-        return await self._loops.in_thread(self._loops.store.runs_of, job_id)
+        return await self._loops.in_thread(self._loops.store.run_histories, job_id)
 
 
-class Loops:
+class Service:
     """
     Everything that runs, built from one configuration. Close it to build another.
 
@@ -92,12 +92,12 @@ class Loops:
         refused: Why the configuration on disk is not the one in force; empty if it is, as far as is known.
     """
 
-    def __init__(self, config: Config, manager: Manager, rates: Rates | None = None) -> None:
+    def __init__(self, config: Config, manager: ServiceManager, rates: MinuteCounters | None = None) -> None:
         if not config.sinks:
             raise ConfigError(["sinks: none is configured; add [sinks.NAME] with url and token_file"])
         self._config = config
         self._manager = manager
-        self._rates = rates or Rates()
+        self._rates = rates or MinuteCounters()
         self._stopping = False
         self.refused = ""
         self.in_thread = StoreThread()
@@ -107,12 +107,12 @@ class Loops:
         # What cannot be built must not keep the store: a reload goes on with what ran before.
         with ExitStack() as undo:
             undo.callback(self.store.close)
-            self.outlet = Outlet(config, self.store, self.in_thread)
-            self.intake = Intake(
-                config, self.store, self.in_thread, recovered=bool(opened.recovered), ring=self.outlet.ring
+            self.outlet = Deliveries(config, self.store, self.in_thread)
+            self.intake = Collectors(
+                config, self.store, self.in_thread, recovered=bool(opened.recovered), ring=self.outlet.wake
             )
             self.lag = LoopLag()
-            self._gate = make_gate(config.hook, self.intake.hint)
+            self._gate = build_filter(config.hook, self.intake.notify)
             self._web = undo.enter_context(web_sockets(config.web))
             undo.enter_context(spool(config.hook))
             self._undo = undo.pop_all()
@@ -123,7 +123,7 @@ class Loops:
 
     async def run(
         self,
-        sockets: Sockets,
+        sockets: ListeningSockets,
         signals: AsyncIterator[signal.Signals],
         reread: Callable[[], Config],
     ) -> Config | None:
@@ -181,44 +181,44 @@ class Loops:
         log.info("reloading")
         return config
 
-    def _start_intake(self, group: TaskGroup, sockets: Sockets) -> None:
+    def _start_intake(self, group: TaskGroup, sockets: ListeningSockets) -> None:
         def start_reports(beside: TaskGroup) -> None:
-            self.outlet.start_reports(beside, self.intake.sources, self.intake.has_looked)
+            self.outlet.start_reports(beside, self.intake.sources, self.intake.has_polled)
 
         group.start_soon(listen, self._gate, sockets.hints, name="hints")
         if self._config.hook.spool:
-            group.start_soon(Sweeper(self._config.hook.spool, self._gate).watch, name="hints-spool")
+            group.start_soon(SpoolReader(self._config.hook.spool, self._gate).poll_spool, name="hints-spool")
         if self._web:
             # Only where it is wanted; and before READY, so that an upgrade finds all of it in memory.
             from slurmsyncd.observe import access, routes  # noqa: PLC0415
 
             config = self._config.web
-            tls = access.Certificate(config).context if config.cert_file else None
-            login = access.Login(config) if config.password_file else None
-            handler = routes.routes(Observed(self), page=config.page, login=login)
+            tls = access.WebCertificate(config).context if config.cert_file else None
+            login = access.WebCredentials(config) if config.password_file else None
+            handler = routes.routes(StatusViews(self), page=config.page, login=login)
             group.start_soon(web, self._web, handler, routes.LIMITS, tls, name="web")
         group.start_soon(self.intake.run, start_reports, name="collect")
         group.start_soon(self.lag.run, name="lag")
         group.start_soon(self._keep_counting, name="rates")
-        group.start_soon(self._keep_house, name="housekeeping")
+        group.start_soon(self._housekeeping, name="housekeeping")
         if self._manager:
             group.start_soon(self._say_status, name="status")
 
     async def _answer(self, sockets: Sequence[socket.socket]) -> None:
         # Serving closes what it is given; the next round after a reload needs them again.
         live: dict[str, Callable[[Any], Awaitable[Any]]] = {
-            AskStatus.__name__: self.tell_status,
-            AskPreviews.__name__: self._tell_previews,
+            GetStatus.__name__: self.status,
+            GetPreviews.__name__: self._tell_previews,
         }
         handler = control_handler(self._in_store, live)
         await web([sock.dup() for sock in sockets], handler, LIMITS)
 
-    async def tell_status(self, request: AskStatus) -> Status:
+    async def status(self, request: GetStatus) -> Status:
         """Return how we are doing."""
-        totals = await self.in_thread(AskTotals().run, self.store)
+        totals = await self.in_thread(GetTotals().run, self.store)
         self._count()
         now = time.time()
-        live = report.live(
+        live = report.live_status(
             self._config,
             self.intake,
             self.outlet,
@@ -230,9 +230,9 @@ class Loops:
         )
         return Status(now=now, totals=totals, live=live)
 
-    async def _tell_previews(self, request: AskPreviews) -> tuple[RunPreviews, ...]:
+    async def _tell_previews(self, request: GetPreviews) -> tuple[RunPreviews, ...]:
         """Return what sinks are sent of a job, with what they were found to be."""
-        stories = await self.in_thread(AskStories(request.job_id).run, self.store)
+        stories = await self.in_thread(GetRunHistories(request.job_id).run, self.store)
         return previews(stories, self._config, self.outlet.known())
 
     def _count(self) -> None:
@@ -243,18 +243,18 @@ class Loops:
             self._count()
             await anyio.sleep(COUNT_S)
 
-    async def _in_store(self, request: Request[Any]) -> Any:
+    async def _in_store(self, request: ControlRequest[Any]) -> Any:
         """Carry out what an operator asked for; what it made due is delivered at once."""
         result = await self.in_thread(request.run, self.store)
-        self.outlet.ring()
+        self.outlet.wake()
         return result
 
-    async def _keep_house(self) -> None:
+    async def _housekeeping(self) -> None:
         """See that the files are still ours, and forget what is settled and older than any look back."""
         keep_s = self._config.daemon.max_span + 86400.0
         while True:
             await anyio.sleep(HOUSEKEEPING_S)
-            await self.in_thread(self.store.integrity)
+            await self.in_thread(self.store.check_files)
             with suppress(DiskFull):  # said by those who take in; nothing is lost by forgetting later
                 forgotten = PRUNED
                 while forgotten == PRUNED:
@@ -263,14 +263,14 @@ class Loops:
     async def _ping(self) -> None:
         """Ping the watchdog from the loop itself, so that a stall of the loop is noticed."""
         while True:
-            self._manager.alive()
+            self._manager.ping_watchdog()
             await anyio.sleep(self._manager.watchdog_s or PING_S)
 
     async def _say_status(self) -> None:
         """Have `systemctl status` show what `slurmsyncd status` says first."""
         while True:
             with suppress(StoreError):  # who has to write there says it
-                self._manager.status(headline(judge(await self.tell_status(AskStatus(0)))))
+                self._manager.status(summary_line(assess(await self.status(GetStatus(0)))))
             await anyio.sleep(STATUS_S)
 
 

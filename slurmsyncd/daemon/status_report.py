@@ -17,7 +17,7 @@ from slurmsyncd.control.status import (
     HookStatus,
     LagStatus,
     LatencyStatus,
-    Live,
+    LiveStatus,
     SinkStatus,
     SourceStatus,
 )
@@ -26,41 +26,41 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from slurmsyncd.config import Config, SinkConfig
-    from slurmsyncd.daemon.collectors import Intake
-    from slurmsyncd.daemon.deliveries import Outlet
+    from slurmsyncd.daemon.collectors import Collectors
+    from slurmsyncd.daemon.deliveries import Deliveries
     from slurmsyncd.delivery import Outcome
-    from slurmsyncd.pipeline.announced import Announced
-    from slurmsyncd.pipeline.audit import AuditTally
+    from slurmsyncd.pipeline.announced import NotificationMonitor
+    from slurmsyncd.pipeline.audit import AuditResults
     from slurmsyncd.pipeline.collect import Collector
-    from slurmsyncd.pipeline.deliver import Delivery
+    from slurmsyncd.pipeline.deliver import DeliveryLoop
     from slurmsyncd.pipeline.loop_lag import LoopLag
     from slurmsyncd.pipeline.minute_counters import Minute
     from slurmsyncd.sources.command_source import CommandSource
-    from slurmsyncd.triggers.notification_filter import HintCounts
+    from slurmsyncd.triggers.notification_filter import NotificationCounts
 
 #: When the process began: this is loaded with the daemon, and stays through reloads.
 BEGAN_AT = time.time()
 
 
-def live(
+def live_status(
     config: Config,
-    intake: Intake,
-    outlet: Outlet,
+    intake: Collectors,
+    outlet: Deliveries,
     *,
-    hints: HintCounts,
+    hints: NotificationCounts,
     lag: LoopLag,
     minutes: tuple[Minute, ...],
     stopping: bool,
     reload_refused: str,
-) -> Live:
+) -> LiveStatus:
     """Put together what only we know."""
     sources = zip(intake.collectors, intake.sources, strict=True)
     audits, expiries = outlet.audits(), outlet.token_expiries()
-    return Live(
+    return LiveStatus(
         version=__version__,
         pid=os.getpid(),
         started_at=BEGAN_AT,
-        ready=bool(intake.collectors) and all(intake.has_looked(each.cluster) for each in intake.collectors),
+        ready=bool(intake.collectors) and all(intake.has_polled(each.cluster) for each in intake.collectors),
         rss_bytes=rss_bytes(),
         cpu_s=time.process_time(),
         poll_s=config.daemon.poll_interval,
@@ -82,7 +82,7 @@ def live(
         hook=HookStatus(
             received=hints.received,
             accepted=hints.accepted,
-            refused=dict(hints.refused),
+            refused=dict(hints.rejected),
             accepted_at=hints.accepted_at,
         ),
         loop_lag=LagStatus(recent_s=lag.recent_s, max_s=lag.max_s, stalls=lag.stalls, stalling=lag.stalling),
@@ -92,28 +92,30 @@ def live(
     )
 
 
-def source_status(collector: Collector, source: CommandSource, announced: Announced) -> SourceStatus:
+def source_status(
+    collector: Collector, source: CommandSource, announced: NotificationMonitor
+) -> SourceStatus:
     """Tell of one cluster."""
     tally = collector.tally
     return SourceStatus(
         cluster=collector.cluster,
-        last_look_at=tally.last_look_at,
-        unavailable=tally.unavailable,
-        unavailable_since=tally.unavailable_since,
-        partly=tally.partly,
+        last_look_at=tally.last_poll_at,
+        unavailable=tally.error,
+        unavailable_since=tally.error_since,
+        partly=tally.partial,
         disk_full=tally.disk_full,
-        behind=collector.behind,
+        behind=collector.is_catching_up,
         behind_s=collector.behind_s,
         queued_messages=tally.queued_messages,
         queued_since=tally.queued_since,
-        looks=tally.looks,
+        looks=tally.polls,
         failures=tally.failures,
-        hints=tally.hints,
+        hints=tally.notifications,
         starts=tally.starts,
         stops=tally.stops,
-        incomplete=tally.incomplete,
+        incomplete=tally.without_allocation,
         never_started=tally.never_started,
-        set_aside=tally.set_aside,
+        set_aside=tally.records_skipped,
         rechecks=tally.rechecks,
         blind=BlindStatus(reason=source.blind.reason, remedy=source.blind.remedy) if source.blind else None,
         commands={
@@ -132,7 +134,7 @@ def source_status(collector: Collector, source: CommandSource, announced: Announ
     )
 
 
-def audit_status(tally: AuditTally | None) -> AuditStatus | None:
+def audit_status(tally: AuditResults | None) -> AuditStatus | None:
     """Return what the audits of one sink came to; None if there are none."""
     if tally is None:
         return None
@@ -149,7 +151,7 @@ def audit_status(tally: AuditTally | None) -> AuditStatus | None:
 
 
 def sink_status(
-    delivery: Delivery,
+    delivery: DeliveryLoop,
     config: SinkConfig,
     nodes_down: Mapping[str, Outcome],
     audit: AuditStatus | None,
@@ -165,7 +167,7 @@ def sink_status(
         trouble=pause.reason,
         detail=pause.detail,
         trouble_since=pause.since,
-        alarm=pause.alarm,
+        alarm=pause.action_required,
         nodes_trouble=None if down is None else down.reason,
         nodes_detail="" if down is None else down.detail,
         disk_full=health.disk_full,
@@ -173,8 +175,8 @@ def sink_status(
         last_answer_at=health.last_answer_at,
         answers=health.answers,
         results=dict(health.results),
-        told=dict(health.told),
-        in_hand={step.value: count for step, count in delivery.in_hand.items()},
+        told=dict(health.delivered),
+        in_hand={step.value: count for step, count in delivery.in_flight.items()},
         workers={"start": config.start_workers, "stop": config.stop_workers},
         latency=tuple(
             LatencyStatus(step=step, trigger=trigger, counts=tuple(each.counts), sum_s=each.sum_s)
@@ -185,7 +187,7 @@ def sink_status(
     )
 
 
-def counters(intake: Intake, deliveries: Iterable[Delivery]) -> dict[str, int]:
+def counters(intake: Collectors, deliveries: Iterable[DeliveryLoop]) -> dict[str, int]:
     """Return what only ever grows, all clusters and all sinks together; see ``pipeline.rates``."""
     tallies = [each.tally for each in intake.collectors]
     health = [each.health for each in deliveries]
@@ -193,8 +195,8 @@ def counters(intake: Intake, deliveries: Iterable[Delivery]) -> dict[str, int]:
     return {
         "starts": sum(tally.starts for tally in tallies),
         "stops": sum(tally.stops for tally in tallies),
-        "start_told": sum(each.told.get("start", 0) for each in health),
-        "stop_told": sum(each.told.get("stop", 0) for each in health),
+        "start_told": sum(each.delivered.get("start", 0) for each in health),
+        "stop_told": sum(each.delivered.get("stop", 0) for each in health),
         "start_ms": int(1000 * sum(each.latency.of("start").sum_s for each in health)),
         "failed": sum(each.failed for each in health),
         "commands": sum(cost.calls for cost in costs),

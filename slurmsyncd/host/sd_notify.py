@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _FIRST_FD = 3
 
 
-class Manager:
+class ServiceManager:
     """
     The service manager that started us, if one did.
 
@@ -52,7 +52,7 @@ class Manager:
         """Say that we stop, and need up to ``extend_s`` from now; repeat it to get more."""
         self._tell("STOPPING=1", f"EXTEND_TIMEOUT_USEC={int(extend_s * 1e6)}", *_status(status))
 
-    def alive(self) -> None:
+    def ping_watchdog(self) -> None:
         """Ping the watchdog."""
         if self.watchdog_s is not None:
             self._tell("WATCHDOG=1")

@@ -13,10 +13,10 @@ from slurmsyncd.http_server.accept import affordable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from slurmsyncd.http_server.messages import Limits
+    from slurmsyncd.http_server.messages import ServerLimits
 
 
-class Capacity:
+class ConnectionCapacity:
     """
     Places for connections, and bytes for bodies.
 
@@ -24,7 +24,7 @@ class Capacity:
     longest, among those of the peer with the most. Slow clients therefore lock out only themselves.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ServerLimits) -> None:
         self.limits = limits
         self._free = affordable(limits.connections)
         self._queue: deque[anyio.Event] = deque()

@@ -8,14 +8,14 @@ import zlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from slurmsyncd.http_server.messages import Request, Response
+    from slurmsyncd.http_server.messages import HttpRequest, HttpResponse
 
 _WORTH_IT = 256  # bytes; below, the headers cost as much as is saved
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-def compressed(request: Request, response: Response) -> bytes | None:
+def compress(request: HttpRequest, response: HttpResponse) -> bytes | None:
     """Return the body gzipped, or None if the client did not ask or it would not pay."""
     if len(response.body) < _WORTH_IT or not _takes_gzip(request.headers.get("accept-encoding", "")):
         return None

@@ -14,15 +14,15 @@ import anyio
 import h11
 import structlog
 
-from slurmsyncd.http_server.compression import compressed, http_date
-from slurmsyncd.http_server.messages import Body, Request, Response
+from slurmsyncd.http_server.compression import compress, http_date
+from slurmsyncd.http_server.messages import HttpBody, HttpRequest, HttpResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from anyio.abc import ByteStream
 
-    from slurmsyncd.http_server.capacity import Capacity
+    from slurmsyncd.http_server.capacity import ConnectionCapacity
     from slurmsyncd.http_server.messages import Handler
 
 log = structlog.get_logger(__name__)
@@ -39,10 +39,10 @@ class _Refused(Exception):
         self.status = status
 
 
-class Connection:
+class HttpConnection:
     """Requests of one client, one after the other."""
 
-    def __init__(self, stream: ByteStream, peer: str, handler: Handler, capacity: Capacity) -> None:
+    def __init__(self, stream: ByteStream, peer: str, handler: Handler, capacity: ConnectionCapacity) -> None:
         self._stream = stream
         self._peer = peer
         self._handler = handler
@@ -68,11 +68,11 @@ class Connection:
                 self._http.start_next_cycle()
                 patience_s = self._limits.idle_s
         except _Refused as refused:
-            await self._send(None, Response(refused.status), is_last=True)
+            await self._send(None, HttpResponse(refused.status), is_last=True)
             return True
         except h11.RemoteProtocolError as err:
             if self._http.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-                await self._send(None, Response(err.error_status_hint), is_last=True)
+                await self._send(None, HttpResponse(err.error_status_hint), is_last=True)
             return True
         return self._http.their_state is h11.SEND_BODY
 
@@ -104,17 +104,17 @@ class Connection:
             event = await self._next()
         return event if isinstance(event, h11.Request) else None
 
-    def _request(self, head: h11.Request) -> Request:
+    def _request(self, head: h11.Request) -> HttpRequest:
         headers: dict[str, str] = {}
         for name, value in head.headers:
             headers.setdefault(name.decode("ascii"), value.decode("latin-1"))
         path, _, query = head.target.decode("ascii").partition("?")
-        return Request(
+        return HttpRequest(
             method=head.method.decode("ascii"),
             path=unquote(path),
             query=tuple(parse_qsl(query, keep_blank_values=True)) if query else (),
             headers=headers,
-            body=Body(partial(self._read, headers)),
+            body=HttpBody(partial(self._read, headers)),
             peer=self._peer,
         )
 
@@ -171,16 +171,16 @@ class Connection:
             raise anyio.BrokenResourceError from err
         self._http.receive_data(data)
 
-    async def _answer(self, request: Request) -> Response | None:
+    async def _answer(self, request: HttpRequest) -> HttpResponse | None:
         try:
             return await self._handler(request)
         except (_Refused, h11.RemoteProtocolError, anyio.BrokenResourceError):  # of its body
             raise
         except Exception as err:  # noqa: BLE001  # a bug in one handler must not end the server
             report(err, request.path)
-            return Response(500)
+            return HttpResponse(500)
 
-    async def _send(self, request: Request | None, response: Response, *, is_last: bool) -> None:
+    async def _send(self, request: HttpRequest | None, response: HttpResponse, *, is_last: bool) -> None:
         headers, body = _framed(request, response)
         if is_last:
             headers.append(("connection", "close"))
@@ -202,10 +202,10 @@ def report(err: Exception, path: str = "") -> None:
     log.error("handler_crashed", path=path, error=repr(err)[:200], where=f"{at.filename}:{at.lineno}")
 
 
-def _framed(request: Request | None, response: Response) -> tuple[list[tuple[str, str]], bytes]:
+def _framed(request: HttpRequest | None, response: HttpResponse) -> tuple[list[tuple[str, str]], bytes]:
     headers = [("date", http_date(int(time.time()))), *response.headers]
     body = response.body
-    if request is not None and (packed := compressed(request, response)) is not None:
+    if request is not None and (packed := compress(request, response)) is not None:
         body = packed
         headers += [("content-encoding", "gzip"), ("vary", "accept-encoding")]
     if response.status not in _BODYLESS:

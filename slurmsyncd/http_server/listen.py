@@ -34,7 +34,7 @@ def split_address(address: str) -> tuple[str, int]:
 
 
 @contextlib.contextmanager
-def listening(address: str, *, mode: int = 0o600) -> Iterator[tuple[socket.socket, ...]]:
+def listen(address: str, *, mode: int = 0o600) -> Iterator[tuple[socket.socket, ...]]:
     """
     Hold listening sockets while the block runs; port 0 takes a free one.
 

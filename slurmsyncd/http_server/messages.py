@@ -12,7 +12,7 @@ async def _nothing(_: int) -> bytes:
     return b""
 
 
-class Body:
+class HttpBody:
     """
     What follows the head of a request. Nothing of it is read before a handler has judged the head.
 
@@ -31,7 +31,7 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HttpRequest:
     """
     One request. Its repr leaves out what may hold secrets.
 
@@ -48,7 +48,7 @@ class Request:
     path: str
     query: Pairs = field(default=(), repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    body: Body = field(default_factory=Body, repr=False)
+    body: HttpBody = field(default_factory=HttpBody, repr=False)
     peer: str = ""
 
     def first(self, name: str) -> str | None:
@@ -57,7 +57,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class HttpResponse:
     """
     One answer, given whole.
 
@@ -71,11 +71,11 @@ class Response:
 
 
 #: None closes the connection without an answer.
-Handler = Callable[[Request], Awaitable["Response | None"]]
+Handler = Callable[[HttpRequest], Awaitable["HttpResponse | None"]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class ServerLimits:
     """
     What clients may ask of the server. Times in seconds, None for no limit.
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 import anyio
 
 from slurmsyncd.http_server.accept import Acceptor
-from slurmsyncd.http_server.capacity import Capacity
-from slurmsyncd.http_server.connection import Connection, report
-from slurmsyncd.http_server.listen import BadAddress, listening, split_address
-from slurmsyncd.http_server.messages import Handler, Limits, Request, Response
+from slurmsyncd.http_server.capacity import ConnectionCapacity
+from slurmsyncd.http_server.connection import HttpConnection, report
+from slurmsyncd.http_server.listen import BadAddress, listen, split_address
+from slurmsyncd.http_server.messages import Handler, HttpRequest, HttpResponse, ServerLimits
 from slurmsyncd.http_server.stream import SocketStream
 
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 __all__ = [
     "BadAddress",
     "Handler",
-    "Limits",
-    "Request",
-    "Response",
-    "listening",
+    "HttpRequest",
+    "HttpResponse",
+    "ServerLimits",
+    "listen",
     "serve",
     "split_address",
 ]
@@ -50,7 +50,10 @@ _LINGER_S = 1.0
 
 
 async def serve(
-    sockets: Sequence[socket.socket], handler: Handler, limits: Limits | None = None, tls: Tls | None = None
+    sockets: Sequence[socket.socket],
+    handler: Handler,
+    limits: ServerLimits | None = None,
+    tls: Tls | None = None,
 ) -> None:
     """
     Answer requests on listening sockets until cancelled; they are closed then.
@@ -66,7 +69,7 @@ async def serve(
     with contextlib.ExitStack() as stack:
         for sock in sockets:
             stack.callback(sock.close)
-        server = _Server(handler, limits or Limits(), tls)
+        server = _Server(handler, limits or ServerLimits(), tls)
         # A task that is cancelled before it begins closes nothing.
         stack.callback(server.close)
         async with anyio.create_task_group() as group:
@@ -75,9 +78,9 @@ async def serve(
 
 
 class _Server:
-    def __init__(self, handler: Handler, limits: Limits, tls: Tls | None) -> None:
+    def __init__(self, handler: Handler, limits: ServerLimits, tls: Tls | None) -> None:
         self._handler = handler
-        self._capacity = Capacity(limits)
+        self._capacity = ConnectionCapacity(limits)
         self._tls = tls
         self._clients: set[socket.socket] = set()
 
@@ -99,7 +102,7 @@ class _Server:
         raw = SocketStream(client)
         try:
             stream = raw if self._tls is None or peer == "unix" else await self._encrypted(raw, peer)
-            if await Connection(stream, peer, self._handler, self._capacity).run():
+            if await HttpConnection(stream, peer, self._handler, self._capacity).run():
                 await self._linger(raw, peer)
         except (OSError, anyio.BrokenResourceError, anyio.EndOfStream):  # ssl.SSLError is an OSError
             pass  # the other side is gone, or does not listen

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-class Certificate:
+class WebCertificate:
     """
     The certificate that connections by TCP are encrypted with, read again when one of its files changes.
 
@@ -55,7 +55,7 @@ class Certificate:
             self._context = context
 
 
-class Login:
+class WebCredentials:
     """The user and the password that clients by TCP must send, read again when the file changes."""
 
     def __init__(self, config: WebConfig) -> None:

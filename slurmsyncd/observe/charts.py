@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 _WIDTH, _HEIGHT = 720, 90
 
 
-def bars(points: Mapping[int, int], *, now: float, hours: int, about: str) -> str:
+def bar_chart(points: Mapping[int, int], *, now: float, hours: int, about: str) -> str:
     """
     Draw how many there were by the minute.
 
@@ -47,7 +47,7 @@ def _chart(drawn: str, label: str, hours: int, words: str) -> str:
     )
 
 
-def averages(
+def average_chart(
     sums: Mapping[int, int], counts: Mapping[int, int], *, now: float, hours: int, about: str
 ) -> str:
     """
@@ -85,6 +85,6 @@ def _ceiling(most: int) -> int:
     return next(step * power for step in (1, 2, 5, 10) if step * power >= most)
 
 
-def in_minutes(minutes: Sequence[tuple[int, Mapping[str, int]]], *names: str) -> dict[int, int]:
+def sums_by_minute(minutes: Sequence[tuple[int, Mapping[str, int]]], *names: str) -> dict[int, int]:
     """Return the sum of some counts by the minute."""
     return {at: sum(counts.get(name, 0) for name in names) for at, counts in minutes}

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from slurmsyncd.observe.prometheus import Family, exposition
+from slurmsyncd.observe.prometheus import MetricFamily, exposition
 from slurmsyncd.pipeline.latency import BOUNDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from slurmsyncd.control.status import LatencyStatus, Live, SinkStatus, SourceStatus, Status
+    from slurmsyncd.control.status import LatencyStatus, LiveStatus, SinkStatus, SourceStatus, Status
     from slurmsyncd.control.store_requests import Totals
 
 _PREFIX: Final = "slurmsyncd_"
@@ -25,7 +25,7 @@ def metrics(status: Status) -> bytes:
     return exposition(_families(status))
 
 
-def _families(status: Status) -> Iterator[Family]:
+def _families(status: Status) -> Iterator[MetricFamily]:
     live = status.live
     if live is not None:
         yield from _process(live)
@@ -35,15 +35,15 @@ def _families(status: Status) -> Iterator[Family]:
     yield from _written(status.totals, status.now)
 
 
-def _gauge(name: str, about: str, *labels: str) -> Family:
-    return Family("gauge", _PREFIX + name, about, labels)
+def _gauge(name: str, about: str, *labels: str) -> MetricFamily:
+    return MetricFamily("gauge", _PREFIX + name, about, labels)
 
 
-def _counter(name: str, about: str, *labels: str) -> Family:
-    return Family("counter", f"{_PREFIX}{name}_total", about, labels)
+def _counter(name: str, about: str, *labels: str) -> MetricFamily:
+    return MetricFamily("counter", f"{_PREFIX}{name}_total", about, labels)
 
 
-def _process(live: Live) -> Iterator[Family]:
+def _process(live: LiveStatus) -> Iterator[MetricFamily]:
     build = _gauge("build_info", "Release of the running daemon", "version")
     build.add([live.version], 1)
     yield build
@@ -66,18 +66,18 @@ def _process(live: Live) -> Iterator[Family]:
         yield counter
 
 
-def _sources(sources: Iterable[SourceStatus]) -> Iterator[Family]:
+def _sources(sources: Iterable[SourceStatus]) -> Iterator[MetricFamily]:
     for name, about, value in _SOURCE_GAUGES:
         yield _each(_gauge(name, about, "cluster"), sources, value)
     for name, about, value in _SOURCE_COUNTERS:
         yield _each(_counter(name, about, "cluster"), sources, value)
-    costs = Family(
+    costs = MetricFamily(
         "summary", _PREFIX + "slurm_command_seconds", "Slurm's commands that we ran", ("cluster", "command")
     )
     failures = _counter("slurm_command_failures", "Those of them that failed", "cluster", "command")
     for source in sources:
         for command, cost in source.commands.items():
-            costs.add_sum([source.cluster, command], cost.calls, cost.seconds)
+            costs.add_summary([source.cluster, command], cost.calls, cost.seconds)
             failures.add([source.cluster, command], cost.failures)
     yield costs
     yield failures
@@ -115,14 +115,14 @@ _SOURCE_COUNTERS: Final[tuple[tuple[str, str, Callable[[SourceStatus], float]], 
 )
 
 
-def _hook(live: Live) -> Iterator[Family]:
+def _hook(live: LiveStatus) -> Iterator[MetricFamily]:
     accepted = _counter("hook_hints_accepted", "Hints on the socket that count")
     accepted.add([], live.hook.accepted)
     yield accepted
     yield _by_label(_counter("hook_hints_refused", "Those that do not", "reason"), live.hook.refused)
 
 
-def _sinks(sinks: Iterable[SinkStatus]) -> Iterator[Family]:
+def _sinks(sinks: Iterable[SinkStatus]) -> Iterator[MetricFamily]:
     yield _each(
         _gauge("sink_up", "It is not paused for trouble", "sink"), sinks, lambda it: it.trouble is None
     )
@@ -140,7 +140,7 @@ def _sinks(sinks: Iterable[SinkStatus]) -> Iterator[Family]:
     yield _each2(_counter("attempts", "Attempts by outcome", "sink", "reason"), sinks, lambda it: it.results)
     yield _each2(_counter("delivered", "Steps that it took", "sink", "step"), sinks, lambda it: it.told)
     yield _each2(_gauge("in_hand", "Steps that are under way", "sink", "step"), sinks, lambda it: it.in_hand)
-    latency = Family(
+    latency = MetricFamily(
         "histogram",
         _PREFIX + "delivery_latency_seconds",
         "From what was seen to what the sink took; of ends with the hold after the start",
@@ -148,11 +148,11 @@ def _sinks(sinks: Iterable[SinkStatus]) -> Iterator[Family]:
     )
     for sink in sinks:
         for each in sink.latency:
-            latency.add_buckets([sink.name, each.step, each.trigger], _buckets(each), each.sum_s)
+            latency.add_histogram([sink.name, each.step, each.trigger], _buckets(each), each.sum_s)
     yield latency
 
 
-def _audits(sinks: Iterable[SinkStatus]) -> Iterator[Family]:
+def _audits(sinks: Iterable[SinkStatus]) -> Iterator[MetricFamily]:
     yield _each(
         _gauge(
             "audit_last_timestamp_seconds", "Time of the sink's last audit in seconds since the epoch", "sink"
@@ -171,7 +171,7 @@ def _audits(sinks: Iterable[SinkStatus]) -> Iterator[Family]:
     )
 
 
-def _written(totals: Totals, now: float) -> Iterator[Family]:
+def _written(totals: Totals, now: float) -> Iterator[MetricFamily]:
     states = _gauge("deliveries", "What a sink was not told of yet, by state", "sink", "state")
     oldest = _gauge("oldest_undelivered_seconds", "Since when the oldest of it waits", "sink")
     dead = _gauge("dead_letters", "Runs that a sink does not take, by reason", "sink", "reason")
@@ -207,7 +207,7 @@ def _buckets(latency: LatencyStatus) -> list[tuple[str, int]]:
     return found
 
 
-def _each(family: Family, items: Iterable[object], value: Callable[..., float]) -> Family:
+def _each(family: MetricFamily, items: Iterable[object], value: Callable[..., float]) -> MetricFamily:
     for item in items:
         name = getattr(item, "cluster", None) or getattr(item, "name", "")
         family.add([str(name)], value(item))
@@ -215,15 +215,15 @@ def _each(family: Family, items: Iterable[object], value: Callable[..., float]) 
 
 
 def _each2(
-    family: Family, sinks: Iterable[SinkStatus], values: Callable[[SinkStatus], Mapping[str, int]]
-) -> Family:
+    family: MetricFamily, sinks: Iterable[SinkStatus], values: Callable[[SinkStatus], Mapping[str, int]]
+) -> MetricFamily:
     for sink in sinks:
         for label, value in values(sink).items():
             family.add([sink.name, label], value)
     return family
 
 
-def _by_label(family: Family, values: Mapping[str, float]) -> Family:
+def _by_label(family: MetricFamily, values: Mapping[str, float]) -> MetricFamily:
     for label, value in values.items():
         family.add([label], value)
     return family

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from slurmsyncd.control.health import Level
-from slurmsyncd.observe.charts import averages, bars, in_minutes
+from slurmsyncd.control.health import HealthLevel
+from slurmsyncd.observe.charts import average_chart, bar_chart, sums_by_minute
 from slurmsyncd.text import age, counted, duration, moment, safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from slurmsyncd.control.health import Verdict
-    from slurmsyncd.control.status import Live, SinkStatus, SourceStatus, Status
+    from slurmsyncd.control.health import Health
+    from slurmsyncd.control.status import LiveStatus, SinkStatus, SourceStatus, Status
     from slurmsyncd.control.store_requests import SinkTotals
-    from slurmsyncd.store.queries import Delivery, Story
+    from slurmsyncd.store.queries import Delivery, RunHistory
 
 _HOURS = 6
 _MOST_HOSTS = 8
-_WORDS = {Level.WELL: "All is well", Level.DEGRADED: "Needs attention", Level.STOPPED: "Not running"}
+_WORDS = {
+    HealthLevel.OK: "All is well",
+    HealthLevel.DEGRADED: "Needs attention",
+    HealthLevel.STOPPED: "Not running",
+}
 # What html.escape replaces; that module brings along a table of all entities, half a megabyte.
 _ESCAPES: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
 
@@ -28,7 +32,7 @@ def text(value: object) -> str:
     return safe(str(value)).translate(_ESCAPES)
 
 
-def overview(status: Status, verdict: Verdict, runs: Sequence[Story]) -> str:
+def overview_body(status: Status, verdict: Health, runs: Sequence[RunHistory]) -> str:
     """Return the page's body."""
     live, now = status.live, status.now
     parts = [_verdict(verdict)]
@@ -38,8 +42,8 @@ def overview(status: Status, verdict: Verdict, runs: Sequence[Story]) -> str:
     return "".join(parts)
 
 
-def _verdict(verdict: Verdict) -> str:
-    tone = "ok" if verdict.level is Level.WELL else "bad"
+def _verdict(verdict: Health) -> str:
+    tone = "ok" if verdict.level is HealthLevel.OK else "bad"
     problems = "".join(
         f"<li><b>{text(each.subject)}</b>: {text(each.text)}<br>"
         f"<span class=remedy>→ {text(each.remedy)}</span></li>"
@@ -48,7 +52,7 @@ def _verdict(verdict: Verdict) -> str:
     return f'<section class="verdict {tone}"><h2>{_WORDS[verdict.level]}</h2><ul>{problems}</ul></section>'
 
 
-def _flow(status: Status, live: Live) -> str:
+def _flow(status: Status, live: LiveStatus) -> str:
     hook = live.hook
     down = [source for source in live.sources if source.unavailable]
     commands = sum(cost.calls for source in live.sources for cost in source.commands.values())
@@ -82,20 +86,21 @@ def _flow(status: Status, live: Live) -> str:
     return f"<ol class=flow>{drawn}</ol><p class=dim>{process}</p>"
 
 
-def _charts(live: Live, now: float) -> str:
+def _charts(live: LiveStatus, now: float) -> str:
     minutes = [(each.at, each.counts) for each in live.minutes]
     charts = (
-        ("Starts and ends written down", in_minutes(minutes, "starts", "stops")),
-        ("Starts and ends told", in_minutes(minutes, "start_told", "stop_told")),
+        ("Starts and ends written down", sums_by_minute(minutes, "starts", "stops")),
+        ("Starts and ends told", sums_by_minute(minutes, "start_told", "stop_told")),
     )
     drawn = "".join(
-        f"<figure><figcaption>{about}</figcaption>{bars(points, now=now, hours=_HOURS, about=about)}</figure>"
+        f"<figure><figcaption>{about}</figcaption>"
+        f"{bar_chart(points, now=now, hours=_HOURS, about=about)}</figure>"
         for about, points in charts
     )
     lag = "From a start that was seen to one that is told"
-    waited, told = in_minutes(minutes, "start_ms"), in_minutes(minutes, "start_told")
+    waited, told = sums_by_minute(minutes, "start_ms"), sums_by_minute(minutes, "start_told")
     drawn += f"<figure><figcaption>{lag}</figcaption>"
-    drawn += averages(waited, told, now=now, hours=_HOURS, about=lag) + "</figure>"
+    drawn += average_chart(waited, told, now=now, hours=_HOURS, about=lag) + "</figure>"
     return f"<section class=charts>{drawn}</section>"
 
 
@@ -149,7 +154,7 @@ def _reasons(status: Status) -> str:
     return _table("Parked and dead", ("sink", "state", "reason", "runs"), rows, "nothing") if rows else ""
 
 
-def _runs(runs: Iterable[Story], now: float) -> str:
+def _runs(runs: Iterable[RunHistory], now: float) -> str:
     rows = [
         (
             f'<a href="/job?id={run.key.job_id}">{run.key.job_id}</a>',
@@ -167,7 +172,7 @@ def _runs(runs: Iterable[Story], now: float) -> str:
     return _table("Last runs", headings, rows, "none yet")
 
 
-def job(job_id: int, stories: Sequence[Story], now: float) -> str:
+def job_body(job_id: int, stories: Sequence[RunHistory], now: float) -> str:
     """Return the page's body for one job."""
     if not stories:
         return (
@@ -178,7 +183,7 @@ def job(job_id: int, stories: Sequence[Story], now: float) -> str:
     return "".join(_story(each, now) for each in stories)
 
 
-def _story(run: Story, now: float) -> str:
+def _story(run: RunHistory, now: float) -> str:
     start, stop = run.start, run.stop
     facts = [
         ("started", moment(run.key.start_at)),
@@ -213,7 +218,7 @@ def _hosts(hosts: Sequence[str]) -> str:
     return f"{len(hosts)}: {', '.join(hosts[:_MOST_HOSTS])}{more}"
 
 
-def _allocation(run: Story) -> str:
+def _allocation(run: RunHistory) -> str:
     held = None if run.start is None else run.start.allocation
     if held is None:
         return "not seen: Slurm no longer knew it"

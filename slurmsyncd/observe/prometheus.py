@@ -15,7 +15,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _ESCAPES: Final = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
 
-class Family:
+class MetricFamily:
     """
     What is measured under one name.
 
@@ -37,16 +37,18 @@ class Family:
         """Add a sample, with the values of its labels."""
         self._add("", zip(self._labels, values, strict=True), value)
 
-    def add_sum(self, values: Sequence[str], count: float, total: float) -> None:
+    def add_summary(self, values: Sequence[str], count: float, total: float) -> None:
         """Add how many there were of something, and what they come to."""
         self._add("_count", zip(self._labels, values, strict=True), count)
         self._add("_sum", zip(self._labels, values, strict=True), total)
 
-    def add_buckets(self, values: Sequence[str], buckets: Sequence[tuple[str, float]], total: float) -> None:
+    def add_histogram(
+        self, values: Sequence[str], buckets: Sequence[tuple[str, float]], total: float
+    ) -> None:
         """Add a histogram: upper bounds, the last one ``+Inf``, with how many are not above; and the sum."""
         for bound, count in buckets:
             self._add("_bucket", (*zip(self._labels, values, strict=True), ("le", bound)), count)
-        self.add_sum(values, buckets[-1][1], total)
+        self.add_summary(values, buckets[-1][1], total)
 
     def lines(self) -> Iterator[str]:
         """Return its lines."""
@@ -60,6 +62,6 @@ class Family:
         self._samples.append(f"{self._name}{suffix}{told_apart} {float(value)!r}\n")
 
 
-def exposition(families: Iterable[Family]) -> bytes:
+def exposition(families: Iterable[MetricFamily]) -> bytes:
     """Return all families as text."""
     return "".join(line for family in families for line in family.lines()).encode("utf-8", "replace")

@@ -16,22 +16,22 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
-from slurmsyncd.control.health import judge
-from slurmsyncd.http_server.messages import Limits, Response
+from slurmsyncd.control.health import assess
+from slurmsyncd.http_server.messages import HttpResponse, ServerLimits
 from slurmsyncd.numbers import read_id
 from slurmsyncd.observe.metrics import metrics
-from slurmsyncd.observe.page import job, overview, text
+from slurmsyncd.observe.page import job_body, overview_body, text
 from slurmsyncd.observe.prometheus import CONTENT_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from slurmsyncd.control.status import Status
-    from slurmsyncd.http_server.messages import Handler, Request
-    from slurmsyncd.observe.access import Login
-    from slurmsyncd.store.queries import Story
+    from slurmsyncd.http_server.messages import Handler, HttpRequest
+    from slurmsyncd.observe.access import WebCredentials
+    from slurmsyncd.store.queries import RunHistory
 
-    Route = Callable[[Request], Awaitable[Response]]
+    Route = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
 _PLAIN = (("content-type", "text/plain; charset=utf-8"), ("cache-control", "no-store"))
 _TEMPLATE = resources.files("slurmsyncd.observe").joinpath("page.html").read_text("utf-8")
@@ -48,7 +48,7 @@ _HTML = (
 )
 
 #: One Prometheus and some browsers. No request has a body.
-LIMITS = Limits(body_bytes=0)
+LIMITS = ServerLimits(body_bytes=0)
 
 
 class Views(Protocol):
@@ -57,14 +57,14 @@ class Views(Protocol):
     async def status(self, minutes: int) -> Status:
         """Return how the daemon is doing, with its last minutes."""
 
-    async def latest(self) -> tuple[Story, ...]:
+    async def latest(self) -> tuple[RunHistory, ...]:
         """Return the runs that were written down last."""
 
-    async def stories(self, job_id: int) -> tuple[Story, ...]:
+    async def stories(self, job_id: int) -> tuple[RunHistory, ...]:
         """Return all that is known of a job's runs."""
 
 
-def routes(views: Views, *, page: bool, login: Login | None = None) -> Handler:
+def routes(views: Views, *, page: bool, login: WebCredentials | None = None) -> Handler:
     """
     Return the handler.
 
@@ -80,54 +80,56 @@ def routes(views: Views, *, page: bool, login: Login | None = None) -> Handler:
     if not page:
         known = {path: route for path, route in known.items() if path not in ("/", "/job")}
 
-    async def answer(request: Request) -> Response:
+    async def answer(request: HttpRequest) -> HttpResponse:
         if request.peer != "unix" and (refusal := _refusal(request, login)):
             return refusal
         route = known.get(request.path)
         if route is None:
-            return Response(404, b"no such page\n", _PLAIN)
+            return HttpResponse(404, b"no such page\n", _PLAIN)
         if request.method not in ("GET", "HEAD"):
-            return Response(405, b"read only\n", (*_PLAIN, ("allow", "GET, HEAD")))
+            return HttpResponse(405, b"read only\n", (*_PLAIN, ("allow", "GET, HEAD")))
         async with one_at_a_time:
             return await route(request)
 
     return answer
 
 
-def _refusal(request: Request, login: Login | None) -> Response | None:
+def _refusal(request: HttpRequest, login: WebCredentials | None) -> HttpResponse | None:
     if login is None:
         if _is_loopback(request.headers.get("host", "")):
             return None
-        return Response(403, b"call it by a loopback name, e.g. over ssh -L\n", _PLAIN)
+        return HttpResponse(403, b"call it by a loopback name, e.g. over ssh -L\n", _PLAIN)
     if login.admits(request.headers.get("authorization", "")):
         return None
     challenge = ("www-authenticate", 'Basic realm="slurmsyncd"')
-    return Response(401, b"user and password are required\n", (*_PLAIN, challenge))
+    return HttpResponse(401, b"user and password are required\n", (*_PLAIN, challenge))
 
 
 def _routes(views: Views) -> dict[str, Route]:
-    async def show_metrics(_: Request) -> Response:
-        return Response(200, metrics(await views.status(0)), (("content-type", CONTENT_TYPE),))
+    async def show_metrics(_: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, metrics(await views.status(0)), (("content-type", CONTENT_TYPE),))
 
-    async def show_health(_: Request) -> Response:
-        return Response(200, b"ok\n", _PLAIN)  # who can answer lives
+    async def show_health(_: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, b"ok\n", _PLAIN)  # who can answer lives
 
-    async def show_readiness(_: Request) -> Response:
-        verdict = judge(await views.status(0))
+    async def show_readiness(_: HttpRequest) -> HttpResponse:
+        verdict = assess(await views.status(0))
         lines = "".join(f"{each.subject}: {each.text}\n" for each in verdict.problems) or "ok\n"
-        return Response(503 if verdict.problems else 200, lines.encode("utf-8", "backslashreplace"), _PLAIN)
+        return HttpResponse(
+            503 if verdict.problems else 200, lines.encode("utf-8", "backslashreplace"), _PLAIN
+        )
 
-    async def show_overview(_: Request) -> Response:
+    async def show_overview(_: HttpRequest) -> HttpResponse:
         status = await views.status(6 * 60)
-        return _page("slurmsyncd", overview(status, judge(status), await views.latest()))
+        return _page("slurmsyncd", overview_body(status, assess(status), await views.latest()))
 
-    async def show_job(request: Request) -> Response:
+    async def show_job(request: HttpRequest) -> HttpResponse:
         try:
             wanted = read_id((request.first("id") or "").strip())
         except ValueError as err:
-            return Response(400, f"/job?id=123: {err}\n".encode("utf-8", "backslashreplace"), _PLAIN)
+            return HttpResponse(400, f"/job?id=123: {err}\n".encode("utf-8", "backslashreplace"), _PLAIN)
         status = await views.status(0)
-        body = job(wanted, await views.stories(wanted), status.now)
+        body = job_body(wanted, await views.stories(wanted), status.now)
         return _page(f"job {wanted}", body, str(wanted))
 
     return {
@@ -139,10 +141,10 @@ def _routes(views: Views) -> dict[str, Route]:
     }
 
 
-def _page(title: str, body: str, job_id: str = "") -> Response:
+def _page(title: str, body: str, job_id: str = "") -> HttpResponse:
     parts: dict[str, Any] = {"title": text(title), "id": text(job_id), "body": body}
     filled = re.sub(r"<!--(title|id|body)-->", lambda found: parts[found[1]], _TEMPLATE)
-    return Response(200, filled.encode("utf-8", "backslashreplace"), _HTML)
+    return HttpResponse(200, filled.encode("utf-8", "backslashreplace"), _HTML)
 
 
 def _is_loopback(host: str) -> bool:

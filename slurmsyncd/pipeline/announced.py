@@ -21,7 +21,7 @@ _MARGIN_S: Final = 30.0
 
 
 @dataclass(slots=True)
-class Hook:
+class HookRecord:
     """
     What is known of one hook of one cluster.
 
@@ -50,7 +50,7 @@ class Hook:
         return self.expected and self.suspect
 
 
-class Announced:
+class NotificationMonitor:
     """
     The hooks of one cluster.
 
@@ -62,10 +62,10 @@ class Announced:
     """
 
     def __init__(self, now: float) -> None:
-        self._hooks = {context: Hook(name, now) for context, name in HOOKS.items()}
+        self._hooks = {context: HookRecord(name, now) for context, name in HOOKS.items()}
 
     @property
-    def hooks(self) -> tuple[Hook, ...]:
+    def hooks(self) -> tuple[HookRecord, ...]:
         """All hooks."""
         return tuple(self._hooks.values())
 

@@ -18,8 +18,8 @@ from slurmsyncd.delivery import NO_LIST, Discrepancy, Outcome, OutcomeKind, Remo
 from slurmsyncd.errors import DiskFull, SourceUnavailable
 from slurmsyncd.model import JobQuestions
 from slurmsyncd.pipeline.ends import EndComparison
-from slurmsyncd.pipeline.expected_runs import Expected
-from slurmsyncd.planner.audit import Evidence, judge, wants_slurm
+from slurmsyncd.pipeline.expected_runs import ExpectedRuns
+from slurmsyncd.planner.audit import RunEvidence, find_discrepancy, needs_accounting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -77,7 +77,7 @@ class AuditPolicy:
 
 
 @dataclass(slots=True)
-class AuditTally:
+class AuditResults:
     """
     What the audits of one sink came to; read by status and metrics.
 
@@ -119,7 +119,7 @@ class Auditor:
         repaired: Callable[[], None],
         heard: Callable[[], None] = lambda: None,
     ) -> None:
-        self.tally = AuditTally()
+        self.tally = AuditResults()
         self._inventory = inventory
         self._store = store
         self._thread = thread
@@ -211,7 +211,7 @@ class Auditor:
         return max(self._looked_up.get(cluster, 0.0), self._clock.now() - self._policy.settled_s)
 
     async def _carry_out(self, cluster: str, audit: _Audit, differing: Sequence[Repair]) -> None:
-        repairs = [*audit.judge(self._policy.grace_s), *differing]
+        repairs = [*audit.find_discrepancies(self._policy.grace_s), *differing]
         done = [each for each in repairs if each.discrepancy is Discrepancy.UNKNOWN_RUN]
         unheard = {each.key for each in done}
         if written := [each for each in repairs if each.discrepancy is not Discrepancy.UNKNOWN_RUN]:
@@ -289,7 +289,7 @@ class _Audit:
         self._thread = thread
         self._source = source
         self.began_at = began_at
-        self._missing: list[Expected] = []
+        self._missing: list[ExpectedRuns] = []
         self._doubtful: dict[RunKey, tuple[RemoteState, DeliverySummary | None]] = {}
         self._rows: dict[int, list[Job]] = {}  # of accounting, by job id; missing: not known
         self._elsewhere: dict[int, list[int]] = {}
@@ -309,12 +309,16 @@ class _Audit:
         before = self.began_at - grace_s
         store = self._store
         self._missing = [
-            await self._thread(lambda: Expected(cluster, store.delivered_open_runs(name, cluster, before)))
+            await self._thread(
+                lambda: ExpectedRuns(cluster, store.delivered_open_runs(name, cluster, before))
+            )
         ]
         if settled_from is not None:
             self._missing.append(
                 await self._thread(
-                    lambda since: Expected(cluster, store.delivered_ended_runs(name, cluster, since, before)),
+                    lambda since: ExpectedRuns(
+                        cluster, store.delivered_ended_runs(name, cluster, since, before)
+                    ),
                     settled_from,
                 )
             )
@@ -324,25 +328,25 @@ class _Audit:
             trouble = await self._look_up_missing()
         return await self._ask_slurm() or trouble
 
-    def judge(self, grace_s: float) -> list[Repair]:
+    def find_discrepancies(self, grace_s: float) -> list[Repair]:
         """Judge what is doubtful."""
         repairs = []
         for key, (there, told) in self._doubtful.items():
-            seen = Evidence(
+            seen = RunEvidence(
                 key=key,
-                there=there,
+                remote=there,
                 asked_at=self.began_at,
                 told=told,
                 accounting=self._rows.get(key.job_id),
-                elsewhere=self._elsewhere.get(key.job_id, ()),
+                other_starts=self._elsewhere.get(key.job_id, ()),
             )
-            if (repair := judge(seen, grace_s=grace_s)) is not None:
+            if (repair := find_discrepancy(seen, grace_s=grace_s)) is not None:
                 repairs.append(repair)
         return repairs
 
     async def _read_page(self, keys: Sequence[RunKey]) -> None:
         for each in self._missing:
-            each.tick_off(keys)
+            each.remove_found(keys)
         self.reported.update(self._reported_before.intersection(keys))
         told = await self._told(keys)
         self._keep(((key, RemoteState.RUNNING) for key in keys), told)
@@ -355,8 +359,8 @@ class _Audit:
             if len(self._doubtful) >= DOUBTFUL:
                 break
             at = told.get(key)
-            seen = Evidence(key=key, there=there, asked_at=self.began_at, told=at)
-            if wants_slurm(there, at) or judge(seen, grace_s=0.0) is not None:
+            seen = RunEvidence(key=key, remote=there, asked_at=self.began_at, told=at)
+            if needs_accounting(there, at) or find_discrepancy(seen, grace_s=0.0) is not None:
                 self._doubtful[key] = there, at
 
     async def _look_up_missing(self) -> str | None:
@@ -376,7 +380,7 @@ class _Audit:
 
     async def _ask_slurm(self) -> str | None:
         """Ask accounting about runs that only Slurm can explain."""
-        wanted = {key for key, (there, told) in self._doubtful.items() if wants_slurm(there, told)}
+        wanted = {key for key, (there, told) in self._doubtful.items() if needs_accounting(there, told)}
         asked = {key.job_id for key in wanted - self.reported}
         self._rows = {job_id: [] for job_id in asked if job_id >= _ID_LIMIT}
         ids = sorted(asked - self._rows.keys())[:ASKED]

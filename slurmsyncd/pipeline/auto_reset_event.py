@@ -5,13 +5,13 @@ from __future__ import annotations
 import anyio
 
 
-class Bell:
+class AutoResetEvent:
     """Wakes one waiter; rings while nobody waits are remembered as one."""
 
     def __init__(self) -> None:
         self._event = anyio.Event()
 
-    def ring(self) -> None:
+    def set(self) -> None:
         """Wake the waiter, now or when it comes to wait."""
         self._event.set()
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-class Checkpoint:
+class CheckpointFile:
     """
     How far accounting has been read, over all clusters.
 
@@ -34,7 +34,7 @@ class Checkpoint:
         self._thread = thread
         self._cursors: dict[str, int | None] = dict.fromkeys(clusters)
 
-    async def begin(self) -> None:
+    async def apply_at_start(self) -> None:
         """
         Take the earlier of file and store for each cluster, so that `touch -d` looks further back.
 

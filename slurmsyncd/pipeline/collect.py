@@ -13,7 +13,7 @@ from slurmsyncd.errors import DiskFull
 from slurmsyncd.model import Notification, Observation, Trigger
 from slurmsyncd.pipeline.gaps import Gaps, observe
 from slurmsyncd.pipeline.planning import Planned, Planning
-from slurmsyncd.pipeline.reading import Reading
+from slurmsyncd.pipeline.reading import AccountingProgress
 from slurmsyncd.pipeline.rechecks import Rechecks
 from slurmsyncd.pipeline.rhythm import Half, next_poll_at
 from slurmsyncd.pipeline.tally import CollectTally
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-class Ringing(Protocol):
+class NotificationWaiter(Protocol):
     """Where hints come from; see ``triggers.wakeup``."""
 
     async def wait(self, at_most_s: float) -> frozenset[Notification]:
@@ -85,7 +85,7 @@ class Collector:
         self._planning = Planning(
             source, store, thread, clock, self.tally, span_s=span_s, recorded=self._note_recorded
         )
-        self._reading = Reading(
+        self._reading = AccountingProgress(
             source.cluster,
             store,
             thread,
@@ -106,7 +106,7 @@ class Collector:
         return self._source.cluster
 
     @property
-    def behind(self) -> bool:
+    def is_catching_up(self) -> bool:
         """Whether accounting has to be read further at once; polls and hints go on meanwhile."""
         return self._reading.position is not None
 
@@ -117,11 +117,11 @@ class Collector:
         return None if read_to is None else max(0.0, self._clock.now() - read_to)
 
     @property
-    def has_looked(self) -> bool:
+    def has_polled(self) -> bool:
         """Whether Slurm was looked at, as far back as that goes."""
-        return self.tally.looks > 0 and self._reading.reached and not self.behind
+        return self.tally.polls > 0 and self._reading.reached and not self.is_catching_up
 
-    async def run(self, wakeup: Ringing) -> None:
+    async def run(self, wakeup: NotificationWaiter) -> None:
         """Look for ever; what Slurm cannot answer now is asked again, alone. Runs until cancelled."""
         self._controller.next_at = self._accounting.next_at = self._monotonic()
         while True:
@@ -136,9 +136,9 @@ class Collector:
                 await self._guarded(self.fill_gap())
             hints = await wakeup.wait(0.0 if self._reads_on or self._fills else self._patience())
             if hints or self._rechecks.take(self._monotonic()):
-                await self._guarded(self.answer(hints))
+                await self._guarded(self.query_notified(hints))
 
-    async def look(self) -> None:
+    async def poll(self) -> None:
         """Look at everything the controller holds, and at the next slice of accounting."""
         await self._look(listing=True, accounting=True)
 
@@ -162,14 +162,14 @@ class Collector:
         finally:
             self._gaps.tried(window[0], filled=is_filled)
 
-    async def answer(self, hints: Iterable[Notification] = ()) -> None:
+    async def query_notified(self, hints: Iterable[Notification] = ()) -> None:
         """
         Look at single jobs: those of the hooks' hints, and those an earlier look left open.
 
         What Slurm does not answer is asked again soon, and the poll will find the jobs.
         """
         hints = frozenset(hint for hint in hints if hint.job_id)  # a test's hint speaks of no job
-        self.tally.hints += len(hints)
+        self.tally.notifications += len(hints)
         self._rechecks.add(hints, self._monotonic())
         due = self._rechecks.take(self._monotonic())
         # What began, the controller shows at once; accounting takes 0.3 s for an answer in 22.05.
@@ -177,7 +177,7 @@ class Collector:
         for part in filter(None, (begun, due - begun)):
             now = int(self._clock.now())
             seen = Observation(cluster=self.cluster, observed_at=now)
-            caught_up = self._reading.reached and not self.behind
+            caught_up = self._reading.reached and not self.is_catching_up
             done = await self._judge(seen, Trigger.HOOK, part, now=now, caught_up=caught_up)
             for half, failed in ((self._controller, done.controller), (self._accounting, done.accounting)):
                 if failed and not half.failures:  # else it has its time: hints must not put that off
@@ -187,12 +187,12 @@ class Collector:
     @property
     def _reads_on(self) -> bool:
         """Whether there is accounting to be read now."""
-        return self.behind and not self._accounting.failures and not self._no_room
+        return self.is_catching_up and not self._accounting.failures and not self._no_room
 
     @property
     def _fills(self) -> bool:
         """Whether a gap of accounting is tried again now."""
-        can_read = self.has_looked and not self._accounting.failures and not self._no_room
+        can_read = self.has_polled and not self._accounting.failures and not self._no_room
         return can_read and self._gaps.is_due
 
     def _patience(self) -> float:
@@ -233,7 +233,7 @@ class Collector:
                 self._reading.stands(until, "; ".join(seen.errors))
             doubtful = seen.accounting_read_until is None or (listing and seen.job_list is None)
             self._reading.note(doubtful=doubtful, agreed=caught_up and not self._away)
-            await self._reading.came(seen.accounting_read_until, since, until)
+            await self._reading.advance(seen.accounting_read_until, since, until)
         if listing and not self._away:
             await self._count_messages()
         self._note_answers(seen, done, listing=listing, accounting=accounting)
@@ -288,8 +288,8 @@ class Collector:
         answered = seen.job_list is not None or seen.accounting_read_until is not None
         self.tally.failures += not answered
         if listing and answered:
-            self.tally.looks += 1
-            self.tally.last_look_at = self._clock.now()
+            self.tally.polls += 1
+            self.tally.last_poll_at = self._clock.now()
         self._note_trouble()
 
     def _failed(self, half: Half, trouble: tuple[str, ...], *, disk_full: bool) -> None:
@@ -300,11 +300,11 @@ class Collector:
         """Log a change of state, not every cycle."""
         halves = (self._controller, self._accounting)
         now = "; ".join(dict.fromkeys(text for half in halves for text in half.trouble)) or None
-        before, self.tally.unavailable = self.tally.unavailable, now
+        before, self.tally.error = self.tally.error, now
         self.tally.disk_full = any(half.disk_full for half in halves)
-        self.tally.partly = bool(now) and not all(half.failures for half in halves)
+        self.tally.partial = bool(now) and not all(half.failures for half in halves)
         if bool(now) != bool(before):
-            self.tally.unavailable_since = self._clock.now() if now else None
+            self.tally.error_since = self._clock.now() if now else None
         if now and not before:
             log.warning("look_failed", cluster=self.cluster, reason=now)
         elif before and not now:

@@ -14,8 +14,8 @@ import structlog
 from slurmsyncd.delivery import DeadLetter, Drop, OutcomeKind, Park, Retry, backoff, decide
 from slurmsyncd.errors import DiskFull
 from slurmsyncd.model import OutboxEntry
-from slurmsyncd.pipeline.auto_reset_event import Bell
-from slurmsyncd.pipeline.pause import asked_wait_s
+from slurmsyncd.pipeline.auto_reset_event import AutoResetEvent
+from slurmsyncd.pipeline.pause import requested_wait_s
 from slurmsyncd.pipeline.sink_health import SinkHealth
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ GATHER_S = 0.01
 DISK_FULL_S = 5.0
 
 
-class Delivery:
+class DeliveryLoop:
     """
     One sink: its lanes, and the settling of what came out.
 
@@ -69,37 +69,37 @@ class Delivery:
         self._policy = policy
         self._clock = clock
         self._workers = workers
-        self._bells = {step: Bell() for step in workers}
+        self._bells = {step: AutoResetEvent() for step in workers}
         self._in_flight: dict[EventKind, set[int]] = {step: set() for step in workers}
         self._newest = dict.fromkeys(workers, False)
         self._under_way = dict.fromkeys(workers, 0)
         self._resting: set[EventKind] = set()
         self._verdicts: list[tuple[OutboxEntry, Verdict]] = []
-        self._to_settle = Bell()
+        self._to_settle = AutoResetEvent()
         self._stopping = False
         self._drained = anyio.Event()
 
     @property
-    def in_hand(self) -> Mapping[EventKind, int]:
+    def in_flight(self) -> Mapping[EventKind, int]:
         """How many of each kind are under way or about to be."""
         return {step: len(ids) for step, ids in self._in_flight.items()}
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Something may be due: look into the queue now."""
         self._resting.clear()
         for bell in self._bells.values():
-            bell.ring()
+            bell.set()
 
     def heard(self) -> None:
         """Probe a paused sink now: another request than a delivery succeeded."""
         if self.health.heard():
-            self.ring()
-            self._to_settle.ring()
+            self.wake()
+            self._to_settle.set()
 
     def stop(self) -> None:
         """Begin nothing more; ``run`` returns once the exchanges under way are settled."""
         self._stopping = True
-        self.ring()
+        self.wake()
 
     async def run(self, *, until_idle: bool = False) -> None:
         """
@@ -115,7 +115,7 @@ class Delivery:
                     for step in self._workers:
                         lanes.start_soon(self._drain, step, until_idle)
                 self._drained.set()
-                self._to_settle.ring()
+                self._to_settle.set()
         finally:
             # Also when we are torn down: what was answered need not be sent again.
             with anyio.CancelScope(shield=True):
@@ -126,7 +126,7 @@ class Delivery:
         hand_out, take = anyio.create_memory_object_stream[OutboxEntry](math.inf)
         async with take, anyio.create_task_group() as workers, hand_out:
             for _ in range(self._workers[step]):
-                workers.start_soon(self._work, take)
+                workers.start_soon(self._worker, take)
             while not self._stopping:
                 for entry in await self._fetch(step):
                     self._in_flight[step].add(entry.id)
@@ -134,7 +134,7 @@ class Delivery:
                 if until_idle and self._has_come_to_rest(step):
                     self.stop()
                 else:
-                    await self._bells[step].wait(await self._nap_s(step))
+                    await self._bells[step].wait(await self._idle_s(step))
 
     def _has_come_to_rest(self, step: EventKind) -> bool:
         """Return whether no lane has anything to do: a start that is settled now may make its stop due."""
@@ -143,7 +143,7 @@ class Delivery:
         down = self.health.down.reason or self.health.disk_full
         return bool(down) or len(self._resting) == len(self._workers)
 
-    def _room(self, step: EventKind) -> int:
+    def _capacity(self, step: EventKind) -> int:
         """Return how many entries may be taken in hand; a sink in trouble is probed with one at a time."""
         if self.health.pause_s(step) or self.health.disk_full:
             return 0
@@ -160,7 +160,7 @@ class Delivery:
 
         Oldest first and newest first in turn: behind a long queue, what starts now is not kept waiting.
         """
-        room = self._room(step)
+        room = self._capacity(step)
         if room <= 0:
             return ()
         newest = self._newest[step]
@@ -174,21 +174,21 @@ class Delivery:
             self._note_full(err)
             return ()
         # Meanwhile the other lane may have taken the one probe.
-        return due[: max(0, self._room(step))]
+        return due[: max(0, self._capacity(step))]
 
-    async def _nap_s(self, step: EventKind) -> float:
+    async def _idle_s(self, step: EventKind) -> float:
         """Return how long nothing will be due; a ring ends the nap."""
         if self.health.disk_full:
             return DISK_FULL_S
         if pause_s := self.health.pause_s(step):
             return pause_s
-        if self._room(step) <= 0:
+        if self._capacity(step) <= 0:
             return IDLE_S
         flying, now = tuple(self._in_flight[step]), self._clock.now()
         due_at = await self._thread(self._store.next_due_at, self.sink.name, step, now, flying)
         return IDLE_S if due_at is None else min(IDLE_S, max(LEAST_S, due_at - self._clock.now()))
 
-    async def _work(self, take: ObjectReceiveStream[OutboxEntry]) -> None:
+    async def _worker(self, take: ObjectReceiveStream[OutboxEntry]) -> None:
         async for entry in take:
             if self._stopping or self._is_kept_back(entry.kind):
                 self._release(entry)
@@ -208,7 +208,7 @@ class Delivery:
         began, number = time.monotonic(), self.health.began(entry)
         outcome = await self.sink.deliver(entry)
         self._say(entry, outcome, time.monotonic() - began)
-        standing = self.health.note(entry, outcome, self._clock.now(), number)
+        standing = self.health.record_outcome(entry, outcome, self._clock.now(), number)
         if outcome.result is OutcomeKind.SINK_UNAVAILABLE:
             self._release(entry)  # the sink's trouble is charged to no entry
             return
@@ -216,20 +216,20 @@ class Delivery:
         if isinstance(verdict, DeadLetter | Park | Drop):
             self._report(entry, verdict)
         self._verdicts.append((entry, verdict))
-        self._to_settle.ring()
+        self._to_settle.set()
 
     def _judge(self, entry: OutboxEntry, outcome: Outcome, standing: Standing) -> Verdict:
         now = self._clock.now()
         dice = random.random()  # noqa: S311
         if outcome.result is OutcomeKind.FAILED and (failures := self.health.failures(entry)):
             # Not charged, but out of the way, lest the oldest entry be the only one ever tried.
-            wait = max(backoff(failures, self._policy, dice=dice), asked_wait_s(outcome, self._policy))
+            wait = max(backoff(failures, self._policy, dice=dice), requested_wait_s(outcome, self._policy))
             return Retry(now + wait, outcome.reason, outcome.detail, charged=False)
         return decide(entry, outcome, self._policy, now=now, dice=dice, standing=standing)
 
     def _release(self, entry: OutboxEntry) -> None:
         self._in_flight[entry.kind].discard(entry.id)
-        self.ring()
+        self.wake()
 
     async def _settle_forever(self) -> None:
         while not self._drained.is_set():
@@ -240,7 +240,7 @@ class Delivery:
                 # The lanes run dry meanwhile: what is in flight stays so.
                 with anyio.move_on_after(DISK_FULL_S):
                     await self._drained.wait()
-                self._to_settle.ring()
+                self._to_settle.set()
 
     async def _settle(self) -> None:
         """
@@ -264,7 +264,7 @@ class Delivery:
             self._in_flight[entry.kind].discard(entry.id)
             if not isinstance(verdict, Retry):
                 self.health.forget(entry, settled=not isinstance(verdict, Park))
-        self.ring()
+        self.wake()
 
     async def _recall(self) -> bool:
         """Make entries due that can be attempted again already; gives whether there are any."""
@@ -278,7 +278,7 @@ class Delivery:
         if not self.health.disk_full:
             log.warning("results_not_written", sink=self.sink.name, reason=str(err))
         self.health.disk_full = True
-        self._to_settle.ring()
+        self._to_settle.set()
 
     def _say(self, entry: OutboxEntry, outcome: Outcome, took_s: float) -> None:
         log.debug(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
-class Expected:
+class ExpectedRuns:
     """
     Runs of one cluster: 17 bytes of each are kept, not 170, since nearly all are ticked off soon.
 
@@ -29,7 +29,7 @@ class Expected:
             self._ids.append(job_id)
         self._found = bytearray(len(self._ids))
 
-    def tick_off(self, keys: Iterable[RunKey]) -> None:
+    def remove_found(self, keys: Iterable[RunKey]) -> None:
         """Note that these are there; others may be among them."""
         for key in keys:
             first, end = bisect_left(self._starts, key.start_at), bisect_right(self._starts, key.start_at)

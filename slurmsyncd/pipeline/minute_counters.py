@@ -29,7 +29,7 @@ class Minute:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-class Rates:
+class MinuteCounters:
     """The last ``KEPT`` minutes, from counters that are read every few seconds."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 PATIENCE_S = 3600
 
 
-class Vanishing:
+class MissingRuns:
     """Since when open runs are gone; forgotten at a restart, which begins to count anew."""
 
     def __init__(self) -> None:

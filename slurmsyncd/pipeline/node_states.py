@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-async def report_nodes(
+async def report_node_states(
     sources: Sequence[Source],
     sink: Sink,
     every_s: float,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from slurmsyncd import planner as reconcile
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import JobAnswers, Notification, Trigger
-from slurmsyncd.pipeline.missing_runs import Vanishing
+from slurmsyncd.pipeline.missing_runs import MissingRuns
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -67,7 +67,7 @@ class Planning:
         self._span_s = span_s
         self._recorded = recorded
         self._moved: dict[RunKey, RunKey] = {}  # spares questions only: what is forgotten is found out again
-        self._vanishing = Vanishing()
+        self._vanishing = MissingRuns()
 
     async def take(
         self,

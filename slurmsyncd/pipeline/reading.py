@@ -24,7 +24,7 @@ PROGRESS_S = 10.0
 STANDS_S, STANDS_EVERY_S = 900, 3600.0
 
 
-class Reading:
+class AccountingProgress:
     """
     The position in one cluster's accounting.
 
@@ -138,7 +138,7 @@ class Reading:
             await self._thread(self._store.set_cursor, self._cluster, int(doubted))
             self.position = None
 
-    async def came(self, through: int | None, since: int, until: int) -> None:
+    async def advance(self, through: int | None, since: int, until: int) -> None:
         """
         Note how far a window came that has been recorded.
 

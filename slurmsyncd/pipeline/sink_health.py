@@ -56,7 +56,7 @@ class SinkHealth:
         recalled: Entries that wait for a later attempt and need not any more.
         results: How often each reason was given.
         latency: From what was seen to what was taken.
-        told: Step → how many of them it took, or had already.
+        delivered: Step → how many of them it took, or had already.
         failed: Attempts that came to anything else.
     """
 
@@ -70,7 +70,7 @@ class SinkHealth:
     recalled: set[int] = field(default_factory=set)
     last_answer_at: float | None = None
     results: dict[str, int] = field(default_factory=dict)
-    told: dict[str, int] = field(default_factory=dict)
+    delivered: dict[str, int] = field(default_factory=dict)
     failed: int = 0
     latency: Latency = field(default_factory=Latency)
     _failed: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class SinkHealth:
         return next((pause for pause in pauses if pause.reason), self.down)
 
     @property
-    def trouble(self) -> str | None:
+    def pause_reason(self) -> str | None:
         """Why it is paused, None if it is not."""
         return self.pause.reason
 
@@ -91,14 +91,14 @@ class SinkHealth:
         return max(self.down.left_s, self.lanes[step].pause.left_s)
 
     def began(self, entry: OutboxEntry) -> int:
-        """Return what ``note`` has to know of when an attempt began."""
+        """Return what ``record_outcome`` has to know of when an attempt began."""
         return self.lanes[entry.kind].rejections.number
 
-    def note(self, entry: OutboxEntry, outcome: Outcome, now: float, began: int) -> Standing:
+    def record_outcome(self, entry: OutboxEntry, outcome: Outcome, now: float, began: int) -> Standing:
         """Follow an attempt's outcome; gives the sink's standing, should it be a rejection."""
         self.results[outcome.reason] = self.results.get(outcome.reason, 0) + 1
         if outcome.result in _TAKEN:
-            self.told[entry.kind.value] = self.told.get(entry.kind.value, 0) + 1
+            self.delivered[entry.kind.value] = self.delivered.get(entry.kind.value, 0) + 1
             self.latency.note(entry, now)
         else:
             self.failed += 1

@@ -17,27 +17,27 @@ class CollectTally:
     What a collector has done so far; read by status and metrics, written by the collector alone.
 
     Attributes:
-        looks: Polls that were answered, at least in part.
+        polls: Polls that were answered, at least in part.
         failures: Looks that came to nothing.
         disk_full: What Slurm answered cannot be recorded, since a disk of this host is full.
-        partly: Only one half of Slurm did not answer last.
+        partial: Only one half of Slurm did not answer last.
         queued_messages: What slurmctld held for slurmdbd when it was asked last, None if it did not say.
         queued_since: Since when it held some each time (epoch seconds), None if it held none.
     """
 
-    looks: int = 0
+    polls: int = 0
     failures: int = 0
-    hints: int = 0
+    notifications: int = 0
     starts: int = 0
     stops: int = 0
-    incomplete: int = 0
+    without_allocation: int = 0
     never_started: int = 0
-    set_aside: int = 0
-    last_look_at: float | None = None
-    unavailable: str | None = None
-    unavailable_since: float | None = None
+    records_skipped: int = 0
+    last_poll_at: float | None = None
+    error: str | None = None
+    error_since: float | None = None
     disk_full: bool = False
-    partly: bool = False
+    partial: bool = False
     rechecks: int = 0
     queued_messages: int | None = None
     queued_since: float | None = None
@@ -55,6 +55,6 @@ class CollectTally:
         starts = [event.job for event in plan.events if isinstance(event, RunStarted)]
         self.starts += len(starts)
         self.stops += len(plan.events) - len(starts)
-        self.incomplete += sum(job.allocation is None for job in starts)
+        self.without_allocation += sum(job.allocation is None for job in starts)
         self.never_started += seen.never_started
-        self.set_aside += seen.records_skipped + answers.records_skipped
+        self.records_skipped += seen.records_skipped + answers.records_skipped

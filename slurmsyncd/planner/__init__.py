@@ -16,7 +16,7 @@ vanishing.py  open runs that Slurm has forgotten
 gaps.py       spans of accounting that cannot be read
 """
 
-from slurmsyncd.planner.events import is_over, merge, plan, unsettled
+from slurmsyncd.planner.events import has_ended, merge_details, plan, unsettled
 from slurmsyncd.planner.known_runs import MOVE_LIMIT_S, Known
 from slurmsyncd.planner.missing_runs import vanished
 from slurmsyncd.planner.questions import job_ids, narrowed, portions, questions, running
@@ -24,9 +24,9 @@ from slurmsyncd.planner.questions import job_ids, narrowed, portions, questions,
 __all__ = [
     "MOVE_LIMIT_S",
     "Known",
-    "is_over",
+    "has_ended",
     "job_ids",
-    "merge",
+    "merge_details",
     "narrowed",
     "plan",
     "portions",

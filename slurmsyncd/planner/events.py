@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from slurmsyncd.model import Job, JobState, Plan, RunEnded, RunKey, RunStarted
-from slurmsyncd.planner.known_runs import Runs, is_same, may_be_moved, sighting
+from slurmsyncd.planner.known_runs import KnownRunIndex, is_same_run, may_be_moved, sighting_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -37,7 +37,7 @@ def plan(
     Returns:
         Events, a run's start before its stop, the ids to ask about again soon, and starts that moved.
     """
-    judge = _Judge(seen, asked, answers, known, floor=floor, trigger=trigger)
+    judge = _EventBuilder(seen, asked, answers, known, floor=floor, trigger=trigger)
     events = (*judge.ended(), *judge.begun())
     return Plan(
         cluster=seen.cluster,
@@ -54,7 +54,7 @@ def unsettled(hints: Collection[Notification], done: Plan, known: Known) -> froz
     """Return the hints that are not explained yet: slurmdbd, or the controller, may be a moment behind."""
     if not hints:
         return frozenset()
-    runs = Runs(known)
+    runs = KnownRunIndex(known)
     for event in done.events:
         runs.note(event.job.key, event.job.end_at if isinstance(event, RunEnded) else None)
     told = {event.job.key.job_id for event in done.events}
@@ -68,7 +68,7 @@ def unsettled(hints: Collection[Notification], done: Plan, known: Known) -> froz
     return frozenset(hint for hint in hints if not explained(hint))
 
 
-def merge(row: Job, details: Job | None) -> Job:
+def merge_details(row: Job, details: Job | None) -> Job:
     """
     Return the controller's record of a run, with accounting's key and end and what else it alone knows.
 
@@ -87,7 +87,7 @@ def merge(row: Job, details: Job | None) -> Job:
     return replace(details, **theirs)
 
 
-def is_over(job: Job) -> bool:
+def has_ended(job: Job) -> bool:
     """
     Return whether accounting calls this run ended.
 
@@ -96,7 +96,7 @@ def is_over(job: Job) -> bool:
     return job.end_at is not None and (job.state.is_final or job.state is JobState.UNKNOWN)
 
 
-class _Judge:
+class _EventBuilder:
     """One look's evidence, and the events it leads to."""
 
     def __init__(
@@ -111,7 +111,7 @@ class _Judge:
     ) -> None:
         self.recheck: set[int] = set()
         self.moved: dict[RunKey, RunKey] = {}
-        self._runs = Runs(known)
+        self._runs = KnownRunIndex(known)
         self._floor = floor
         self._trigger = trigger
         self._listed = {
@@ -131,7 +131,7 @@ class _Judge:
     def ended(self) -> Iterator[Event]:
         """Return the stops that accounting leads to, and starts of runs that came and went unseen."""
         for row in sorted(self._rows.values(), key=_by_start):
-            if not is_over(row) or self._runs.settled(row):
+            if not has_ended(row) or self._runs.is_ended(row):
                 continue
             if self._runs.is_open(row.key):
                 yield self._stop(row, row.key)
@@ -139,13 +139,13 @@ class _Judge:
                 yield from self._ended_unknown(row)
 
     def _ended_unknown(self, row: Job) -> Iterator[Event]:
-        moved = [at for at in self._runs.movable(row) if at not in self._starts[row.key.job_id]]
+        moved = [at for at in self._runs.move_candidates(row) if at not in self._starts[row.key.job_id]]
         if moved and row.key.job_id not in self._answered:
             self.recheck.add(row.key.job_id)
         elif moved:  # accounting knows no run that began when ours did: it is this one, its start moved
             yield self._stop(row, replace(row.key, start_at=moved[0]))
         elif row.end_at is not None and row.end_at >= self._floor:
-            yield RunStarted(merge(row, self._shown(row)), self._trigger)
+            yield RunStarted(merge_details(row, self._shown(row)), self._trigger)
             yield self._stop(row, row.key)
 
     def begun(self) -> Iterator[Event]:
@@ -158,7 +158,7 @@ class _Judge:
             yield from self._begun_unseen(job_id)
 
     def _is_new(self, job: Job) -> bool:
-        if self._runs.told(sighting(job)) or self._is_too_old(job):
+        if self._runs.is_known(sighting_of(job)) or self._is_too_old(job):
             return False
         before = self._runs.open(job.key.job_id)
         if before:
@@ -208,7 +208,7 @@ class _Judge:
     def _shown(self, row: Job) -> Job | None:
         """Return what the controller says of accounting's run, under this start or one that moved."""
         of_id = (job for key, job in self._details.items() if key.job_id == row.key.job_id)
-        same = [job for job in of_id if is_same(row.key.start_at, row.end_at, sighting(job))]
+        same = [job for job in of_id if is_same_run(row.key.start_at, row.end_at, sighting_of(job))]
         return min(same, key=lambda job: abs(job.key.start_at - row.key.start_at), default=None)
 
     def _start(self, job: Job) -> RunStarted:

@@ -35,7 +35,7 @@ class Sighting(NamedTuple):
     end_at: int | None
 
 
-def sighting(seen: ListedJob | Job) -> Sighting:
+def sighting_of(seen: ListedJob | Job) -> Sighting:
     """Return what identifies a run that has started."""
     if isinstance(seen, Job):
         return Sighting(seen.key.job_id, seen.key.start_at, seen.state, seen.end_at)
@@ -43,7 +43,7 @@ def sighting(seen: ListedJob | Job) -> Sighting:
     return Sighting(seen.job_id, seen.start_at, seen.state, None)
 
 
-def is_same(start_at: int, end_at: int | None, seen: Sighting) -> bool:
+def is_same_run(start_at: int, end_at: int | None, seen: Sighting) -> bool:
     """Return whether a sighting of the same id is of the run from ``start_at`` to ``end_at`` (None: open)."""
     apart = abs(seen.start_at - start_at)
     return not apart or (end_at is not None and seen.end_at == end_at)
@@ -56,7 +56,7 @@ def may_be_moved(start_at: int, row: Job) -> bool:
     return row.submit_at <= start_at
 
 
-class Runs:
+class KnownRunIndex:
     """Known runs by job id; grows while a look is judged."""
 
     def __init__(self, known: Known) -> None:
@@ -76,18 +76,18 @@ class Runs:
         """Return whether this very run is known and has not ended."""
         return self._of(key.job_id).get(key.start_at, 0) is None
 
-    def told(self, seen: Sighting) -> bool:
+    def is_known(self, seen: Sighting) -> bool:
         """Return whether what the controller shows is a known run."""
-        return any(is_same(start, end, seen) for start, end in self._of(seen.job_id).items())
+        return any(is_same_run(start, end, seen) for start, end in self._of(seen.job_id).items())
 
-    def settled(self, row: Job) -> bool:
+    def is_ended(self, row: Job) -> bool:
         """Return whether accounting's row of an ended run is of one that is known to have ended."""
-        seen = sighting(row)
+        seen = sighting_of(row)
         return any(
-            is_same(start, end, seen) for start, end in self._of(seen.job_id).items() if end is not None
+            is_same_run(start, end, seen) for start, end in self._of(seen.job_id).items() if end is not None
         )
 
-    def movable(self, row: Job) -> Sequence[int]:
+    def move_candidates(self, row: Job) -> Sequence[int]:
         """
         Return the starts of open runs that accounting's row of an ended run may be of, nearest first.
 

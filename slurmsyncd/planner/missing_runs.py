@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from slurmsyncd.planner.known_runs import MOVE_LIMIT_S, sighting
+from slurmsyncd.planner.known_runs import MOVE_LIMIT_S, sighting_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -46,9 +46,9 @@ def _starts(seen: Observation, answers: JobAnswers, job_ids: Collection[int]) ->
 def _sightings(seen: Observation, answers: JobAnswers) -> Iterator[Sighting]:
     for item in seen.job_list or ():
         if item.start_at is not None:
-            yield sighting(item)
+            yield sighting_of(item)
     for job in (*seen.ended_runs, *(answers.accounting or ()), *(answers.details or ())):
-        yield sighting(job)
+        yield sighting_of(job)
 
 
 def _is_near(start_at: int, starts: Collection[int]) -> bool:

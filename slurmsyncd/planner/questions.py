@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from slurmsyncd.model import JobQuestions, JobState, Observation, RunKey
-from slurmsyncd.planner.known_runs import Runs, sighting
+from slurmsyncd.planner.known_runs import KnownRunIndex, sighting_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -84,14 +84,16 @@ def questions(
             not be known yet. They are asked for by id, since a backend rejects what comes out of order.
         away: The controller does not answer, so it is not asked for details.
     """
-    runs = Runs(known)
+    runs = KnownRunIndex(known)
     fresh = [
-        item for item in _started(seen) if _key(seen, item) not in moved and not runs.told(sighting(item))
+        item
+        for item in _started(seen)
+        if _key(seen, item) not in moved and not runs.is_known(sighting_of(item))
     ]
     doubtful = {item.job_id for item in fresh if _is_doubtful(item, runs)}
     gone = _gone(seen, known, moved)
     unseen = {
-        job.key.job_id for job in seen.ended_runs if not runs.is_open(job.key) and not runs.settled(job)
+        job.key.job_id for job in seen.ended_runs if not runs.is_open(job.key) and not runs.is_ended(job)
     }
     remembered = unseen & _remembered(seen)
     begun, ended = _hinted(hints, runs)
@@ -142,7 +144,7 @@ def _started(seen: Observation) -> Iterator[ListedJob]:
     )
 
 
-def _is_doubtful(item: ListedJob, runs: Runs) -> bool:
+def _is_doubtful(item: ListedJob, runs: KnownRunIndex) -> bool:
     """Return whether accounting has to say what the controller shows: a restart, an end, an unknown word."""
     return bool(runs.open(item.job_id)) or item.state in (JobState.COMPLETING, JobState.UNKNOWN)
 
@@ -175,7 +177,7 @@ def _ended_since(job: Job, at: int) -> bool:
     return job.end_at is not None and job.end_at >= at
 
 
-def _hinted(hints: Iterable[Notification], runs: Runs) -> tuple[set[int], set[int]]:
+def _hinted(hints: Iterable[Notification], runs: KnownRunIndex) -> tuple[set[int], set[int]]:
     """
     Return the ids to ask the controller for, and those to ask accounting for.
 

@@ -15,13 +15,13 @@ from slurmsyncd.config.nats_rules import CLUSTER
 from slurmsyncd.delivery import DeliveryPolicy, backoff
 from slurmsyncd.errors import StoreError
 from slurmsyncd.foreign import MalformedJson, decode_json
-from slurmsyncd.pipeline.auto_reset_event import Bell
-from slurmsyncd.relay.decode import message_of
-from slurmsyncd.relay.in_flight import Answer, Kind
-from slurmsyncd.sinks.nats.connection import Trouble, down
+from slurmsyncd.pipeline.auto_reset_event import AutoResetEvent
+from slurmsyncd.relay.decode import parse_message
+from slurmsyncd.relay.in_flight import Ack, AckKind
+from slurmsyncd.sinks.nats.connection import ConnectionFailed, sink_unavailable
 from slurmsyncd.sinks.nats.connector import Connector
-from slurmsyncd.sinks.nats.publish import Fault  # noqa: TC001 - msgspec looks it up at run time
-from slurmsyncd.sinks.nats.stream import examine, subjects_of
+from slurmsyncd.sinks.nats.publish import JetStreamError  # noqa: TC001 - msgspec looks it up at run time
+from slurmsyncd.sinks.nats.stream import ensure_stream, subjects_of
 from slurmsyncd.sinks.text import printable
 
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
     from slurmsyncd.config import SinkConfig
     from slurmsyncd.delivery import Outcome
-    from slurmsyncd.relay.dead_letter_file import Letters
-    from slurmsyncd.relay.decode import Message
-    from slurmsyncd.relay.in_flight import Room
-    from slurmsyncd.sinks.nats.connection import Link
+    from slurmsyncd.relay.dead_letter_file import DeadLetterFile
+    from slurmsyncd.relay.decode import StreamMessage
+    from slurmsyncd.relay.in_flight import Capacity
+    from slurmsyncd.sinks.nats.connection import NatsConnection
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +72,7 @@ class _Config(msgspec.Struct):
 
 class _Reply(msgspec.Struct):
     config: _Config | None = None
-    error: Fault | None = None
+    error: JetStreamError | None = None
 
 
 _decoder = msgspec.json.Decoder(_Reply)
@@ -95,11 +95,11 @@ class Consumer:
         self,
         config: SinkConfig,
         durable: str,
-        letters: Letters,
+        letters: DeadLetterFile,
         *,
-        take: Callable[[Message], None],
-        room: Callable[[], Room],
-        held: Callable[[], Sequence[Message]],
+        take: Callable[[StreamMessage], None],
+        room: Callable[[], Capacity],
+        held: Callable[[], Sequence[StreamMessage]],
     ) -> None:
         self._config = config
         self._durable = durable
@@ -108,23 +108,23 @@ class Consumer:
         self._room = room
         self._held = held
         self._connector = Connector(config, self._greet)
-        self._link: Link | None = None
+        self._link: NatsConnection | None = None
         self._stream = ""
         self._ack_wait_s = ACK_WAIT_S
         self._pulls = 0
         self._left = 0
         self._ended = anyio.Event()
         self._status = ""
-        self._answers: list[Answer] = []
-        self._to_answer = Bell()
-        self._wake = Bell()
+        self._answers: list[Ack] = []
+        self._to_answer = AutoResetEvent()
+        self._wake = AutoResetEvent()
         self._trouble = ""
 
-    def answer(self, answer: Answer) -> None:
+    def answer(self, answer: Ack) -> None:
         """Have the stream told of a message. If that gets lost, the message comes again."""
         self._answers.append(answer)
-        self._to_answer.ring()
-        self._wake.ring()
+        self._to_answer.set()
+        self._wake.set()
 
     async def run(self) -> None:
         """Pull for ever; whatever the servers do."""
@@ -135,7 +135,7 @@ class Consumer:
                 self._note(None)
                 failures = 0
                 await self._session(self._link)
-            except Trouble as err:
+            except ConnectionFailed as err:
                 self._note(err.outcome)
                 failures += 1
             await anyio.sleep(backoff(failures, _BACKOFF, dice=random.random()))  # noqa: S311
@@ -152,14 +152,14 @@ class Consumer:
             answer = self._answers.pop(0)
             reply = answer.message.reply
             match answer.kind:
-                case Kind.SETTLED:
+                case AckKind.SETTLED:
                     await self._tell(reply, b"+ACK")
-                case Kind.LATER:
+                case AckKind.LATER:
                     await self._tell(reply, _later(answer.delay_s))
-                case Kind.DEAD:
-                    await self._tell(reply, await self._bury(answer))
+                case AckKind.DEAD:
+                    await self._tell(reply, await self._write_dead_letter(answer))
 
-    async def beat(self) -> None:
+    async def extend_ack_deadlines(self) -> None:
         """Say of all that we hold that we are at it, for ever."""
         while True:
             await anyio.sleep(self._ack_wait_s / 3)
@@ -169,14 +169,14 @@ class Consumer:
     async def aclose(self) -> None:
         """Take what is on its way to us, answer all, and let go of the connection."""
         if self._link is not None and self._link.alive:
-            await self._link.hush()
+            await self._link.drain()
             await self.flush()
-            await self._link.hush()
+            await self._link.drain()
         await self._connector.aclose()
 
-    async def _session(self, link: Link) -> None:
+    async def _session(self, link: NatsConnection) -> None:
         """Pull while the connection lasts."""
-        inbox = await link.listen(self._hear)
+        inbox = await link.subscribe(self._on_message)
         while link.alive:
             room = self._room()
             if room.messages > 0:
@@ -184,7 +184,7 @@ class Consumer:
             else:
                 await self._wake.wait(1.0)
 
-    async def _pull(self, link: Link, inbox: str, room: Room) -> None:
+    async def _pull(self, link: NatsConnection, inbox: str, room: Capacity) -> None:
         """Ask for messages, and wait until they have come or the stream says that there are none."""
         # One that has no room is taken alone: it would stand before all others for ever.
         wanted = {"batch": min(room.messages, BATCH), "max_bytes": room.bytes}
@@ -194,17 +194,17 @@ class Consumer:
         self._pulls += 1
         self._left, self._ended, self._status = wanted["batch"], anyio.Event(), ""
         subject = f"{_API}.MSG.NEXT.{self._stream}.{self._durable}"
-        await link.tell(subject, msgspec.json.encode(wanted), f"{inbox}.{self._pulls}")
+        await link.publish_unconfirmed(subject, msgspec.json.encode(wanted), f"{inbox}.{self._pulls}")
         with anyio.move_on_after(EXPIRES_S + _MARGIN_S):
             await self._ended.wait()
         if self._status and not self._status.startswith(_USUAL):
             # The consumer is gone, or moves: the next connection sees to it.
             await self._connector.aclose()
-            raise down("no_pull", f"{self._durable}: {self._status}")
+            raise sink_unavailable("no_pull", f"{self._durable}: {self._status}")
 
-    async def _hear(self, msg: Msg) -> None:
+    async def _on_message(self, msg: Msg) -> None:
         """Take a message, or the word that a pull has ended."""
-        message = message_of(msg.subject, msg.reply, msg.data)
+        message = parse_message(msg.subject, msg.reply, msg.data)
         if message is not None:
             self._take(message)
             self._left -= 1
@@ -217,7 +217,7 @@ class Consumer:
                 self._status = status
                 self._ended.set()
 
-    async def _bury(self, dead: Answer) -> bytes:
+    async def _write_dead_letter(self, dead: Ack) -> bytes:
         message = dead.message
         try:
             await anyio.to_thread.run_sync(self._letters.write, dead)
@@ -232,28 +232,30 @@ class Consumer:
         if self._link is None or not self._link.alive:
             return
         try:
-            await self._link.tell(reply, word)
-        except Trouble as err:
+            await self._link.publish_unconfirmed(reply, word)
+        except ConnectionFailed as err:
             self._note(err.outcome)
 
-    async def _greet(self, link: Link) -> None:
+    async def _greet(self, link: NatsConnection) -> None:
         """See that stream and consumer are there."""
         config = self._config
-        self._stream = (await examine(link, config, subjects_of(config, ()))).name
+        self._stream = (await ensure_stream(link, config, subjects_of(config, ()))).name
         name = f"{self._stream}.{self._durable}"
         found = await _call(link, f"INFO.{name}")
         if found.error is not None and found.error.err_code == _NOT_FOUND:
             found = await _call(link, f"DURABLE.CREATE.{name}", self._wanted())
         if found.error is not None or found.config is None:
             said = printable(found.error.description) if found.error else "an answer without a configuration"
-            raise down("no_consumer", f"{name}: {said}", alarm=True)
+            raise sink_unavailable("no_consumer", f"{name}: {said}", alarm=True)
         if found.config.ack_policy != "explicit" or found.config.deliver_subject:
             detail = f"{name} is no pull consumer with explicit acknowledgements; choose another --consumer"
-            raise down("wrong_consumer", detail, alarm=True)
+            raise sink_unavailable("wrong_consumer", detail, alarm=True)
         if found.config.max_deliver > 0:
             # A stop that is held back, or an outage, uses them up.
             detail = f"{name} gives a message up after {found.config.max_deliver} deliveries"
-            raise down("wrong_consumer", f"{detail}; make it anew with max_deliver = -1", alarm=True)
+            raise sink_unavailable(
+                "wrong_consumer", f"{detail}; make it anew with max_deliver = -1", alarm=True
+            )
         self._ack_wait_s = max(1.0, found.config.ack_wait / _NS)
 
     def _wanted(self) -> dict[str, object]:
@@ -286,11 +288,11 @@ def _later(delay_s: float) -> bytes:
     return b"-NAK " + msgspec.json.encode({"delay": int(delay_s * _NS)})
 
 
-async def _call(link: Link, what: str, body: dict[str, object] | None = None) -> _Reply:
+async def _call(link: NatsConnection, what: str, body: dict[str, object] | None = None) -> _Reply:
     try:
-        answer = await link.ask(f"{_API}.{what}", msgspec.json.encode(body) if body else b"")
+        answer = await link.request(f"{_API}.{what}", msgspec.json.encode(body) if body else b"")
         return decode_json(answer.data, _decoder)
     except nats.errors.NoRespondersError as err:
-        raise down("no_jetstream", "nobody answers for JetStream", alarm=True) from err
+        raise sink_unavailable("no_jetstream", "nobody answers for JetStream", alarm=True) from err
     except MalformedJson as err:
-        raise down("no_jetstream", f"its answer is not understood: {err}", alarm=True) from err
+        raise sink_unavailable("no_jetstream", f"its answer is not understood: {err}", alarm=True) from err

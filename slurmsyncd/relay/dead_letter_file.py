@@ -12,13 +12,13 @@ from slurmsyncd.errors import StoreError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from slurmsyncd.relay.in_flight import Answer
+    from slurmsyncd.relay.in_flight import Ack
 
 #: Bytes of the file. What comes when it is full stays in the stream.
 LIMIT = 64 * 2**20
 
 
-class Letters:
+class DeadLetterFile:
     """
     The file.
 
@@ -31,7 +31,7 @@ class Letters:
         self._path = path
         self._limit = limit
 
-    def write(self, dead: Answer) -> None:
+    def write(self, dead: Ack) -> None:
         """
         Write one down; it is on the disk when this returns.
 
@@ -57,7 +57,7 @@ class Letters:
         os.fsync(file)
 
 
-def _line(dead: Answer) -> bytes:
+def _line(dead: Ack) -> bytes:
     message = dead.message
     letter = {
         "at": int(time.time()),

@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class StreamMessage:
     """
     One message of the stream, as it was given to us.
 
     Attributes:
         seq: Its place in the stream: its identity, however often it is given.
-        given: How often it was, this time included; to whomever.
+        delivery_count: How often it was, this time included; to whomever.
         stored_at: When the stream took it (epoch seconds).
         reply: Where the stream listens for what becomes of it.
     """
 
     seq: int
-    given: int
+    delivery_count: int
     stored_at: float
     reply: str
     subject: str
@@ -39,7 +39,7 @@ _ACK = "$JS.ACK."
 _FIELDS, _LONG_FIELDS = 9, 11
 
 
-def message_of(subject: str, reply: str, body: bytes) -> Message | None:
+def parse_message(subject: str, reply: str, body: bytes) -> StreamMessage | None:
     """Return a message that the stream gave us; None if it is none of a stream's."""
     words = reply.split(".")
     if not reply.startswith(_ACK) or len(words) not in (_FIELDS, _LONG_FIELDS, _LONG_FIELDS + 1):
@@ -47,9 +47,9 @@ def message_of(subject: str, reply: str, body: bytes) -> Message | None:
     given, seq, _, stored_ns, *_ = words[4:] if len(words) == _FIELDS else words[6:]
     if not (given.isdecimal() and seq.isdecimal() and stored_ns.isdecimal()):
         return None
-    return Message(
+    return StreamMessage(
         seq=int(seq),
-        given=int(given),
+        delivery_count=int(given),
         stored_at=int(stored_ns) / 1e9,
         reply=reply,
         subject=subject,
@@ -57,7 +57,7 @@ def message_of(subject: str, reply: str, body: bytes) -> Message | None:
     )
 
 
-def entry_of(message: Message, sink: str, job_subject: str) -> OutboxEntry:
+def parse_entry(message: StreamMessage, sink: str, job_subject: str) -> OutboxEntry:
     """
     Return what a sink is to be told.
 
@@ -79,7 +79,7 @@ def entry_of(message: Message, sink: str, job_subject: str) -> OutboxEntry:
         kind=EventKind.START if starts else EventKind.STOP,
         start=event.job if starts else _began(event),
         stop=None if starts else event.job,
-        attempts=message.given - 1,
+        attempts=message.delivery_count - 1,
         recorded_at=message.stored_at,
         trigger=event.trigger,
     )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from slurmsyncd.delivery import Verdict
     from slurmsyncd.model import OutboxEntry
-    from slurmsyncd.relay.decode import Message
+    from slurmsyncd.relay.decode import StreamMessage
 
 #: Messages and bytes that are held at most. A wide run takes up to twenty times its bytes when it is read.
 MOST, MOST_BYTES = 256, 4 * 2**20
@@ -29,7 +29,7 @@ NEAR_S = 5.0
 LEAST_S = 1.0
 
 
-class Kind(enum.Enum):
+class AckKind(enum.Enum):
     """What the stream is told of a message."""
 
     SETTLED = "settled"
@@ -38,7 +38,7 @@ class Kind(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Ack:
     """
     What becomes of a message.
 
@@ -47,15 +47,15 @@ class Answer:
         reason: DEAD: why nobody will.
     """
 
-    message: Message
-    kind: Kind
+    message: StreamMessage
+    kind: AckKind
     delay_s: float = 0.0
     reason: str = ""
     detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class Capacity:
     """How much more may be taken."""
 
     messages: int
@@ -64,12 +64,12 @@ class Room:
 
 @dataclass(slots=True)
 class _Held:
-    message: Message
+    message: StreamMessage
     entry: OutboxEntry
     due_at: float
 
 
-class Hand:
+class InFlight:
     """
     What we hold, by its place in the stream; see ``ports.OutboxReader``.
 
@@ -77,21 +77,21 @@ class Hand:
         answer: Takes what the stream is to be told.
     """
 
-    def __init__(self, answer: Callable[[Answer], None]) -> None:
+    def __init__(self, answer: Callable[[Ack], None]) -> None:
         self._answer = answer
         self._held: dict[int, _Held] = {}
         self._bytes = 0
 
     @property
-    def room(self) -> Room:
+    def room(self) -> Capacity:
         """How much more may be taken."""
         left = MOST_BYTES - self._bytes
-        return Room(MOST - len(self._held) if left > 0 else 0, max(0, left))
+        return Capacity(MOST - len(self._held) if left > 0 else 0, max(0, left))
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def take(self, message: Message, entry: OutboxEntry) -> None:
+    def add(self, message: StreamMessage, entry: OutboxEntry) -> None:
         """Hold a message. One that we hold already was given to us again: its new reply counts."""
         held = self._held.get(message.seq)
         if held is not None:
@@ -100,14 +100,14 @@ class Hand:
         self._held[message.seq] = _Held(message, entry, 0.0)
         self._bytes += len(message.body)
 
-    def messages(self) -> list[Message]:
+    def messages(self) -> list[StreamMessage]:
         """Return all that is held."""
         return [held.message for held in self._held.values()]
 
-    def let_go(self, keep: int = 0, *, delay_s: float = LEAST_S) -> None:
+    def release(self, keep: int = 0, *, delay_s: float = LEAST_S) -> None:
         """Return messages to the stream, except ``keep``; unfinished work on them is repeated."""
         for held in list(self._held.values())[keep:]:
-            self._leave(held, Kind.LATER, delay_s=delay_s)
+            self._leave(held, AckKind.LATER, delay_s=delay_s)
 
     def due(
         self,
@@ -170,28 +170,28 @@ class Hand:
                 # The start that a stop brought along: now the stop's turn comes.
                 self._move(held, EventKind.STOP, next_at, now)
             case Delivered() | Drop():
-                self._leave(held, Kind.SETTLED)
+                self._leave(held, AckKind.SETTLED)
             case Retry(at, charged=False):
                 held.due_at = at  # the backend's trouble: others have it no better
             case Retry(at):
                 self._move(held, held.entry.kind, at, now)
             case Park(at):
-                self._leave(held, Kind.LATER, delay_s=max(LEAST_S, at - now))
+                self._leave(held, AckKind.LATER, delay_s=max(LEAST_S, at - now))
             case ResendStart(at):
                 self._move(held, EventKind.START, at, now)
             case DeadLetter(reason, detail):
-                self._leave(held, Kind.DEAD, reason=reason, detail=detail)
+                self._leave(held, AckKind.DEAD, reason=reason, detail=detail)
 
     def _move(self, held: _Held, step: EventKind, at: float, now: float) -> None:
         if at - now > NEAR_S:
-            self._leave(held, Kind.LATER, delay_s=at - now)
+            self._leave(held, AckKind.LATER, delay_s=at - now)
             return
         held.entry = replace(held.entry, kind=step, attempts=held.entry.attempts + 1)
         held.due_at = at
 
     def _leave(
-        self, held: _Held, kind: Kind, *, delay_s: float = 0.0, reason: str = "", detail: str = ""
+        self, held: _Held, kind: AckKind, *, delay_s: float = 0.0, reason: str = "", detail: str = ""
     ) -> None:
         del self._held[held.message.seq]
         self._bytes -= len(held.message.body)
-        self._answer(Answer(held.message, kind, delay_s, reason, detail))
+        self._answer(Ack(held.message, kind, delay_s, reason, detail))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from slurmsyncd.delivery import Outcome, OutcomeKind, RemoteState
 from slurmsyncd.model import EventKind
-from slurmsyncd.sinks.filter import left_out
+from slurmsyncd.sinks.filter import skip_reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ class OrderedSink:
         key = entry.start.key
         if (
             entry.kind is EventKind.STOP
-            and not left_out(entry.start, self._clusters)
+            and not skip_reason(entry.start, self._clusters)
             and key not in self._there
         ):
             found = await self._look(key)

@@ -12,14 +12,14 @@ import structlog
 from slurmsyncd import __version__
 from slurmsyncd.clock import SystemClock
 from slurmsyncd.delivery import DeliveryPolicy
-from slurmsyncd.host.sd_notify import Manager
+from slurmsyncd.host.sd_notify import ServiceManager
 from slurmsyncd.model import EventKind
-from slurmsyncd.pipeline.deliver import Delivery
+from slurmsyncd.pipeline.deliver import DeliveryLoop
 from slurmsyncd.pipeline.store_thread import StoreThread
 from slurmsyncd.relay.consumer import Consumer
-from slurmsyncd.relay.dead_letter_file import Letters
-from slurmsyncd.relay.decode import entry_of
-from slurmsyncd.relay.in_flight import Answer, Hand, Kind
+from slurmsyncd.relay.dead_letter_file import DeadLetterFile
+from slurmsyncd.relay.decode import parse_entry
+from slurmsyncd.relay.in_flight import Ack, AckKind, InFlight
 from slurmsyncd.relay.ordered_sink import OrderedSink
 from slurmsyncd.sinks.nats.event import BadEvent
 from slurmsyncd.sinks.rest.sink import RestSink
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slurmsyncd.config import Config, SinkConfig
-    from slurmsyncd.relay.decode import Message
-    from slurmsyncd.relay.in_flight import Room
+    from slurmsyncd.relay.decode import StreamMessage
+    from slurmsyncd.relay.in_flight import Capacity
 
 log = structlog.get_logger(__name__)
 
@@ -77,11 +77,11 @@ class Relay:
         self._target = target
         self._job_subject = source.job_subject
         self._stopping = False
-        self.hand = Hand(self._answer)
+        self.hand = InFlight(self._answer)
         self.consumer = Consumer(
             source,
             durable,
-            Letters(letters),
+            DeadLetterFile(letters),
             take=self._take,
             room=self._room,
             held=self.hand.messages,
@@ -91,7 +91,7 @@ class Relay:
             RestSink(replace(target, requeue="keep-first"), config.clusters, clock), config.clusters
         )
         workers = {EventKind.START: target.start_workers, EventKind.STOP: target.stop_workers}
-        self.delivery = Delivery(sink, self.hand, _Here(), policy(target), clock, workers=workers)
+        self.delivery = DeliveryLoop(sink, self.hand, _Here(), policy(target), clock, workers=workers)
 
     async def run(self, signals: AsyncIterator[signal.Signals]) -> None:
         """Relay until a signal; then finish what is under way, and give the rest back."""
@@ -99,15 +99,15 @@ class Relay:
             sending.start_soon(self.delivery.run)
             sending.start_soon(self.consumer.answer_forever)
             async with anyio.create_task_group() as taking:
-                for part in (self.consumer.run, self.consumer.beat, self._watch):
+                for part in (self.consumer.run, self.consumer.extend_ack_deadlines, self._watch):
                     taking.start_soon(part)
                 log.info("ready", version=__version__, sink=self._target.name)
-                Manager().ready()
+                ServiceManager().ready()
                 log.info("stopping", signal=await anext(aiter(signals)))
                 taking.cancel_scope.cancel()
             await self._finish(signals)
             sending.cancel_scope.cancel()
-        self.hand.let_go()
+        self.hand.release()
         await self.consumer.aclose()
         await self.delivery.sink.aclose()
 
@@ -126,24 +126,24 @@ class Relay:
                 await self.delivery.finished.wait()
                 group.cancel_scope.cancel()
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: StreamMessage) -> None:
         if self._stopping:
-            self._answer(Answer(message, Kind.LATER, 0.0))
+            self._answer(Ack(message, AckKind.LATER, 0.0))
             return
         try:
-            entry = entry_of(message, self._target.name, self._job_subject)
+            entry = parse_entry(message, self._target.name, self._job_subject)
         except BadEvent as err:
-            self._answer(Answer(message, Kind.DEAD, reason="not_understood", detail=str(err)))
+            self._answer(Ack(message, AckKind.DEAD, reason="not_understood", detail=str(err)))
             return
-        self.hand.take(message, entry)
-        self.delivery.ring()
+        self.hand.add(message, entry)
+        self.delivery.wake()
 
-    def _room(self) -> Room:
+    def _room(self) -> Capacity:
         room = self.hand.room
         # One is enough to try a backend that is away; another relay may reach it.
         return replace(room, messages=1 - len(self.hand)) if self.delivery.health.down.reason else room
 
-    def _answer(self, answer: Answer) -> None:
+    def _answer(self, answer: Ack) -> None:
         self.consumer.answer(answer)
 
     async def _watch(self) -> None:
@@ -158,9 +158,9 @@ class Relay:
 
     def _let_go(self) -> None:
         if self.delivery.health.down.reason:
-            self.hand.let_go(keep=1)
+            self.hand.release(keep=1)
         else:  # what the backend rejects must make room for what it may accept
-            self.hand.let_go(delay_s=REJECTED_S)
+            self.hand.release(delay_s=REJECTED_S)
 
 
 def policy(target: SinkConfig) -> DeliveryPolicy:

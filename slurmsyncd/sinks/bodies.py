@@ -15,8 +15,8 @@ import msgspec
 
 from slurmsyncd.model import JobState, Sharing
 from slurmsyncd.sinks.dialect import V1_5, Dialect
-from slurmsyncd.sinks.metadata import completed, meta_data, slurm_info
-from slurmsyncd.sinks.resources import Note, host_name, hosts_of, resources_of
+from slurmsyncd.sinks.metadata import meta_data, slurm_info, with_end
+from slurmsyncd.sinks.resources import Note, backend_host_name, hosts_of, resources_of
 from slurmsyncd.sinks.text import one_line
 
 if TYPE_CHECKING:
@@ -33,22 +33,22 @@ _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WireOptions:
+class BodyOptions:
     """
     How bodies are made.
 
     Attributes:
         script_limit: Bytes of batch script that are sent.
-        slim: Leave out script and texts, for a backend that found the body too large.
+        without_long_texts: Leave out script and texts, for a backend that found the body too large.
     """
 
     dialect: Dialect = V1_5
     script_limit: int = 65536
-    slim: bool = False
+    without_long_texts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class RequestBody:
     """A request's JSON, and what an operator should know of how it came about."""
 
     content: bytes
@@ -56,21 +56,21 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class NotRepresentable:
     """Why a run cannot be represented in the backend."""
 
     reason: str
     detail: str
 
 
-def backend_cluster(name: str, config: ClusterConfig) -> str:
+def backend_cluster_name(name: str, config: ClusterConfig) -> str:
     """Return the backend's name of Slurm's cluster ``name``."""
     return config.backend_name or name
 
 
 def start_body(
-    job: Job, config: ClusterConfig, topology: Topology, options: WireOptions, ended: Job | None = None
-) -> Union[Body, Refusal]:
+    job: Job, config: ClusterConfig, topology: Topology, options: BodyOptions, ended: Job | None = None
+) -> Union[RequestBody, NotRepresentable]:
     """
     Make the body of ``start_job``.
 
@@ -90,7 +90,7 @@ def start_body(
     refusal = _problem(job, config)
     if refusal is not None:
         return refusal
-    cluster = backend_cluster(job.key.cluster, config)
+    cluster = backend_cluster_name(job.key.cluster, config)
     held = resources_of(job, config, topology.clusters.get(cluster, ()))
     notes = list(held.notes)
     if job.sharing is None:
@@ -110,49 +110,51 @@ def start_body(
         "smt": held.smt,
         "resources": held.nodes,
         "metaData": meta_data(
-            job, held.missing, script_limit=options.script_limit, slim=options.slim, ended=ended
+            job, held.missing, script_limit=options.script_limit, slim=options.without_long_texts, ended=ended
         ),
         "startTime": job.key.start_at,
     }
     if job.array_job_id is not None and 0 < job.array_job_id <= _INT64:
         fields["arrayJobId"] = job.array_job_id
-    return Body(msgspec.json.encode(fields), tuple(notes))
+    return RequestBody(msgspec.json.encode(fields), tuple(notes))
 
 
-def _problem(job: Job, config: ClusterConfig) -> Refusal | None:
-    names = [host_name(host, config) for host in hosts_of(job)]
+def _problem(job: Job, config: ClusterConfig) -> NotRepresentable | None:
+    names = [backend_host_name(host, config) for host in hosts_of(job)]
     odd = [name for name in names if _HOST.fullmatch(name) is None]
     refusal = _bad_key(job, config)
     if refusal is not None:
         return refusal
     if not one_line(job.user, _NAME):
-        return Refusal("no_user", "the backend wants a user")
+        return NotRepresentable("no_user", "the backend wants a user")
     if not names:
-        return Refusal("no_nodes", "neither the controller nor accounting named a node")
+        return NotRepresentable("no_nodes", "neither the controller nor accounting named a node")
     if odd:
-        return Refusal("bad_host", f"not a host name: {odd[0][:80]!r}")
+        return NotRepresentable("bad_host", f"not a host name: {odd[0][:80]!r}")
     if len(set(names)) != len(names):
-        return Refusal("host_twice", "two nodes have the same name without their domain")
+        return NotRepresentable("host_twice", "two nodes have the same name without their domain")
     return None
 
 
-def _bad_key(job: Job, config: ClusterConfig) -> Refusal | None:
+def _bad_key(job: Job, config: ClusterConfig) -> NotRepresentable | None:
     if not 0 < job.key.job_id <= _INT64:
-        return Refusal("bad_job_id", str(job.key.job_id)[:80])
+        return NotRepresentable("bad_job_id", str(job.key.job_id)[:80])
     if not 0 < job.key.start_at <= _INT64:
-        return Refusal("bad_start", str(job.key.start_at)[:80])
-    cluster = backend_cluster(job.key.cluster, config)
+        return NotRepresentable("bad_start", str(job.key.start_at)[:80])
+    cluster = backend_cluster_name(job.key.cluster, config)
     if not cluster or one_line(cluster, _NAME) != cluster:
-        return Refusal("bad_cluster", repr(cluster[:80]))
+        return NotRepresentable("bad_cluster", repr(cluster[:80]))
     return None
 
 
-def stop_state(stop: Job, dialect: Dialect) -> str | None:
+def backend_stop_state(stop: Job, dialect: Dialect) -> str | None:
     """Return the backend's word for how a run ended, None if it is not over in a way we know."""
     return dialect.states.get(stop.state)
 
 
-def stop_body(start: Job, stop: Job, config: ClusterConfig, options: WireOptions) -> Union[Body, Refusal]:
+def stop_body(
+    start: Job, stop: Job, config: ClusterConfig, options: BodyOptions
+) -> Union[RequestBody, NotRepresentable]:
     """
     Make the body of ``stop_job``.
 
@@ -168,17 +170,17 @@ def stop_body(start: Job, stop: Job, config: ClusterConfig, options: WireOptions
     refusal = _bad_key(start, config)
     if refusal is not None:
         return refusal
-    state = stop_state(stop, options.dialect)
+    state = backend_stop_state(stop, options.dialect)
     if state is None:
-        return Refusal("not_over", stop.state.value)
+        return NotRepresentable("not_over", stop.state.value)
     if stop.end_at is None:
-        return Refusal("no_end", "the run is over but has no end time")
+        return NotRepresentable("no_end", "the run is over but has no end time")
     duration = stop.end_at - start.key.start_at
     if duration > _INT32 or stop.end_at > _INT64:
-        return Refusal("bad_end", str(stop.end_at)[:80])
+        return NotRepresentable("bad_end", str(stop.end_at)[:80])
     fields = {
         "jobId": start.key.job_id,
-        "cluster": backend_cluster(start.key.cluster, config),
+        "cluster": backend_cluster_name(start.key.cluster, config),
         "startTime": start.key.start_at,
         "stopTime": start.key.start_at + max(duration, 0),
         "jobState": state,
@@ -188,10 +190,10 @@ def stop_body(start: Job, stop: Job, config: ClusterConfig, options: WireOptions
         notes.append(Note("end_before_start", f"by {-duration} s; sent as equal"))
     if stop.state is JobState.UNKNOWN:
         notes.append(Note("end_state_unknown", f"sent as {state}; upgrade slurmsyncd for this Slurm"))
-    return Body(msgspec.json.encode(fields), tuple(notes))
+    return RequestBody(msgspec.json.encode(fields), tuple(notes))
 
 
-def end_body(start: Job, stop: Job, config: ClusterConfig) -> Body:
+def end_body(start: Job, stop: Job, config: ClusterConfig) -> RequestBody:
     """
     Make the body of ``edit_meta`` that writes how a run ended into its ``slurmInfo``.
 
@@ -203,36 +205,36 @@ def end_body(start: Job, stop: Job, config: ClusterConfig) -> Body:
     Source:
         Contract sections 8 and 17: one key a request, a string.
     """
-    return edit_body(start.key, "slurmInfo", slurm_info(completed(start, stop)), config)
+    return edit_body(start.key, "slurmInfo", slurm_info(with_end(start, stop)), config)
 
 
-def edit_body(key: RunKey, name: str, value: str, config: ClusterConfig) -> Body:
+def edit_body(key: RunKey, name: str, value: str, config: ClusterConfig) -> RequestBody:
     """Make the body of ``edit_meta`` that sets one value of a run's metadata."""
     which = {
         "jobId": key.job_id,
-        "cluster": backend_cluster(key.cluster, config),
+        "cluster": backend_cluster_name(key.cluster, config),
         "startTime": key.start_at,
     }
-    return Body(msgspec.json.encode({**which, "payload": {"key": name, "value": value}}))
+    return RequestBody(msgspec.json.encode({**which, "payload": {"key": name, "value": value}}))
 
 
 _NODE_WORDS = frozenset({"allocated", "reserved", "idle", "down", "mixed", "unknown"})
 
 
-def nodes_body(cluster: str, nodes: Iterable[NodeState], config: ClusterConfig) -> Body:
+def nodes_body(cluster: str, nodes: Iterable[NodeState], config: ClusterConfig) -> RequestBody:
     """
     Make the body of the node-state upload; each node has exactly one of the backend's six words.
 
     Source:
         Contract section 10.
     """
-    return Body(
+    return RequestBody(
         msgspec.json.encode(
             {
-                "cluster": backend_cluster(cluster, config),
+                "cluster": backend_cluster_name(cluster, config),
                 "nodes": [
                     {
-                        "hostname": one_line(host_name(node.host, config), _NAME),
+                        "hostname": one_line(backend_host_name(node.host, config), _NAME),
                         "states": [node.state if node.state in _NODE_WORDS else "unknown"],
                         "cpusAllocated": _count(node.cpus),
                         "memoryAllocated": _count(node.memory_mib),

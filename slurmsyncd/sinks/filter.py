@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from slurmsyncd.config import ClusterConfig
 from slurmsyncd.delivery import Outcome, OutcomeKind
-from slurmsyncd.sinks.resources import ignored
+from slurmsyncd.sinks.resources import is_ignored_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from slurmsyncd.model import Job
 
 
-def left_out(job: Job, clusters: Mapping[str, ClusterConfig]) -> Outcome | None:
+def skip_reason(job: Job, clusters: Mapping[str, ClusterConfig]) -> Outcome | None:
     """Return why a run is not to be told of, None if it is."""
     name = job.key.cluster
     if clusters and name not in clusters:
@@ -23,11 +23,11 @@ def left_out(job: Job, clusters: Mapping[str, ClusterConfig]) -> Outcome | None:
         return Outcome(
             result=OutcomeKind.REJECTED_UNTIL_FIXED, reason="cluster_not_configured", detail=remedy
         )
-    if ignored(job, section(name, clusters)):
+    if is_ignored_run(job, cluster_section(name, clusters)):
         return Outcome(result=OutcomeKind.ALREADY_DELIVERED, reason="ignored_hosts")
     return None
 
 
-def section(name: str, clusters: Mapping[str, ClusterConfig]) -> ClusterConfig:
+def cluster_section(name: str, clusters: Mapping[str, ClusterConfig]) -> ClusterConfig:
     """Return the settings of a cluster; one without a section has no special ones."""
     return clusters.get(name) or ClusterConfig(name=name)

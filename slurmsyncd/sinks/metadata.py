@@ -51,12 +51,12 @@ def meta_data(
     }
     if not slim:
         found["comment"] = clean(job.comment, _LONG)
-        found["slurmInfo"] = slurm_info(job if ended is None else completed(job, ended))
+        found["slurmInfo"] = slurm_info(job if ended is None else with_end(job, ended))
         found["jobScript"] = clean(job.script or "", script_limit)
     return {key: value for key, value in found.items() if value}
 
 
-def completed(start: Job, stop: Job) -> Job:
+def with_end(start: Job, stop: Job) -> Job:
     """Return the run as it ended, with what only the start knew: accounting forgets cores and GPUs."""
     known = {
         spec.name: getattr(start, spec.name)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slurmsyncd.model import EventKind, OutboxEntry
-from slurmsyncd.sinks.bodies import Body, Refusal, WireOptions, start_body, stop_body
+from slurmsyncd.sinks.bodies import BodyOptions, NotRepresentable, RequestBody, start_body, stop_body
 from slurmsyncd.sinks.dialect import V1_5, Dialect
-from slurmsyncd.sinks.filter import left_out, section
+from slurmsyncd.sinks.filter import cluster_section, skip_reason
 from slurmsyncd.sinks.topology import Topology
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class BackendInfo:
     """What is known of a backend; None: nothing yet."""
 
     topology: Topology | None = None
@@ -28,7 +28,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sending:
+class PreviewRequest:
     """
     What one step is told with.
 
@@ -59,18 +59,18 @@ class Preview:
     sink: str
     left_out: str = ""
     guessed: bool = False
-    steps: tuple[Sending, ...] = ()
+    steps: tuple[PreviewRequest, ...] = ()
 
 
 def preview(
-    start: Job, stop: Job | None, sink: SinkConfig, clusters: Mapping[str, ClusterConfig], facts: Known
+    start: Job, stop: Job | None, sink: SinkConfig, clusters: Mapping[str, ClusterConfig], facts: BackendInfo
 ) -> Preview:
     """Make what the sink is sent of a run."""
-    out = left_out(start, clusters)
+    out = skip_reason(start, clusters)
     if out is not None:
         return Preview(sink=sink.name, left_out=f"{out.reason}{out.detail and f': {out.detail}'}")
     steps = (EventKind.START,) if stop is None else (EventKind.START, EventKind.STOP)
-    config = section(start.key.cluster, clusters)
+    config = cluster_section(start.key.cluster, clusters)
     entries = [OutboxEntry(id=0, sink=sink.name, kind=step, start=start, stop=stop) for step in steps]
     make = _nats if sink.type == "nats" else _rest
     as_json = sink.type == "nats" and sink.format == "json"
@@ -82,9 +82,9 @@ def preview(
 
 
 def _rest(
-    entries: list[OutboxEntry], sink: SinkConfig, config: ClusterConfig, facts: Known
-) -> Iterator[Sending]:
-    options = WireOptions(dialect=facts.dialect or V1_5, script_limit=sink.script_limit)
+    entries: list[OutboxEntry], sink: SinkConfig, config: ClusterConfig, facts: BackendInfo
+) -> Iterator[PreviewRequest]:
+    options = BodyOptions(dialect=facts.dialect or V1_5, script_limit=sink.script_limit)
     for entry in entries:
         where = f"/api/jobs/{entry.kind.value}_job/"
         if entry.stop is not None and entry.kind is EventKind.STOP:
@@ -94,30 +94,34 @@ def _rest(
             yield _sending(entry.kind, where, body)
 
 
-def _sending(step: EventKind, where: str, made: Body | Refusal) -> Sending:
-    if isinstance(made, Refusal):
-        return Sending(step=step, where=where, refusal=f"{made.reason}: {made.detail}")
+def _sending(step: EventKind, where: str, made: RequestBody | NotRepresentable) -> PreviewRequest:
+    if isinstance(made, NotRepresentable):
+        return PreviewRequest(step=step, where=where, refusal=f"{made.reason}: {made.detail}")
     notes = tuple(f"{note.kind}: {note.detail}" for note in made.notes)
-    return Sending(step=step, where=where, body=made.content.decode("utf-8", "replace"), notes=notes)
+    return PreviewRequest(step=step, where=where, body=made.content.decode("utf-8", "replace"), notes=notes)
 
 
 def _nats(
-    entries: list[OutboxEntry], sink: SinkConfig, config: ClusterConfig, facts: Known
-) -> Iterator[Sending]:
-    from slurmsyncd.sinks.nats.messages import Form, job_json, job_lines  # noqa: PLC0415 - only its users pay
+    entries: list[OutboxEntry], sink: SinkConfig, config: ClusterConfig, facts: BackendInfo
+) -> Iterator[PreviewRequest]:
+    from slurmsyncd.sinks.nats.messages import MessageFormat, job_json, job_lines  # noqa: PLC0415 - only its users pay
 
-    form = Form(sink.job_subject, sink.node_subject, sink.script_limit, _NO_LIMIT, socket.gethostname())
+    form = MessageFormat(
+        sink.job_subject, sink.node_subject, sink.script_limit, _NO_LIMIT, socket.gethostname()
+    )
     for entry in entries:
         if sink.format == "cc":
             made = job_lines((entry.kind,), entry, config, facts.topology or Topology(), form)
         else:
             made = job_json(entry, config, form)
-        if isinstance(made, Refusal):
-            yield Sending(step=entry.kind, where=sink.job_subject, refusal=f"{made.reason}: {made.detail}")
+        if isinstance(made, NotRepresentable):
+            yield PreviewRequest(
+                step=entry.kind, where=sink.job_subject, refusal=f"{made.reason}: {made.detail}"
+            )
         else:
             notes = tuple(f"{note.kind}: {note.detail}" for note in made.notes)
             body = made.payload.decode("utf-8", "replace")
-            yield Sending(step=entry.kind, where=made.subject, body=body, notes=notes)
+            yield PreviewRequest(step=entry.kind, where=made.subject, body=body, notes=notes)
 
 
 _NO_LIMIT = 2**31

@@ -28,7 +28,7 @@ def build_sink(config: SinkConfig, clusters: Mapping[str, ClusterConfig], clock:
     return NatsSink(config, clusters, clock, backend=backend)
 
 
-def inventory_of(sink: Sink) -> Inventory | None:
+def build_inventory(sink: Sink) -> Inventory | None:
     """Return who can list what the sink holds; None: there can be no audit."""
     if isinstance(sink, RestSink):
         return sink

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from slurmsyncd.model import Gres, NodeAllocation, Sharing
 from slurmsyncd.sinks.topology import (
+    NotKnown,
     SubCluster,
-    Unknown,
     accelerator_ids,
     core_numbers,
-    hwthreads,
-    ids_of,
-    sub_cluster_of,
-    threads_of,
+    find_sub_cluster,
+    hwthreads_of,
+    look_up_ids,
+    look_up_threads,
 )
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class _Tally:
             self.missing.add(missing)
 
 
-def host_name(host: str, config: ClusterConfig) -> str:
+def backend_host_name(host: str, config: ClusterConfig) -> str:
     """Return the name that the backend knows a host by."""
     return host.partition(".")[0] if config.strip_domain else host
 
@@ -89,18 +89,18 @@ def hosts_of(job: Job) -> tuple[str, ...]:
     return tuple(dict.fromkeys(named))
 
 
-def ignored(job: Job, config: ClusterConfig) -> bool:
+def is_ignored_run(job: Job, config: ClusterConfig) -> bool:
     """Return whether a run was only on hosts that are not to be reported."""
     hosts = hosts_of(job)
-    return bool(hosts) and all(ignored_host(host, config) for host in hosts)
+    return bool(hosts) and all(is_ignored_host(host, config) for host in hosts)
 
 
-def ignored_host(host: str, config: ClusterConfig) -> bool:
+def is_ignored_host(host: str, config: ClusterConfig) -> bool:
     """Return whether a host is not to be reported."""
     return any(_fits(host, glob) for glob in config.ignore_hosts)
 
 
-def mapped(table: Mapping[str, T], host: str) -> bool:
+def has_mapping(table: Mapping[str, T], host: str) -> bool:
     """Return whether the configuration has a host's cores or GPUs, whatever the backend says of them."""
     return any(_fits(host, glob) for glob in table)
 
@@ -150,11 +150,11 @@ def _node(
     clusters: Sequence[SubCluster],
     tally: _Tally,
 ) -> dict[str, Any]:
-    name = host_name(host, config)
+    name = backend_host_name(host, config)
     element: dict[str, Any] = {"hostname": name}
     if held is None:
         return element
-    sub = sub_cluster_of(clusters, name)
+    sub = find_sub_cluster(clusters, name)
     if threads := _threads(held, config, sub, tally):
         element["hwthreads"] = threads
     if ids := _accelerators(held, config, sub, tally):
@@ -163,35 +163,35 @@ def _node(
 
 
 def _threads(
-    held: NodeAllocation, config: ClusterConfig, sub: SubCluster | Unknown, tally: _Tally
+    held: NodeAllocation, config: ClusterConfig, sub: SubCluster | NotKnown, tally: _Tally
 ) -> tuple[int, ...]:
     if not held.cores:
         return ()
     table = _by_host(config.hwthreads, held.host)
-    per_socket = None if isinstance(sub, Unknown) else sub.cores_per_socket
+    per_socket = None if isinstance(sub, NotKnown) else sub.cores_per_socket
     numbers = core_numbers(held.cores, held.sockets, per_socket)
     if table is None:
-        found = hwthreads(sub, held.cores, held.sockets)
-    elif isinstance(numbers, Unknown):
+        found = hwthreads_of(sub, held.cores, held.sockets)
+    elif isinstance(numbers, NotKnown):
         found = numbers
     else:
-        found = threads_of(numbers, table, "the configured hwthreads")
-    if not isinstance(found, Unknown):
+        found = look_up_threads(numbers, table, "the configured hwthreads")
+    if not isinstance(found, NotKnown):
         return found
     # The numbers of the cores are right on most nodes without SMT and are all we have.
-    usable = table is None and not isinstance(numbers, Unknown) and _is_silent(sub)
+    usable = table is None and not isinstance(numbers, NotKnown) and _is_silent(sub)
     kind = "hwthreads_are_core_numbers" if usable else "hwthreads_unknown"
     tally.note(kind, f"{held.host}: {found.reason}", "hwthreads")
-    return numbers if usable and not isinstance(numbers, Unknown) else ()
+    return numbers if usable and not isinstance(numbers, NotKnown) else ()
 
 
-def _is_silent(sub: SubCluster | Unknown) -> bool:
+def _is_silent(sub: SubCluster | NotKnown) -> bool:
     """Return whether the backend says nothing of a host's cores, rather than something that contradicts."""
-    return isinstance(sub, Unknown) or sub.cores is None
+    return isinstance(sub, NotKnown) or sub.cores is None
 
 
 def _accelerators(
-    held: NodeAllocation, config: ClusterConfig, sub: SubCluster | Unknown, tally: _Tally
+    held: NodeAllocation, config: ClusterConfig, sub: SubCluster | NotKnown, tally: _Tally
 ) -> tuple[str, ...]:
     ids: list[str] = []
     table = _by_host(config.gpus, held.host)
@@ -200,7 +200,7 @@ def _accelerators(
             _note_other(gres, held.host, tally)
             continue
         found = _ids(gres, table, sub, held.devices)
-        if isinstance(found, Unknown):
+        if isinstance(found, NotKnown):
             tally.note("gpus_unknown", f"{held.host}: {found.reason}")
         else:
             ids += found
@@ -217,14 +217,14 @@ def _note_other(gres: Gres, host: str, tally: _Tally) -> None:
 
 
 def _ids(
-    gres: Gres, table: Sequence[str] | None, sub: SubCluster | Unknown, devices: Sequence[Gres] | None
-) -> tuple[str, ...] | Unknown:
+    gres: Gres, table: Sequence[str] | None, sub: SubCluster | NotKnown, devices: Sequence[Gres] | None
+) -> tuple[str, ...] | NotKnown:
     if len(gres.indexes) < gres.count:
-        return Unknown("Slurm did not say which")
+        return NotKnown("Slurm did not say which")
     if table is not None:
-        return ids_of(gres.indexes, table, "the configured gpus")
+        return look_up_ids(gres.indexes, table, "the configured gpus")
     if gres.type is not None and _SLICE.search(gres.type):
-        return Unknown(f"{gres.type} is a part of a GPU and needs an entry in the configuration")
+        return NotKnown(f"{gres.type} is a part of a GPU and needs an entry in the configuration")
     same = None if devices is None else tuple(each for each in devices if each.name == gres.name)
     return accelerator_ids(sub, gres.indexes, same)
 

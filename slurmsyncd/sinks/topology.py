@@ -26,7 +26,7 @@ _HOST_MAX = 255  # characters
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
+class NotKnown:
     """
     A fact that we do not have, and why.
 
@@ -39,7 +39,7 @@ class Unknown:
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class NodeListTerm:
     """
     One term of a node list: literal parts, and between them groups of ranges.
 
@@ -88,7 +88,7 @@ class SubCluster:
     name: str
     everything: bool = False
     hosts: frozenset[str] = frozenset()
-    terms: tuple[Term, ...] = ()
+    terms: tuple[NodeListTerm, ...] = ()
     cores_per_socket: int | None = None
     cores: tuple[tuple[int, ...], ...] | None = None
     accelerators: tuple[str, ...] | None = None
@@ -141,7 +141,7 @@ class _Accelerator(msgspec.Struct):
     model: Any = ""
 
 
-def parse_topology(body: bytes) -> Topology | Unknown:
+def parse_topology(body: bytes) -> Topology | NotKnown:
     """
     Read the answer of ``GET /api/clusters/``; an odd piece is set aside alone.
 
@@ -150,7 +150,7 @@ def parse_topology(body: bytes) -> Topology | Unknown:
     """
     answer = _decode(body, _Answer)
     if answer is None:
-        return Unknown("not a list of clusters")
+        return NotKnown("not a list of clusters")
     clusters: dict[str, tuple[SubCluster, ...]] = {}
     odd: list[str] = []
     for number, raw in enumerate(answer.clusters):
@@ -220,7 +220,7 @@ def _split_terms(nodes: str) -> list[str]:
     return re.findall(r"(?:[^,\[\]]|\[[^\[\]]*\])+", nodes)
 
 
-def parse_term(text: str) -> Term | None:
+def parse_term(text: str) -> NodeListTerm | None:
     """Read a term with brackets as the backend does; None if it would refuse it."""
     pieces = re.split(r"\[([^\[\]]*)\]", text)
     parts: list[str | tuple[tuple[int, int, int], ...]] = []
@@ -234,7 +234,7 @@ def parse_term(text: str) -> Term | None:
         if ranges is None:
             return None
         parts.append(ranges)
-    return Term(tuple(parts))
+    return NodeListTerm(tuple(parts))
 
 
 def _ranges(text: str) -> tuple[tuple[int, int, int], ...] | None:
@@ -247,7 +247,7 @@ def _ranges(text: str) -> tuple[tuple[int, int, int], ...] | None:
     return tuple(ranges)
 
 
-def sub_cluster_of(clusters: Sequence[SubCluster], host: str) -> SubCluster | Unknown:
+def find_sub_cluster(clusters: Sequence[SubCluster], host: str) -> SubCluster | NotKnown:
     """
     Find the sub-cluster of a host as the backend does.
 
@@ -255,20 +255,20 @@ def sub_cluster_of(clusters: Sequence[SubCluster], host: str) -> SubCluster | Un
         Unknown as well if several list it: the backend then takes one at random.
     """
     if len(host) > _HOST_MAX:
-        return Unknown("host name too long")
+        return NotKnown("host name too long")
     hits = [sub for sub in clusters if sub.has(host)]
     if len(hits) == 1:
         return hits[0]
     if hits:
-        return Unknown(f"host is in several sub-clusters: {', '.join(sub.name for sub in hits)}")
+        return NotKnown(f"host is in several sub-clusters: {', '.join(sub.name for sub in hits)}")
     if clusters and clusters[0].everything:
         return clusters[0]
-    return Unknown("host is in no sub-cluster", unlisted=True)
+    return NotKnown("host is in no sub-cluster", unlisted=True)
 
 
-def hwthreads(
-    sub: SubCluster | Unknown, cores: Iterable[tuple[int, int]], sockets: tuple[int, int] | None
-) -> tuple[int, ...] | Unknown:
+def hwthreads_of(
+    sub: SubCluster | NotKnown, cores: Iterable[tuple[int, int]], sockets: tuple[int, int] | None
+) -> tuple[int, ...] | NotKnown:
     """
     Return the hardware threads of a node's cores, ascending.
 
@@ -279,24 +279,24 @@ def hwthreads(
         cores: Slurm's (socket, core within the socket).
         sockets: Slurm's shape of the node, which need not be the backend's; see ``NodeAllocation``.
     """
-    if isinstance(sub, Unknown):
+    if isinstance(sub, NotKnown):
         return sub
     if sub.cores is None:
-        return Unknown(f"sub-cluster {sub.name} has no topology.core")
+        return NotKnown(f"sub-cluster {sub.name} has no topology.core")
     if sockets is not None and sockets[0] * sockets[1] != len(sub.cores):
-        return Unknown(
+        return NotKnown(
             f"Slurm has {sockets[0]} sockets of {sockets[1]} cores, "
             f"but topology.core of sub-cluster {sub.name} has {len(sub.cores)} cores"
         )
     numbers = core_numbers(cores, sockets, sub.cores_per_socket)
-    if isinstance(numbers, Unknown):
+    if isinstance(numbers, NotKnown):
         return numbers
-    return threads_of(numbers, sub.cores, f"topology.core of sub-cluster {sub.name}")
+    return look_up_threads(numbers, sub.cores, f"topology.core of sub-cluster {sub.name}")
 
 
 def core_numbers(
     cores: Iterable[tuple[int, int]], sockets: tuple[int, int] | None, per_socket: int | None
-) -> tuple[int, ...] | Unknown:
+) -> tuple[int, ...] | NotKnown:
     """
     Return core numbers within the node, counted socket after socket.
 
@@ -311,30 +311,30 @@ def core_numbers(
     numbers = []
     for socket, core in cores:
         if socket and size is None:
-            return Unknown("cores per socket are not known")
+            return NotKnown("cores per socket are not known")
         if size is not None and core >= size:
-            return Unknown(f"core {core} of a socket, but {whose} knows {size} a socket")
+            return NotKnown(f"core {core} of a socket, but {whose} knows {size} a socket")
         if count is not None and socket >= count:
-            return Unknown(f"socket {socket}, but Slurm knows {count} a node")
+            return NotKnown(f"socket {socket}, but Slurm knows {count} a node")
         numbers.append(socket * (size or 0) + core)
     return tuple(numbers)
 
 
-def threads_of(
+def look_up_threads(
     numbers: Iterable[int], table: Sequence[Sequence[int]], name: str
-) -> tuple[int, ...] | Unknown:
+) -> tuple[int, ...] | NotKnown:
     """Look core numbers up in a table of hardware threads by core number."""
     threads: set[int] = set()
     for number in numbers:
         if not 0 <= number < len(table):
-            return Unknown(f"core {number} is not in {name}")
+            return NotKnown(f"core {number} is not in {name}")
         threads.update(table[number])
     return tuple(sorted(threads))
 
 
 def accelerator_ids(
-    sub: SubCluster | Unknown, indexes: Iterable[int], devices: Sequence[Gres] | None
-) -> tuple[str, ...] | Unknown:
+    sub: SubCluster | NotKnown, indexes: Iterable[int], devices: Sequence[Gres] | None
+) -> tuple[str, ...] | NotKnown:
     """
     Return the backend's ids of devices, in the order given.
 
@@ -345,13 +345,13 @@ def accelerator_ids(
             backend's accelerators one by one (slices of GPUs, a GPU that only one side knows), indexes
             count something else.
     """
-    if isinstance(sub, Unknown):
+    if isinstance(sub, NotKnown):
         return sub
     if sub.accelerators is None:
-        return Unknown(f"sub-cluster {sub.name} lists no accelerators")
+        return NotKnown(f"sub-cluster {sub.name} lists no accelerators")
     if devices is not None and (reason := _mismatch(sub, devices)):
-        return Unknown(reason)
-    return ids_of(indexes, sub.accelerators, f"topology.accelerators of sub-cluster {sub.name}")
+        return NotKnown(reason)
+    return look_up_ids(indexes, sub.accelerators, f"topology.accelerators of sub-cluster {sub.name}")
 
 
 def _mismatch(sub: SubCluster, devices: Sequence[Gres]) -> str:
@@ -381,11 +381,11 @@ def _letters(text: str) -> str:
     return re.sub(r"[^a-z0-9]", "", text.lower())
 
 
-def ids_of(indexes: Iterable[int], table: Sequence[str], name: str) -> tuple[str, ...] | Unknown:
+def look_up_ids(indexes: Iterable[int], table: Sequence[str], name: str) -> tuple[str, ...] | NotKnown:
     """Look device indexes up in a table of ids by index."""
     ids = []
     for index in indexes:
         if not 0 <= index < len(table):
-            return Unknown(f"device {index} is not in {name}")
+            return NotKnown(f"device {index} is not in {name}")
         ids.append(table[index])
     return tuple(ids)

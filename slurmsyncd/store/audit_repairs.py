@@ -10,7 +10,7 @@ from slurmsyncd.delivery import OVERTAKEN, REPEAT, DeliverySummary, Discrepancy
 from slurmsyncd.model import EventKind, JobState, Plan, RunEnded, RunKey, RunStarted, Trigger
 from slurmsyncd.store import ingest as intake
 from slurmsyncd.store import outbox
-from slurmsyncd.store.codec import DamagedBody, decode_history
+from slurmsyncd.store.codec import CorruptBody, decode_history
 
 if TYPE_CHECKING:
     import sqlite3
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from slurmsyncd.delivery import Repair
     from slurmsyncd.model import Job
     from slurmsyncd.store.database import Database
-    from slurmsyncd.store.outbox import Position
+    from slurmsyncd.store.outbox import DeliveryRow
 
 _TOLD = """
     SELECT d.step, d.state, d.waiting_since, d.acked_at, d.reason
@@ -68,7 +68,9 @@ _ALL_OF_IT = """
 _DETAIL = "found by the audit"
 
 
-def told(database: Database, sink: str, keys: Iterable[RunKey]) -> dict[RunKey, DeliverySummary]:
+def delivery_summaries(
+    database: Database, sink: str, keys: Iterable[RunKey]
+) -> dict[RunKey, DeliverySummary]:
     """Return how far a sink is with each run that it is to be told of."""
     found = {}
     for key in keys:
@@ -79,12 +81,14 @@ def told(database: Database, sink: str, keys: Iterable[RunKey]) -> dict[RunKey, 
     return found
 
 
-def acknowledged(database: Database, sink: str, cluster: str, before: float) -> Iterator[tuple[int, int]]:
+def delivered_open_runs(
+    database: Database, sink: str, cluster: str, before: float
+) -> Iterator[tuple[int, int]]:
     """Return the open runs that the sink should have, their start having been taken before."""
     return database.each(_ACKNOWLEDGED, (sink, cluster, before))
 
 
-def settled(
+def delivered_ended_runs(
     database: Database, sink: str, cluster: str, since: float, before: float
 ) -> Iterator[tuple[int, int]]:
     """Return the runs whose stop was settled within that time, but for those sent anew too often."""
@@ -96,7 +100,7 @@ def stops(database: Database, keys: Iterable[RunKey]) -> dict[RunKey, Job]:
     found = {}
     for key in keys:
         for body, crc in database.rows(_STOPPED, _where(key)):
-            with suppress(DamagedBody):
+            with suppress(CorruptBody):
                 found[key] = outbox.recorded_end(key, body, crc)
     return found
 
@@ -107,21 +111,21 @@ def second_chance(
     """Make dead letters that died before due again, each once; return their number."""
     count = 0
     for (id_,) in con.execute(_DEAD, (sink, cluster, outbox.DAMAGED, f"%{_SECOND}%")).fetchall():
-        at, _ = outbox.position(con, id_)
+        at, _ = outbox.load_row(con, id_)
         if count < limit and at is not None and _died_at(at) < before:
-            anew = outbox.noted(at, _SECOND, "the sink has accepted runs since", now)
+            anew = outbox.with_history(at, _SECOND, "the sink has accepted runs since", now)
             anew = anew._replace(state="ready", due_at=now, start_attempts=0, stop_attempts=0)
-            outbox.move(con, id_, anew._replace(failing_since=None))
+            outbox.save_row(con, id_, anew._replace(failing_since=None))
             count += 1
     return count
 
 
-def _died_at(at: Position) -> float:
+def _died_at(at: DeliveryRow) -> float:
     history = decode_history(at.history)
     return history[-1][0] if history else at.waiting_since
 
 
-def repair(con: sqlite3.Connection, sink: str, wanted: Repair, now: float) -> bool:
+def apply_repair(con: sqlite3.Connection, sink: str, wanted: Repair, now: float) -> bool:
     """Carry out one repair; False if the run has moved on meanwhile, or it was reported before."""
     match wanted.discrepancy:
         case Discrepancy.UNREPORTED_RUN if wanted.ended is not None:
@@ -130,7 +134,9 @@ def repair(con: sqlite3.Connection, sink: str, wanted: Repair, now: float) -> bo
             values = (sink, now, now, wanted.discrepancy.value, *_where(wanted.key))
             return con.execute(_ALL_OF_IT, values).rowcount > 0
         case Discrepancy.ENDED_TOO_EARLY | Discrepancy.ENDED_OTHERWISE | Discrepancy.UNREADABLE:
-            return note(con, sink, wanted.key, (wanted.discrepancy.value, wanted.detail or _DETAIL), now)
+            return add_history(
+                con, sink, wanted.key, (wanted.discrepancy.value, wanted.detail or _DETAIL), now
+            )
         case (
             Discrepancy.STOP_LOST
             | Discrepancy.START_LOST
@@ -140,15 +146,17 @@ def repair(con: sqlite3.Connection, sink: str, wanted: Repair, now: float) -> bo
             id_, at, ended = _position(con, sink, wanted.key)
             to = None if at is None else moved(at, wanted.discrepancy, ended=ended, now=now)
             if to is not None:
-                outbox.move(con, id_, to)
+                outbox.save_row(con, id_, to)
             return to is not None
     return False
 
 
-def moved(at: Position, finding: Discrepancy, *, ended: bool, now: float) -> Position | None:
+def moved(at: DeliveryRow, finding: Discrepancy, *, ended: bool, now: float) -> DeliveryRow | None:
     """Return where a finding leads, None if the delivery is no longer where it was found. Pure."""
     # By what it showed the sink has committed the run, so nothing has to be held back.
-    then = outbox.noted(at, finding.value, _DETAIL, now)._replace(waiting_since=now, failing_since=None)
+    then = outbox.with_history(at, finding.value, _DETAIL, now)._replace(
+        waiting_since=now, failing_since=None
+    )
     match finding, at.step, at.state:
         case Discrepancy.STOP_LOST, "stop", "done":
             return then._replace(state="ready", due_at=now, stop_attempts=0)
@@ -163,23 +171,23 @@ def moved(at: Position, finding: Discrepancy, *, ended: bool, now: float) -> Pos
     return None
 
 
-def _gave_way(at: Position) -> bool:
+def _gave_way(at: DeliveryRow) -> bool:
     """Return whether a run was left out by the requeue policy, and not by an operator."""
     return at.reason in {REPEAT, OVERTAKEN}
 
 
-def note(con: sqlite3.Connection, sink: str, key: RunKey, words: tuple[str, str], now: float) -> bool:
+def add_history(con: sqlite3.Connection, sink: str, key: RunKey, words: tuple[str, str], now: float) -> bool:
     """Add (reason, detail) to the history of a delivery; False if it says so, or there is none."""
     id_, at, _ = _position(con, sink, key)
     if at is None or (at.reason, at.detail) == words:
         return False
-    outbox.move(con, id_, outbox.noted(at, *words, now))
+    outbox.save_row(con, id_, outbox.with_history(at, *words, now))
     return True
 
 
-def _position(con: sqlite3.Connection, sink: str, key: RunKey) -> tuple[int, Position | None, bool]:
+def _position(con: sqlite3.Connection, sink: str, key: RunKey) -> tuple[int, DeliveryRow | None, bool]:
     row = con.execute(_FIND, (*_where(key), sink)).fetchone()
-    return (0, None, False) if row is None else (row[0], *outbox.position(con, row[0]))
+    return (0, None, False) if row is None else (row[0], *outbox.load_row(con, row[0]))
 
 
 def _take_over(con: sqlite3.Connection, sink: str, run: Job, now: float) -> bool:

@@ -24,7 +24,7 @@ _decoder = msgspec.json.Decoder(Job)
 _history_decoder = msgspec.json.Decoder(tuple[Attempt, ...])
 
 
-class DamagedBody(ValueError):
+class CorruptBody(ValueError):
     """The bytes are not what was written."""
 
 
@@ -54,15 +54,15 @@ def decode(body: bytes, crc: int) -> Job:
         DamagedBody: The checksum differs, or the body is no run, or was given up (``letters``).
     """
     if not isinstance(body, bytes):
-        raise DamagedBody("no bytes")
+        raise CorruptBody("no bytes")
     if not body:
-        raise DamagedBody("given up, since there were too many dead letters")
+        raise CorruptBody("given up, since there were too many dead letters")
     if zlib.crc32(body) != crc:
-        raise DamagedBody("checksum differs")
+        raise CorruptBody("checksum differs")
     try:
         return decode_json(body if body[:1] == b"{" else zlib.decompress(body), _decoder)
     except (MalformedJson, zlib.error) as err:
-        raise DamagedBody(str(err)) from err
+        raise CorruptBody(str(err)) from err
 
 
 def encode_history(attempts: Iterable[Attempt]) -> str:

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from slurmsyncd.errors import AlreadyRunning, DiskFull, SlurmsyncdError, StoreError
-from slurmsyncd.store.disk_reserve import exhausted
+from slurmsyncd.store.disk_reserve import is_disk_full
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from slurmsyncd.store.disk_reserve import Reserve
+    from slurmsyncd.store.disk_reserve import DiskReserve
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ _OTHER_KINDS = (sqlite3.OperationalError, sqlite3.ProgrammingError, sqlite3.Inte
 _DAMAGE = ("malformed", "unsupported file format", "no such table", "no such column")
 
 
-class Damaged(StoreError):
+class DatabaseCorrupt(StoreError):
     """
     The file is no sound database: exit. The next start quarantines it.
 
@@ -63,16 +63,16 @@ class Database:
         path: Of the file.
     """
 
-    def __init__(self, path: Path, reserve: Reserve, *, wait_s: float = 1.0) -> None:
+    def __init__(self, path: Path, reserve: DiskReserve, *, wait_s: float = 1.0) -> None:
         self.path = path
         self._reserve = reserve
         self._inodes: dict[Path, tuple[int, int]] = {}
-        self._damage: Damaged | None = None
+        self._damage: DatabaseCorrupt | None = None
         self._note_damage: Callable[[], None] | None = None
         try:
             self._con = connect(path, wait_s)
         except _FAILED as err:
-            raise translated(err, path) from err
+            raise translate_error(err, path) from err
 
     def rows(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a question."""
@@ -88,12 +88,12 @@ class Database:
         except _FAILED as err:
             raise self._failure(err) from err
 
-    def take_in(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def write_durable(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """
         Do ``work`` in one transaction that is on the disk when this returns.
 
         Raises:
-            DiskFull: Nothing was changed. The room left is kept for ``let_out``.
+            DiskFull: Nothing was changed. The room left is kept for ``write_relaxed``.
         """
         if not self._has_room():
             raise _full(self.path)
@@ -103,7 +103,7 @@ class Database:
             self._empty_log()
             raise
 
-    def let_out(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def write_relaxed(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """
         Do ``work`` in one transaction; on a full disk the reserve is given up for it.
 
@@ -115,7 +115,7 @@ class Database:
         try:
             return self._transact(work, "NORMAL")
         except DiskFull:
-            if self._reserve.give_up():
+            if self._reserve.release():
                 log.warning("disk_full_reserve_given_up", path=str(self.path), hint="make room")
             self._empty_log()
         return self._transact(work, "NORMAL")
@@ -160,7 +160,7 @@ class Database:
 
     def _has_room(self) -> bool:
         try:
-            return self._reserve.take()
+            return self._reserve.allocate()
         except OSError as err:
             raise StoreError(f"{err.filename or self.path.parent}: {err.strerror}: check the disk") from err
 
@@ -184,15 +184,15 @@ class Database:
             raise self._failure(err) from err
         return result
 
-    def damaged(self, what: str) -> Damaged:
+    def damaged(self, what: str) -> DatabaseCorrupt:
         """Note damage that a query found, so that the next start sets the file aside; return the error."""
-        return self._note(Damaged(self.path, what))
+        return self._note(DatabaseCorrupt(self.path, what))
 
     def _failure(self, err: Exception) -> SlurmsyncdError:
-        failure = translated(err, self.path)
-        return self._note(failure) if isinstance(failure, Damaged) else failure
+        failure = translate_error(err, self.path)
+        return self._note(failure) if isinstance(failure, DatabaseCorrupt) else failure
 
-    def _note(self, damage: Damaged) -> Damaged:
+    def _note(self, damage: DatabaseCorrupt) -> DatabaseCorrupt:
         self._damage = damage
         if self._note_damage is not None:
             with suppress(OSError):  # the next start has to find it by itself
@@ -227,7 +227,7 @@ def connect(path: Path, wait_s: float) -> sqlite3.Connection:
     return con
 
 
-def translated(err: Exception, path: Path) -> SlurmsyncdError:
+def translate_error(err: Exception, path: Path) -> SlurmsyncdError:
     """Return our error for SQLite's, told by its words: Python 3.10 does not pass on its codes."""
     text = "malformed text" if isinstance(err, UnicodeDecodeError) else str(err)
     if "is locked" in text:
@@ -235,8 +235,8 @@ def translated(err: Exception, path: Path) -> SlurmsyncdError:
             f"{path} is in use by another process: stop it, or ask the running daemon instead"
         )
     if not isinstance(err, _OTHER_KINDS) or any(words in text for words in _DAMAGE):
-        return Damaged(path, text)
-    if "is full" in text or ("disk I/O error" in text and exhausted(path)):
+        return DatabaseCorrupt(path, text)
+    if "is full" in text or ("disk I/O error" in text and is_disk_full(path)):
         return _full(path)
     return StoreError(f"{path}: {text}: check the disk and the rights of its directory")
 

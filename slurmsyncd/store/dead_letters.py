@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slurmsyncd.model import RunKey
-from slurmsyncd.store.codec import DamagedBody, decode, encode
+from slurmsyncd.store.codec import CorruptBody, decode, encode
 
 if TYPE_CHECKING:
     import sqlite3
@@ -44,7 +44,7 @@ _READ = "SELECT body, crc FROM {table} WHERE run_id = ?"
 _REFILL = "UPDATE {table} SET body = ?, crc = ? WHERE run_id = ?"
 
 
-def bound(con: sqlite3.Connection, keep: int) -> int:
+def limit_dead_letters(con: sqlite3.Connection, keep: int) -> int:
     """Let no more than ``keep`` dead letters of a sink hold their records; give how many records went."""
     beyond = con.execute(_BEYOND, (keep, keep)).fetchall()
     return sum(
@@ -79,5 +79,5 @@ def refill(con: sqlite3.Connection, job: Job) -> bool:
 def _is_sound(key: RunKey, body: bytes, crc: int) -> bool:
     try:
         return decode(body, crc).key == key
-    except DamagedBody:
+    except CorruptBody:
         return False

@@ -19,7 +19,7 @@ _PROBE_BYTES = 256 * 2**10
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
-class Reserve:
+class DiskReserve:
     """
     A file of blocks that are ours already.
 
@@ -32,13 +32,13 @@ class Reserve:
         self._size = size
         self.held = False
 
-    def take(self) -> bool:
+    def allocate(self) -> bool:
         """Hold the reserve; False if there is no room for it."""
         if not self.held:
             self.held = _fill(self._path, self._size)
         return self.held
 
-    def give_up(self) -> bool:
+    def release(self) -> bool:
         """Let go of the reserve; False if there was none."""
         there = self._path.exists()
         self._path.unlink(missing_ok=True)
@@ -46,7 +46,7 @@ class Reserve:
         return there
 
 
-def exhausted(store: Path) -> bool:
+def is_disk_full(store: Path) -> bool:
     """Whether the disk, a quota or the process's file size limit leaves no room beside ``store``."""
     limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     if limit != resource.RLIM_INFINITY and _largest(store) + _PROBE_BYTES > limit:

@@ -48,7 +48,7 @@ def settled_until(database: Database, cluster: str) -> int | None:
     return rows[0][0] if rows else None
 
 
-def differing(database: Database, cluster: str, running: Iterable[tuple[int, int]]) -> frozenset[int]:
+def changed_job_ids(database: Database, cluster: str, running: Iterable[tuple[int, int]]) -> frozenset[int]:
     """Return the job ids of which the open runs are not what runs: one run, under the start that is known."""
     unmatched: dict[int, int] = {}
     found = set()
@@ -63,7 +63,7 @@ def differing(database: Database, cluster: str, running: Iterable[tuple[int, int
     return frozenset(found | unmatched.keys())
 
 
-def ends(database: Database, cluster: str, job_ids: Iterable[int]) -> dict[RunKey, int | None]:
+def end_times(database: Database, cluster: str, job_ids: Iterable[int]) -> dict[RunKey, int | None]:
     """Return when each known run of ``job_ids`` ended, None while it is open."""
     return {
         RunKey(cluster, job_id, start_at): end_at

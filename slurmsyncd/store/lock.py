@@ -40,7 +40,7 @@ def claim_directory(directory: Path) -> None:
         raise StoreError(f"{directory} is writable by others (mode {info.st_mode & 0o7777:04o}): {wanted}")
 
 
-class Marker:
+class StoreLock:
     """
     A file that names the store that was here last, and (by its lock) has one holder.
 
@@ -74,7 +74,7 @@ class Marker:
                 )
             time.sleep(0.02)
 
-    def write(self, identity: str) -> None:
+    def store_identity(self, identity: str) -> None:
         """Record durably which store is here. It is sound."""
         if identity != self.id or self.suspect:
             self._write(identity, read=self.read, suspect=False)

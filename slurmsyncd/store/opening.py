@@ -23,9 +23,9 @@ import structlog
 from slurmsyncd import __version__
 from slurmsyncd.errors import DiskFull, StoreError
 from slurmsyncd.store import soundness
-from slurmsyncd.store.database import Damaged, Database, translated
-from slurmsyncd.store.disk_reserve import RESERVE_BYTES, Reserve
-from slurmsyncd.store.lock import Marker, claim_directory
+from slurmsyncd.store.database import Database, DatabaseCorrupt, translate_error
+from slurmsyncd.store.disk_reserve import RESERVE_BYTES, DiskReserve
+from slurmsyncd.store.lock import StoreLock, claim_directory
 from slurmsyncd.store.schema import APPLICATION_ID, MIGRATIONS, VERSION
 from slurmsyncd.store.sqlite_store import SqliteStore
 
@@ -56,12 +56,12 @@ class Opened:
             ``damaged``, ``replaced`` or ``older``; None if it is. There is no cursor then, and Slurm has to
             be read again over the whole look-back, since what had not been delivered yet may be older than
             the checkpoint. Said again at each start until the first cursor is recorded.
-        set_aside: Where the damaged file went, None if there was none.
+        quarantined_as: Where the damaged file went, None if there was none.
     """
 
     store: SqliteStore
     recovered: str | None = None
-    set_aside: Path | None = None
+    quarantined_as: Path | None = None
 
 
 def open_store(
@@ -87,11 +87,11 @@ def open_store(
     """
     try:
         claim_directory(directory)
-        marker = Marker(directory / _MARKER, wait_s)
+        marker = StoreLock(directory / _MARKER, wait_s)
     except OSError as err:
         raise _refused(directory, err) from err
     try:
-        return _open(directory, tuple(sinks), marker, Reserve(directory / _RESERVE, reserve_bytes))
+        return _open(directory, tuple(sinks), marker, DiskReserve(directory / _RESERVE, reserve_bytes))
     except OSError as err:
         marker.release()
         raise _refused(directory, err) from err
@@ -100,9 +100,9 @@ def open_store(
         raise
 
 
-def _open(directory: Path, sinks: tuple[str, ...], marker: Marker, reserve: Reserve) -> Opened:
+def _open(directory: Path, sinks: tuple[str, ...], marker: StoreLock, reserve: DiskReserve) -> Opened:
     path = directory / STORE
-    if not reserve.take():
+    if not reserve.allocate():
         log.warning("disk_full_no_reserve", path=str(directory), hint="make room")
     database, trouble = _found(path, reserve, marker)
     aside = None
@@ -118,22 +118,22 @@ def _open(directory: Path, sinks: tuple[str, ...], marker: Marker, reserve: Rese
         raise
     if recovered:
         log.warning("store_lost", path=str(path), reason=recovered, remedy=_AFTER_LOSS)
-    return Opened(store=store, recovered=recovered, set_aside=aside)
+    return Opened(store=store, recovered=recovered, quarantined_as=aside)
 
 
-def _found(path: Path, reserve: Reserve, marker: Marker) -> tuple[Database | None, str]:
+def _found(path: Path, reserve: DiskReserve, marker: StoreLock) -> tuple[Database | None, str]:
     """Return the store that is there, or what is wrong with it."""
     trouble = _outside(path, marker)
     if trouble:
         return None, trouble
     try:
         return _checked(path, reserve), ""
-    except Damaged as err:
+    except DatabaseCorrupt as err:
         log.error("store_damaged", path=str(path), reason=err.what)  # noqa: TRY400 (no traceback for operators)
         return None, "damaged"
 
 
-def _outside(path: Path, marker: Marker) -> str:
+def _outside(path: Path, marker: StoreLock) -> str:
     """Return what is wrong with the file before SQLite touches it; empty if nothing is."""
     try:
         info = path.lstat()
@@ -151,7 +151,7 @@ def _outside(path: Path, marker: Marker) -> str:
     return "" if sound else "damaged"
 
 
-def _loss(database: Database, trouble: str, marker: Marker) -> str | None:
+def _loss(database: Database, trouble: str, marker: StoreLock) -> str | None:
     """Return why what was recorded here is not all in this store, None if it is."""
     if trouble:
         return trouble if marker.id or trouble != "missing" else None
@@ -163,7 +163,7 @@ def _loss(database: Database, trouble: str, marker: Marker) -> str | None:
     return earlier or ("older" if marker.read else None)
 
 
-def _checked(path: Path, reserve: Reserve) -> Database:
+def _checked(path: Path, reserve: DiskReserve) -> Database:
     """Open the file and see that it is a sound store of ours, of a schema we know."""
     database = Database(path, reserve)
     try:
@@ -179,7 +179,7 @@ def _checked(path: Path, reserve: Reserve) -> Database:
 def _migrate(database: Database) -> None:
     version = soundness.schema_version(database)
     if version < VERSION:
-        database.let_out(lambda con: _advance(con, version))
+        database.write_relaxed(lambda con: _advance(con, version))
 
 
 def _advance(con: sqlite3.Connection, version: int) -> None:
@@ -199,7 +199,7 @@ def _make(path: Path) -> None:
     try:
         _fill(draft)
     except sqlite3.Error as err:
-        raise translated(err, path) from err
+        raise translate_error(err, path) from err
     draft.rename(path)
     _sync_directory(path.parent)
 
@@ -252,7 +252,9 @@ def _identity(database: Database) -> str:
     return str(identity)
 
 
-def _ready(database: Database, sinks: tuple[str, ...], marker: Marker, recovered: str | None) -> SqliteStore:
+def _ready(
+    database: Database, sinks: tuple[str, ...], marker: StoreLock, recovered: str | None
+) -> SqliteStore:
     """Write once, so that a disk that cannot be written shows now and the log is there to be watched."""
     now = time.time()
 
@@ -264,11 +266,11 @@ def _ready(database: Database, sinks: tuple[str, ...], marker: Marker, recovered
             con.execute("DELETE FROM settled")
 
     try:
-        database.let_out(note)
+        database.write_relaxed(note)
     except DiskFull:
         if recovered:
             raise  # else draining may still go on
-    marker.write(_identity(database))
+    marker.store_identity(_identity(database))
     database.watch(marker.note_damage)
     return SqliteStore(database, sinks, marker)
 

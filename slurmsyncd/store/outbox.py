@@ -8,7 +8,7 @@ import structlog
 
 from slurmsyncd.delivery import DeadLetter, Delivered, Drop, Park, ResendStart, Retry
 from slurmsyncd.model import EventKind, OutboxEntry, RunKey, Trigger
-from slurmsyncd.store.codec import DamagedBody, decode, decode_history, encode_history
+from slurmsyncd.store.codec import CorruptBody, decode, decode_history, encode_history
 
 if TYPE_CHECKING:
     import sqlite3
@@ -87,7 +87,7 @@ _MOVE = """
 _HASTEN = "UPDATE delivery SET due_at = ? WHERE id = ? AND due_at > ?"
 
 
-class Position(NamedTuple):
+class DeliveryRow(NamedTuple):
     """
     How far a delivery is: what verdicts change, in the order of ``_STATE`` and ``_MOVE``.
 
@@ -114,7 +114,7 @@ class Position(NamedTuple):
     history: str
 
 
-def due(
+def select_due(
     database: Database,
     sink: str,
     step: EventKind,
@@ -139,10 +139,10 @@ def due(
             raise database.damaged(f"the record of {RunKey(*row[4:7])} is missing")
         try:
             found.append(_entry(sink, step, row))
-        except DamagedBody as err:
+        except CorruptBody as err:
             damaged.append((id_, step, DeadLetter(DAMAGED, f"{RunKey(*row[4:7])}: {err}")))
     if damaged:
-        _bury(database, damaged, now)
+        _mark_damaged(database, damaged, now)
     return found
 
 
@@ -179,12 +179,12 @@ def _turn(sink: str, step: EventKind, now: float) -> dict[str, object]:
     return {"sink": sink, "step": step.value, "now": now, "patience": PATIENCE_S}
 
 
-def carry_out(con: sqlite3.Connection, id_: int, step: EventKind, verdict: Verdict, now: float) -> bool:
+def apply_decision(con: sqlite3.Connection, id_: int, step: EventKind, verdict: Verdict, now: float) -> bool:
     """Move one delivery; False if the operator has moved it meanwhile, or it was settled before."""
-    at, ended = position(con, id_)
+    at, ended = load_row(con, id_)
     if at is None or at.step != step.value or at.due_at is None:
         return False
-    move(con, id_, moved(at, verdict, ended=ended, now=now))
+    save_row(con, id_, row_after(at, verdict, ended=ended, now=now))
     return True
 
 
@@ -193,18 +193,18 @@ def hasten(con: sqlite3.Connection, ids: Iterable[int], now: float) -> None:
     con.executemany(_HASTEN, [(now, id_, now) for id_ in ids])
 
 
-def position(con: sqlite3.Connection, id_: int) -> tuple[Position | None, bool]:
+def load_row(con: sqlite3.Connection, id_: int) -> tuple[DeliveryRow | None, bool]:
     """Return how far a delivery is, None if there is no such; and whether its run's stop is known."""
     row = con.execute(_STATE, (id_,)).fetchone()
-    return (None, False) if row is None else (Position(*row[:-1]), bool(row[-1]))
+    return (None, False) if row is None else (DeliveryRow(*row[:-1]), bool(row[-1]))
 
 
-def move(con: sqlite3.Connection, id_: int, to: Position) -> None:
+def save_row(con: sqlite3.Connection, id_: int, to: DeliveryRow) -> None:
     """Put a delivery elsewhere."""
     con.execute(_MOVE, (*to, id_))
 
 
-def moved(at: Position, verdict: Verdict, *, ended: bool, now: float) -> Position:
+def row_after(at: DeliveryRow, verdict: Verdict, *, ended: bool, now: float) -> DeliveryRow:
     """Return where a verdict leads. Pure. ``ended``: the run's stop is known."""
     match verdict:
         case Delivered():
@@ -218,7 +218,7 @@ def moved(at: Position, verdict: Verdict, *, ended: bool, now: float) -> Positio
         case DeadLetter():
             return _failed(at, verdict.reason, verdict.detail, now)._replace(state="dead", due_at=None)
         case Drop():
-            dropped = noted(at, verdict.reason, verdict.detail, now)
+            dropped = with_history(at, verdict.reason, verdict.detail, now)
             return dropped._replace(state="dropped", due_at=None, failing_since=None)
         case ResendStart(due_at, reason):
             failed = _failed(at, reason, "the start is sent again", now)
@@ -227,7 +227,7 @@ def moved(at: Position, verdict: Verdict, *, ended: bool, now: float) -> Positio
             )
 
 
-def _done(at: Position, verdict: Delivered, *, ended: bool) -> Position:
+def _done(at: DeliveryRow, verdict: Delivered, *, ended: bool) -> DeliveryRow:
     at = at._replace(waiting_since=verdict.at, failing_since=None, reason=verdict.reason, detail="")
     if at.step == EventKind.STOP.value:
         return at._replace(state="done", due_at=None)
@@ -240,16 +240,16 @@ def _done(at: Position, verdict: Delivered, *, ended: bool) -> Position:
     )
 
 
-def noted(at: Position, reason: str, detail: str, now: float) -> Position:
+def with_history(at: DeliveryRow, reason: str, detail: str, now: float) -> DeliveryRow:
     """Return the same place with one more line of history. Pure."""
     detail = _cut(detail)
     history = (*decode_history(at.history), (now, at.step, reason, detail))[-_HISTORY:]
     return at._replace(reason=reason, detail=detail, history=encode_history(history))
 
 
-def _failed(at: Position, reason: str, detail: str, now: float) -> Position:
+def _failed(at: DeliveryRow, reason: str, detail: str, now: float) -> DeliveryRow:
     starting = at.step == EventKind.START.value
-    return noted(at, reason, detail, now)._replace(
+    return with_history(at, reason, detail, now)._replace(
         start_attempts=at.start_attempts + starting,
         stop_attempts=at.stop_attempts + (not starting),
         failing_since=now if at.failing_since is None else at.failing_since,
@@ -279,7 +279,7 @@ def _stop(step: EventKind, key: RunKey, body: bytes | None, crc: int) -> Job | N
         return None  # still running
     try:
         return recorded_end(key, body, crc)
-    except DamagedBody:
+    except CorruptBody:
         if step is EventKind.STOP:
             raise
         return None  # a start is told all the same
@@ -294,26 +294,28 @@ def recorded_end(key: RunKey, body: bytes, crc: int) -> Job:
     """
     job = _job(key, body, crc)
     if job.end_at is None:
-        raise DamagedBody("record of a run that has not ended")
+        raise CorruptBody("record of a run that has not ended")
     return job
 
 
 def _job(key: RunKey, body: bytes, crc: int) -> Job:
     job = decode(body, crc)
     if job.key != key:
-        raise DamagedBody("record of another run")
+        raise CorruptBody("record of another run")
     return job
 
 
-def _bury(database: Database, damaged: Sequence[tuple[int, EventKind, DeadLetter]], now: float) -> None:
+def _mark_damaged(
+    database: Database, damaged: Sequence[tuple[int, EventKind, DeadLetter]], now: float
+) -> None:
     for _, _, verdict in damaged:
         log.error(DAMAGED, path=str(database.path), run=verdict.detail)
 
     def work(con: sqlite3.Connection) -> None:
         for id_, step, verdict in damaged:
-            carry_out(con, id_, step, verdict, now)
+            apply_decision(con, id_, step, verdict, now)
 
-    database.let_out(work)
+    database.write_relaxed(work)
 
 
 def _cut(text: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from slurmsyncd.model import EventKind, Job, RunKey, RunPhase
-from slurmsyncd.store.codec import DamagedBody, decode, decode_history
+from slurmsyncd.store.codec import CorruptBody, decode, decode_history
 
 if TYPE_CHECKING:
     import sqlite3
@@ -64,7 +64,7 @@ _PRUNE = """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
+class SinkTotals:
     """
     What one sink has not been told of, and why.
 
@@ -84,7 +84,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
+class DeliverySelection:
     """
     Which deliveries are meant: those for which all that is given holds.
 
@@ -102,7 +102,7 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
+class DeliveryGroup:
     """
     Deliveries that stand alike for one reason.
 
@@ -142,7 +142,7 @@ class Delivery:
     due_at: float | None
     waiting_since: float
     attempts: int
-    acked_at: float | None
+    start_acknowledged_at: float | None
     failing_since: float | None
     reason: str
     detail: str
@@ -150,7 +150,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Story:
+class RunHistory:
     """
     All that is known of one run.
 
@@ -172,7 +172,7 @@ class Story:
     deliveries: tuple[Delivery, ...]
 
 
-def counts(database: Database, sink: str) -> Counts:
+def counts(database: Database, sink: str) -> SinkTotals:
     """Count what a sink has not been told of."""
     rows = database.rows(_COUNTS, (sink,))
     states: dict[str, int] = {}
@@ -183,7 +183,7 @@ def counts(database: Database, sink: str) -> Counts:
         oldest[state] = min(since, oldest.get(state, since))
         if failed_at is not None:
             failing[state] = max(failed_at, failing.get(state, failed_at))
-    return Counts(
+    return SinkTotals(
         states=states,
         reasons={(state, reason): number for state, reason, number, *_ in rows},
         oldest=oldest,
@@ -194,7 +194,9 @@ def counts(database: Database, sink: str) -> Counts:
     )
 
 
-def letters(database: Database, wanted: Selection, limit: int, after: int) -> tuple[Delivery, ...]:
+def list_deliveries(
+    database: Database, wanted: DeliverySelection, limit: int, after: int
+) -> tuple[Delivery, ...]:
     """List deliveries by id, from behind ``after``."""
     where, values = _where(wanted)
     rows = database.rows(
@@ -203,20 +205,20 @@ def letters(database: Database, wanted: Selection, limit: int, after: int) -> tu
     return tuple(map(_delivery, rows))
 
 
-def letter_ids(database: Database, wanted: Selection) -> tuple[int, ...]:
+def list_delivery_ids(database: Database, wanted: DeliverySelection) -> tuple[int, ...]:
     """Return the ids of deliveries, in order."""
     where, values = _where(wanted)
     rows = database.rows(f"{_IDS} WHERE {where} ORDER BY d.id", values)
     return tuple(id_ for (id_,) in rows)
 
 
-def groups(database: Database, wanted: Selection) -> tuple[Group, ...]:
+def group_deliveries(database: Database, wanted: DeliverySelection) -> tuple[DeliveryGroup, ...]:
     """Count deliveries by sink, state, step and reason; the largest groups of a sink first."""
     where, values = _where(wanted)
     grouped = "GROUP BY d.sink, d.state, d.step, d.reason ORDER BY d.sink, count(*) DESC, d.reason"
     rows = database.rows(f"{_GROUPS} WHERE {where} {grouped}", values)
     return tuple(
-        Group(
+        DeliveryGroup(
             sink=sink,
             state=state,
             step=EventKind(step),
@@ -230,7 +232,7 @@ def groups(database: Database, wanted: Selection) -> tuple[Group, ...]:
     )
 
 
-def _where(wanted: Selection) -> tuple[str, list[Any]]:
+def _where(wanted: DeliverySelection) -> tuple[str, list[Any]]:
     """Return a condition and its values."""
     given: list[tuple[str, Any]] = [
         ("d.sink = ?", wanted.sink),
@@ -247,32 +249,32 @@ def _where(wanted: Selection) -> tuple[str, list[Any]]:
     return " AND ".join(conditions) or "1", [value for _, value in given]
 
 
-def retry(con: sqlite3.Connection, ids: Iterable[int], now: float) -> int:
+def retry_deliveries(con: sqlite3.Connection, ids: Iterable[int], now: float) -> int:
     """Make deliveries due at once, as if never tried."""
     return sum(con.execute(_RETRY, (now, id_)).rowcount for id_ in ids)
 
 
-def drop(con: sqlite3.Connection, ids: Iterable[int]) -> int:
+def drop_deliveries(con: sqlite3.Connection, ids: Iterable[int]) -> int:
     """Drop deliveries permanently."""
     return sum(con.execute(_DROP, (id_,)).rowcount for id_ in ids)
 
 
-def stories(database: Database, job_id: int) -> tuple[Story, ...]:
+def run_histories(database: Database, job_id: int) -> tuple[RunHistory, ...]:
     """Tell all that is known of a job id."""
     rows = database.rows(f"{_RUNS} WHERE r.job_id = ? ORDER BY r.start_at, r.cluster", (job_id,))
     return tuple(_story(database, row) for row in rows)
 
 
-def latest(database: Database, limit: int) -> tuple[Story, ...]:
+def latest_runs(database: Database, limit: int) -> tuple[RunHistory, ...]:
     """Tell of the runs that were written down last, newest first."""
     rows = database.rows(f"{_RUNS} ORDER BY r.id DESC LIMIT ?", (limit,))
     return tuple(_story(database, row) for row in rows)
 
 
-def _story(database: Database, row: tuple[Any, ...]) -> Story:
+def _story(database: Database, row: tuple[Any, ...]) -> RunHistory:
     run_id, cluster, job_id, start_at, phase, started_at, started_by, stopped_at, stopped_by, *bodies = row
     deliveries = database.rows(f"{_DELIVERIES} WHERE d.run_id = ? ORDER BY d.sink", (run_id,))
-    return Story(
+    return RunHistory(
         key=RunKey(cluster, job_id, start_at),
         phase=RunPhase(phase),
         started_seen_at=started_at,
@@ -303,7 +305,7 @@ def _delivery(row: tuple[Any, ...]) -> Delivery:
         due_at=due_at,
         waiting_since=since,
         attempts=starts if step == EventKind.START.value else stops,
-        acked_at=acked_at,
+        start_acknowledged_at=acked_at,
         failing_since=failing_since,
         reason=reason,
         detail=detail,
@@ -314,5 +316,5 @@ def _delivery(row: tuple[Any, ...]) -> Delivery:
 def _readable(body: bytes | None, crc: int) -> Job | None:
     try:
         return None if body is None else decode(body, crc)
-    except DamagedBody:
+    except CorruptBody:
         return None

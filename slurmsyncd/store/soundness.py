@@ -19,7 +19,7 @@ import structlog
 
 from slurmsyncd import __version__
 from slurmsyncd.errors import StoreError
-from slurmsyncd.store.database import Damaged
+from slurmsyncd.store.database import DatabaseCorrupt
 from slurmsyncd.store.schema import APPLICATION_ID, MIGRATIONS, VERSION
 
 if TYPE_CHECKING:
@@ -111,13 +111,13 @@ def check(database: Database) -> None:
     if version > VERSION:
         _refuse_newer(database, version)
     if not _has_schema(database, version):
-        raise Damaged(database.path, f"its tables are not those of schema {version}")
+        raise DatabaseCorrupt(database.path, f"its tables are not those of schema {version}")
     answer = database.rows("PRAGMA integrity_check(1)")
     if answer != [("ok",)]:
-        raise Damaged(database.path, answer[0][0])
+        raise DatabaseCorrupt(database.path, answer[0][0])
     for what, contradiction in _CONTRADICTIONS.items():
         if database.rows(contradiction):
-            raise Damaged(database.path, what)
+            raise DatabaseCorrupt(database.path, what)
 
 
 def schema_version(database: Database) -> int:
@@ -140,7 +140,7 @@ def reset_impossible_values(database: Database, now: float) -> None:
         if runs := database.rows(find):
             for cluster, job_id, start_at in runs[:_NAMED]:
                 log.warning("store_value_reset", table=table, cluster=cluster, job=job_id, start_at=start_at)
-            database.let_out(reset)
+            database.write_relaxed(reset)
 
 
 def _update(sql: str, values: Mapping[str, float], con: sqlite3.Connection) -> None:
@@ -151,7 +151,9 @@ def _refuse_newer(database: Database, version: int) -> None:
     """Tell a newer release's store from one of ours with another number in its header."""
     program = max((name for (name,) in database.rows("SELECT program FROM meta")), default="of its release")
     if _numbers(program) <= _numbers(__version__) and _has_schema(database, VERSION):
-        raise Damaged(database.path, f"its header says schema {version}, and its tables are of {VERSION}")
+        raise DatabaseCorrupt(
+            database.path, f"its header says schema {version}, and its tables are of {VERSION}"
+        )
     raise StoreError(
         f"{database.path} has schema {version}, this slurmsyncd knows {VERSION}: "
         f"install slurmsyncd {program} or newer"

@@ -11,8 +11,8 @@ from slurmsyncd.store import audit_repairs as repairs
 from slurmsyncd.store import gaps, outbox, soundness
 from slurmsyncd.store import ingest as intake
 from slurmsyncd.store import queries as desk
-from slurmsyncd.store.database import Damaged
-from slurmsyncd.store.dead_letters import LETTERS, bare, bound, refill
+from slurmsyncd.store.database import DatabaseCorrupt
+from slurmsyncd.store.dead_letters import LETTERS, bare, limit_dead_letters, refill
 
 if TYPE_CHECKING:
     import sqlite3
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from slurmsyncd.delivery import DeliverySummary, Repair, Verdict
     from slurmsyncd.model import EventKind, Gap, Job, OutboxEntry, Plan, RunKey
     from slurmsyncd.store.database import Database
-    from slurmsyncd.store.lock import Marker
-    from slurmsyncd.store.queries import Counts, Delivery, Group, Selection, Story
+    from slurmsyncd.store.lock import StoreLock
+    from slurmsyncd.store.queries import Delivery, DeliveryGroup, DeliverySelection, RunHistory, SinkTotals
 
 log = structlog.get_logger()
 
@@ -36,24 +36,24 @@ class SqliteStore:
     AlreadyRunning, which only opening raises.
     """
 
-    def __init__(self, database: Database, sinks: Sequence[str], marker: Marker) -> None:
+    def __init__(self, database: Database, sinks: Sequence[str], marker: StoreLock) -> None:
         self._db = database
         self._sinks = tuple(sinks)
         self._marker = marker
-        if self.looked():
+        if self.has_cursor():
             self._note_read()
 
     def cursor(self, cluster: str) -> int | None:
         """Return the position in the cluster's accounting (epoch seconds), None if it was never looked at."""
         return intake.cursor(self._db, cluster)
 
-    def looked(self) -> bool:
+    def has_cursor(self) -> bool:
         """Return whether any cluster's accounting was looked at."""
         return bool(self._db.rows("SELECT 1 FROM cursor LIMIT 1"))
 
     def set_cursor(self, cluster: str, at: int) -> None:
         """Put the position where it is wanted, also back: the way to look at a span again."""
-        self._db.take_in(lambda con: con.execute("REPLACE INTO cursor VALUES (?, ?)", (cluster, at)))
+        self._db.write_durable(lambda con: con.execute("REPLACE INTO cursor VALUES (?, ?)", (cluster, at)))
         self._note_read()
 
     def gaps(self, cluster: str) -> tuple[Gap, ...]:
@@ -66,7 +66,7 @@ class SqliteStore:
 
     def close_gap(self, cluster: str, since: int, until: int) -> bool:
         """Note that a span has been read and its runs are recorded; return whether any of it was a gap."""
-        return self._db.take_in(lambda con: gaps.close(con, cluster, since, until))
+        return self._db.write_durable(lambda con: gaps.close(con, cluster, since, until))
 
     def settled_until(self, cluster: str) -> int | None:
         """Return up to where slurmctld and slurmdbd agreed (epoch seconds), None if that is not known."""
@@ -74,7 +74,7 @@ class SqliteStore:
 
     def settle_until(self, cluster: str, at: int) -> None:
         """Record up to where slurmctld and slurmdbd agree. Unlike the cursor it may also move back."""
-        self._db.take_in(lambda con: con.execute("REPLACE INTO settled VALUES (?, ?)", (cluster, at)))
+        self._db.write_durable(lambda con: con.execute("REPLACE INTO settled VALUES (?, ?)", (cluster, at)))
 
     def open_runs(self) -> dict[str, int]:
         """Return how many runs of each cluster, configured or not, have started and not stopped."""
@@ -90,11 +90,11 @@ class SqliteStore:
             cluster: Slurm's name.
             running: Job id and start (epoch seconds) of each.
         """
-        return intake.differing(self._db, cluster, running)
+        return intake.changed_job_ids(self._db, cluster, running)
 
     def end_times(self, cluster: str, job_ids: Iterable[int]) -> dict[RunKey, int | None]:
         """Return when each known run of ``job_ids`` ended (epoch seconds), None while it is open."""
-        return intake.ends(self._db, cluster, job_ids)
+        return intake.end_times(self._db, cluster, job_ids)
 
     def record(self, plan: Plan, now: float) -> int:
         """
@@ -109,7 +109,7 @@ class SqliteStore:
             DiskFull: Nothing was changed. Look again later, and go on draining.
             StoreError: Also for a stop whose run never started: a wrong plan is not half carried out.
         """
-        new = self._db.take_in(lambda con: intake.record(con, plan, self._sinks, now))
+        new = self._db.write_durable(lambda con: intake.record(con, plan, self._sinks, now))
         if plan.cursor is not None:
             self._note_read()
         return new
@@ -140,7 +140,9 @@ class SqliteStore:
             newest_first: The other end of the queue, for what is fresh behind a long backlog.
         """
         flying = frozenset(in_flight)
-        return outbox.due(self._db, sink, step, now, limit=limit, in_flight=flying, newest_first=newest_first)
+        return outbox.select_due(
+            self._db, sink, step, now, limit=limit, in_flight=flying, newest_first=newest_first
+        )
 
     def next_due_at(
         self, sink: str, step: EventKind, now: float, in_flight: Iterable[int] = ()
@@ -161,27 +163,27 @@ class SqliteStore:
 
         def work(con: sqlite3.Connection) -> None:
             for entry, verdict in verdicts:
-                outbox.carry_out(con, entry.id, entry.kind, verdict, now)
+                outbox.apply_decision(con, entry.id, entry.kind, verdict, now)
 
-        self._db.let_out(work)
+        self._db.write_relaxed(work)
 
     def hasten(self, ids: Iterable[int], now: float) -> None:
         """Make deliveries due that wait for a later attempt; others stay as they are."""
-        self._db.let_out(lambda con: outbox.hasten(con, ids, now))
+        self._db.write_relaxed(lambda con: outbox.hasten(con, ids, now))
 
     def delivery_summaries(self, sink: str, keys: Iterable[RunKey]) -> dict[RunKey, DeliverySummary]:
         """Return how far a sink is with each of these runs; one it was never to be told of is missing."""
-        return repairs.told(self._db, sink, keys)
+        return repairs.delivery_summaries(self._db, sink, keys)
 
     def delivered_open_runs(self, sink: str, cluster: str, before: float) -> Iterator[tuple[int, int]]:
         """Return start and job id of open runs; see ``ports.Store``."""
-        return repairs.acknowledged(self._db, sink, cluster, before)
+        return repairs.delivered_open_runs(self._db, sink, cluster, before)
 
     def delivered_ended_runs(
         self, sink: str, cluster: str, since: float, before: float
     ) -> Iterator[tuple[int, int]]:
         """Return start and job id of runs that have ended; see ``ports.Store``."""
-        return repairs.settled(self._db, sink, cluster, since, before)
+        return repairs.delivered_ended_runs(self._db, sink, cluster, since, before)
 
     def stops(self, keys: Iterable[RunKey]) -> dict[RunKey, Job]:
         """Return the recorded ends of runs; see ``ports.Store``."""
@@ -197,19 +199,19 @@ class SqliteStore:
         Raises:
             DiskFull: Nothing was changed; the next audit finds it again.
         """
-        return self._db.take_in(
-            lambda con: tuple(each for each in wanted if repairs.repair(con, sink, each, now))
+        return self._db.write_durable(
+            lambda con: tuple(each for each in wanted if repairs.apply_repair(con, sink, each, now))
         )
 
     def second_chance(self, sink: str, cluster: str, *, before: float, now: float, limit: int) -> int:
         """Make dead letters due again, each once; see ``ports.Store``."""
-        return self._db.let_out(
+        return self._db.write_relaxed(
             lambda con: repairs.second_chance(con, sink, cluster, before=before, now=now, limit=limit)
         )
 
     def add_history(self, sink: str, key: RunKey, reason: str, detail: str, now: float) -> bool:
         """Add to the history of a sink's run; False if it says so already, or there is no such run."""
-        return self._db.let_out(lambda con: repairs.note(con, sink, key, (reason, detail), now))
+        return self._db.write_relaxed(lambda con: repairs.add_history(con, sink, key, (reason, detail), now))
 
     def sinks(self) -> frozenset[str]:
         """Return the names of all sinks, configured or not, that have not been told everything."""
@@ -224,15 +226,15 @@ class SqliteStore:
         """Return the position in each cluster's accounting (epoch seconds)."""
         return dict(self._db.rows("SELECT cluster, at FROM cursor ORDER BY cluster"))
 
-    def configure(self, sinks: Sequence[str]) -> None:
+    def set_sinks(self, sinks: Sequence[str]) -> None:
         """Take other sinks from now on: a new one gets the runs recorded from here."""
         self._sinks = tuple(sinks)
 
-    def counts(self, sink: str) -> Counts:
+    def counts(self, sink: str) -> SinkTotals:
         """Return what the sink has not been told of, by state and reason."""
         return desk.counts(self._db, sink)
 
-    def letters(
+    def list_deliveries(
         self,
         sink: str | None = None,
         *,
@@ -242,23 +244,25 @@ class SqliteStore:
         after: int = 0,
     ) -> tuple[Delivery, ...]:
         """List deliveries of one state, by id, from behind the id ``after``; the dead ones by default."""
-        return self.select(desk.Selection(sink=sink, state=state, reason=reason), limit=limit, after=after)
+        return self.select(
+            desk.DeliverySelection(sink=sink, state=state, reason=reason), limit=limit, after=after
+        )
 
-    def select(self, wanted: Selection, *, limit: int = 1000, after: int = 0) -> tuple[Delivery, ...]:
+    def select(self, wanted: DeliverySelection, *, limit: int = 1000, after: int = 0) -> tuple[Delivery, ...]:
         """List deliveries by id, from behind the id ``after``."""
-        return desk.letters(self._db, wanted, limit, after)
+        return desk.list_deliveries(self._db, wanted, limit, after)
 
-    def select_ids(self, wanted: Selection) -> tuple[int, ...]:
+    def select_ids(self, wanted: DeliverySelection) -> tuple[int, ...]:
         """Return the ids of deliveries, in order."""
-        return desk.letter_ids(self._db, wanted)
+        return desk.list_delivery_ids(self._db, wanted)
 
-    def select_groups(self, wanted: Selection) -> tuple[Group, ...]:
+    def group_deliveries(self, wanted: DeliverySelection) -> tuple[DeliveryGroup, ...]:
         """Count deliveries by sink, state, step and reason."""
-        return desk.groups(self._db, wanted)
+        return desk.group_deliveries(self._db, wanted)
 
     def retry(self, ids: Iterable[int], now: float) -> int:
         """Try dead or parked deliveries again at once, as if for the first time; give how many there were."""
-        return self._db.let_out(lambda con: desk.retry(con, ids, now))
+        return self._db.write_relaxed(lambda con: desk.retry_deliveries(con, ids, now))
 
     def bare(self, ids: Iterable[int]) -> tuple[tuple[int, RunKey], ...]:
         """Return the deliveries of which a record is damaged or was given up: id and run."""
@@ -266,19 +270,19 @@ class SqliteStore:
 
     def refill(self, jobs: Iterable[Job]) -> int:
         """Record runs anew whose record is damaged or was given up; return how many there were."""
-        return self._db.take_in(lambda con: sum(refill(con, job) for job in jobs))
+        return self._db.write_durable(lambda con: sum(refill(con, job) for job in jobs))
 
     def drop(self, ids: Iterable[int]) -> int:
         """Drop deliveries permanently, at the operator's request; return their number."""
-        return self._db.let_out(lambda con: desk.drop(con, ids))
+        return self._db.write_relaxed(lambda con: desk.drop_deliveries(con, ids))
 
-    def runs_of(self, job_id: int) -> tuple[Story, ...]:
+    def run_histories(self, job_id: int) -> tuple[RunHistory, ...]:
         """Tell all that is known of a job's runs, oldest first."""
-        return desk.stories(self._db, job_id)
+        return desk.run_histories(self._db, job_id)
 
-    def latest_runs(self, limit: int) -> tuple[Story, ...]:
+    def latest_runs(self, limit: int) -> tuple[RunHistory, ...]:
         """Tell of the runs that were written down last, newest first."""
-        return desk.latest(self._db, limit)
+        return desk.latest_runs(self._db, limit)
 
     def prune(self, now: float, keep_s: float, limit: int = 1000, *, keep: int = LETTERS) -> int:
         """
@@ -297,9 +301,9 @@ class SqliteStore:
         """
 
         def work(con: sqlite3.Connection) -> tuple[int, int]:
-            return desk.prune(con, now, keep_s, limit), bound(con, keep)
+            return desk.prune(con, now, keep_s, limit), limit_dead_letters(con, keep)
 
-        forgotten, given_up = self._db.let_out(work)
+        forgotten, given_up = self._db.write_relaxed(work)
         if given_up:
             log.warning(
                 "dead_letters_pile_up",
@@ -308,18 +312,18 @@ class SqliteStore:
             )
         return forgotten
 
-    def incident(self) -> tuple[float, str] | None:
+    def data_loss(self) -> tuple[float, str] | None:
         """Return when and why something written down was last found lost, None if never or acknowledged."""
         ((at, reason),) = self._db.rows("SELECT recovered_at, recovered_from FROM meta")
         return None if at is None else (at, reason)
 
-    def acknowledge(self) -> None:
+    def acknowledge_data_loss(self) -> None:
         """Note that the operator knows of the incident."""
-        self._db.let_out(
+        self._db.write_relaxed(
             lambda con: con.execute("UPDATE meta SET recovered_at = NULL, recovered_from = NULL")
         )
 
-    def integrity(self) -> None:
+    def check_files(self) -> None:
         """
         See that nobody deleted or replaced the files under us, and that they showed no damage. Cheap.
 
@@ -341,7 +345,7 @@ class SqliteStore:
         except Exception as err:
             try:
                 soundness.check(self._db)
-            except Damaged as damage:
+            except DatabaseCorrupt as damage:
                 raise self._db.damaged(damage.what) from err
             raise
 

@@ -11,7 +11,7 @@ import structlog
 
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.host.secret_file import read_secret
-from slurmsyncd.triggers.notification_filter import Gate
+from slurmsyncd.triggers.notification_filter import NotificationFilter
 from slurmsyncd.triggers.sockets import allowed_uids, open_datagram_socket, open_stream_sockets
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ SECRET_MINIMUM = 16
 
 
 @contextmanager
-def hint_sockets(
+def open_hook_sockets(
     hook: HookConfig, inherited: Mapping[str, socket.socket]
 ) -> Iterator[tuple[socket.socket, ...]]:
     """
@@ -60,7 +60,7 @@ def hint_sockets(
         yield tuple(sockets)
 
 
-def make_gate(hook: HookConfig, on_hint: Callable[[Notification], None]) -> Gate:
+def build_filter(hook: HookConfig, on_hint: Callable[[Notification], None]) -> NotificationFilter:
     """
     Build the gate that the configuration asks for.
 
@@ -71,7 +71,7 @@ def make_gate(hook: HookConfig, on_hint: Callable[[Notification], None]) -> Gate
     Raises:
         ConfigError: TCP was asked for without a usable secret.
     """
-    return Gate(on_hint, uids=allowed_uids(hook.allow_users), secret=_secret(hook))
+    return NotificationFilter(on_hint, uids=allowed_uids(hook.allow_users), secret=_secret(hook))
 
 
 def _secret(hook: HookConfig) -> str:

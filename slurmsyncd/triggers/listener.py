@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
-    from slurmsyncd.triggers.notification_filter import Gate
+    from slurmsyncd.triggers.notification_filter import NotificationFilter
 
 #: Datagrams that are read before other tasks get their turn.
 BATCH = 256
@@ -33,7 +33,7 @@ DEADLINE_S = 1.0
 _CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid
 
 
-async def listen(gate: Gate, sockets: Sequence[socket.socket]) -> None:
+async def listen(gate: NotificationFilter, sockets: Sequence[socket.socket]) -> None:
     """
     Serve all sockets until cancelled; they stay open, for a reload to serve them again.
 
@@ -50,7 +50,7 @@ async def listen(gate: Gate, sockets: Sequence[socket.socket]) -> None:
                 group.start_soon(_serve_streams, sock, gate, slots, name="hints-tcp")
 
 
-async def _serve_datagrams(sock: socket.socket, gate: Gate) -> NoReturn:
+async def _serve_datagrams(sock: socket.socket, gate: NotificationFilter) -> NoReturn:
     sock.setblocking(False)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
     while True:
@@ -59,7 +59,7 @@ async def _serve_datagrams(sock: socket.socket, gate: Gate) -> NoReturn:
         await anyio.lowlevel.checkpoint()  # what is readable still comes next, after whatever else is due
 
 
-def _drain(sock: socket.socket, gate: Gate) -> None:
+def _drain(sock: socket.socket, gate: NotificationFilter) -> None:
     for _ in range(BATCH):
         try:
             data, extra, flags, _ = sock.recvmsg(MESSAGE_LIMIT + 1, socket.CMSG_SPACE(_CREDENTIALS.size))
@@ -67,7 +67,7 @@ def _drain(sock: socket.socket, gate: Gate) -> None:
             return
         uid = _sender(extra)
         if flags & socket.MSG_TRUNC:
-            gate.refuse("size", uid)
+            gate.reject("size", uid)
         else:
             gate.admit_local(data, uid)
 
@@ -80,7 +80,7 @@ def _sender(extra: list[tuple[int, int, bytes]]) -> int:
     return 65534  # what the kernel says itself of a sender that it cannot name
 
 
-async def _serve_streams(sock: socket.socket, gate: Gate, slots: anyio.Semaphore) -> None:
+async def _serve_streams(sock: socket.socket, gate: NotificationFilter, slots: anyio.Semaphore) -> None:
     acceptor = Acceptor(sock)
     async with anyio.create_task_group() as group:
         while True:
@@ -90,15 +90,17 @@ async def _serve_streams(sock: socket.socket, gate: Gate, slots: anyio.Semaphore
             group.start_soon(_serve_connection, connection, gate, slots)
 
 
-async def _serve_connection(connection: socket.socket, gate: Gate, slots: anyio.Semaphore) -> None:
+async def _serve_connection(
+    connection: socket.socket, gate: NotificationFilter, slots: anyio.Semaphore
+) -> None:
     try:
         with connection, anyio.move_on_after(DEADLINE_S) as deadline:
             data = await _read_message(connection)
             gate.admit_remote(data)
         if deadline.cancelled_caught:
-            gate.refuse("slow", TCP)
+            gate.reject("slow", TCP)
     except OSError:  # reset by the peer, or worse: nothing that we could do about it
-        gate.refuse("reset", TCP)
+        gate.reject("reset", TCP)
     finally:
         slots.release()
 

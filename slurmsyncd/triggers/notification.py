@@ -28,7 +28,7 @@ _FIELDS = _NUMBERS | {"context", "cluster", "secret"}
 _ID_LIMIT = 0xFFFFFFF0
 
 
-def parse_hint(data: bytes, *, secret: str = "") -> Notification:
+def parse_notification(data: bytes, *, secret: str = "") -> Notification:
     """
     Read one message.
 

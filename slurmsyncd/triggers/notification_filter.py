@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from slurmsyncd.errors import NotificationError
-from slurmsyncd.triggers.notification import parse_hint
+from slurmsyncd.triggers.notification import parse_notification
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,18 +28,18 @@ TCP = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HintCounts:
+class NotificationCounts:
     """
     What came in since the start.
 
     Attributes:
-        refused: By reason: uid, rate, slow, or what ``parse_hint`` says.
+        rejected: By reason: uid, rate, slow, or what ``parse_notification`` says.
         accepted_at: Epoch seconds of the last accepted hint, None before the first.
     """
 
     received: int = 0
     accepted: int = 0
-    refused: Mapping[str, int] = field(default_factory=dict)
+    rejected: Mapping[str, int] = field(default_factory=dict)
     accepted_at: float | None = None
 
 
@@ -52,7 +52,7 @@ class _Bucket:
     complained_at: float = float("-inf")
 
 
-class Gate:
+class NotificationFilter:
     """
     Lets hints through to ``on_hint``.
 
@@ -86,12 +86,12 @@ class Gate:
         self._accepted_at: float | None = None
         self._refused: Counter[str] = Counter()
 
-    def counts(self) -> HintCounts:
+    def counts(self) -> NotificationCounts:
         """Return the counts as they stand."""
-        return HintCounts(
+        return NotificationCounts(
             received=self._received,
             accepted=self._accepted,
-            refused=dict(self._refused),
+            rejected=dict(self._refused),
             accepted_at=self._accepted_at,
         )
 
@@ -100,30 +100,30 @@ class Gate:
         if uid in self._uids:
             self._admit(data, uid, secret="")
         else:
-            self.refuse("uid", uid)
+            self.reject("uid", uid)
 
     def admit_remote(self, data: bytes) -> None:
         """Judge what a TCP connection carried, by its secret."""
         if self._secret:
             self._admit(data, TCP, secret=self._secret)
         else:
-            self.refuse("secret", TCP)
+            self.reject("secret", TCP)
 
     def _admit(self, data: bytes, sender: int, *, secret: str) -> None:
         if not self._allowed(sender):
-            self.refuse("rate", sender)
+            self.reject("rate", sender)
             return
         try:
-            hint = parse_hint(data, secret=secret)
+            hint = parse_notification(data, secret=secret)
         except NotificationError as err:
-            self.refuse(str(err), sender)
+            self.reject(str(err), sender)
             return
         self._received += 1
         self._accepted += 1
         self._accepted_at = time.time()
         self._on_hint(hint)
 
-    def refuse(self, reason: str, sender: int) -> None:
+    def reject(self, reason: str, sender: int) -> None:
         """Count a message that does not get through; say so at most once a minute for each sender."""
         self._received += 1
         self._refused[reason] += 1

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 LIMIT = 100_000
 
 
-class Wakeup:
+class NotificationQueue:
     """
     Collects hints for one waiter.
 
@@ -44,7 +44,7 @@ class Wakeup:
     def __len__(self) -> int:
         return len(self._hints)
 
-    def ring(self, hint: Notification) -> None:
+    def put(self, hint: Notification) -> None:
         """Keep a hint for the next answer. Call it from the event loop's thread."""
         if len(self._hints) >= self._limit and hint not in self._hints:
             self.dropped += 1

@@ -66,7 +66,7 @@ def open_datagram_socket(address: str, users: Sequence[str] = ()) -> socket.sock
     finally:
         os.umask(mask)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-    let_in(path, users, mode=0o660)
+    grant_group_access(path, users, mode=0o660)
     return sock
 
 
@@ -94,7 +94,7 @@ def open_stream_sockets(address: str) -> list[socket.socket]:
     return sockets
 
 
-def let_in(path: Path, users: Sequence[str], *, mode: int) -> None:
+def grant_group_access(path: Path, users: Sequence[str], *, mode: int) -> None:
     """Give the socket to the group of the first user that exists, with this mode; else leave it unchanged."""
     slurm = next((found for user in users if (found := _user(user))), None)
     if slurm is None or slurm.pw_uid == os.geteuid():

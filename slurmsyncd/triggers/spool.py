@@ -20,14 +20,14 @@ import structlog
 
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.host.directories import ensure_directory
-from slurmsyncd.triggers.sockets import let_in
+from slurmsyncd.triggers.sockets import grant_group_access
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import NoReturn
 
     from slurmsyncd.config import HookConfig
-    from slurmsyncd.triggers.notification_filter import Gate
+    from slurmsyncd.triggers.notification_filter import NotificationFilter
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +65,7 @@ def spool(hook: HookConfig) -> Iterator[None]:
         path.chmod(OURS)
     except PermissionError as err:
         raise ConfigError([f"{KEY} = {path}: is not ours; give it to uid {os.geteuid()}"]) from err
-    let_in(path, hook.allow_users, mode=OPEN)
+    grant_group_access(path, hook.allow_users, mode=OPEN)
     try:
         yield
     finally:
@@ -73,25 +73,25 @@ def spool(hook: HookConfig) -> Iterator[None]:
             path.chmod(SHUT)
 
 
-class Sweeper:
+class SpoolReader:
     """
     Removes what is found in the directory, and brings it before the gate.
 
     What cannot be removed, such as a directory with something in it, is named once and then passed over.
     """
 
-    def __init__(self, directory: str, gate: Gate) -> None:
+    def __init__(self, directory: str, gate: NotificationFilter) -> None:
         self._directory = directory
         self._gate = gate
         self._stuck: set[bytes] = set()
 
-    async def watch(self) -> NoReturn:
+    async def poll_spool(self) -> NoReturn:
         """Sweep once a second, until cancelled."""
         said = False
         while True:
             began = time.monotonic()
             try:
-                await self.sweep()
+                await self.read_spool()
                 said = False
             except OSError as err:
                 if not said:
@@ -100,7 +100,7 @@ class Sweeper:
             took_s = time.monotonic() - began
             await anyio.sleep(max(SCAN_S, took_s * RESTS) if self._stuck else SCAN_S)
 
-    async def sweep(self) -> None:
+    async def read_spool(self) -> None:
         """
         Remove what is there, at most `MOST` entries.
 
@@ -130,7 +130,7 @@ class Sweeper:
         try:
             os.unlink(entry.path)  # noqa: PTH108 - names are bytes
         except OSError:
-            self._gate.refuse("spool", uid)
+            self._gate.reject("spool", uid)
             self._remove_directory(entry)
         else:
             self._gate.admit_local(b"slurmsyncd/1 " + entry.name.replace(b",", b" "), uid)

@@ -113,9 +113,9 @@ def _serve(args: argparse.Namespace) -> int:
 async def _until_stopped(config: BackendConfig) -> None:
     import anyio  # noqa: PLC0415
 
-    from slurmsyncd.sandbox.backend.server import Backend  # noqa: PLC0415
+    from slurmsyncd.sandbox.backend.server import EmbeddedBackend  # noqa: PLC0415
 
-    async with Backend.open(config) as backend:
+    async with EmbeddedBackend.open(config) as backend:
         sys.stderr.write(f"slurmsyncd backend: listening on {backend.url}\n")
         if not config.clusters:
             sys.stderr.write("slurmsyncd backend: without --clusters every start is refused\n")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from slurmsyncd.console.times import instant, iso
+from slurmsyncd.console.times import format_utc, parse_time
 from slurmsyncd.numbers import argument, read_number, read_whole
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from slurmsyncd.commands.backfill.run import Filled
+    from slurmsyncd.commands.backfill.run import BackfillCounts
     from slurmsyncd.config import Config
 
 
@@ -60,31 +60,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _instant(text: str) -> int:
     """Read an instant; accounting has nothing of the future."""
     now = time.time()
-    return int(now if text == "now" else min(now, instant(text, now)))
+    return int(now if text == "now" else min(now, parse_time(text, now)))
 
 
 def run(args: argparse.Namespace, read: Callable[[argparse.Namespace], Config]) -> int:
     """Fill in, or count; gives the exit status."""
     import anyio  # noqa: PLC0415 - heavy, and not needed for --help
 
-    from slurmsyncd.commands.backfill.resume_file import Position  # noqa: PLC0415
-    from slurmsyncd.commands.backfill.run import fill  # noqa: PLC0415
+    from slurmsyncd.commands.backfill.resume_file import ResumeFile  # noqa: PLC0415
+    from slurmsyncd.commands.backfill.run import backfill  # noqa: PLC0415
     from slurmsyncd.console.accounting_gaps import unread_span  # noqa: PLC0415
-    from slurmsyncd.control.client import office  # noqa: PLC0415
+    from slurmsyncd.control.client import connect  # noqa: PLC0415
     from slurmsyncd.errors import ConfigError, SourceUnavailable  # noqa: PLC0415
     from slurmsyncd.logs import configure_logs  # noqa: PLC0415
 
     config = read(args)
     configure_logs("warning", "auto")
     if args.since >= args.until:
-        raise ConfigError([f"--from {iso(args.since)}: must be before --to {iso(args.until)}"])
-    with office(config) as desk:
+        raise ConfigError([f"--from {format_utc(args.since)}: must be before --to {format_utc(args.until)}"])
+    with connect(config) as desk:
         if not (desk.running or args.dry_run):
             raise SourceUnavailable("no daemon runs, and it is the daemon that tells: start it first")
-        position = None if args.dry_run else Position(config.daemon.state_dir, args.since, args.until)
-        found = anyio.run(fill, desk, config, args, position)
+        position = None if args.dry_run else ResumeFile(config.daemon.state_dir, args.since, args.until)
+        found = anyio.run(backfill, desk, config, args, position)
         if position is not None:
-            position.done()
+            position.delete()
     for each in found:
         print(_said(each, dry=args.dry_run))
         for gap in each.unread:
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace, read: Callable[[argparse.Namespace], Config]) 
     return 0
 
 
-def _said(each: Filled, *, dry: bool) -> str:
+def _said(each: BackfillCounts, *, dry: bool) -> str:
     would = "would be told" if dry else "are being told"
     odd = f"; {each.set_aside:,} records were not understood" if each.set_aside else ""
     return (

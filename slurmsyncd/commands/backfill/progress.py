@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TextIO
 
-from slurmsyncd.console.times import day
+from slurmsyncd.console.times import format_day
 from slurmsyncd.text import counted, duration, safe
 
 _BAR = 24
@@ -51,7 +51,7 @@ class Progress:
         left = f", {duration(took_s * (1 - share) / share)} left" if share > 0 else ""
         queue = f", {waiting:,} wait" if waiting else ""
         return (
-            f"{safe(self._cluster)} [{'#' * done}{'.' * (_BAR - done)}] {share:4.0%} {day(at)}: "
+            f"{safe(self._cluster)} [{'#' * done}{'.' * (_BAR - done)}] {share:4.0%} {format_day(at)}: "
             f"{counted(self.read, 'run')} read, {self.new:,} new, {rate:,.0f}/s{queue}{left}"
         )
 

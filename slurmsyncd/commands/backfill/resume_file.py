@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _POSITIONS: Final = msgspec.json.Decoder(dict[str, int])
 
 
-class Position:
+class ResumeFile:
     """
     A small file beside the store: cluster → accounting is told of up to there (epoch seconds).
 
@@ -27,11 +27,11 @@ class Position:
         self._since = since
         self._at = self._read()
 
-    def of(self, cluster: str) -> int:
+    def load(self, cluster: str) -> int:
         """Return where to go on with a cluster."""
         return max(self._since, self._at.get(cluster, self._since))
 
-    def reached(self, cluster: str, at: int) -> None:
+    def save(self, cluster: str, at: int) -> None:
         """Note how far it came."""
         self._at[cluster] = at
         draft = self._path.with_suffix(".new")
@@ -44,7 +44,7 @@ class Position:
         except OSError:
             return
 
-    def done(self) -> None:
+    def delete(self) -> None:
         """All of it is told: begin anew next time."""
         self._path.unlink(missing_ok=True)
 

@@ -10,8 +10,8 @@ import anyio
 
 from slurmsyncd.commands.backfill.progress import Progress
 from slurmsyncd.console.accounting_windows import slices
-from slurmsyncd.control.run_requests import AskWritten, Record
-from slurmsyncd.control.store_requests import AskTotals
+from slurmsyncd.control.run_requests import GetStoredRuns, RecordRuns
+from slurmsyncd.control.store_requests import GetTotals
 from slurmsyncd.errors import SlurmsyncdError
 from slurmsyncd.planner.gaps import merged
 from slurmsyncd.sources.command_source import CommandSource
@@ -20,9 +20,9 @@ from slurmsyncd.sources.selection import chosen_clusters
 if TYPE_CHECKING:
     import argparse
 
-    from slurmsyncd.commands.backfill.resume_file import Position
+    from slurmsyncd.commands.backfill.resume_file import ResumeFile
     from slurmsyncd.config import ClusterConfig, Config
-    from slurmsyncd.control.client import Office
+    from slurmsyncd.control.client import ControlClient
     from slurmsyncd.model import Gap, Job
 
 #: Runs in one request: some hundred kilobytes.
@@ -32,7 +32,7 @@ FULL_S = 1.0
 
 
 @dataclass(slots=True)
-class Filled:
+class BackfillCounts:
     """
     What one cluster came to: runs of accounting, those of them that were new, jobs that never started.
 
@@ -48,9 +48,9 @@ class Filled:
     unread: tuple[Gap, ...] = ()
 
 
-async def fill(
-    desk: Office, config: Config, args: argparse.Namespace, position: Position | None
-) -> list[Filled]:
+async def backfill(
+    desk: ControlClient, config: Config, args: argparse.Namespace, position: ResumeFile | None
+) -> list[BackfillCounts]:
     """
     Work through all clusters that are wanted.
 
@@ -61,18 +61,18 @@ async def fill(
         position: Where to go on, and to note how far it came; None: a dry run, only counting.
     """
     clusters = (await chosen_clusters(config, args.cluster)).values()
-    return [await _Filling(desk, config, args, position, cluster).run() for cluster in clusters]
+    return [await _ClusterBackfill(desk, config, args, position, cluster).run() for cluster in clusters]
 
 
-class _Filling:
+class _ClusterBackfill:
     """One cluster."""
 
     def __init__(
         self,
-        desk: Office,
+        desk: ControlClient,
         config: Config,
         args: argparse.Namespace,
-        position: Position | None,
+        position: ResumeFile | None,
         cluster: ClusterConfig,
     ) -> None:
         self._desk = desk
@@ -81,14 +81,14 @@ class _Filling:
         self._per_run_s = 60.0 / args.rate if args.rate else 0.0
         self._next_at = time.monotonic()
         self._until = args.until
-        self._since = args.since if position is None else position.of(cluster.name)
+        self._since = args.since if position is None else position.load(cluster.name)
         self._source = CommandSource(
             cluster.name, config.slurm, slurm_conf=cluster.slurm_conf, remote=cluster.remote
         )
-        self._result = Filled(cluster.name)
+        self._result = BackfillCounts(cluster.name)
         self._progress = Progress(cluster.name, args.since, args.until)
 
-    async def run(self) -> Filled:
+    async def run(self) -> BackfillCounts:
         """Read it slice by slice; each is told before the next is read."""
         try:
             async for part in slices(self._source, self._since, self._until):
@@ -99,7 +99,7 @@ class _Filling:
                 for at in range(0, len(part.runs), BATCH):
                     await self._take(part.runs[at : at + BATCH], part.until)
                 if self._position is not None:
-                    self._position.reached(self._result.cluster, part.until)
+                    self._position.save(self._result.cluster, part.until)
                 self._progress.came_to(part.until)
         finally:
             self._progress.clear()
@@ -116,13 +116,13 @@ class _Filling:
         self._progress.read, self._progress.new = self._result.read, self._result.new
 
     async def _ask_record(self, runs: tuple[Job, ...]) -> int:
-        new = self._desk.ask(Record(cluster=self._result.cluster, jobs=runs))
+        new = self._desk.ask(RecordRuns(cluster=self._result.cluster, jobs=runs))
         self._next_at = max(self._next_at, time.monotonic()) + new * self._per_run_s
         return new
 
     async def _count_new(self, runs: tuple[Job, ...]) -> int:
         ids = tuple({run.key.job_id for run in runs})
-        written = self._desk.ask(AskWritten(cluster=self._result.cluster, job_ids=ids, sinks=()))
+        written = self._desk.ask(GetStoredRuns(cluster=self._result.cluster, job_ids=ids, sinks=()))
         known = {each.key for each in written.runs}
         return sum(run.key not in known for run in runs)
 
@@ -136,5 +136,5 @@ class _Filling:
     def _waiting(self) -> int:
         if not self._desk.running:
             raise SlurmsyncdError("the daemon has stopped: start it, and give the same command again")
-        totals = self._desk.ask(AskTotals())
+        totals = self._desk.ask(GetTotals())
         return max((sink.states.get("ready", 0) for sink in totals.sinks.values()), default=0)

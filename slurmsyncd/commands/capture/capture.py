@@ -9,15 +9,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from slurmsyncd.commands.capture.anonymise import Anonymiser, Collector, Inspector
-from slurmsyncd.commands.capture.formats import Form, walk
+from slurmsyncd.commands.capture.anonymise import Anonymiser, FieldScanner, LeakChecker
+from slurmsyncd.commands.capture.formats import FileFormat, walk
 from slurmsyncd.commands.capture.sampling import (
-    choose,
     hosts_of,
     keep_blocks,
     keep_jobs,
     keep_nodes,
     keep_rows,
+    sample_jobs,
 )
 from slurmsyncd.errors import SlurmsyncdError, SourceUnavailable
 from slurmsyncd.slurm.accounting import END_STATES, choose_columns
@@ -35,7 +35,7 @@ _RELEASE: Final = re.compile(r"\b[0-9]{2}\.[0-9]{2}(?:\.[0-9]+)?(?:-?[0-9a-z]+)?
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class CapturedFile:
     """
     What one command printed.
 
@@ -50,7 +50,7 @@ class Recorded:
     """
 
     name: str
-    form: Form
+    form: FileFormat
     command: str
     text: str
     error: str = ""
@@ -73,7 +73,7 @@ class Capture:
     token: str
     fields: tuple[str, ...]
     jobs: int
-    files: tuple[Recorded, ...]
+    files: tuple[CapturedFile, ...]
 
 
 async def capture(config: SlurmConfig, slurm_conf: str, *, since_s: int, limit: int, moment: str) -> Capture:
@@ -92,26 +92,26 @@ async def capture(config: SlurmConfig, slurm_conf: str, *, since_s: int, limit: 
     """
     recorder = _Recorder(SlurmCli(config, slurm_conf=slurm_conf))
     ask, token = recorder.ask, secrets.token_hex(8)
-    version = await ask("version.txt", Form.VERBATIM, "sacct", "--version", must=True)
-    help_ = await ask("sacct-helpformat.txt", Form.VERBATIM, "sacct", "--helpformat", must=True)
-    versions = await ask("squeue-json-list.txt", Form.VERBATIM, "squeue", "--json=list")
+    version = await ask("version.txt", FileFormat.VERBATIM, "sacct", "--version", must=True)
+    help_ = await ask("sacct-helpformat.txt", FileFormat.VERBATIM, "sacct", "--helpformat", must=True)
+    versions = await ask("squeue-json-list.txt", FileFormat.VERBATIM, "squeue", "--json=list")
     listing = ("-h", "-a", "-t", "all", "-o", listing_format(token))
-    ids = choose(
-        await ask(f"{moment}.squeue-listing", Form.LISTING, "squeue", *listing, must=True), token, limit
+    ids = sample_jobs(
+        await ask(f"{moment}.squeue-listing", FileFormat.LISTING, "squeue", *listing, must=True), token, limit
     )
     recorder.keep(lambda text: keep_rows(text, token, 5, ids, limit))
     hosts = hosts_of(recorder.files[-1].text, token)
     await _controller(recorder, moment, ids, filters="/" in versions, pinned=PINNED in versions)
     recorder.keep(lambda text: keep_nodes(text, hosts, limit))
-    await ask("scontrol-show-config.txt", Form.CONFIG, "scontrol", "show", "config")
+    await ask("scontrol-show-config.txt", FileFormat.CONFIG, "scontrol", "show", "config")
     fields = choose_columns(help_)
     columns = ("-a", "-X", "-D", "-p", "-n", "--noconvert", f"--delimiter={token}", "-o", ",".join(fields))
     if ids:
-        await ask(f"{moment}.sacct-X-D-p-token", Form.SACCT, "sacct", *columns, "-j", _joined(ids))
+        await ask(f"{moment}.sacct-X-D-p-token", FileFormat.SACCT, "sacct", *columns, "-j", _joined(ids))
         recorder.keep(lambda text: keep_rows(text, token, len(fields), ids, limit))
     now = int(time.time())
     window = ("-S", f"uts{now - since_s}", "-E", f"uts{now}", "-s", END_STATES)
-    await ask("ended.sacct-X-D-p-token", Form.SACCT, "sacct", *columns, *window)
+    await ask("ended.sacct-X-D-p-token", FileFormat.SACCT, "sacct", *columns, *window)
     recorder.keep(lambda text: keep_rows(text, token, len(fields), ids, limit))
     recorder.write("sacct-format.txt", ",".join(fields) + "\n")
     recorder.write("token.txt", token + "\n")
@@ -128,26 +128,28 @@ async def _controller(
     ask = recorder.ask
     jobs = ("squeue", "-h", "-a", "-t", "all", *(("-j", _joined(ids)) if filters and ids else ()))
     if pinned:
-        await ask(f"{moment}.squeue--t-all-{PINNED}--json", Form.JSON, *jobs, f"--json={PINNED}")
+        await ask(f"{moment}.squeue--t-all-{PINNED}--json", FileFormat.JSON, *jobs, f"--json={PINNED}")
         recorder.keep(lambda text: keep_jobs(text, ids))
-    await ask(f"{moment}.squeue--t-all--json", Form.JSON, *jobs, "--json")
+    await ask(f"{moment}.squeue--t-all--json", FileFormat.JSON, *jobs, "--json")
     recorder.keep(lambda text: keep_jobs(text, ids))
-    await ask(f"{moment}.scontrol-show-job-d.txt", Form.SCONTROL, "scontrol", "show", "job", "-d")
+    await ask(f"{moment}.scontrol-show-job-d.txt", FileFormat.SCONTROL, "scontrol", "show", "job", "-d")
     recorder.keep(lambda text: keep_blocks(text, ids))
     if filters:
-        await ask(f"{moment}.scontrol-show-nodes--json", Form.JSON, "scontrol", "show", "nodes", "--json")
+        await ask(
+            f"{moment}.scontrol-show-nodes--json", FileFormat.JSON, "scontrol", "show", "nodes", "--json"
+        )
     else:
-        await ask(f"{moment}.sinfo--json", Form.JSON, "sinfo", "-h", "--json")
+        await ask(f"{moment}.sinfo--json", FileFormat.JSON, "sinfo", "-h", "--json")
 
 
 class _Recorder:
     """Runs commands and keeps what they print, whatever that is."""
 
     def __init__(self, commands: SlurmCli) -> None:
-        self.files: list[Recorded] = []
+        self.files: list[CapturedFile] = []
         self._commands = commands
 
-    async def ask(self, file: str, form: Form, name: str, *arguments: str, must: bool = False) -> str:
+    async def ask(self, file: str, form: FileFormat, name: str, *arguments: str, must: bool = False) -> str:
         """
         Run a command and keep its output as ``file``.
 
@@ -157,7 +159,7 @@ class _Recorder:
         began, error, text = time.monotonic(), "", ""
         code: int | None = 0
         try:
-            output = await self._commands.run(name, *arguments, probe=form is Form.VERBATIM)
+            output = await self._commands.run(name, *arguments, probe=form is FileFormat.VERBATIM)
             text, error = output.data[:].decode("utf-8", "surrogateescape"), output.stderr
         except CommandFailed as err:
             if must:
@@ -165,7 +167,7 @@ class _Recorder:
             error, code = err.stderr, err.exit_code
         took_ms = int(1000 * (time.monotonic() - began))
         command = " ".join([name, *map(_shown, arguments)])
-        self.files.append(Recorded(file, form, command, text, error, code, took_ms))
+        self.files.append(CapturedFile(file, form, command, text, error, code, took_ms))
         return text
 
     def keep(self, part: Callable[[str], str]) -> None:
@@ -175,7 +177,7 @@ class _Recorder:
 
     def write(self, file: str, text: str) -> None:
         """Add a file that no command printed."""
-        self.files.append(Recorded(file, Form.VERBATIM, "", text))
+        self.files.append(CapturedFile(file, FileFormat.VERBATIM, "", text))
 
 
 def _shown(argument: str) -> str:
@@ -188,7 +190,7 @@ def _joined(ids: tuple[int, ...]) -> str:
     return ",".join(map(str, ids))
 
 
-def anonymised(found: Capture, dice: Random, *, shift: bool = False) -> Capture:
+def anonymise_capture(found: Capture, dice: Random, *, shift: bool = False) -> Capture:
     """
     Return a capture in which nobody is named.
 
@@ -200,24 +202,24 @@ def anonymised(found: Capture, dice: Random, *, shift: bool = False) -> Capture:
     Raises:
         SlurmsyncdError: A name would still be in it; nothing may be written.
     """
-    seen = Collector()
+    seen = FieldScanner()
     for each in found.files:
         walk(each.form, each.text, seen, token=found.token, columns=found.fields)
-        walk(Form.MESSAGE, each.error, seen)
+        walk(FileFormat.MESSAGE, each.error, seen)
     change = Anonymiser(seen, dice, shift=shift)
     files = tuple(
         dataclasses.replace(
             each,
             text=walk(each.form, each.text, change, token=found.token, columns=found.fields),
-            error=walk(Form.MESSAGE, each.error, change),
+            error=walk(FileFormat.MESSAGE, each.error, change),
         )
         for each in found.files
     )
-    inspect(files, Inspector(seen, change.mapping.issued, found.token))
+    check_for_leaks(files, LeakChecker(seen, change.mapping.issued, found.token))
     return dataclasses.replace(found, files=files)
 
 
-def inspect(files: tuple[Recorded, ...], inspector: Inspector) -> None:
+def check_for_leaks(files: tuple[CapturedFile, ...], inspector: LeakChecker) -> None:
     """
     Check that no file holds what it must not.
 
@@ -225,9 +227,9 @@ def inspect(files: tuple[Recorded, ...], inspector: Inspector) -> None:
         SlurmsyncdError: One does.
     """
     for each in files:
-        if each.form is Form.VERBATIM:
+        if each.form is FileFormat.VERBATIM:
             continue
-        kind = inspector.leak(each.form, each.text) or inspector.leak(Form.MESSAGE, each.error)
+        kind = inspector.leak(each.form, each.text) or inspector.leak(FileFormat.MESSAGE, each.error)
         if kind:
             raise SlurmsyncdError(
                 f"{each.name} would still hold the original of a {kind!r}; nothing is written. "

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
     import anyio  # noqa: PLC0415 - heavy, and not needed for --help
 
-    from slurmsyncd.commands.capture.capture import anonymised, capture  # noqa: PLC0415
+    from slurmsyncd.commands.capture.capture import anonymise_capture, capture  # noqa: PLC0415
     from slurmsyncd.commands.capture.writer import write  # noqa: PLC0415
     from slurmsyncd.logs import configure_logs  # noqa: PLC0415
 
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     if args.raw:
         print("warning: --raw: users, hosts, paths and comments are recorded as they are", file=sys.stderr)
     else:
-        found = anonymised(found, SystemRandom(), shift=args.shift)
+        found = anonymise_capture(found, SystemRandom(), shift=args.shift)
     place = write(args.directory, found, raw=args.raw)
     print(f"recorded {found.jobs} jobs of Slurm {found.release} in {place}")
     if not args.raw:

@@ -11,16 +11,23 @@ import json
 import re
 from typing import TYPE_CHECKING, Final
 
-from slurmsyncd.commands.capture.field_kinds import CONFIG, LISTING_KINDS, SACCT, SCONTROL, Kind, json_kind
+from slurmsyncd.commands.capture.field_kinds import (
+    CONFIG,
+    LISTING_KINDS,
+    SACCT,
+    SCONTROL,
+    FieldKind,
+    json_kind,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    Visit = Callable[[Kind, str, str], str]
+    Visit = Callable[[FieldKind, str, str], str]
     """Gets a field's kind, name and text; gives the text to put there."""
 
 
-class Form(enum.Enum):
+class FileFormat(enum.Enum):
     """How a file is laid out."""
 
     VERBATIM = "verbatim"  # Slurm's alone
@@ -43,7 +50,7 @@ _SETTING: Final = re.compile(r"(?m)^(\S+)( *= )(.*)$")
 _PLAIN: Final = re.compile(r"[0-9]+(?: [a-z/]+)?", re.ASCII)
 
 
-def walk(form: Form, text: str, visit: Visit, *, token: str = "", columns: Sequence[str] = ()) -> str:
+def walk(form: FileFormat, text: str, visit: Visit, *, token: str = "", columns: Sequence[str] = ()) -> str:
     """
     Visit each field of a file; gives the file with what the visits gave.
 
@@ -54,17 +61,17 @@ def walk(form: Form, text: str, visit: Visit, *, token: str = "", columns: Seque
         token: Ends each column of ``SACCT`` and ``LISTING``.
         columns: Names of the columns of ``SACCT``.
     """
-    if form is Form.JSON:
+    if form is FileFormat.JSON:
         return _Json(visit).walk(text)
-    if form is Form.SACCT:
-        return _columns(text, token, [(SACCT.get(name, Kind.TEXT), name) for name in columns], visit)
-    if form is Form.LISTING:
+    if form is FileFormat.SACCT:
+        return _columns(text, token, [(SACCT.get(name, FieldKind.TEXT), name) for name in columns], visit)
+    if form is FileFormat.LISTING:
         return _columns(text, token, [(kind, "listing") for kind in LISTING_KINDS], visit)
-    if form is Form.SCONTROL:
+    if form is FileFormat.SCONTROL:
         return _labels(text, visit)
-    if form is Form.CONFIG:
+    if form is FileFormat.CONFIG:
         return _settings(text, visit)
-    return visit(Kind.REASON, "message", text) if form is Form.MESSAGE else text
+    return visit(FieldKind.REASON, "message", text) if form is FileFormat.MESSAGE else text
 
 
 def strings(text: str) -> list[str]:
@@ -89,7 +96,7 @@ class _Json:
         return "".join([*pieces, self._between(text[position:])])
 
     def _between(self, text: str) -> str:
-        return self._visit(Kind.TEXT, "broken", text) if text.strip() else text
+        return self._visit(FieldKind.TEXT, "broken", text) if text.strip() else text
 
     def _part(self, part: str, text: str, end: int) -> str:
         if part in "{[":
@@ -112,7 +119,7 @@ class _Json:
         text = _unquoted(part)
         if is_key:
             own = _KEY.fullmatch(text) and not self._keyed_by_host()
-            kind = Kind.OWN if own else Kind.STEM
+            kind = FieldKind.OWN if own else FieldKind.STEM
             self._keys[-1] = text
             new = self._visit(kind, "key", text)
         else:
@@ -122,13 +129,17 @@ class _Json:
 
     def _number(self, part: str) -> str:
         kind, name = self._kind()
-        return self._visit(kind, name, part) if kind in (Kind.UID, Kind.TIME, Kind.JOB_ID) else part
+        return (
+            self._visit(kind, name, part)
+            if kind in (FieldKind.UID, FieldKind.TIME, FieldKind.JOB_ID)
+            else part
+        )
 
     def _keyed_by_host(self) -> bool:
         # Slurm's own versions disagree whether it is a list of nodes or an object with their names for keys.
         return self._keys[-2:-1] == ["allocated_nodes"] and self._objects[-2:-1] == [True]
 
-    def _kind(self) -> tuple[Kind, str]:
+    def _kind(self) -> tuple[FieldKind, str]:
         keys = ["", *self._keys]
         if keys[-1] in _WRAPPED and len(keys) > 2:
             keys.pop()
@@ -154,30 +165,30 @@ def _quoted(text: str) -> str:
     return _LONE.sub(lambda found: f"\\u{ord(found[0]):04x}", quoted)
 
 
-def _columns(text: str, token: str, columns: Sequence[tuple[Kind, str]], visit: Visit) -> str:
+def _columns(text: str, token: str, columns: Sequence[tuple[FieldKind, str]], visit: Visit) -> str:
     fields = text.split(token)
     if (len(fields) - 1) % len(columns):
-        columns = [(Kind.TEXT, "row")]  # cut, or none: then nobody knows which column is which
-    tail = visit(Kind.TEXT, "tail", fields.pop())
+        columns = [(FieldKind.TEXT, "row")]  # cut, or none: then nobody knows which column is which
+    tail = visit(FieldKind.TEXT, "tail", fields.pop())
     new = [_field(field, *columns[at % len(columns)], visit) for at, field in enumerate(fields)]
     return token.join([*new, tail])
 
 
-def _field(field: str, kind: Kind, name: str, visit: Visit) -> str:
-    inner = field.lstrip("\n") if kind is not Kind.TEXT else field
+def _field(field: str, kind: FieldKind, name: str, visit: Visit) -> str:
+    inner = field.lstrip("\n") if kind is not FieldKind.TEXT else field
     return field[: len(field) - len(inner)] + visit(kind, name, inner)
 
 
 def _labels(text: str, visit: Visit) -> str:
     found = list(_LABEL.finditer(text))
-    pieces = [visit(Kind.TEXT, "head", text[: found[0].start()] if found else text)]
+    pieces = [visit(FieldKind.TEXT, "head", text[: found[0].start()] if found else text)]
     for label, following in zip(found, [*found[1:], None], strict=True):
         name = label[1]
         # A label that we do not know may be part of somebody's text.
-        shown = name if name in SCONTROL else visit(Kind.MIXED, "label", name)
+        shown = name if name in SCONTROL else visit(FieldKind.MIXED, "label", name)
         value = text[label.end() : following.start() if following else len(text)]
         inner = value.rstrip()
-        pieces += [shown, "=", visit(SCONTROL.get(name, Kind.TEXT), name, inner), value[len(inner) :]]
+        pieces += [shown, "=", visit(SCONTROL.get(name, FieldKind.TEXT), name, inner), value[len(inner) :]]
     return "".join(pieces)
 
 
@@ -185,8 +196,8 @@ def _settings(text: str, visit: Visit) -> str:
     pieces, position = [], 0
     for found in _SETTING.finditer(text):
         name, sign, value = found.groups()
-        kind = CONFIG.get(name, Kind.OWN if _PLAIN.fullmatch(value) else Kind.TEXT)
-        pieces += [visit(Kind.REASON, "line", text[position : found.start()])]
-        pieces += [visit(Kind.OWN, "key", name), sign, visit(kind, name, value)]
+        kind = CONFIG.get(name, FieldKind.OWN if _PLAIN.fullmatch(value) else FieldKind.TEXT)
+        pieces += [visit(FieldKind.REASON, "line", text[position : found.start()])]
+        pieces += [visit(FieldKind.OWN, "key", name), sign, visit(kind, name, value)]
         position = found.end()
-    return "".join([*pieces, visit(Kind.REASON, "line", text[position:])])
+    return "".join([*pieces, visit(FieldKind.REASON, "line", text[position:])])

@@ -26,7 +26,7 @@ _IDS: Final = range(1, 4_294_967_000)
 _TRIES: Final = 50
 
 
-class Mapping:
+class Pseudonyms:
     """
     Gives each word its stand-in.
 

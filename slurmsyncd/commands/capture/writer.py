@@ -13,7 +13,7 @@ from slurmsyncd.errors import SlurmsyncdError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from slurmsyncd.commands.capture.capture import Capture, Recorded
+    from slurmsyncd.commands.capture.capture import Capture, CapturedFile
 
 
 def write(directory: Path, found: Capture, *, raw: bool) -> Path:
@@ -51,7 +51,7 @@ def _files(found: Capture, *, raw: bool) -> Iterator[tuple[str, str]]:
     yield "PROVENANCE.txt", _provenance(found, raw=raw)
 
 
-def _line(each: Recorded, token: str) -> str:
+def _line(each: CapturedFile, token: str) -> str:
     size = len(each.text.encode("utf-8", "surrogateescape"))
     command = each.command.replace(token, "TOKEN")
     return f"{each.name}\t{each.exit_code}\t{each.took_ms} ms\t{size} B\t{command}\n"

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from slurmsyncd import notify
-from slurmsyncd.commands.check.result import Finding, Level
-from slurmsyncd.control.client import office
+from slurmsyncd.commands.check.result import CheckLevel, CheckResult
+from slurmsyncd.control.client import connect
 from slurmsyncd.control.health import SILENT, silence
-from slurmsyncd.control.status import AskStatus
-from slurmsyncd.control.store_requests import AskTotals
+from slurmsyncd.control.status import GetStatus
+from slurmsyncd.control.store_requests import GetTotals
 from slurmsyncd.errors import SlurmsyncdError
 from slurmsyncd.store import checkpoint_file as lastrun
 from slurmsyncd.store.opening import STORE
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from slurmsyncd.config import Config, DaemonConfig
-    from slurmsyncd.control.client import Office
+    from slurmsyncd.control.client import ControlClient
 
 STATE: Final = "state"
 _ROOM_WARN, _ROOM_FAIL = 1024, 64  # MiB
@@ -43,14 +43,16 @@ _SPOOLED: Final = 5000
 _HINT_S: Final = 3.0
 
 
-def examine_host(config: Config) -> Iterator[Finding]:
+def check_host(config: Config) -> Iterator[CheckResult]:
     """Look at this host; changes nothing."""
     new = _never_ran(config.daemon)
     if config.daemon.state_dir.exists() or not new:
         yield from _directory(config.daemon.state_dir)
     yield _checkpoint(config.daemon)
     if new:  # what its first start makes is missing, and that is right
-        yield Finding("daemon", "running", Level.NOTE, "the daemon has not run here yet", _FIRST_START)
+        yield CheckResult(
+            "daemon", "running", CheckLevel.NOTE, "the daemon has not run here yet", _FIRST_START
+        )
         return
     yield from _hook(config)
     if config.hook.spool:
@@ -68,58 +70,60 @@ def _never_ran(daemon: DaemonConfig) -> bool:
     return False
 
 
-def _directory(path: Path) -> Iterator[Finding]:
+def _directory(path: Path) -> Iterator[CheckResult]:
     try:
         found = path.lstat()
     except OSError as err:
-        yield Finding(
+        yield CheckResult(
             STATE,
             "directory",
-            Level.WARN,
+            CheckLevel.WARN,
             f"daemon.state_dir = {path}: {err.strerror}",
             "systemd makes it (StateDirectory=); without systemd: a directory of its user, mode 0700",
         )
         return
     mode = stat.S_IMODE(found.st_mode)
     if not stat.S_ISDIR(found.st_mode) or mode & 0o022:
-        yield Finding(
+        yield CheckResult(
             STATE,
             "directory",
-            Level.FAIL,
+            CheckLevel.FAIL,
             f"daemon.state_dir = {path}: mode {mode:04o}, or no directory: others could write there",
             f"chmod 0700 {path}",
         )
     else:
-        yield Finding(STATE, "directory", Level.OK, f"{path} belongs to uid {found.st_uid}, mode {mode:04o}")
+        yield CheckResult(
+            STATE, "directory", CheckLevel.OK, f"{path} belongs to uid {found.st_uid}, mode {mode:04o}"
+        )
     yield _room(path)
     yield from _file_system(path)
 
 
-def _room(path: Path) -> Finding:
+def _room(path: Path) -> CheckResult:
     disk = os.statvfs(path)
     free = disk.f_bavail * disk.f_frsize // 2**20
     said = f"{free:,} MiB free, {disk.f_favail:,} inodes free"
     if free >= _ROOM_WARN:
-        return Finding(STATE, "room", Level.OK, said)
-    level = Level.WARN if free >= _ROOM_FAIL else Level.FAIL
-    return Finding(STATE, "room", level, said, "make room; a run takes 1 to 2 KiB until it is delivered")
+        return CheckResult(STATE, "room", CheckLevel.OK, said)
+    level = CheckLevel.WARN if free >= _ROOM_FAIL else CheckLevel.FAIL
+    return CheckResult(STATE, "room", level, said, "make room; a run takes 1 to 2 KiB until it is delivered")
 
 
-def _file_system(path: Path) -> Iterator[Finding]:
+def _file_system(path: Path) -> Iterator[CheckResult]:
     kind = file_system(path, Path("/proc/self/mountinfo").read_text("utf-8", "replace"))
     if kind in _REMOTE:
-        yield Finding(
+        yield CheckResult(
             STATE,
             "file_system",
-            Level.WARN,
+            CheckLevel.WARN,
             f"{path} is on {kind}: locks and syncs of a network file system cannot be relied on",
             "put daemon.state_dir on a local disk",
         )
     elif kind in {"tmpfs", "ramfs"}:
-        yield Finding(
+        yield CheckResult(
             STATE,
             "file_system",
-            Level.WARN,
+            CheckLevel.WARN,
             f"{path} is on {kind}: what was not delivered is lost when the host restarts",
             "put daemon.state_dir on a disk",
         )
@@ -139,24 +143,30 @@ def file_system(path: Path, mountinfo: str) -> str:
     return kind
 
 
-def _checkpoint(daemon: DaemonConfig) -> Finding:
+def _checkpoint(daemon: DaemonConfig) -> CheckResult:
     at, name = lastrun.read(daemon.lastrun_file), "checkpoint"
     if at is None:
         span = duration(daemon.max_span)
-        return Finding(STATE, name, Level.NOTE, f"no checkpoint yet: the first start reads the last {span}")
+        return CheckResult(
+            STATE, name, CheckLevel.NOTE, f"no checkpoint yet: the first start reads the last {span}"
+        )
     age_s = time.time() - at
     said = f"accounting was read up to {duration(abs(age_s))} {'ago' if age_s >= 0 else 'ahead of now'}"
     if age_s < 0:
-        return Finding(STATE, name, Level.WARN, said, f"touch {daemon.lastrun_file}, and see to the clock")
+        return CheckResult(
+            STATE, name, CheckLevel.WARN, said, f"touch {daemon.lastrun_file}, and see to the clock"
+        )
     if age_s > daemon.max_span:
         remedy = "raise daemon.max_span before the next start, or that span is left out"
-        return Finding(STATE, name, Level.FAIL, f"{said}: further back than daemon.max_span", remedy)
+        return CheckResult(STATE, name, CheckLevel.FAIL, f"{said}: further back than daemon.max_span", remedy)
     if age_s > 5 * daemon.poll_interval + daemon.overlap:
-        return Finding(STATE, name, Level.WARN, said, "is the daemon running, and does slurmdbd answer?")
-    return Finding(STATE, name, Level.OK, said)
+        return CheckResult(
+            STATE, name, CheckLevel.WARN, said, "is the daemon running, and does slurmdbd answer?"
+        )
+    return CheckResult(STATE, name, CheckLevel.OK, said)
 
 
-def _hook(config: Config) -> Iterator[Finding]:
+def _hook(config: Config) -> Iterator[CheckResult]:
     if not config.hook.socket:
         return
     path = Path(config.hook.socket.removeprefix("unix:"))
@@ -164,41 +174,41 @@ def _hook(config: Config) -> Iterator[Finding]:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
             probe.connect(str(path))
     except OSError as err:
-        yield Finding(
+        yield CheckResult(
             "hook",
             "socket",
-            Level.FAIL,
+            CheckLevel.FAIL,
             f"{path}: {err.strerror}: hooks reach nobody; polls find the jobs all the same",
             _START,
         )
     else:
-        yield Finding("hook", "socket", Level.OK, f"{path} takes hints")
+        yield CheckResult("hook", "socket", CheckLevel.OK, f"{path} takes hints")
     if _QLEN.exists() and (length := int(_QLEN.read_text())) < _QLEN_WANTED:
-        yield Finding(
+        yield CheckResult(
             "hook",
             "queue",
-            Level.NOTE,
+            CheckLevel.NOTE,
             f"net.unix.max_dgram_qlen = {length}: of a burst of hooks only so many wait in the kernel",
             f"sysctl -w net.unix.max_dgram_qlen={_QLEN_WANTED}, and the same in /etc/sysctl.d",
         )
 
 
-def spool(directory: Path) -> Finding:
+def spool(directory: Path) -> CheckResult:
     """Look at the directory where hooks in sh leave their hints."""
     name, alas = "spool", "hooks in sh reach nobody; polls find the jobs all the same"
     try:
         mode, waiting = directory.stat().st_mode, sum(1 for _ in directory.iterdir())
     except OSError as err:
-        return Finding("hook", name, Level.FAIL, f"{directory}: {err.strerror}: {alas}", _START)
+        return CheckResult("hook", name, CheckLevel.FAIL, f"{directory}: {err.strerror}: {alas}", _START)
     if not mode & 0o222:
-        return Finding("hook", name, Level.FAIL, f"{directory} is shut: {alas}", _START)
+        return CheckResult("hook", name, CheckLevel.FAIL, f"{directory} is shut: {alas}", _START)
     if waiting > _SPOOLED:
         said = f"{waiting:,} hints wait in {directory}, and nobody takes them"
-        return Finding("hook", name, Level.FAIL, said, _START)
-    return Finding("hook", name, Level.OK, f"{directory} takes hints")
+        return CheckResult("hook", name, CheckLevel.FAIL, said, _START)
+    return CheckResult("hook", name, CheckLevel.OK, f"{directory} takes hints")
 
 
-def _hint_arrives(address: str, desk: Office) -> Finding:
+def _hint_arrives(address: str, desk: ControlClient) -> CheckResult:
     """Ring as a hook does, with a hint that speaks of no job, and see that it counts."""
     before = _accepted(desk)
     hook = (sys.executable, "-IS", notify.__file__, "--context", "test", "--socket", address)
@@ -206,62 +216,64 @@ def _hint_arrives(address: str, desk: Office) -> Finding:
     deadline = time.monotonic() + _HINT_S
     while _accepted(desk) <= before:
         if time.monotonic() > deadline:
-            return Finding(
+            return CheckResult(
                 "hook",
                 "hint",
-                Level.FAIL,
+                CheckLevel.FAIL,
                 "a test hint did not reach the daemon",
                 "see hook.allow_users and the daemon's log; polls find the jobs all the same",
             )
         time.sleep(0.05)
-    return Finding("hook", "hint", Level.OK, "a test hint reached the daemon")
+    return CheckResult("hook", "hint", CheckLevel.OK, "a test hint reached the daemon")
 
 
-def _announced(desk: Office) -> Iterator[Finding]:
+def _announced(desk: ControlClient) -> Iterator[CheckResult]:
     """Report which of slurmctld's hooks the daemon has heard."""
-    live, now = desk.ask(AskStatus(0)).live, time.time()
+    live, now = desk.ask(GetStatus(0)).live, time.time()
     for source in () if live is None else live.sources:
         for each in source.hooks:
             if each.silent:
                 said = f"cluster {source.cluster}: {silence(each, now)}"
-                yield Finding("hook", "silent", Level.WARN, said, SILENT)
+                yield CheckResult("hook", "silent", CheckLevel.WARN, said, SILENT)
             elif each.heard_at is not None:
                 said = f"{each.hook} of cluster {source.cluster} announced a job {moment(each.heard_at, now)}"
-                yield Finding("hook", "heard", Level.OK, said)
+                yield CheckResult("hook", "heard", CheckLevel.OK, said)
 
 
-def _accepted(desk: Office) -> int:
-    live = desk.ask(AskStatus(0)).live
+def _accepted(desk: ControlClient) -> int:
+    live = desk.ask(GetStatus(0)).live
     return 0 if live is None else live.hook.accepted
 
 
-def _daemon(config: Config) -> Iterator[Finding]:
+def _daemon(config: Config) -> Iterator[CheckResult]:
     try:
-        with office(config) as desk:
-            running, totals = desk.running, desk.ask(AskTotals())
+        with connect(config) as desk:
+            running, totals = desk.running, desk.ask(GetTotals())
             if running and config.hook.socket:
                 yield _hint_arrives(config.hook.socket, desk)
             yield from _announced(desk)
     except SlurmsyncdError as err:
-        yield Finding("daemon", "running", Level.WARN, str(err), "systemctl status slurmsyncd")
+        yield CheckResult("daemon", "running", CheckLevel.WARN, str(err), "systemctl status slurmsyncd")
         return
     if running:
-        yield Finding(
-            "daemon", "running", Level.OK, "the daemon runs and answers; see also `slurmsyncd status`"
+        yield CheckResult(
+            "daemon", "running", CheckLevel.OK, "the daemon runs and answers; see also `slurmsyncd status`"
         )
     else:
-        yield Finding("daemon", "running", Level.WARN, "no daemon runs", "systemctl start slurmsyncd")
+        yield CheckResult(
+            "daemon", "running", CheckLevel.WARN, "no daemon runs", "systemctl start slurmsyncd"
+        )
     if totals.incident is not None:
         at, reason = totals.incident
         ago = duration(time.time() - at)
-        yield Finding(
+        yield CheckResult(
             "daemon",
             "incident",
-            Level.WARN,
+            CheckLevel.WARN,
             f"the store was found {reason} {ago} ago; everything since was read from Slurm again",
             "slurmsyncd verify --since 7d, then acknowledge it",
         )
     dead = sum(sink.states.get("dead", 0) for sink in totals.sinks.values())
     if dead:
         said = f"{counted(dead, 'dead letter')}: never sent again by themselves"
-        yield Finding("daemon", "dead_letters", Level.WARN, said, "slurmsyncd deadletters list")
+        yield CheckResult("daemon", "dead_letters", CheckLevel.WARN, said, "slurmsyncd deadletters list")

@@ -6,10 +6,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from slurmsyncd.commands.check.result import Finding, Level
+from slurmsyncd.commands.check.result import CheckLevel, CheckResult
 from slurmsyncd.errors import DecodeError
-from slurmsyncd.sinks.resources import host_name, ignored_host, mapped
-from slurmsyncd.sinks.topology import Unknown, accelerator_ids, hwthreads, sub_cluster_of
+from slurmsyncd.sinks.resources import backend_host_name, has_mapping, is_ignored_host
+from slurmsyncd.sinks.topology import NotKnown, accelerator_ids, find_sub_cluster, hwthreads_of
 from slurmsyncd.slurm.gres import parse_gres
 
 if TYPE_CHECKING:
@@ -56,9 +56,9 @@ def _devices(text: str) -> tuple[Gres, ...]:
         return ()  # `check` asks for nodes as the daemon does, too, and names what is not understood there
 
 
-def judge_nodes(
+def assess_nodes(
     nodes: Sequence[SlurmNode], topology: Topology, name: str, config: ClusterConfig, area: str
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     """
     Compare Slurm's nodes with the backend's cluster.json.
 
@@ -72,48 +72,52 @@ def judge_nodes(
     subs = topology.clusters.get(name)
     if subs is None:
         known = ", ".join(sorted(topology.clusters)[:_NAMED]) or "none"
-        yield Finding(
+        yield CheckResult(
             area,
             "cluster",
-            Level.FAIL,
+            CheckLevel.FAIL,
             f"the backend has no cluster {name!r}; it has: {known}",
             f"add {name}/cluster.json to its archive and restart it, or set its backend_name",
         )
         return
-    troubles: dict[Unknown, list[str]] = defaultdict(list)
-    wanted = [node for node in nodes if not ignored_host(node.host, config)]
+    troubles: dict[NotKnown, list[str]] = defaultdict(list)
+    wanted = [node for node in nodes if not is_ignored_host(node.host, config)]
     for node in wanted:
         for trouble in _troubles(node, subs, config):
             troubles[trouble].append(node.host)
     for trouble, hosts in troubles.items():
         yield _trouble(trouble, hosts, area, name)
     if not troubles:
-        yield Finding(
-            area, "nodes", Level.OK, f"the backend has all {len(wanted)} nodes of {name} as they are"
+        yield CheckResult(
+            area, "nodes", CheckLevel.OK, f"the backend has all {len(wanted)} nodes of {name} as they are"
         )
 
 
-def _troubles(node: SlurmNode, subs: Sequence[SubCluster], config: ClusterConfig) -> Iterator[Unknown]:
-    sub = sub_cluster_of(subs, host_name(node.host, config))
-    if isinstance(sub, Unknown):
+def _troubles(node: SlurmNode, subs: Sequence[SubCluster], config: ClusterConfig) -> Iterator[NotKnown]:
+    sub = find_sub_cluster(subs, backend_host_name(node.host, config))
+    if isinstance(sub, NotKnown):
         yield sub
         return
-    threads = hwthreads(sub, (), node.sockets)
-    if isinstance(threads, Unknown) and not mapped(config.hwthreads, node.host):
+    threads = hwthreads_of(sub, (), node.sockets)
+    if isinstance(threads, NotKnown) and not has_mapping(config.hwthreads, node.host):
         yield threads
     devices = tuple(each for each in node.devices if each.name in config.accelerator_gres)
     ids = accelerator_ids(sub, (), devices)
-    if isinstance(ids, Unknown) and (devices or sub.accelerators) and not mapped(config.gpus, node.host):
+    if (
+        isinstance(ids, NotKnown)
+        and (devices or sub.accelerators)
+        and not has_mapping(config.gpus, node.host)
+    ):
         yield ids
 
 
-def _trouble(trouble: Unknown, hosts: Iterable[str], area: str, name: str) -> Finding:
+def _trouble(trouble: NotKnown, hosts: Iterable[str], area: str, name: str) -> CheckResult:
     hosts = sorted(hosts)
     more = f" and {len(hosts) - _NAMED} more" if len(hosts) > _NAMED else ""
-    return Finding(
+    return CheckResult(
         area,
         "nodes",
-        Level.FAIL if trouble.unlisted else Level.WARN,
+        CheckLevel.FAIL if trouble.unlisted else CheckLevel.WARN,
         f"{', '.join(hosts[:_NAMED])}{more}: {trouble.reason}",
         f"correct {name}/cluster.json in the backend's archive and restart the backend"
         + ("; what it refused meanwhile is sent by itself" if trouble.unlisted else ""),

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from slurmsyncd.commands.check.result import Finding, Level
+from slurmsyncd.commands.check.result import CheckLevel, CheckResult
 from slurmsyncd.commands.check.slurm_settings import AREA
 from slurmsyncd.control.health import MANY_MESSAGES, MESSAGES_REMEDY, held_messages
 from slurmsyncd.errors import SourceUnavailable
@@ -47,7 +47,7 @@ _BY_ID: Final = _Kind("by_id", "sacct gives all runs of a job id", ACCOUNTING)
 _NODES: Final = _Kind("node_states", "the states of all nodes can be read", _JSON)
 
 
-async def ask_all(source: CommandSource, config: Config) -> tuple[Finding, ...]:
+async def ask_all(source: CommandSource, config: Config) -> tuple[CheckResult, ...]:
     """Ask all that the daemon asks of one cluster; change nothing."""
     listed, job_id = await _look(source, config)
     found = [*listed, *await _ask(source, job_id), await _messages(source)]
@@ -56,7 +56,7 @@ async def ask_all(source: CommandSource, config: Config) -> tuple[Finding, ...]:
     return tuple(found)
 
 
-async def _look(source: CommandSource, config: Config) -> tuple[tuple[Finding, ...], int]:
+async def _look(source: CommandSource, config: Config) -> tuple[tuple[CheckResult, ...], int]:
     """Take one look as the daemon's first one does, and give the id of a job to ask for."""
     now = int(time.time())
     try:
@@ -74,7 +74,7 @@ def _job_of(seen: Observation) -> int:
     return next(active, _SOME_JOB)
 
 
-async def _ask(source: CommandSource, job_id: int) -> tuple[Finding, ...]:
+async def _ask(source: CommandSource, job_id: int) -> tuple[CheckResult, ...]:
     ids = frozenset({job_id})
     try:
         answers = await source.query_jobs(JobQuestions(details=ids, accounting=ids))
@@ -84,46 +84,50 @@ async def _ask(source: CommandSource, job_id: int) -> tuple[Finding, ...]:
     return tuple(_judged(answered, answers.errors, answers.records_skipped))
 
 
-async def _messages(source: CommandSource) -> Finding:
+async def _messages(source: CommandSource) -> CheckResult:
     """See what slurmctld holds for slurmdbd."""
     queued = await source.queued_messages()
     if queued is None:
-        return Finding(
+        return CheckResult(
             AREA,
             "messages",
-            Level.NOTE,
+            CheckLevel.NOTE,
             "sdiag does not count what slurmctld holds for slurmdbd; outages are read again by time instead",
             "see what `sdiag` prints for the daemon's user on this host",
         )
     if queued >= MANY_MESSAGES:
-        return Finding(AREA, "messages", Level.WARN, held_messages(queued), MESSAGES_REMEDY)
-    return Finding(AREA, "messages", Level.OK, f"slurmctld holds {queued} messages for slurmdbd")
+        return CheckResult(AREA, "messages", CheckLevel.WARN, held_messages(queued), MESSAGES_REMEDY)
+    return CheckResult(AREA, "messages", CheckLevel.OK, f"slurmctld holds {queued} messages for slurmdbd")
 
 
-async def _node_states(source: CommandSource) -> Finding:
+async def _node_states(source: CommandSource) -> CheckResult:
     try:
         await source.node_states()
     except SourceUnavailable as err:
         return _failed(_NODES, str(err))
-    return Finding(AREA, _NODES.name, Level.OK, _NODES.answered)
+    return CheckResult(AREA, _NODES.name, CheckLevel.OK, _NODES.answered)
 
 
 def _judged(
     answered: Iterable[tuple[_Kind, bool]], trouble: tuple[str, ...], set_aside: int
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     lines = iter(trouble)
     for kind, fine in answered:
-        yield Finding(AREA, kind.name, Level.OK, kind.answered) if fine else _failed(kind, next(lines, ""))
+        yield (
+            CheckResult(AREA, kind.name, CheckLevel.OK, kind.answered)
+            if fine
+            else _failed(kind, next(lines, ""))
+        )
     if set_aside:
-        yield Finding(
+        yield CheckResult(
             AREA,
             "records",
-            Level.WARN,
+            CheckLevel.WARN,
             f"{set_aside} records of Slurm cannot be parsed",
             "see the log lines record_set_aside and docs/compatibility.md",
         )
 
 
-def _failed(kind: _Kind, why: str) -> Finding:
+def _failed(kind: _Kind, why: str) -> CheckResult:
     remedy = next((what for words, what in _REMEDIES.items() if words in why), kind.remedy)
-    return Finding(AREA, kind.name, Level.FAIL, why, remedy)
+    return CheckResult(AREA, kind.name, CheckLevel.FAIL, why, remedy)

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 
 
-class Level(str, enum.Enum):
+class CheckLevel(str, enum.Enum):
     """How it stands with one thing."""
 
     OK = "ok"
@@ -17,25 +17,25 @@ class Level(str, enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """
     One line of the report.
 
     Attributes:
         area: Part of the path: configuration, slurm, hook, backend, web, state, daemon.
         name: What was looked at; a short constant, for scripts.
-        said: What was found, in words.
+        text: What was found, in words.
         remedy: What to do; empty if nothing has to be done.
     """
 
     area: str
     name: str
-    level: Level
-    said: str
+    level: CheckLevel
+    text: str
     remedy: str = ""
 
 
-def clocks(area: str, whose: str, ahead_s: float, at_most_s: float) -> Finding:
+def compare_clocks(area: str, whose: str, ahead_s: float, at_most_s: float) -> CheckResult:
     """
     Compare this host's clock with another's.
 
@@ -46,13 +46,15 @@ def clocks(area: str, whose: str, ahead_s: float, at_most_s: float) -> Finding:
         at_most_s: They may be apart by so many.
     """
     if abs(ahead_s) <= at_most_s:
-        return Finding(area, "clock", Level.OK, f"this host's clock and {whose}'s agree")
+        return CheckResult(area, "clock", CheckLevel.OK, f"this host's clock and {whose}'s agree")
     way = "ahead of" if ahead_s > 0 else "behind"
     said = f"this host's clock is {abs(ahead_s):.0f} s {way} {whose}'s"
-    return Finding(area, "clock", Level.WARN, said, "have both hosts keep time (chrony, systemd-timesyncd)")
+    return CheckResult(
+        area, "clock", CheckLevel.WARN, said, "have both hosts keep time (chrony, systemd-timesyncd)"
+    )
 
 
-def worst(findings: tuple[Finding, ...]) -> Level:
+def worst(findings: tuple[CheckResult, ...]) -> CheckLevel:
     """Return the worst level of all; OK if there are none."""
-    order = (Level.FAIL, Level.WARN)
-    return next((level for level in order if any(each.level is level for each in findings)), Level.OK)
+    order = (CheckLevel.FAIL, CheckLevel.WARN)
+    return next((level for level in order if any(each.level is level for each in findings)), CheckLevel.OK)

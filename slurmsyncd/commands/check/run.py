@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from slurmsyncd.commands.check.backend import examine_sink
-from slurmsyncd.commands.check.host import examine_host
-from slurmsyncd.commands.check.result import Finding, Level, worst
-from slurmsyncd.commands.check.slurm import Seen, examine
+from slurmsyncd.commands.check.backend import check_sink
+from slurmsyncd.commands.check.host import check_host
+from slurmsyncd.commands.check.result import CheckLevel, CheckResult, worst
+from slurmsyncd.commands.check.slurm import SlurmReport, check_slurm
 from slurmsyncd.commands.check.web import examine_web
 from slurmsyncd.console.terminal import Colour, Styled, Terminal
 from slurmsyncd.errors import ConfigError
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from slurmsyncd.config import Config
 
 _COLOURS: Final = {
-    Level.OK: Colour.GOOD,
-    Level.NOTE: Colour.DIM,
-    Level.WARN: Colour.WARN,
-    Level.FAIL: Colour.BAD,
-    Level.SKIPPED: Colour.DIM,
+    CheckLevel.OK: Colour.GOOD,
+    CheckLevel.NOTE: Colour.DIM,
+    CheckLevel.WARN: Colour.WARN,
+    CheckLevel.FAIL: Colour.BAD,
+    CheckLevel.SKIPPED: Colour.DIM,
 }
-_STATUS: Final = {Level.OK: 0, Level.WARN: 1, Level.FAIL: 2}
+_STATUS: Final = {CheckLevel.OK: 0, CheckLevel.WARN: 1, CheckLevel.FAIL: 2}
 
 
 def run(args: argparse.Namespace, read: Callable[[argparse.Namespace], Config]) -> int:
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace, read: Callable[[argparse.Namespace], Config]) 
         0: all is well. 1: something deserves attention. 2: something does not work.
     """
     configure_logs("error", "auto")  # what is worth a warning is a finding
-    found = diagnose(args, read)
+    found = run_checks(args, read)
     if args.json:
         print(
             json.dumps({"worst": worst(found).value, "findings": [asdict(each) for each in found]}, indent=2)
@@ -53,53 +53,59 @@ def run(args: argparse.Namespace, read: Callable[[argparse.Namespace], Config]) 
     return _STATUS[worst(found)]
 
 
-def diagnose(args: argparse.Namespace, read: Callable[[argparse.Namespace], Config]) -> tuple[Finding, ...]:
+def run_checks(
+    args: argparse.Namespace, read: Callable[[argparse.Namespace], Config]
+) -> tuple[CheckResult, ...]:
     """Find out how it stands with everything; without a sound configuration there is nothing to walk."""
     try:
         config = read(args)
     except ConfigError as err:
         return tuple(
-            Finding("configuration", "sound", Level.FAIL, problem, "see slurmsyncd.toml(5)")
+            CheckResult("configuration", "sound", CheckLevel.FAIL, problem, "see slurmsyncd.toml(5)")
             for problem in err.problems
         )
     sinks = ", ".join(config.sinks) or "none"
-    first = Finding("configuration", "sound", Level.OK, f"the configuration is sound; sinks: {sinks}")
+    first = CheckResult(
+        "configuration", "sound", CheckLevel.OK, f"the configuration is sound; sinks: {sinks}"
+    )
     return (first, *anyio.run(_walk, config))
 
 
-async def _walk(config: Config) -> tuple[Finding, ...]:
-    clusters: list[Seen] = [await examine(config, each) for each in config.clusters.values() or (None,)]
+async def _walk(config: Config) -> tuple[CheckResult, ...]:
+    clusters: list[SlurmReport] = [
+        await check_slurm(config, each) for each in config.clusters.values() or (None,)
+    ]
     found = [finding for seen in clusters for finding in seen.findings]
     if not config.sinks:
         remedy = "add [sinks.NAME] with url and token_file"
-        found.append(Finding("configuration", "sinks", Level.FAIL, "no sink is configured", remedy))
+        found.append(CheckResult("configuration", "sinks", CheckLevel.FAIL, "no sink is configured", remedy))
     for sink in config.sinks.values():
-        found += await examine_sink(config, sink, clusters)
+        found += await check_sink(config, sink, clusters)
     found += examine_web(config.web, time.time())
     # Last: where no daemon runs, looking into its store may cost us root's rights.
-    found += examine_host(config)
+    found += check_host(config)
     return tuple(found)
 
 
-def _show(found: tuple[Finding, ...], terminal: Terminal) -> None:
+def _show(found: tuple[CheckResult, ...], terminal: Terminal) -> None:
     for area in dict.fromkeys(each.area for each in found):
-        terminal.say(Styled(area, Colour.STRONG))
+        terminal.print_line(Styled(area, Colour.STRONG))
         _show_area([each for each in found if each.area == area], terminal)
-    terminal.say("")
-    terminal.say(_verdict(found))
+    terminal.print_line("")
+    terminal.print_line(_verdict(found))
 
 
-def _show_area(found: list[Finding], terminal: Terminal) -> None:
+def _show_area(found: list[CheckResult], terminal: Terminal) -> None:
     for each in found:
         mark = Styled(f"{each.level.value:<7} ", _COLOURS[each.level])
-        terminal.say(mark, each.said, indent=2, hang=8)
+        terminal.print_line(mark, each.text, indent=2, hang=8)
         if each.remedy:
-            terminal.say(Styled("→ ", Colour.DIM), each.remedy, indent=10)
+            terminal.print_line(Styled("→ ", Colour.DIM), each.remedy, indent=10)
 
 
-def _verdict(found: tuple[Finding, ...]) -> Styled:
-    failed = sum(each.level is Level.FAIL for each in found)
-    warned = sum(each.level is Level.WARN for each in found)
+def _verdict(found: tuple[CheckResult, ...]) -> Styled:
+    failed = sum(each.level is CheckLevel.FAIL for each in found)
+    warned = sum(each.level is CheckLevel.WARN for each in found)
     if failed:
         return Styled(f"{counted(failed, 'thing does', 'things do')} not work", Colour.BAD)
     if warned:

@@ -6,7 +6,7 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from slurmsyncd.commands.check.result import Finding, Level
+from slurmsyncd.commands.check.result import CheckLevel, CheckResult
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.host.secret_file import read_secret
 from slurmsyncd.text import moment
@@ -23,7 +23,7 @@ EXPIRES_S: Final = 14 * 86400.0
 _ROUNDS: Final = 10
 
 
-def examine_web(web: WebConfig, now: float) -> Iterator[Finding]:
+def examine_web(web: WebConfig, now: float) -> Iterator[CheckResult]:
     """
     Return the findings for the files that `[web]` names; nothing if it names none.
 
@@ -38,35 +38,35 @@ def examine_web(web: WebConfig, now: float) -> Iterator[Finding]:
         yield _password(web)
 
 
-def _certificate(web: WebConfig, now: float) -> Finding:
+def _certificate(web: WebConfig, now: float) -> CheckResult:
     cert, key = web.cert_file, web.key_file or web.cert_file
     for name, file in (("cert_file", cert), ("key_file", key)):
         try:
             Path(file).read_bytes()
         except OSError as err:
             said = f"web.{name} = {file}: cannot be read: {err.strerror}"
-            return _found(Level.FAIL, said, "let the daemon's user read it")
+            return _found(CheckLevel.FAIL, said, "let the daemon's user read it")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(cert, key, password="")
     except ssl.SSLError as err:
         said = f"web.cert_file = {cert}, key {key}: cannot be used: {err.reason or err}"
-        return _found(Level.FAIL, said, "name a PEM certificate and the key that belongs to it")
+        return _found(CheckLevel.FAIL, said, "name a PEM certificate and the key that belongs to it")
     return _dated(cert, context, now)
 
 
-def _dated(cert: str, context: ssl.SSLContext, now: float) -> Finding:
+def _dated(cert: str, context: ssl.SSLContext, now: float) -> CheckResult:
     remedy = "renew it; the daemon reads the new files without a restart"
     try:
         ends_at = _not_after(context, cert)
     except ssl.SSLCertVerificationError as err:
-        return _found(Level.FAIL, f"web.cert_file = {cert}: {err.verify_message}", remedy)
+        return _found(CheckLevel.FAIL, f"web.cert_file = {cert}: {err.verify_message}", remedy)
     except (ssl.SSLError, OSError) as err:
-        return _found(Level.WARN, f"web.cert_file = {cert}: no client can be served: {err}", remedy)
+        return _found(CheckLevel.WARN, f"web.cert_file = {cert}: no client can be served: {err}", remedy)
     said = f"web.cert_file = {cert}: valid until {moment(ends_at)}"
     if ends_at - now < EXPIRES_S:
-        return _found(Level.WARN, said, remedy)
-    return _found(Level.OK, said)
+        return _found(CheckLevel.WARN, said, remedy)
+    return _found(CheckLevel.OK, said)
 
 
 def _not_after(server: ssl.SSLContext, cert: str) -> float:
@@ -99,29 +99,31 @@ def _has_finished(side: ssl.SSLObject) -> bool:
     return True
 
 
-def _exposed(key: Path) -> Iterator[Finding]:
+def _exposed(key: Path) -> Iterator[CheckResult]:
     try:
         mode = key.stat().st_mode
     except OSError:
         return
     if mode & 0o007:
         said = f"{key} holds the key of the web server and has mode {mode & 0o777:o}: every user can use it"
-        yield Finding(AREA, "key", Level.WARN, said, f"chmod 640 {key}, with the daemon's group")
+        yield CheckResult(AREA, "key", CheckLevel.WARN, said, f"chmod 640 {key}, with the daemon's group")
 
 
-def _password(web: WebConfig) -> Finding:
+def _password(web: WebConfig) -> CheckResult:
     try:
         secret = read_secret(web.password_file, key="web.password_file")
     except ConfigError as err:
-        return Finding(AREA, "password", Level.FAIL, err.problems[0], "no client can log in until then")
-    if secret.warning:
-        return Finding(
-            AREA, "password", Level.WARN, secret.warning, "the password is known to others: change it"
+        return CheckResult(
+            AREA, "password", CheckLevel.FAIL, err.problems[0], "no client can log in until then"
         )
-    return Finding(
-        AREA, "password", Level.OK, f"clients log in as {web.user!r}, with the password in {secret.path}"
+    if secret.warning:
+        return CheckResult(
+            AREA, "password", CheckLevel.WARN, secret.warning, "the password is known to others: change it"
+        )
+    return CheckResult(
+        AREA, "password", CheckLevel.OK, f"clients log in as {web.user!r}, with the password in {secret.path}"
     )
 
 
-def _found(level: Level, said: str, remedy: str = "") -> Finding:
-    return Finding(AREA, "certificate", level, said, remedy)
+def _found(level: CheckLevel, said: str, remedy: str = "") -> CheckResult:
+    return CheckResult(AREA, "certificate", level, said, remedy)

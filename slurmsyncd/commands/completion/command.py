@@ -20,7 +20,7 @@ def add_command(commands: Commands, whole: Whole) -> None:
 
 
 def _print_script(args: argparse.Namespace, whole: Whole) -> int:
-    from slurmsyncd.commands.completion.scripts import bash, zsh  # noqa: PLC0415 - the daemon does without
+    from slurmsyncd.commands.completion.scripts import bash_script, zsh_script  # noqa: PLC0415 - the daemon does without
 
-    print((bash if args.shell == "bash" else zsh)(whole()), end="")
+    print((bash_script if args.shell == "bash" else zsh_script)(whole()), end="")
     return 0

@@ -96,12 +96,12 @@ if [[ $funcstack[1] == _slurmsyncd ]]; then _slurmsyncd "$@"; else compdef _slur
 """
 
 
-def bash(parser: argparse.ArgumentParser) -> str:
+def bash_script(parser: argparse.ArgumentParser) -> str:
     """Return the script for bash."""
     return _BASH.format(kinds=_kinds(parser), offers=_offers(parser, _bash_offer))
 
 
-def zsh(parser: argparse.ArgumentParser) -> str:
+def zsh_script(parser: argparse.ArgumentParser) -> str:
     """Return the script for zsh."""
     return _ZSH.format(kinds=_kinds(parser), offers=_offers(parser, _zsh_offer))
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slurmsyncd.commands.config.example import example
-from slurmsyncd.commands.config.import_cc_slurm_adapter import NEED_CLUSTER, Imported, imported
-from slurmsyncd.commands.config.show import as_document, shown
+from slurmsyncd.commands.config.import_cc_slurm_adapter import NEED_CLUSTER, Imported, import_settings
+from slurmsyncd.commands.config.show import as_document, config_lines
 from slurmsyncd.config.load import load_config
 from slurmsyncd.config.nats_rules import SECRETS
 from slurmsyncd.errors import ConfigError, SourceUnavailable
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from slurmsyncd.config import Config
-    from slurmsyncd.config.load import Tree
+    from slurmsyncd.config.load import RawConfig
 
-    ReadTree = Callable[[argparse.Namespace], Tree]
+    ReadTree = Callable[[argparse.Namespace], RawConfig]
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - has no public name
 
 
@@ -52,7 +52,7 @@ def add_commands(
     take.set_defaults(run=_import)
 
 
-def _check(tree: Tree) -> int:
+def _check(tree: RawConfig) -> int:
     config = load_config(tree.values, tree.problems)
     sinks, clusters = ", ".join(config.sinks) or "none", ", ".join(config.clusters) or "this host's own"
     print(f"the configuration is sound; sinks: {sinks}; clusters: {clusters}")
@@ -77,12 +77,12 @@ def _missing_credentials(config: Config) -> Iterator[str]:
                 yield str(err)
 
 
-def _show(args: argparse.Namespace, tree: Tree) -> int:
+def _show(args: argparse.Namespace, tree: RawConfig) -> int:
     config = load_config(tree.values, tree.problems)
     if args.json:
         print(json.dumps(as_document(config, tree.origins), indent=2))
     else:
-        print("\n".join(shown(config, tree.origins if args.origin else None)))
+        print("\n".join(config_lines(config, tree.origins if args.origin else None)))
     return 0
 
 
@@ -98,19 +98,19 @@ def _init(args: argparse.Namespace) -> int:
 def _import(args: argparse.Namespace) -> int:
     old = _read(args.source)
     cluster = args.cluster or (_own_cluster() if NEED_CLUSTER & old.keys() else "")
-    found = imported(old, cluster=cluster, secret_dir=str(args.to or "/etc/slurmsyncd"))
+    found = import_settings(old, cluster=cluster, secret_dir=str(args.to or "/etc/slurmsyncd"))
     text = found.toml(str(args.source))
     if args.to is None:
         print(text, end="")
-        return 1 if found.lost else 0
+        return 1 if found.not_imported else 0
     _write_all(args.to, text, found)
     for note in found.notes:
         print(safe(note))
-    for lost in found.lost:
+    for lost in found.not_imported:
         print(f"NOT TAKEN OVER: {safe(lost)}")
     written = args.to / "config.toml"
     print(f"{written}: written; next: slurmsyncd config check --config {written}")
-    return 1 if found.lost else 0
+    return 1 if found.not_imported else 0
 
 
 def _own_cluster() -> str:

@@ -37,13 +37,13 @@ class Imported:
         sections: Section's path → setting → value.
         secrets: Name of a file → what has to be in it.
         notes: What is different from before, and why, a line each.
-        lost: What could not be taken over, a line each: the operator has to decide.
+        not_imported: What could not be taken over, a line each: the operator has to decide.
     """
 
     sections: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
     notes: list[str] = field(default_factory=list)
-    lost: list[str] = field(default_factory=list)
+    not_imported: list[str] = field(default_factory=list)
 
     def set(self, path: tuple[str, ...], key: str, value: Any) -> None:
         """Set one setting."""
@@ -53,14 +53,14 @@ class Imported:
         """Return the file; ``source`` is where it comes from."""
         lines = [f"# Made from {source}. Check it with `slurmsyncd config check`.", ""]
         lines += [f"# {note}" for note in self.notes]
-        lines += [f"# NOT TAKEN OVER: {note}" for note in self.lost]
+        lines += [f"# NOT TAKEN OVER: {note}" for note in self.not_imported]
         for path, settings in self.sections.items():
             lines += ["", f"[{key_text(*path)}]"]
             lines += [f"{key_text(key)} = {value_text(value)}" for key, value in settings.items()]
         return "\n".join(lines) + "\n"
 
 
-def imported(found: Mapping[str, Any], *, cluster: str, secret_dir: str) -> Imported:
+def import_settings(found: Mapping[str, Any], *, cluster: str, secret_dir: str) -> Imported:
     """
     Turn the old settings into ours.
 
@@ -85,7 +85,7 @@ def imported(found: Mapping[str, Any], *, cluster: str, secret_dir: str) -> Impo
     if rest.pop("ipcSockPath", None) is not None:
         result.notes.append("ipcSockPath: was removed there too; see hook.socket")
     for key in sorted(rest):
-        result.lost.append(f"{key}: not a key that is known")
+        result.not_imported.append(f"{key}: not a key that is known")
     return result
 
 
@@ -156,7 +156,7 @@ def _listen(address: str, result: Imported) -> None:
             "use hooks/slurmctld-hook"
         )
     else:
-        result.lost.append(f"prepSockListenPath = {address}: neither a path nor tcp:host:port")
+        result.not_imported.append(f"prepSockListenPath = {address}: neither a path nor tcp:host:port")
 
 
 def _rest(rest: dict[str, Any], result: Imported, secret_dir: str) -> None:
@@ -246,14 +246,16 @@ def _hosts(rest: dict[str, Any], result: Imported, cluster: str) -> None:
     if ignore:
         globs = globs_of(ignore)
         if globs is None:
-            result.lost.append(f"ignoreHosts = {ignore}: cannot be said in globs; set ignore_hosts by hand")
+            result.not_imported.append(
+                f"ignoreHosts = {ignore}: cannot be said in globs; set ignore_hosts by hand"
+            )
         else:
             settings["ignore_hosts"] = list(globs)
             result.notes.append(f"ignoreHosts = {ignore}: globs instead of a regular expression")
     if settings:
         result.sections[section] = settings
         if not cluster:
-            result.lost.append(
+            result.not_imported.append(
                 "[clusters.NAME]: write Slurm's name of the cluster for NAME, or give --cluster"
             )
 
@@ -262,9 +264,9 @@ def _gpus(table: Mapping[str, Any], result: Imported) -> Iterator[tuple[str, lis
     for regex, ids in table.items():
         globs = globs_of(regex)
         if not isinstance(ids, list) or not all(isinstance(each, str) for each in ids):
-            result.lost.append(f"gpuPciAddrs, {regex}: a list of addresses was expected")
+            result.not_imported.append(f"gpuPciAddrs, {regex}: a list of addresses was expected")
         elif globs is None:
-            result.lost.append(f"gpuPciAddrs, {regex}: cannot be said in globs; set gpus by hand")
+            result.not_imported.append(f"gpuPciAddrs, {regex}: cannot be said in globs; set gpus by hand")
         else:
             for glob in globs:
                 yield glob, ids
@@ -276,6 +278,6 @@ def _taken(rest: dict[str, Any], result: Imported, key: str, sound: Callable[[An
     if value is None or value == "":
         return None
     if not sound(value):
-        result.lost.append(f"{key}: not of the type that it was documented with")
+        result.not_imported.append(f"{key}: not of the type that it was documented with")
         return None
     return value

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _ASIDE = 44
 
 
-def shown(config: Config, origins: Mapping[tuple[str, ...], str] | None) -> Iterator[str]:
+def config_lines(config: Config, origins: Mapping[tuple[str, ...], str] | None) -> Iterator[str]:
     """
     Return the lines of a TOML file that says it all.
 

@@ -19,12 +19,12 @@ from slurmsyncd.errors import ConfigError
 from slurmsyncd.foreign import MalformedJson, decode_json
 from slurmsyncd.logs import configure_logs
 from slurmsyncd.model import RunEnded
-from slurmsyncd.relay.decode import message_of
-from slurmsyncd.sinks.nats.connection import Trouble, down
+from slurmsyncd.relay.decode import parse_message
+from slurmsyncd.sinks.nats.connection import ConnectionFailed, sink_unavailable
 from slurmsyncd.sinks.nats.connector import Connector
 from slurmsyncd.sinks.nats.event import BadEvent, read_event
-from slurmsyncd.sinks.nats.publish import Fault  # noqa: TC001 - msgspec looks it up at run time
-from slurmsyncd.sinks.nats.stream import examine, subjects_of
+from slurmsyncd.sinks.nats.publish import JetStreamError  # noqa: TC001 - msgspec looks it up at run time
+from slurmsyncd.sinks.nats.stream import ensure_stream, subjects_of
 from slurmsyncd.text import cut, moment, safe, width
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from slurmsyncd.config import Config, SinkConfig
     from slurmsyncd.model import Event
-    from slurmsyncd.sinks.nats.connection import Link
+    from slurmsyncd.sinks.nats.connection import NatsConnection
 
 #: Columns, and how wide: an instant of another day has room.
 _COLUMNS = (
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
 
 
 class _Reply(msgspec.Struct):
-    error: Fault | None = None
+    error: JetStreamError | None = None
 
 
 _REPLY: Final = msgspec.json.Decoder(_Reply)
@@ -94,19 +94,19 @@ class _Reader:
         """Show events for ever; a connection that is lost is made anew."""
         connector = Connector(self._sink, self._greet)
         if not self._args.json:
-            self._terminal.say(Styled(_line([title for title, _ in _COLUMNS]), Colour.DIM))
+            self._terminal.print_line(Styled(_line([title for title, _ in _COLUMNS]), Colour.DIM))
             sys.stdout.flush()
         try:
             while True:
                 try:
                     await self._follow(await connector.link())
-                except Trouble as err:
+                except ConnectionFailed as err:
                     self._complain(f"{err.outcome.reason}: {err.outcome.detail}; trying again")
                 await anyio.sleep(_AGAIN_S)
         finally:
             await connector.aclose()
 
-    async def _follow(self, link: Link) -> None:
+    async def _follow(self, link: NatsConnection) -> None:
         self._said = ""
         send, receive = anyio.create_memory_object_stream[Any](_WAITING)
         with send, receive:
@@ -114,25 +114,27 @@ class _Reader:
             while link.alive:
                 await self._show_next(link, receive)
 
-    async def _subscribe(self, link: Link, send: MemoryObjectSendStream[Any]) -> None:
+    async def _subscribe(self, link: NatsConnection, send: MemoryObjectSendStream[Any]) -> None:
         async def hear(msg: Msg) -> None:
             await send.send(msg)
 
         if self._since is None:
-            await link.listen(hear, self._subject)
+            await link.subscribe(hear, self._subject)
             return
         # The server sees nobody there where only a wildcard listens.
-        inbox = await link.listen(hear, f"_INBOX.{secrets.token_hex(11)}")
+        inbox = await link.subscribe(hear, f"_INBOX.{secrets.token_hex(11)}")
         wanted = {"stream_name": self._stream, "config": self._consumer(inbox, self._since)}
         try:
-            answer = await link.ask(f"$JS.API.CONSUMER.CREATE.{self._stream}", msgspec.json.encode(wanted))
+            answer = await link.request(
+                f"$JS.API.CONSUMER.CREATE.{self._stream}", msgspec.json.encode(wanted)
+            )
             fault = decode_json(answer.data, _REPLY).error
         except nats.errors.NoRespondersError as err:
-            raise down("no_jetstream", "nobody answers for JetStream") from err
+            raise sink_unavailable("no_jetstream", "nobody answers for JetStream") from err
         except MalformedJson as err:
-            raise down("no_jetstream", f"its answer is not understood: {err}") from err
+            raise sink_unavailable("no_jetstream", f"its answer is not understood: {err}") from err
         if fault is not None:
-            raise down("no_consumer", fault.description)
+            raise sink_unavailable("no_consumer", fault.description)
 
     def _consumer(self, deliver_subject: str, since: float) -> dict[str, object]:
         """Return a consumer that ends with us, and never sends more than we have shown and a bit."""
@@ -153,16 +155,16 @@ class _Reader:
             "replay_policy": "instant",
         }
 
-    async def _show_next(self, link: Link, receive: MemoryObjectReceiveStream[Any]) -> None:
+    async def _show_next(self, link: NatsConnection, receive: MemoryObjectReceiveStream[Any]) -> None:
         with anyio.move_on_after(1.0):
             msg: Msg = await receive.receive()
-            message = message_of(msg.subject, msg.reply, msg.data)
+            message = parse_message(msg.subject, msg.reply, msg.data)
             # Given again because we were slow to say that we have it.
             if message is None or message.seq > self._last:
                 self._show(msg.data)
             if message is not None:
                 self._last = max(self._last, message.seq)
-                await link.tell(message.reply, b"+ACK")
+                await link.publish_unconfirmed(message.reply, b"+ACK")
 
     def _show(self, body: bytes) -> None:
         try:
@@ -175,7 +177,7 @@ class _Reader:
         if self._args.json:
             self._terminal.json(decode_json(body, _ANYTHING))
         else:
-            self._terminal.say(_row(event))
+            self._terminal.print_line(_row(event))
         sys.stdout.flush()
 
     def _complain(self, text: str) -> None:
@@ -183,9 +185,11 @@ class _Reader:
             sys.stderr.write(f"slurmsyncd: {safe(text, 500)}\n")
         self._said = text
 
-    async def _greet(self, link: Link) -> None:
+    async def _greet(self, link: NatsConnection) -> None:
         if self._since is not None:
-            found = await examine(link, replace(self._sink, manage_stream=False), subjects_of(self._sink, ()))
+            found = await ensure_stream(
+                link, replace(self._sink, manage_stream=False), subjects_of(self._sink, ())
+            )
             self._stream = found.name
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from slurmsyncd.model import Job
 
 
-def why_nothing(
+def explain_absence(
     job_id: int, config: Config, totals: Totals, said: Sequence[Said] | None, *, running: bool, now: float
 ) -> tuple[str, ...]:
     """Return why nothing is known of a job: what Slurm's words prove, else what it may be."""

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from slurmsyncd.store.queries import Delivery
 
 
-def told_of(delivery: Delivery, now: float) -> Iterator[str]:
+def delivered_text(delivery: Delivery, now: float) -> Iterator[str]:
     """Return what the sink has taken."""
     if delivery.reason == "ignored_hosts":
         yield "not sent: it ran only on ignored hosts (ignore_hosts)"
         return
-    if delivery.acked_at is not None:
-        yield f"start: taken {when(delivery.acked_at, now)}"
+    if delivery.start_acknowledged_at is not None:
+        yield f"start: taken {when(delivery.start_acknowledged_at, now)}"
     if delivery.state == "done":
         yield f"stop: taken {when(delivery.waiting_since, now)}"
 
 
-def next_of(
+def next_step_text(
     delivery: Delivery,
     sink: SinkConfig | None,
     now: float,

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from slurmsyncd.commands.job.explain_absence import why_nothing
+from slurmsyncd.commands.job.explain_absence import explain_absence
 from slurmsyncd.commands.job.view import show
 from slurmsyncd.console.ask_slurm import Said, ask_slurm, raw_ids
 from slurmsyncd.console.terminal import Terminal
-from slurmsyncd.control.client import office
-from slurmsyncd.control.previews import AskPreviews, RunPreviews, previews
-from slurmsyncd.control.store_requests import AskStories, AskTotals
+from slurmsyncd.control.client import connect
+from slurmsyncd.control.previews import GetPreviews, RunPreviews, previews
+from slurmsyncd.control.store_requests import GetRunHistories, GetTotals
 from slurmsyncd.errors import SlurmsyncdError
 from slurmsyncd.logs import configure_logs
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     import argparse
 
     from slurmsyncd.config import Config
-    from slurmsyncd.store.queries import Story
+    from slurmsyncd.store.queries import RunHistory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tale:
+class JobReport:
     """
     All there is to tell of a job.
 
@@ -40,7 +40,7 @@ class Tale:
     job_id: int
     now: float
     running: bool
-    runs: tuple[Story, ...]
+    runs: tuple[RunHistory, ...]
     previews: tuple[RunPreviews, ...]
     silence: tuple[str, ...]
     slurm: tuple[Said, ...] | None
@@ -75,14 +75,14 @@ async def _raw_ids(text: str, ask: bool, config: Config) -> tuple[int, ...]:
     return found
 
 
-def _tell(job_id: int, config: Config, *, ask: bool) -> Tale:
-    with office(config) as desk:
-        stories = desk.ask(AskStories(job_id))
-        made = desk.ask(AskPreviews(job_id)) if desk.running else previews(stories, config, {})
-        totals = desk.ask(AskTotals())
+def _tell(job_id: int, config: Config, *, ask: bool) -> JobReport:
+    with connect(config) as desk:
+        stories = desk.ask(GetRunHistories(job_id))
+        made = desk.ask(GetPreviews(job_id)) if desk.running else previews(stories, config, {})
+        totals = desk.ask(GetTotals())
         running = desk.running
     said = tuple(anyio.run(ask_slurm, job_id, config)) if ask else None
-    return Tale(
+    return JobReport(
         job_id=job_id,
         now=time.time(),
         running=running,
@@ -90,6 +90,6 @@ def _tell(job_id: int, config: Config, *, ask: bool) -> Tale:
         previews=made,
         silence=()
         if stories
-        else why_nothing(job_id, config, totals, said, running=running, now=time.time()),
+        else explain_absence(job_id, config, totals, said, running=running, now=time.time()),
         slurm=said,
     )

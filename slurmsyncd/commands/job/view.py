@@ -5,50 +5,52 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from slurmsyncd.commands.job.next_step import next_of, told_of
+from slurmsyncd.commands.job.next_step import delivered_text, next_step_text
 from slurmsyncd.console.delivery_history import show_history
 from slurmsyncd.console.terminal import Colour, Styled
 from slurmsyncd.model import EventKind, RunPhase
 from slurmsyncd.text import counted, duration, moment, when
 
 if TYPE_CHECKING:
-    from slurmsyncd.commands.job.run import Tale
+    from slurmsyncd.commands.job.run import JobReport
     from slurmsyncd.config import Config
     from slurmsyncd.console.ask_slurm import Said
     from slurmsyncd.console.terminal import Terminal
     from slurmsyncd.model import Job, NodeAllocation
-    from slurmsyncd.sinks.preview import Preview, Sending
-    from slurmsyncd.store.queries import Delivery, Story
+    from slurmsyncd.sinks.preview import Preview, PreviewRequest
+    from slurmsyncd.store.queries import Delivery, RunHistory
 
 #: Nodes that are listed one by one; and letters of a value within a body.
 NODES, VALUE = 8, 200
 _GUESSED = "note: the backend's topology is not known here; its hardware threads and GPUs may be other ones"
 
 
-def show(tale: Tale, config: Config, terminal: Terminal) -> None:
+def show(tale: JobReport, config: Config, terminal: Terminal) -> None:
     """Tell it to people."""
     if not tale.runs:
-        terminal.say(Styled(f"nothing is known of job {tale.job_id}", Colour.WARN))
+        terminal.print_line(Styled(f"nothing is known of job {tale.job_id}", Colour.WARN))
         for line in tale.silence:
-            terminal.say(f"- {line}", indent=2)
+            terminal.print_line(f"- {line}", indent=2)
     made = {each.key: each.sinks for each in tale.previews}
     for number, story in enumerate(tale.runs, 1):
         if number > 1:
-            terminal.say("")
+            terminal.print_line("")
         which = f", run {number} of {len(tale.runs)}" if len(tale.runs) > 1 else ""
         key = story.key
         begun = when(key.start_at, tale.now)
         head = f"job {key.job_id} of {key.cluster}{which}, begun {begun}: {_end(story)}"
-        terminal.say(Styled(head, Colour.STRONG))
+        terminal.print_line(Styled(head, Colour.STRONG))
         _show_run(story, tale.now, terminal)
         _show_sinks(story, made.get(key, ()), tale, config, terminal)
     for said in tale.slurm or ():
         _show_slurm(said, tale.now, terminal)
 
 
-def _show_run(story: Story, now: float, terminal: Terminal) -> None:
+def _show_run(story: RunHistory, now: float, terminal: Terminal) -> None:
     if story.start is None:
-        terminal.say(Styled("the record of its start is damaged, or was given up", Colour.BAD), indent=2)
+        terminal.print_line(
+            Styled("the record of its start is damaged, or was given up", Colour.BAD), indent=2
+        )
     else:
         _show_who(story.start, terminal)
     _show_seen(story, now, terminal)
@@ -57,17 +59,19 @@ def _show_run(story: Story, now: float, terminal: Terminal) -> None:
 
 
 def _show_sinks(
-    story: Story, made: tuple[Preview, ...], tale: Tale, config: Config, terminal: Terminal
+    story: RunHistory, made: tuple[Preview, ...], tale: JobReport, config: Config, terminal: Terminal
 ) -> None:
     sinks = {each.sink: each for each in made}
     for delivery in story.deliveries:
         _show_delivery(delivery, sinks.pop(delivery.sink, None), tale, config, terminal)
     for name in sinks:
-        terminal.say(Styled(f"sink {name}", Colour.STRONG), indent=2)
-        terminal.say("was not there yet when this run was written down: it is not told of it", indent=4)
+        terminal.print_line(Styled(f"sink {name}", Colour.STRONG), indent=2)
+        terminal.print_line(
+            "was not there yet when this run was written down: it is not told of it", indent=4
+        )
 
 
-def _end(story: Story) -> str:
+def _end(story: RunHistory) -> str:
     if story.phase is RunPhase.STARTED:
         return "it runs"
     if story.stop is None or story.stop.end_at is None:
@@ -92,42 +96,46 @@ def _show_who(job: Job, terminal: Terminal) -> None:
         words.append(f"component {job.het_offset or 0} of heterogeneous job {job.het_job_id}")
     if job.restarts:
         words.append(counted(job.restarts, "restart"))
-    terminal.say(", ".join(words), indent=2)
+    terminal.print_line(", ".join(words), indent=2)
 
 
-def _show_seen(story: Story, now: float, terminal: Terminal) -> None:
+def _show_seen(story: RunHistory, now: float, terminal: Terminal) -> None:
     late = duration(story.started_seen_at - story.key.start_at)
     by = _how(story.started_by)
-    terminal.say(f"seen      start {when(story.started_seen_at, now)}, {by}, {late} after it began", indent=2)
+    terminal.print_line(
+        f"seen      start {when(story.started_seen_at, now)}, {by}, {late} after it began", indent=2
+    )
     if story.stopped_seen_at is not None:
         by = _how(story.stopped_by or "")
         ended_at = None if story.stop is None else story.stop.end_at
         after = "" if ended_at is None else f", {duration(story.stopped_seen_at - ended_at)} after it ended"
-        terminal.say(f"          end {when(story.stopped_seen_at, now)}, {by}{after}", indent=2)
+        terminal.print_line(f"          end {when(story.stopped_seen_at, now)}, {by}{after}", indent=2)
 
 
 def _how(trigger: str) -> str:
     return {"hook": "by a hint of the hook", "poll": "by the poll"}.get(trigger, trigger)
 
 
-def _show_captured(story: Story, job: Job, terminal: Terminal) -> None:
+def _show_captured(story: RunHistory, job: Job, terminal: Terminal) -> None:
     if job.allocation is None:
-        terminal.say(Styled(f"captured  {_not_captured(story)}", Colour.WARN), indent=2)
+        terminal.print_line(Styled(f"captured  {_not_captured(story)}", Colour.WARN), indent=2)
         if job.nodes:
-            terminal.say(f"          hosts: {', '.join(job.nodes[:NODES])}{_more(len(job.nodes))}", indent=2)
+            terminal.print_line(
+                f"          hosts: {', '.join(job.nodes[:NODES])}{_more(len(job.nodes))}", indent=2
+            )
         return
     cores = sum(len(node.cores) for node in job.allocation)
     gpus = sum(gres.count for node in job.allocation for gres in node.gres if gres.name == "gpu")
     memory = sum(node.memory_mib or 0 for node in job.allocation)
     words = [counted(len(job.allocation), "host"), counted(cores, "core"), counted(gpus, "GPU")]
-    terminal.say(f"captured  {', '.join(words)}, {memory:,} MiB of memory", indent=2)
+    terminal.print_line(f"captured  {', '.join(words)}, {memory:,} MiB of memory", indent=2)
     for node in job.allocation[:NODES]:
-        terminal.say(f"          {node.host}: {_held(node)}", indent=2)
+        terminal.print_line(f"          {node.host}: {_held(node)}", indent=2)
     if len(job.allocation) > NODES:
-        terminal.say(f"          {_more(len(job.allocation))}", indent=2)
+        terminal.print_line(f"          {_more(len(job.allocation))}", indent=2)
 
 
-def _not_captured(story: Story) -> str:
+def _not_captured(story: RunHistory) -> str:
     gone = "the allocation (cores, GPUs) was not captured: "
     ended_at = None if story.stop is None else story.stop.end_at
     if ended_at is not None and story.started_seen_at >= ended_at:
@@ -156,36 +164,36 @@ def _held(node: NodeAllocation) -> str:
 
 
 def _show_delivery(
-    delivery: Delivery, made: Preview | None, tale: Tale, config: Config, terminal: Terminal
+    delivery: Delivery, made: Preview | None, tale: JobReport, config: Config, terminal: Terminal
 ) -> None:
-    terminal.say(Styled(f"sink {delivery.sink}", Colour.STRONG), indent=2)
+    terminal.print_line(Styled(f"sink {delivery.sink}", Colour.STRONG), indent=2)
     if made is not None and made.left_out:
-        terminal.say(f"not sent: {made.left_out}", indent=4)
-    for line in told_of(delivery, tale.now):
-        terminal.say(line, indent=4)
+        terminal.print_line(f"not sent: {made.left_out}", indent=4)
+    for line in delivered_text(delivery, tale.now):
+        terminal.print_line(line, indent=4)
     sink = config.sinks.get(delivery.sink)
     others = [each for story in tale.runs for each in story.deliveries]
-    text, fine = next_of(delivery, sink, tale.now, running=tale.running, others=others)
-    terminal.say(Styled(f"next: {text}", None if fine else Colour.WARN), indent=4)
+    text, fine = next_step_text(delivery, sink, tale.now, running=tale.running, others=others)
+    terminal.print_line(Styled(f"next: {text}", None if fine else Colour.WARN), indent=4)
     show_history(delivery, tale.now, terminal, indent=4)
     if made is None:
         return
     for sending in made.steps:
         _show_sending(sending, terminal)
         if made.guessed and sending.step is EventKind.START and not sending.refusal:
-            terminal.say(Styled(_GUESSED, Colour.WARN), indent=6)
+            terminal.print_line(Styled(_GUESSED, Colour.WARN), indent=6)
 
 
-def _show_sending(sending: Sending, terminal: Terminal) -> None:
+def _show_sending(sending: PreviewRequest, terminal: Terminal) -> None:
     step = "start" if sending.step is EventKind.START else "stop"
     if sending.refusal:
-        terminal.say(Styled(f"{step} cannot be made: {sending.refusal}", Colour.BAD), indent=4)
+        terminal.print_line(Styled(f"{step} cannot be made: {sending.refusal}", Colour.BAD), indent=4)
         return
-    terminal.say(f"{step}, to {sending.where}:", indent=4)
+    terminal.print_line(f"{step}, to {sending.where}:", indent=4)
     for line in _pretty(sending.body):
-        terminal.say(Styled(line, Colour.DIM), indent=6)
+        terminal.print_line(Styled(line, Colour.DIM), indent=6)
     for note in sending.notes:
-        terminal.say(f"note: {note}", indent=6)
+        terminal.print_line(f"note: {note}", indent=6)
 
 
 def _pretty(body: str) -> list[str]:
@@ -207,17 +215,17 @@ def _short(value: Any) -> str:
 
 
 def _show_slurm(said: Said, now: float, terminal: Terminal) -> None:
-    terminal.say("")
-    terminal.say(Styled(f"what Slurm of {said.cluster} says now", Colour.STRONG))
+    terminal.print_line("")
+    terminal.print_line(Styled(f"what Slurm of {said.cluster} says now", Colour.STRONG))
     for trouble in said.trouble:
-        terminal.say(Styled(trouble, Colour.BAD), indent=2)
+        terminal.print_line(Styled(trouble, Colour.BAD), indent=2)
     for who, jobs in (("slurmctld", said.controller), ("accounting", said.accounting)):
         if jobs is None:
-            terminal.say(Styled(f"{who}: no answer", Colour.BAD), indent=2)
+            terminal.print_line(Styled(f"{who}: no answer", Colour.BAD), indent=2)
         elif not jobs:
-            terminal.say(f"{who}: knows no run of it", indent=2)
+            terminal.print_line(f"{who}: knows no run of it", indent=2)
         for job in jobs or ():
-            terminal.say(f"{who}: {_said(job, now)}", indent=2)
+            terminal.print_line(f"{who}: {_said(job, now)}", indent=2)
 
 
 def _said(job: Job, now: float) -> str:

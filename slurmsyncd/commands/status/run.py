@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 from slurmsyncd.commands.status.view import WINDOWS, show
 from slurmsyncd.console.terminal import Colour, Styled, Terminal
-from slurmsyncd.control.client import office
-from slurmsyncd.control.health import judge
-from slurmsyncd.control.status import AskStatus
-from slurmsyncd.control.store_requests import Acknowledge
+from slurmsyncd.control.client import connect
+from slurmsyncd.control.health import assess
+from slurmsyncd.control.status import GetStatus
+from slurmsyncd.control.store_requests import AcknowledgeDataLoss
 from slurmsyncd.errors import SlurmsyncdError
 
 if TYPE_CHECKING:
     import argparse
 
     from slurmsyncd.config import Config
-    from slurmsyncd.control.health import Verdict
+    from slurmsyncd.control.health import Health
     from slurmsyncd.control.status import Status
 
 #: Without a daemon we open its store: not so often that one that is started finds it taken.
@@ -30,38 +30,38 @@ def run(args: argparse.Namespace, config: Config) -> int:
     terminal = Terminal()
     draw = _draw_json if args.json else show
     if args.acknowledge:
-        with office(config) as desk:
-            desk.ask(Acknowledge())
+        with connect(config) as desk:
+            desk.ask(AcknowledgeDataLoss())
     status, verdict = _look(config)
     if args.watch is None:
         draw(status, verdict, terminal)
         return verdict.level
     with suppress(KeyboardInterrupt):
         while True:
-            with terminal.page():
+            with terminal.redraw():
                 draw(status, verdict, terminal)
             time.sleep(args.watch if status.live else max(args.watch, STOPPED_S))
             status, verdict = _look_again(config, terminal)
     return verdict.level
 
 
-def _look_again(config: Config, terminal: Terminal) -> tuple[Status, Verdict]:
+def _look_again(config: Config, terminal: Terminal) -> tuple[Status, Health]:
     """Look until somebody answers: whoever watches a restart wants to see its end."""
     while True:
         try:
             return _look(config)
         except SlurmsyncdError as err:
-            with terminal.page():
-                terminal.say(Styled(str(err), Colour.BAD))
+            with terminal.redraw():
+                terminal.print_line(Styled(str(err), Colour.BAD))
             time.sleep(STOPPED_S)
 
 
-def _look(config: Config) -> tuple[Status, Verdict]:
-    with office(config) as desk:
-        status = desk.ask(AskStatus(minutes=max(WINDOWS)))
-    return status, judge(status)
+def _look(config: Config) -> tuple[Status, Health]:
+    with connect(config) as desk:
+        status = desk.ask(GetStatus(minutes=max(WINDOWS)))
+    return status, assess(status)
 
 
-def _draw_json(status: Status, verdict: Verdict, terminal: Terminal) -> None:
+def _draw_json(status: Status, verdict: Health, terminal: Terminal) -> None:
     said = {"level": verdict.level.name.lower(), "problems": verdict.problems}
     terminal.json({"verdict": said, "now": status.now, "totals": status.totals, "live": status.live})

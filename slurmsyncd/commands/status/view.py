@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slurmsyncd.console.terminal import Colour, Styled
-from slurmsyncd.control.health import Level
+from slurmsyncd.control.health import HealthLevel
 from slurmsyncd.text import age, counted, duration, moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from slurmsyncd.console.terminal import Cell, Terminal
-    from slurmsyncd.control.health import Verdict
-    from slurmsyncd.control.status import HookStatus, Live, SinkStatus, SourceStatus, Status
+    from slurmsyncd.control.health import Health
+    from slurmsyncd.control.status import HookStatus, LiveStatus, SinkStatus, SourceStatus, Status
     from slurmsyncd.control.store_requests import SinkTotals
     from slurmsyncd.pipeline.minute_counters import Minute
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 WINDOWS = (5, 15, 60)
 
 
-def show(status: Status, verdict: Verdict, terminal: Terminal) -> None:
+def show(status: Status, verdict: Health, terminal: Terminal) -> None:
     """Show it to people: the verdict first."""
     _show_verdict(verdict, terminal)
     if status.live is not None:
@@ -35,32 +35,34 @@ def show(status: Status, verdict: Verdict, terminal: Terminal) -> None:
         _show_load(status.live, terminal)
 
 
-def _show_verdict(verdict: Verdict, terminal: Terminal) -> None:
-    if verdict.level is Level.WELL:
-        terminal.say(Styled("slurmsyncd runs, and all is well", Colour.GOOD))
-    elif verdict.level is Level.STOPPED:
-        terminal.say(Styled("slurmsyncd does not run; this is what it has written down", Colour.BAD))
-        terminal.say("do: systemctl start slurmsyncd; if it ends again, journalctl -u slurmsyncd", indent=2)
+def _show_verdict(verdict: Health, terminal: Terminal) -> None:
+    if verdict.level is HealthLevel.OK:
+        terminal.print_line(Styled("slurmsyncd runs, and all is well", Colour.GOOD))
+    elif verdict.level is HealthLevel.STOPPED:
+        terminal.print_line(Styled("slurmsyncd does not run; this is what it has written down", Colour.BAD))
+        terminal.print_line(
+            "do: systemctl start slurmsyncd; if it ends again, journalctl -u slurmsyncd", indent=2
+        )
     for problem in verdict.problems:
-        terminal.say(Styled(f"{problem.subject}: {problem.text}", Colour.BAD))
-        terminal.say(f"do: {problem.remedy}", indent=2)
+        terminal.print_line(Styled(f"{problem.subject}: {problem.text}", Colour.BAD))
+        terminal.print_line(f"do: {problem.remedy}", indent=2)
 
 
-def _show_process(live: Live, now: float, terminal: Terminal) -> None:
+def _show_process(live: LiveStatus, now: float, terminal: Terminal) -> None:
     up = f"since {moment(live.started_at)} ({duration(now - live.started_at)})"
     starting = "" if live.ready else ", still reading what happened before"
-    terminal.say(f"version {live.version}, pid {live.pid}, {up}{starting}")
+    terminal.print_line(f"version {live.version}, pid {live.pid}, {up}{starting}")
     memory = f"{live.rss_bytes / 2**20:.0f} MiB"
     lag = live.loop_lag
-    terminal.say(
+    terminal.print_line(
         f"memory {memory}, CPU {duration(live.cpu_s)}, event loop late by {lag.recent_s:.2f} s at most"
         f" (worst {lag.max_s:.2f} s)"
     )
 
 
 def _head(terminal: Terminal, text: str) -> None:
-    terminal.say("")
-    terminal.say(Styled(text, Colour.STRONG))
+    terminal.print_line("")
+    terminal.print_line(Styled(text, Colour.STRONG))
 
 
 def _show_clusters(status: Status, terminal: Terminal) -> None:
@@ -84,7 +86,7 @@ def _show_clusters(status: Status, terminal: Terminal) -> None:
     terminal.table(rows, ("cluster", "last look", "read up to", "running", *live))
     for source in sources.values():
         if words := ", ".join(_notable(source)):
-            terminal.say(f"{source.cluster}: {words}", indent=2)
+            terminal.print_line(f"{source.cluster}: {words}", indent=2)
 
 
 def _counts(source: SourceStatus | None) -> tuple[Cell, Cell]:
@@ -138,7 +140,7 @@ def _show_sinks(status: Status, terminal: Terminal) -> None:
         busy = sum(each.in_hand.values())
         hand = f"; {busy} in hand" if busy else ""
         again = f"; tried again in {duration(each.pause_s)}" if each.pause_s >= 1 else ""
-        terminal.say(f"{each.name}: {each.kind}, {each.address}; took {told}{hand}{again}", indent=2)
+        terminal.print_line(f"{each.name}: {each.kind}, {each.address}; took {told}{hand}{again}", indent=2)
 
 
 def _health(sink: SinkStatus | None) -> Cell:
@@ -182,14 +184,14 @@ _FINE = frozenset({"accepted", "cached_already", "listed_already", "looked_up", 
 def _show_hints(hook: HookStatus, now: float, terminal: Terminal) -> None:
     _head(terminal, "Hook")
     if not hook.received:
-        terminal.say("no hint yet: jobs are found at the next poll", indent=2)
+        terminal.print_line("no hint yet: jobs are found at the next poll", indent=2)
         return
     last = "" if hook.accepted_at is None else f", the last one {age(hook.accepted_at, now)}"
-    terminal.say(f"{counted(hook.accepted, 'hint')}{last}", indent=2)
+    terminal.print_line(f"{counted(hook.accepted, 'hint')}{last}", indent=2)
     if hook.refused:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(hook.refused.items()))
         refused = counted(sum(hook.refused.values()), "message")
-        terminal.say(Styled(f"{refused} refused: {reasons}", Colour.WARN), indent=2)
+        terminal.print_line(Styled(f"{refused} refused: {reasons}", Colour.WARN), indent=2)
 
 
 _RATES = {
@@ -202,7 +204,7 @@ _RATES = {
 }
 
 
-def _show_rates(live: Live, now: float, terminal: Terminal) -> None:
+def _show_rates(live: LiveStatus, now: float, terminal: Terminal) -> None:
     up_min = (now - live.started_at) / 60
     windows = [each for each in WINDOWS if each <= max(up_min, WINDOWS[0])]
     _head(terminal, "In the last minutes")
@@ -217,7 +219,7 @@ def _in_window(minutes: Iterable[Minute], name: str, window: int, now: float) ->
     return sum(each.counts.get(name, 0) for each in minutes if each.at > now - 60 * window)
 
 
-def _show_load(live: Live, terminal: Terminal) -> None:
+def _show_load(live: LiveStatus, terminal: Terminal) -> None:
     rows = [
         (source.cluster, name, cost.calls, cost.failures, f"{cost.seconds / cost.calls:.2f} s")
         for source in live.sources

@@ -35,7 +35,7 @@ class Unreadable(NamedTuple):
     why: str
 
 
-class Backend:
+class BackendQuery:
     """
     One backend.
 

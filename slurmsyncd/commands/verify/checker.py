@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from slurmsyncd.commands.verify import compare
 from slurmsyncd.commands.verify.backend import Unreadable
-from slurmsyncd.commands.verify.compare import FAILING, REPAIRABLE, Fate
-from slurmsyncd.commands.verify.report import ClusterReport, Tally, difference
+from slurmsyncd.commands.verify.compare import FAILING, REPAIRABLE, RunStatus
+from slurmsyncd.commands.verify.report import ClusterReport, StatusCounts, missing_run
 from slurmsyncd.console.accounting_windows import DAY_S, running, slices
-from slurmsyncd.control.client import office
-from slurmsyncd.control.run_requests import AskWritten, CloseGaps, Mend, Record
+from slurmsyncd.control.client import connect
+from slurmsyncd.control.run_requests import CloseGaps, GetStoredRuns, RecordRuns, RepairSink
 from slurmsyncd.delivery import RemoteState, Repair
 from slurmsyncd.model import JobQuestions
 from slurmsyncd.planner.gaps import merged
@@ -21,12 +21,12 @@ from slurmsyncd.planner.gaps import merged
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from slurmsyncd.commands.verify.backend import Backend
-    from slurmsyncd.commands.verify.compare import Bounds
+    from slurmsyncd.commands.verify.backend import BackendQuery
+    from slurmsyncd.commands.verify.compare import KnownRange
     from slurmsyncd.commands.verify.report import Report
     from slurmsyncd.config import Config
     from slurmsyncd.console.accounting_windows import Slice
-    from slurmsyncd.control.run_requests import WrittenDown
+    from slurmsyncd.control.run_requests import StoredRuns
     from slurmsyncd.delivery import DeliverySummary, StoredRun
     from slurmsyncd.model import Gap, Job, RunKey
     from slurmsyncd.ports import Source
@@ -38,7 +38,7 @@ RECORDED = 50
 
 
 @dataclass(slots=True)
-class Judged:
+class VerifiedRun:
     """
     One run.
 
@@ -51,7 +51,7 @@ class Judged:
 
     run: Job
     written: StoredRun | None
-    fates: dict[str, Fate]
+    fates: dict[str, RunStatus]
     there: dict[str, RemoteState] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
 
@@ -60,12 +60,12 @@ class Judged:
         return None if self.written is None else self.written.deliveries.get(sink)
 
     @property
-    def failing(self) -> dict[str, Fate]:
+    def failing(self) -> dict[str, RunStatus]:
         """Sinks that should have it and have not, so that it has to be sent there."""
         return {sink: fate for sink, fate in self.fates.items() if fate in REPAIRABLE}
 
 
-class Check:
+class Verifier:
     """
     Checks clusters, one after the other.
 
@@ -82,7 +82,7 @@ class Check:
         report: Report,
         *,
         sinks: Sequence[str],
-        backends: Mapping[str, Backend],
+        backends: Mapping[str, BackendQuery],
         repair: bool,
         progress: Callable[[str, int, int], None],
     ) -> None:
@@ -106,7 +106,7 @@ class Check:
             SourceUnavailable: Slurm, or a backend, does not answer.
             SlurmsyncdError: The daemon does not.
         """
-        found = ClusterReport(cluster=source.cluster, sinks={sink: Tally() for sink in self._sinks})
+        found = ClusterReport(cluster=source.cluster, sinks={sink: StatusCounts() for sink in self._sinks})
         self._report.clusters.append(found)
         self._judge([], found)  # who does not answer shall show at once
         runs = 0
@@ -127,7 +127,7 @@ class Check:
     def _close_gaps(self, part: Slice, found: ClusterReport) -> None:
         """Close what the daemon could not read of a part whose missing runs are recorded now."""
         if self._repair and any(gap.since < part.until and gap.until > part.since for gap in self._gaps):
-            with office(self._config) as desk:
+            with connect(self._config) as desk:
                 desk.ask(CloseGaps(cluster=found.cluster, since=part.since - 1, until=part.until - 1))
 
     async def _check(
@@ -136,41 +136,45 @@ class Check:
         judged = self._judge(runs, found) if runs else []
         await self._confirm(judged)
         failing = [each for each in judged if each.failing]
-        after: dict[RunKey, Judged] = {}
+        after: dict[RunKey, VerifiedRun] = {}
         if failing and self._repair:
-            await self._mend(source, failing)
+            await self._repair_missing(source, failing)
             again = self._judge([each.run for each in failing], found)
             after = {each.run.key: each for each in again}
         for each in judged:
             self._count(each, after.get(each.run.key), found, day)
 
-    def _count(self, each: Judged, after: Judged | None, found: ClusterReport, day: int | None) -> None:
+    def _count(
+        self, each: VerifiedRun, after: VerifiedRun | None, found: ClusterReport, day: int | None
+    ) -> None:
         for sink, before in each.fates.items():
             fate = before
             if before in FAILING:
                 fate = _repaired(before, each, after, sink)
                 why = _why(each, sink)
-                self._report.differs(difference(each.run, sink, before, why, repaired=fate is not before))
+                self._report.differs(missing_run(each.run, sink, before, why, repaired=fate is not before))
             tally = found.sinks[sink]
             counts = tally.running if day is None else tally.days[day]
             counts[fate] += 1
 
-    def _judge(self, runs: Sequence[Job], found: ClusterReport) -> list[Judged]:
+    def _judge(self, runs: Sequence[Job], found: ClusterReport) -> list[VerifiedRun]:
         """Ask what is written down, and judge by that."""
-        judged: list[Judged] = []
+        judged: list[VerifiedRun] = []
         # Not held for longer: a daemon that starts meanwhile must not find the store taken.
-        with office(self._config) as desk:
+        with connect(self._config) as desk:
             self._report.daemon = desk.running
             for batch in _batches(runs, BATCH):
                 answer = desk.ask(self._question(batch, found))
                 judged += self._by_answer(batch, answer, found)
         return judged
 
-    def _question(self, runs: Sequence[Job], found: ClusterReport) -> AskWritten:
+    def _question(self, runs: Sequence[Job], found: ClusterReport) -> GetStoredRuns:
         ids = {run.key.job_id for run in runs}
-        return AskWritten(cluster=found.cluster, job_ids=tuple(sorted(ids)), sinks=self._sinks)
+        return GetStoredRuns(cluster=found.cluster, job_ids=tuple(sorted(ids)), sinks=self._sinks)
 
-    def _by_answer(self, runs: Sequence[Job], answer: WrittenDown, found: ClusterReport) -> Iterator[Judged]:
+    def _by_answer(
+        self, runs: Sequence[Job], answer: StoredRuns, found: ClusterReport
+    ) -> Iterator[VerifiedRun]:
         within = self._bounds(answer)
         self._gaps = answer.gaps
         found.cursor, found.known_from = answer.cursor, within.known_from
@@ -179,13 +183,13 @@ class Check:
             by_id[written.key.job_id].append(written)
         return (self._judged(run, by_id[run.key.job_id], within) for run in runs)
 
-    def _judged(self, run: Job, written: Sequence[StoredRun], within: Bounds) -> Judged:
-        fates = {sink: compare.fate(run, written, sink, within) for sink in self._sinks}
-        return Judged(run=run, written=compare.find(run, written), fates=fates)
+    def _judged(self, run: Job, written: Sequence[StoredRun], within: KnownRange) -> VerifiedRun:
+        fates = {sink: compare.status_of(run, written, sink, within) for sink in self._sinks}
+        return VerifiedRun(run=run, written=compare.find_stored(run, written), fates=fates)
 
-    def _bounds(self, answer: WrittenDown) -> Bounds:
+    def _bounds(self, answer: StoredRuns) -> KnownRange:
         daemon = self._config.daemon
-        return compare.bounds(
+        return compare.known_range(
             answer.cursor,
             time.time(),
             overlap_s=daemon.overlap,
@@ -193,9 +197,9 @@ class Check:
             gaps=answer.gaps,
         )
 
-    async def _confirm(self, judged: Sequence[Judged]) -> None:
+    async def _confirm(self, judged: Sequence[VerifiedRun]) -> None:
         """Have the backends say for themselves what they have."""
-        wanted = (Fate.DELIVERED, Fate.FORGOTTEN, Fate.MISSING)
+        wanted = (RunStatus.DELIVERED, RunStatus.FORGOTTEN, RunStatus.MISSING)
         for sink, backend in self._backends.items():
             asked_at = time.time()
             those = [each for each in judged if each.fates[sink] in wanted]
@@ -203,10 +207,10 @@ class Check:
             for each in those:
                 shown = there[_key(each)]
                 if isinstance(shown, Unreadable):
-                    each.fates[sink], each.unreadable[sink] = Fate.UNREADABLE, shown.why
+                    each.fates[sink], each.unreadable[sink] = RunStatus.UNREADABLE, shown.why
                     continue
                 each.there[sink] = shown
-                each.fates[sink] = compare.confirmed(
+                each.fates[sink] = compare.with_backend_state(
                     each.fates[sink],
                     each.there[sink],
                     each.told(sink),
@@ -214,17 +218,17 @@ class Check:
                     grace_s=backend.grace_s,
                 )
 
-    async def _mend(self, source: Source, failing: Sequence[Judged]) -> None:
+    async def _repair_missing(self, source: Source, failing: Sequence[VerifiedRun]) -> None:
         """Have written down what is missing, and told again what is lost."""
         jobs = [each.run for each in failing if each.written is None]
         wanted = [job for job in jobs if job.end_at is not None]
         wanted += await _details(source, [job for job in jobs if job.end_at is None])
-        with office(self._config) as desk:
+        with connect(self._config) as desk:
             for batch in _batches(wanted, RECORDED):
-                desk.ask(Record(cluster=source.cluster, jobs=tuple(batch)))
+                desk.ask(RecordRuns(cluster=source.cluster, jobs=tuple(batch)))
             for sink in self._sinks:
                 if repairs := tuple(_repairs(failing, sink)):
-                    desk.ask(Mend(sink=sink, repairs=repairs))
+                    desk.ask(RepairSink(sink=sink, repairs=repairs))
 
 
 def _batches(runs: Sequence[Job], size: int) -> Iterator[Sequence[Job]]:
@@ -232,11 +236,11 @@ def _batches(runs: Sequence[Job], size: int) -> Iterator[Sequence[Job]]:
     return (runs[at : at + size] for at in range(0, max(1, len(runs)), size))
 
 
-def _key(each: Judged) -> RunKey:
+def _key(each: VerifiedRun) -> RunKey:
     return each.run.key if each.written is None else each.written.key
 
 
-def _repairs(failing: Sequence[Judged], sink: str) -> Iterator[Repair]:
+def _repairs(failing: Sequence[VerifiedRun], sink: str) -> Iterator[Repair]:
     for each in failing:
         if each.written is not None and sink in each.failing:
             finding = compare.remedy(each.told(sink), each.there.get(sink))
@@ -253,18 +257,18 @@ async def _details(source: Source, listed: Sequence[Job]) -> list[Job]:
     return [job for job in answers.details or () if job.key in keys and job.state.is_active]
 
 
-def _repaired(fate: Fate, before: Judged, after: Judged | None, sink: str) -> Fate:
+def _repaired(fate: RunStatus, before: VerifiedRun, after: VerifiedRun | None, sink: str) -> RunStatus:
     """Return the fate after the repair; what only the backend knows is better once it has been told again."""
     if (
         after is None
         or fate not in REPAIRABLE
-        or (fate is Fate.LOST and after.told(sink) == before.told(sink))
+        or (fate is RunStatus.LOST and after.told(sink) == before.told(sink))
     ):
         return fate
     return after.fates[sink]
 
 
-def _why(each: Judged, sink: str) -> str:
+def _why(each: VerifiedRun, sink: str) -> str:
     if sink in each.unreadable:
         return (
             f"the backend cannot list this run, or one that began in the same second: {each.unreadable[sink]}"

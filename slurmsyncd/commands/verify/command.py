@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slurmsyncd.config import DEFAULT_FILE
-from slurmsyncd.console.times import instant
+from slurmsyncd.console.times import parse_time
 from slurmsyncd.numbers import argument
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _instant(text: str) -> int:
-    return instant(text, time.time())
+    return parse_time(text, time.time())
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
     import anyio  # noqa: PLC0415 - heavy, and not needed for --help
 
-    from slurmsyncd.commands.verify.run import prove, say  # noqa: PLC0415
+    from slurmsyncd.commands.verify.run import print_report, verify  # noqa: PLC0415
     from slurmsyncd.config import read_config  # noqa: PLC0415
     from slurmsyncd.errors import SlurmsyncdError  # noqa: PLC0415
     from slurmsyncd.logs import configure_logs  # noqa: PLC0415
@@ -61,12 +61,12 @@ def run(args: argparse.Namespace) -> int:
     config = read_config(args.config or DEFAULT_FILE, os.environ, args.settings)
     configure_logs("warning", "auto")
     try:
-        report = anyio.run(prove, config, args)
+        report = anyio.run(verify, config, args)
     except SlurmsyncdError as err:
         if type(err) is not SlurmsyncdError:
             raise
         # The daemon does not answer; 1 would say that something is missing.
         print(f"slurmsyncd: {err}", file=sys.stderr)
         return _AGAIN
-    say(report, json=args.json)
+    print_report(report, json=args.json)
     return 0 if report.complete else _MISSING

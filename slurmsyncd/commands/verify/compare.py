@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from slurmsyncd.delivery import OVERTAKEN, REPEAT, REPLACED, Discrepancy, RemoteState
 from slurmsyncd.model import EventKind
 from slurmsyncd.planner.audit import NOT_SENT
-from slurmsyncd.planner.known_runs import MOVE_LIMIT_S, is_same, sighting
+from slurmsyncd.planner.known_runs import MOVE_LIMIT_S, is_same_run, sighting_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 REMEMBERED_S = 86400.0
 
 
-class Fate(str, enum.Enum):
+class RunStatus(str, enum.Enum):
     """What became of a run, as far as one sink goes."""
 
     DELIVERED = "delivered"
@@ -45,20 +45,20 @@ class Fate(str, enum.Enum):
 
 
 #: What is sent again.
-REPAIRABLE = frozenset({Fate.MISSING, Fate.LOST})
+REPAIRABLE = frozenset({RunStatus.MISSING, RunStatus.LOST})
 #: What makes the proof fail.
-FAILING = REPAIRABLE | {Fate.UNREADABLE}
+FAILING = REPAIRABLE | {RunStatus.UNREADABLE}
 
 _BY_STATE = {
-    "ready": Fate.WAITING,
-    "parked": Fate.PARKED,
-    "dead": Fate.DEAD,
-    "dropped": Fate.DROPPED,
+    "ready": RunStatus.WAITING,
+    "parked": RunStatus.PARKED,
+    "dead": RunStatus.DEAD,
+    "dropped": RunStatus.DROPPED,
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class KnownRange:
     """
     What the daemon can be expected to know (epoch seconds).
 
@@ -73,22 +73,22 @@ class Bounds:
     gaps: tuple[Gap, ...] = ()
 
 
-def bounds(
+def known_range(
     cursor: int | None, now: float, *, overlap_s: float, max_span_s: float, gaps: tuple[Gap, ...] = ()
-) -> Bounds:
+) -> KnownRange:
     """Return what the daemon can be expected to know, its position in accounting being ``cursor``."""
     floor, at = int(now - max_span_s), int(now)
     known_from = int(now - max_span_s - REMEMBERED_S)
     if cursor is None or cursor > at + overlap_s:
-        return Bounds(read_from=floor, known_from=known_from, gaps=gaps)
+        return KnownRange(read_from=floor, known_from=known_from, gaps=gaps)
     read_from = max(min(cursor, at) - int(overlap_s), floor)
-    return Bounds(read_from=read_from, known_from=known_from, gaps=gaps)
+    return KnownRange(read_from=read_from, known_from=known_from, gaps=gaps)
 
 
-def find(run: Job, written: Sequence[StoredRun]) -> StoredRun | None:
+def find_stored(run: Job, written: Sequence[StoredRun]) -> StoredRun | None:
     """Return what is written down of a run, be it under another start; ``written``: all runs of its id."""
-    seen = sighting(run)
-    same = [each for each in written if is_same(each.key.start_at, each.end_at, seen)]
+    seen = sighting_of(run)
+    same = [each for each in written if is_same_run(each.key.start_at, each.end_at, seen)]
     same = same or [each for each in written if _may_be(run, each)]
     return min(same, key=lambda each: abs(each.key.start_at - run.key.start_at), default=None)
 
@@ -100,7 +100,7 @@ def _may_be(run: Job, written: StoredRun) -> bool:
     return written.end_at is None and near and (run.end_at is None or start_at < run.end_at)
 
 
-def fate(run: Job, written: Sequence[StoredRun], sink: str, within: Bounds) -> Fate:
+def status_of(run: Job, written: Sequence[StoredRun], sink: str, within: KnownRange) -> RunStatus:
     """
     Return what became of a run.
 
@@ -110,39 +110,39 @@ def fate(run: Job, written: Sequence[StoredRun], sink: str, within: Bounds) -> F
         sink: Whom it was to be told.
         within: What can be expected to be known.
     """
-    found = find(run, written)
+    found = find_stored(run, written)
     if found is None:
         return _unknown(run, written, within)
     told = found.deliveries.get(sink)
-    return Fate.MISSING if told is None else _of(told, over=run.end_at is not None)
+    return RunStatus.MISSING if told is None else _of(told, over=run.end_at is not None)
 
 
-def _unknown(run: Job, written: Sequence[StoredRun], within: Bounds) -> Fate:
+def _unknown(run: Job, written: Sequence[StoredRun], within: KnownRange) -> RunStatus:
     at = run.key.start_at if run.end_at is None else run.end_at
     if run.end_at is not None and any(gap.since <= at <= gap.until for gap in within.gaps):
-        return Fate.MISSING
+        return RunStatus.MISSING
     restarted = run.end_at is None and any(each.end_at is None for each in written)
     if at >= within.read_from or restarted:  # of a restarted job the run before is asked about first
-        return Fate.UNREAD
-    return Fate.FORGOTTEN if run.end_at is not None and at < within.known_from else Fate.MISSING
+        return RunStatus.UNREAD
+    return RunStatus.FORGOTTEN if run.end_at is not None and at < within.known_from else RunStatus.MISSING
 
 
-def _of(told: DeliverySummary, *, over: bool) -> Fate:
+def _of(told: DeliverySummary, *, over: bool) -> RunStatus:
     if told.reason == NOT_SENT and told.state in {"idle", "done"}:
-        return Fate.IGNORED
+        return RunStatus.IGNORED
     match told.state:
         case "done":
-            return Fate.REFUSED if told.reason == REPLACED else Fate.DELIVERED
+            return RunStatus.REFUSED if told.reason == REPLACED else RunStatus.DELIVERED
         case "idle":
-            return Fate.UNREAD if over else Fate.DELIVERED
+            return RunStatus.UNREAD if over else RunStatus.DELIVERED
         case "dead" | "dropped" if told.reason in {REPEAT, OVERTAKEN}:
-            return Fate.REFUSED
+            return RunStatus.REFUSED
     return _BY_STATE[told.state]
 
 
-def confirmed(
-    before: Fate, there: RemoteState, told: DeliverySummary | None, *, asked_at: float, grace_s: float
-) -> Fate:
+def with_backend_state(
+    before: RunStatus, there: RemoteState, told: DeliverySummary | None, *, asked_at: float, grace_s: float
+) -> RunStatus:
     """
     Correct a fate by what the backend itself shows of the run.
 
@@ -153,15 +153,15 @@ def confirmed(
         asked_at: When it was begun to be asked (epoch seconds).
         grace_s: For so long what was acknowledged may be missing there.
     """
-    if before in {Fate.FORGOTTEN, Fate.MISSING}:
-        return Fate.DELIVERED if there is RemoteState.ENDED else Fate.MISSING
-    if before is not Fate.DELIVERED or told is None:
+    if before in {RunStatus.FORGOTTEN, RunStatus.MISSING}:
+        return RunStatus.DELIVERED if there is RemoteState.ENDED else RunStatus.MISSING
+    if before is not RunStatus.DELIVERED or told is None:
         return before
     if there is RemoteState.ABSENT:
         acked_at = told.since if told.start_acknowledged_at is None else told.start_acknowledged_at
-        return Fate.LOST if acked_at < asked_at - grace_s else before
+        return RunStatus.LOST if acked_at < asked_at - grace_s else before
     expected = RemoteState.ENDED if told.state == "done" else RemoteState.RUNNING
-    return before if there is expected or told.since >= asked_at else Fate.LOST
+    return before if there is expected or told.since >= asked_at else RunStatus.LOST
 
 
 def remedy(told: DeliverySummary | None, there: RemoteState | None) -> Discrepancy | None:

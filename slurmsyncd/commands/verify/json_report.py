@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from slurmsyncd.commands.verify.compare import Fate
-from slurmsyncd.console.times import day
+from slurmsyncd.commands.verify.compare import RunStatus
+from slurmsyncd.console.times import format_day
 
 if TYPE_CHECKING:
     from collections import Counter
 
-    from slurmsyncd.commands.verify.report import ClusterReport, Report, Tally
+    from slurmsyncd.commands.verify.report import ClusterReport, Report, StatusCounts
 
 
 def document(report: Report) -> dict[str, Any]:
@@ -35,20 +35,20 @@ def _cluster(found: ClusterReport) -> dict[str, Any]:
         "cluster": found.cluster,
         "checkpoint": found.cursor,
         "known_from": found.known_from,
-        "never_started": {day(at): number for at, number in sorted((+found.never_started).items())},
-        "set_aside": {day(at): number for at, number in sorted((+found.set_aside).items())},
+        "never_started": {format_day(at): number for at, number in sorted((+found.never_started).items())},
+        "set_aside": {format_day(at): number for at, number in sorted((+found.set_aside).items())},
         "unread": [{"since": gap.since, "until": gap.until, "reason": gap.reason} for gap in found.unread],
         "sinks": [{"sink": sink, **_tally(tally)} for sink, tally in found.sinks.items()],
     }
 
 
-def _tally(tally: Tally) -> dict[str, Any]:
+def _tally(tally: StatusCounts) -> dict[str, Any]:
     return {
-        "days": [{"day": day(at), **_counts(counts)} for at, counts in sorted(tally.days.items())],
+        "days": [{"day": format_day(at), **_counts(counts)} for at, counts in sorted(tally.days.items())],
         "running": _counts(tally.running),
         "all": _counts(tally.total()),
     }
 
 
-def _counts(counts: Counter[Fate]) -> dict[str, int]:
-    return {"runs": counts.total(), **{fate.value: counts[fate] for fate in Fate}}
+def _counts(counts: Counter[RunStatus]) -> dict[str, int]:
+    return {"runs": counts.total(), **{fate.value: counts[fate] for fate in RunStatus}}

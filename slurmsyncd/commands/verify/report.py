@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from slurmsyncd.commands.verify.compare import FAILING, Fate
+from slurmsyncd.commands.verify.compare import FAILING, RunStatus
 
 if TYPE_CHECKING:
     from slurmsyncd.model import Gap, Job
@@ -16,7 +16,7 @@ NAMED = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class MissingRun:
     """
     A run that a sink should have and has not.
 
@@ -34,13 +34,13 @@ class Difference:
     state: str
     user: str
     name: str
-    fate: Fate
+    fate: RunStatus
     why: str
     repaired: bool = False
 
 
 @dataclass(slots=True)
-class Tally:
+class StatusCounts:
     """
     What became of the runs of one cluster, as far as one sink goes.
 
@@ -49,10 +49,10 @@ class Tally:
         running: Of those that run: fate → how many.
     """
 
-    days: dict[int, Counter[Fate]] = field(default_factory=lambda: defaultdict(Counter))
-    running: Counter[Fate] = field(default_factory=Counter)
+    days: dict[int, Counter[RunStatus]] = field(default_factory=lambda: defaultdict(Counter))
+    running: Counter[RunStatus] = field(default_factory=Counter)
 
-    def total(self) -> Counter[Fate]:
+    def total(self) -> Counter[RunStatus]:
         """Count all."""
         return sum((*self.days.values(), self.running), Counter())
 
@@ -72,7 +72,7 @@ class ClusterReport:
     """
 
     cluster: str
-    sinks: dict[str, Tally]
+    sinks: dict[str, StatusCounts]
     never_started: Counter[int] = field(default_factory=Counter)
     set_aside: Counter[int] = field(default_factory=Counter)
     cursor: int | None = None
@@ -98,14 +98,14 @@ class Report:
     until: int
     named: int | None = NAMED
     clusters: list[ClusterReport] = field(default_factory=list)
-    differences: list[Difference] = field(default_factory=list)
+    differences: list[MissingRun] = field(default_factory=list)
     unnamed: int = 0
     repaired: int = 0
     daemon: bool = False
     commands: Counter[str] = field(default_factory=Counter)
     questions: dict[str, int] = field(default_factory=dict)
 
-    def differs(self, difference: Difference) -> None:
+    def differs(self, difference: MissingRun) -> None:
         """Take note of a run."""
         self.repaired += difference.repaired
         if self.named is None or len(self.differences) < self.named:
@@ -113,7 +113,7 @@ class Report:
         else:
             self.unnamed += 1
 
-    def total(self) -> Counter[Fate]:
+    def total(self) -> Counter[RunStatus]:
         """Count all fates, of all clusters and sinks."""
         return sum((tally.total() for each in self.clusters for tally in each.sinks.values()), Counter())
 
@@ -124,9 +124,9 @@ class Report:
         return not any(total[fate] for fate in FAILING) and not any(each.unread for each in self.clusters)
 
 
-def difference(run: Job, sink: str, fate: Fate, why: str, *, repaired: bool) -> Difference:
+def missing_run(run: Job, sink: str, fate: RunStatus, why: str, *, repaired: bool) -> MissingRun:
     """Name a run."""
-    return Difference(
+    return MissingRun(
         cluster=run.key.cluster,
         sink=sink,
         job_id=run.key.job_id,

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from slurmsyncd.clock import SystemClock
-from slurmsyncd.commands.verify.backend import Backend
-from slurmsyncd.commands.verify.checker import Check
+from slurmsyncd.commands.verify.backend import BackendQuery
+from slurmsyncd.commands.verify.checker import Verifier
 from slurmsyncd.commands.verify.json_report import document
 from slurmsyncd.commands.verify.report import NAMED, Report
 from slurmsyncd.commands.verify.text_report import show
 from slurmsyncd.console.terminal import Terminal
-from slurmsyncd.console.times import day
+from slurmsyncd.console.times import format_day
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.sinks.rest.sink import RestSink
 from slurmsyncd.sources.command_source import CommandSource
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _PROGRESS_S = 0.2
 
 
-async def prove(config: Config, args: argparse.Namespace) -> Report:
+async def verify(config: Config, args: argparse.Namespace) -> Report:
     """
     Check what the arguments choose.
 
@@ -47,12 +47,12 @@ async def prove(config: Config, args: argparse.Namespace) -> Report:
     report = Report(since=since, until=until, named=None if args.all else NAMED)
     progress = _Progress(since, until)
     async with AsyncExitStack() as stack:
-        backends: dict[str, Backend] = {}
+        backends: dict[str, BackendQuery] = {}
         for name in _readable(config, sinks) if args.backend else ():
             sink = RestSink(config.sinks[name], config.clusters, SystemClock())
             stack.push_async_callback(sink.aclose)
-            backends[name] = Backend(sink, config.sinks[name].audit_grace, asking=progress.asking)
-        check = Check(
+            backends[name] = BackendQuery(sink, config.sinks[name].audit_grace, asking=progress.asking)
+        check = Verifier(
             config, report, sinks=sinks, backends=backends, repair=args.repair, progress=progress.read
         )
         for cluster in (await chosen_clusters(config, args.cluster)).values():
@@ -69,7 +69,7 @@ async def prove(config: Config, args: argparse.Namespace) -> Report:
     return report
 
 
-def say(report: Report, *, json: bool) -> None:
+def print_report(report: Report, *, json: bool) -> None:
     """Print what was found."""
     if json:
         sys.stdout.write(msgspec.json.encode(document(report)).decode() + "\n")
@@ -106,7 +106,7 @@ class _Progress:
     def read(self, cluster: str, at: int, runs: int) -> None:
         """Accounting of a cluster was read up to an instant, so many runs so far."""
         share = 100 * (at - self._since) // (self._until - self._since)
-        self._read = f"{safe(cluster)}: {day(at - 1)}, {share} %, {counted(runs, 'run')}"
+        self._read = f"{safe(cluster)}: {format_day(at - 1)}, {share} %, {counted(runs, 'run')}"
         self._show()
 
     def asking(self) -> None:

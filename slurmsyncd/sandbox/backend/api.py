@@ -5,27 +5,27 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from slurmsyncd.http_server.server import Response
+from slurmsyncd.http_server.server import HttpResponse
 from slurmsyncd.sandbox.backend.edit_routes import EDIT_ROUTES
 from slurmsyncd.sandbox.backend.job_routes import READ, SUBMIT
 from slurmsyncd.sandbox.backend.responses import ApiError, HandlerCrash, refusal, unauthorized
-from slurmsyncd.sandbox.backend.routing import BODY_BYTES, Call, Core, route
+from slurmsyncd.sandbox.backend.routing import BODY_BYTES, ApiCall, BackendCore, route
 from slurmsyncd.sandbox.backend.site_routes import SITE
 from slurmsyncd.sandbox.backend.tokens import BadToken, User
 
 if TYPE_CHECKING:
-    from slurmsyncd.http_server.server import Request
+    from slurmsyncd.http_server.server import HttpRequest
 
 _READ = {**READ, **EDIT_ROUTES, **SITE}
 _ALL = {**_READ, **SUBMIT}
 _HTML = (("content-type", "text/html"),)
 
 
-async def api(core: Core, request: Request) -> Response | None:
+async def api(core: BackendCore, request: HttpRequest) -> HttpResponse | None:
     """Answer a request below ``/api``; None closes the connection (a lost answer)."""
     knobs = core.knobs
     if knobs.take("bad_gateways"):
-        return Response(502, b"<html><h1>502 Bad Gateway</h1></html>", _HTML)
+        return HttpResponse(502, b"<html><h1>502 Bad Gateway</h1></html>", _HTML)
     loop = asyncio.get_running_loop()
     began = loop.time()
     response = await _answered(core, request)
@@ -34,16 +34,16 @@ async def api(core: Core, request: Request) -> Response | None:
     return response if loop.time() - began <= knobs.write_timeout_s else None
 
 
-async def _answered(core: Core, request: Request) -> Response | None:
+async def _answered(core: BackendCore, request: HttpRequest) -> HttpResponse | None:
     try:
         return await _routed(core, request)
     except ApiError as err:
         return refusal(err)
     except HandlerCrash:
-        return Response(500)
+        return HttpResponse(500)
 
 
-async def _routed(core: Core, request: Request) -> Response | None:
+async def _routed(core: BackendCore, request: HttpRequest) -> HttpResponse | None:
     try:
         user = _authorised(core, request)
     except _EmptyRoles as err:
@@ -55,16 +55,16 @@ async def _routed(core: Core, request: Request) -> Response | None:
         raise ApiError(404, "the requested endpoint does not exist", "Resource not found")
     methods, arg = target
     if request.method not in methods:
-        return Response(405)
+        return HttpResponse(405)
     body = await request.body.read(BODY_BYTES)
-    return await methods[request.method](core, Call(request, user, body, arg))
+    return await methods[request.method](core, ApiCall(request, user, body, arg))
 
 
 class _EmptyRoles(BadToken):
     """The token has no role at all."""
 
 
-def _authorised(core: Core, request: Request) -> User:
+def _authorised(core: BackendCore, request: HttpRequest) -> User:
     """
     Return the caller.
 
@@ -85,7 +85,7 @@ def _authorised(core: Core, request: Request) -> User:
     return user
 
 
-def _check_address(core: Core, request: Request) -> None:
+def _check_address(core: BackendCore, request: HttpRequest) -> None:
     allowed = core.knobs.allowed_ips
     headers = request.headers
     address = headers.get("x-real-ip") or headers.get("x-forwarded-for") or request.peer

@@ -8,14 +8,14 @@ import sqlite3
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from slurmsyncd.sandbox.backend.database import Database
-    from slurmsyncd.sandbox.backend.fault_injection import Knobs
+    from slurmsyncd.sandbox.backend.database import BackendDatabase
+    from slurmsyncd.sandbox.backend.fault_injection import InjectedFaults
 
 
 class Archive:
     """Jobs that wait to be archived."""
 
-    def __init__(self, database: Database, knobs: Knobs, size: int) -> None:
+    def __init__(self, database: BackendDatabase, knobs: InjectedFaults, size: int) -> None:
         self._database = database
         self._knobs = knobs
         self._queue: asyncio.Queue[int] = asyncio.Queue(size)

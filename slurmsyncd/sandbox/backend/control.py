@@ -26,9 +26,9 @@ from slurmsyncd.sandbox.backend.routing import BODY_BYTES
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from slurmsyncd.http_server.server import Request, Response
+    from slurmsyncd.http_server.server import HttpRequest, HttpResponse
     from slurmsyncd.sandbox.backend.database import Row
-    from slurmsyncd.sandbox.backend.routing import Core
+    from slurmsyncd.sandbox.backend.routing import BackendCore
 
 _KEPT_REQUESTS = 20_000
 _KEPT_BODY = 65536
@@ -40,7 +40,7 @@ class RequestLog:
     def __init__(self) -> None:
         self.entries: deque[dict[str, Any]] = deque(maxlen=_KEPT_REQUESTS)
 
-    def add(self, request: Request, response: Response | None, began: float, ended: float) -> None:
+    def add(self, request: HttpRequest, response: HttpResponse | None, began: float, ended: float) -> None:
         """Note an exchange (epoch seconds); without a response the connection was closed instead."""
         self.entries.append(
             {
@@ -55,13 +55,13 @@ class RequestLog:
         )
 
 
-class Control:
+class TestApi:
     """Answers requests below ``/-/``."""
 
-    def __init__(self, core: Core, log: RequestLog) -> None:
+    def __init__(self, core: BackendCore, log: RequestLog) -> None:
         self._core = core
         self._log = log
-        self._routes: dict[tuple[str, str], Callable[[Request], Awaitable[Any]]] = {
+        self._routes: dict[tuple[str, str], Callable[[HttpRequest], Awaitable[Any]]] = {
             ("POST", "/-/tick"): self._tick,
             ("GET", "/-/rows"): self._rows,
             ("GET", "/-/nodes"): self._nodes,
@@ -73,7 +73,7 @@ class Control:
             ("PUT", "/-/clusters"): self._set_clusters,
         }
 
-    async def __call__(self, request: Request) -> Response | None:
+    async def __call__(self, request: HttpRequest) -> HttpResponse | None:
         """Answer, or give None if the path is not of the control API."""
         endpoint = self._routes.get((request.method, request.path))
         if endpoint is None:
@@ -83,39 +83,39 @@ class Control:
         except (ValueError, BadClusters) as err:
             return answer({"error": str(err)}, 400)
 
-    async def _tick(self, request: Request) -> Any:  # noqa: ARG002
+    async def _tick(self, request: HttpRequest) -> Any:  # noqa: ARG002
         return {"moved": await self._core.jobs.tick()}
 
-    async def _rows(self, request: Request) -> Any:  # noqa: ARG002
+    async def _rows(self, request: HttpRequest) -> Any:  # noqa: ARG002
         read = self._core.database.all
         cache, main = read("SELECT * FROM job_cache ORDER BY id"), read("SELECT * FROM job ORDER BY id")
         return {"cache": [_readable(row) for row in cache], "main": [_readable(row) for row in main]}
 
-    async def _nodes(self, request: Request) -> Any:  # noqa: ARG002
+    async def _nodes(self, request: HttpRequest) -> Any:  # noqa: ARG002
         return {"nodes": self._core.database.all("SELECT * FROM node_state ORDER BY cluster, hostname")}
 
-    async def _requests(self, request: Request) -> Any:  # noqa: ARG002
+    async def _requests(self, request: HttpRequest) -> Any:  # noqa: ARG002
         return {"requests": list(self._log.entries)}
 
-    async def _forget(self, request: Request) -> Any:  # noqa: ARG002
+    async def _forget(self, request: HttpRequest) -> Any:  # noqa: ARG002
         self._log.entries.clear()
         return {}
 
-    async def _knobs(self, request: Request) -> Any:  # noqa: ARG002
+    async def _knobs(self, request: HttpRequest) -> Any:  # noqa: ARG002
         return dataclasses.asdict(self._core.knobs)
 
-    async def _turn(self, request: Request) -> Any:
+    async def _turn(self, request: HttpRequest) -> Any:
         values = json.loads(await request.body.read(BODY_BYTES))
         if not isinstance(values, dict):
             raise ValueError("an object of knobs expected")  # noqa: TRY004  # the client's mistake
         self._core.knobs.update(values)
         return dataclasses.asdict(self._core.knobs)
 
-    async def _wipe(self, request: Request) -> Any:  # noqa: ARG002
+    async def _wipe(self, request: HttpRequest) -> Any:  # noqa: ARG002
         self._core.database.wipe()
         return {}
 
-    async def _set_clusters(self, request: Request) -> Any:
+    async def _set_clusters(self, request: HttpRequest) -> Any:
         content = json.loads(await request.body.read(BODY_BYTES))
         self._core.jobs.clusters = Clusters.parse(content if isinstance(content, list) else [content])
         return {}

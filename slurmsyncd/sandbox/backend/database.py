@@ -79,7 +79,7 @@ class DatabaseUnusable(SlurmsyncdError):
     """The database cannot be opened; the message says what to do."""
 
 
-class Database:
+class BackendDatabase:
     """
     One SQLite file, or memory; raises DatabaseUnusable when it cannot be opened.
 

@@ -25,7 +25,7 @@ class _Object(list[tuple[str, Any]]):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class JsonType:
     """
     How one type of value is read.
 
@@ -44,7 +44,7 @@ class Kind:
         return self.zero if value is None else self.read(value)
 
 
-def decode(kind: Kind, body: bytes) -> Any:
+def decode(kind: JsonType, body: bytes) -> Any:
     """
     Decode the first JSON value of a body.
 
@@ -93,7 +93,7 @@ def _go_name(value: Any) -> str:
     return names.get(type(value)) or f"number {value}"[:40]
 
 
-def integer(bits: int) -> Kind:
+def integer(bits: int) -> JsonType:
     """Read a whole number of so many bits, sign included."""
     name, bound = f"int{bits}", 1 << (bits - 1)
 
@@ -102,7 +102,7 @@ def integer(bits: int) -> Kind:
             raise _mismatch(value, name)
         return value
 
-    return Kind(name, read, 0)
+    return JsonType(name, read, 0)
 
 
 def _read_string(value: Any) -> str:
@@ -122,13 +122,13 @@ def _read_number(value: Any) -> float:
     return float(value)
 
 
-STRING = Kind("string", _read_string, "")
-NUMBER = Kind("float64", _read_number, 0.0)
+STRING = JsonType("string", _read_string, "")
+NUMBER = JsonType("float64", _read_number, 0.0)
 INT32 = integer(32)
 INT64 = integer(64)
 
 
-def array(of: Kind) -> Kind:
+def array(of: JsonType) -> JsonType:
     """Read a list; null elements of structs stay None, as Go's nil pointers do."""
 
     def read(value: Any) -> list[Any]:
@@ -136,10 +136,10 @@ def array(of: Kind) -> Kind:
             raise _mismatch(value, f"[]{of.name}")
         return [of.element(item) for item in value]
 
-    return Kind(f"[]{of.name}", read, [])
+    return JsonType(f"[]{of.name}", read, [])
 
 
-def mapping(of: Kind) -> Kind:
+def mapping(of: JsonType) -> JsonType:
     """Read an object with free keys."""
 
     def read(value: Any) -> dict[str, Any]:
@@ -147,10 +147,10 @@ def mapping(of: Kind) -> Kind:
             raise _mismatch(value, f"map[string]{of.name}")
         return {_read_string(key): of.element(item) for key, item in value}
 
-    return Kind(f"map[string]{of.name}", read, {})
+    return JsonType(f"map[string]{of.name}", read, {})
 
 
-def struct(name: str, fields: Mapping[str, Kind]) -> Kind:
+def struct(name: str, fields: Mapping[str, JsonType]) -> JsonType:
     """Read an object with these keys only, in any case; a null leaves the key out."""
     exact = {key: (key, kind) for key, kind in fields.items()}
     folded = {key.casefold(): field for key, field in exact.items()}
@@ -167,4 +167,4 @@ def struct(name: str, fields: Mapping[str, Kind]) -> Kind:
                 found[field[0]] = field[1].read(item)
         return found
 
-    return Kind(name, read)
+    return JsonType(name, read)

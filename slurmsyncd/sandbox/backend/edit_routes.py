@@ -6,38 +6,38 @@ import json
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
-from slurmsyncd.http_server.server import Response
+from slurmsyncd.http_server.server import HttpResponse
 from slurmsyncd.sandbox.backend.records import to_answer
 from slurmsyncd.sandbox.backend.responses import ApiError, HandlerCrash, answer
-from slurmsyncd.sandbox.backend.routing import found, to_int
+from slurmsyncd.sandbox.backend.routing import require_row, to_int
 from slurmsyncd.sandbox.backend.schema import DELETE, EDIT, EDIT_WHICH, TAGS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from slurmsyncd.sandbox.backend.database import Row
-    from slurmsyncd.sandbox.backend.routing import Call, Core, Routes
+    from slurmsyncd.sandbox.backend.routing import ApiCall, BackendCore, Routes
 
 
-async def _edit_by_request(core: Core, call: Call) -> Response:
+async def _edit_by_request(core: BackendCore, call: ApiCall) -> HttpResponse:
     request = call.body(EDIT_WHICH)
     row = _newest(core, request)
     return _set_meta(core, row, request.get("payload", {}))
 
 
-async def _edit_by_id(core: Core, call: Call) -> Response:
+async def _edit_by_id(core: BackendCore, call: ApiCall) -> HttpResponse:
     dbid = call.dbid()
     change = call.body(EDIT)
-    return _set_meta(core, found(core.database.job(dbid), 404), change)
+    return _set_meta(core, require_row(core.database.job(dbid), 404), change)
 
 
-def _newest(core: Core, request: Mapping[str, Any]) -> Row:
+def _newest(core: BackendCore, request: Mapping[str, Any]) -> Row:
     if "jobId" not in request:
         raise ApiError(400, "the field 'jobId' is required")
-    return found(core.database.newest("job", request), 422)
+    return require_row(core.database.newest("job", request), 422)
 
 
-def _set_meta(core: Core, row: Row, change: Mapping[str, Any]) -> Response:
+def _set_meta(core: BackendCore, row: Row, change: Mapping[str, Any]) -> HttpResponse:
     meta = json.loads(row["meta_data"] or "{}")
     meta[change.get("key", "")] = change.get("value", "")
     core.database.set_meta(row["id"], json.dumps(meta, ensure_ascii=False))
@@ -46,20 +46,20 @@ def _set_meta(core: Core, row: Row, change: Mapping[str, Any]) -> Response:
     return _job(core, row["id"], 404)
 
 
-def _job(core: Core, dbid: int, status: int) -> Response:
-    row = found(core.database.job(dbid), status)
+def _job(core: BackendCore, dbid: int, status: int) -> HttpResponse:
+    row = require_row(core.database.job(dbid), status)
     return answer(to_answer(row, now=core.clock(), tags=core.tags.of([dbid]).get(dbid), meta=True))
 
 
-def _tags(call: Call) -> list[dict[str, Any]]:
+def _tags(call: ApiCall) -> list[dict[str, Any]]:
     tags: list[dict[str, Any]] = call.body(TAGS)
     if None in tags:
         raise HandlerCrash("null among the tags")
     return tags
 
 
-async def _tag(core: Core, call: Call) -> Response:
-    row = found(core.database.job(call.dbid()), 404)
+async def _tag(core: BackendCore, call: ApiCall) -> HttpResponse:
+    row = require_row(core.database.job(call.dbid()), 404)
     tags = _tags(call)
     try:
         for tag in tags:
@@ -69,14 +69,14 @@ async def _tag(core: Core, call: Call) -> Response:
     return _job(core, row["id"], 404)
 
 
-async def _untag(core: Core, call: Call) -> Response:
-    row = found(core.database.job(call.dbid()), 404)
+async def _untag(core: BackendCore, call: ApiCall) -> HttpResponse:
+    row = require_row(core.database.job(call.dbid()), 404)
     for tag in _tags(call):
         core.tags.remove(row["id"], tag)
     return _job(core, row["id"], 404)
 
 
-async def _delete_tags(core: Core, call: Call) -> Response:
+async def _delete_tags(core: BackendCore, call: ApiCall) -> HttpResponse:
     tags = _tags(call)
     for tag in tags:
         row = core.tags.find(tag)
@@ -84,16 +84,16 @@ async def _delete_tags(core: Core, call: Call) -> Response:
             raise ApiError(500, "removing tag failed: sql: no rows in result set")
         core.tags.forget(row["id"])
     text = f"Deleted {len(tags)} of {len(tags)} tags\n"
-    return Response(200, text.encode(), (("content-type", "text/plain; charset=utf-8"),))
+    return HttpResponse(200, text.encode(), (("content-type", "text/plain; charset=utf-8"),))
 
 
-async def _delete_by_request(core: Core, call: Call) -> Response:
+async def _delete_by_request(core: BackendCore, call: ApiCall) -> HttpResponse:
     row = _newest(core, call.body(DELETE))
     core.database.delete(row["id"])
     return answer({"msg": f"Successfully deleted job {row['id']}"})
 
 
-async def _delete_by_id(core: Core, call: Call) -> Response:
+async def _delete_by_id(core: BackendCore, call: ApiCall) -> HttpResponse:
     dbid = call.dbid()
     core.database.delete(dbid)
     return answer({"msg": f"Successfully deleted job {dbid}"})
@@ -107,7 +107,7 @@ _SPARED = {
 }
 
 
-async def _delete_before(core: Core, call: Call) -> Response:
+async def _delete_before(core: BackendCore, call: ApiCall) -> HttpResponse:
     before = to_int(call.arg)
     if before is None:
         raise ApiError(400, f"integer expected in path for ts: {call.arg!r}")

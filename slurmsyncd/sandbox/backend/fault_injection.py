@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(slots=True)
-class Knobs:
+class InjectedFaults:
     """
     What goes wrong from now on. Counts are used up, one for each time it happens.
 
@@ -74,4 +74,4 @@ class Knobs:
             setattr(self, name, value)
 
 
-_NAMES = frozenset(knob.name for knob in dataclasses.fields(Knobs))
+_NAMES = frozenset(knob.name for knob in dataclasses.fields(InjectedFaults))

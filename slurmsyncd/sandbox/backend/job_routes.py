@@ -7,28 +7,28 @@ from typing import TYPE_CHECKING, Any
 
 from slurmsyncd.sandbox.backend.records import to_answer
 from slurmsyncd.sandbox.backend.responses import ApiError, answer
-from slurmsyncd.sandbox.backend.routing import found, to_int
+from slurmsyncd.sandbox.backend.routing import require_row, to_int
 from slurmsyncd.sandbox.backend.schema import JOB, STATES, STOP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slurmsyncd.http_server.server import Response
+    from slurmsyncd.http_server.server import HttpResponse
     from slurmsyncd.sandbox.backend.database import Row
-    from slurmsyncd.sandbox.backend.routing import Call, Core, Routes
+    from slurmsyncd.sandbox.backend.routing import ApiCall, BackendCore, Routes
 
 
-async def _start(core: Core, call: Call) -> Response | None:
+async def _start(core: BackendCore, call: ApiCall) -> HttpResponse | None:
     await core.jobs.start(call.body(JOB), call.user)
     return None if core.knobs.take("hang_up_starts") else answer({"msg": "success"}, 201)
 
 
-async def _stop(core: Core, call: Call) -> Response | None:
+async def _stop(core: BackendCore, call: ApiCall) -> HttpResponse | None:
     job = await core.jobs.stop(call.body(STOP))
     return None if core.knobs.take("hang_up_stops") else answer(job)
 
 
-async def _list(core: Core, call: Call) -> Response:
+async def _list(core: BackendCore, call: ApiCall) -> HttpResponse:
     where: list[str] = []
     values: list[Any] = []
     states: list[str] = []
@@ -67,7 +67,7 @@ async def _list(core: Core, call: Call) -> Response:
     return answer({"jobs": jobs, "items": items, "page": page})
 
 
-def _read_archive(core: Core, rows: Sequence[Row]) -> None:
+def _read_archive(core: BackendCore, rows: Sequence[Row]) -> None:
     for row in rows:
         if row["job_state"] != "running" and row["job_id"] in core.knobs.unreadable_job_ids:
             raise ApiError(500, f"open var/job-archive/{row['job_id']}/meta.json: no such file or directory")
@@ -93,13 +93,13 @@ def _positive(key: str, value: str) -> int:
     return number
 
 
-async def _one(core: Core, call: Call) -> Response:
-    row = found(core.database.job(call.dbid()), 422)
+async def _one(core: BackendCore, call: ApiCall) -> HttpResponse:
+    row = require_row(core.database.job(call.dbid()), 422)
     tags = core.tags.of([row["id"]]).get(row["id"])
     return answer({"Meta": to_answer(row, now=core.clock(), tags=tags, meta=True), "Data": None})
 
 
-async def _used_nodes(core: Core, call: Call) -> Response:
+async def _used_nodes(core: BackendCore, call: ApiCall) -> HttpResponse:
     before = to_int(call.request.first("ts") or "")
     if before is None:
         raise ApiError(400, "invalid query parameter value: ts is required, epoch seconds")

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from slurmsyncd.sandbox.backend.archive import Archive
-    from slurmsyncd.sandbox.backend.database import Database, Row
-    from slurmsyncd.sandbox.backend.fault_injection import Knobs
+    from slurmsyncd.sandbox.backend.database import BackendDatabase, Row
+    from slurmsyncd.sandbox.backend.fault_injection import InjectedFaults
     from slurmsyncd.sandbox.backend.tags import Tags
     from slurmsyncd.sandbox.backend.tokens import User
 
@@ -32,11 +32,11 @@ class Jobs:
     def __init__(
         self,
         *,
-        database: Database,
+        database: BackendDatabase,
         clusters: Clusters,
         archive: Archive,
         tags: Tags,
-        knobs: Knobs,
+        knobs: InjectedFaults,
         clock: Callable[[], float],
     ) -> None:
         self.clusters = clusters

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from slurmsyncd.sandbox.backend.schema import STATES
 
 if TYPE_CHECKING:
-    from slurmsyncd.sandbox.backend.database import Database, Row
+    from slurmsyncd.sandbox.backend.database import BackendDatabase, Row
 
 #: What the page offers beside the single states.
 GROUPS = {
@@ -47,7 +47,7 @@ class Filter:
     limit: int = 200
 
 
-def find_jobs(database: Database, wanted: Filter) -> list[Row]:
+def find_jobs(database: BackendDatabase, wanted: Filter) -> list[Row]:
     """Return the jobs to show, latest start first; without metadata but for the ``name``."""
     where, values = _conditions(wanted)
     found: dict[tuple[Any, ...], Row] = {}
@@ -82,7 +82,7 @@ def _pattern(word: str) -> str:
     return f"%{word}%"
 
 
-def find_job(database: Database, cluster: str, job_id: int, start_time: int) -> Row | None:
+def find_job(database: BackendDatabase, cluster: str, job_id: int, start_time: int) -> Row | None:
     """Return one job whole; of a job in both tables the committed row."""
     for table in reversed(_TABLES):
         row = database.one(
@@ -97,7 +97,7 @@ def find_job(database: Database, cluster: str, job_id: int, start_time: int) -> 
     return None
 
 
-def totals(database: Database) -> dict[str, int]:
+def totals(database: BackendDatabase) -> dict[str, int]:
     """Return how many jobs each group of GROUPS has, and ``cpus`` and ``gpus`` that running jobs hold."""
     counts = dict.fromkeys((*GROUPS, "cpus", "gpus"), 0)
     for table in _TABLES:
@@ -112,7 +112,7 @@ def totals(database: Database) -> dict[str, int]:
     return counts
 
 
-def node_counts(database: Database) -> dict[str, dict[str, int]]:
+def node_counts(database: BackendDatabase) -> dict[str, dict[str, int]]:
     """Return cluster → state → number of nodes, states in their usual order."""
     counts: dict[str, dict[str, int]] = {}
     sql = "SELECT cluster, state, count(*) AS n FROM node_state GROUP BY cluster, state ORDER BY cluster"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskStatus
     from nats.aio.msg import Msg
 
-    from slurmsyncd.sandbox.backend.routing import Core
+    from slurmsyncd.sandbox.backend.routing import BackendCore
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +38,7 @@ _CONNECT_S = 5.0
 _LATE_S = 10.0
 
 
-class Intake:
+class NatsConsumer:
     """
     Both subscriptions and their workers.
 
@@ -49,7 +49,7 @@ class Intake:
         node_subject: For node states.
     """
 
-    def __init__(self, core: Core, url: str, job_subject: str, node_subject: str) -> None:
+    def __init__(self, core: BackendCore, url: str, job_subject: str, node_subject: str) -> None:
         self._core = core
         self._url = url
         self._jobs: asyncio.Queue[bytes] = asyncio.Queue()

@@ -16,14 +16,14 @@ import re
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from slurmsyncd.http_server.server import BadAddress, Response, split_address
+from slurmsyncd.http_server.server import BadAddress, HttpResponse, split_address
 from slurmsyncd.sandbox.backend import html as markup
 from slurmsyncd.sandbox.backend.listing import GROUPS, Filter, find_job, find_jobs, node_counts, totals
 
 if TYPE_CHECKING:
-    from slurmsyncd.http_server.server import Request
+    from slurmsyncd.http_server.server import HttpRequest
     from slurmsyncd.sandbox.backend.database import Row
-    from slurmsyncd.sandbox.backend.routing import Core
+    from slurmsyncd.sandbox.backend.routing import BackendCore
 
 _MOST = 5000
 _OFF = (
@@ -48,19 +48,19 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-def page(core: Core, request: Request, listen: str) -> Response:
+def page(core: BackendCore, request: HttpRequest, listen: str) -> HttpResponse:
     """Answer a request for ``/``; ``fragment`` in the query leaves out what never changes."""
     if not (is_loopback(listen) and is_loopback(request.headers.get("host", ""))):
-        return Response(403, _OFF, (("content-type", "text/plain; charset=utf-8"),))
+        return HttpResponse(403, _OFF, (("content-type", "text/plain; charset=utf-8"),))
     if request.method not in {"GET", "HEAD"}:
-        return Response(405)
+        return HttpResponse(405)
     moving = _moving(core, request)
     if request.first("fragment") is not None:
         return _answer(moving)
     return _answer(_template().replace("<!--moving-->", moving))
 
 
-def _answer(body: str) -> Response:
+def _answer(body: str) -> HttpResponse:
     headers = (
         ("content-type", "text/html; charset=utf-8"),
         ("content-security-policy", _policy()),
@@ -68,10 +68,10 @@ def _answer(body: str) -> Response:
         ("referrer-policy", "no-referrer"),
         ("cache-control", "no-store"),
     )
-    return Response(200, body.encode("utf-8", "replace"), headers)
+    return HttpResponse(200, body.encode("utf-8", "replace"), headers)
 
 
-def _filter(request: Request) -> Filter:
+def _filter(request: HttpRequest) -> Filter:
     group, limit = request.first("state") or "", request.first("limit") or ""
     return Filter(
         words=tuple((request.first("q") or "")[:200].split()),
@@ -81,7 +81,7 @@ def _filter(request: Request) -> Filter:
     )
 
 
-def _moving(core: Core, request: Request) -> str:
+def _moving(core: BackendCore, request: HttpRequest) -> str:
     wanted, now, counts = _filter(request), core.clock(), totals(core.database)
     jobs = find_jobs(core.database, wanted)
     chosen = _chosen(core, request.first("job") or "")
@@ -109,7 +109,7 @@ def _moving(core: Core, request: Request) -> str:
     )
 
 
-def _chosen(core: Core, address: str) -> Row | None:
+def _chosen(core: BackendCore, address: str) -> Row | None:
     found = re.fullmatch(r"(.*)/(-?[0-9]{1,18})/(-?[0-9]{1,18})", address, re.DOTALL)
     return find_job(core.database, found[1], int(found[2]), int(found[3])) if found else None
 

@@ -6,7 +6,7 @@ import json
 from http import HTTPStatus
 from typing import Any
 
-from slurmsyncd.http_server.server import Response
+from slurmsyncd.http_server.server import HttpResponse
 
 _JSON = (("content-type", "application/json"),)
 _ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
@@ -37,17 +37,17 @@ def to_json(value: Any) -> bytes:
     return _ENCODE(value).translate(_ESCAPES).encode() + b"\n"
 
 
-def answer(value: Any, status: int = 200) -> Response:
+def answer(value: Any, status: int = 200) -> HttpResponse:
     """Answer with JSON."""
-    return Response(status, to_json(value), _JSON)
+    return HttpResponse(status, to_json(value), _JSON)
 
 
-def refusal(error: ApiError) -> Response:
+def refusal(error: ApiError) -> HttpResponse:
     """Answer with cc-backend's form of an error."""
     return answer({"status": error.label, "error": error.message}, error.status)
 
 
-def unauthorized(reason: str, *, twice: bool = False) -> Response:
+def unauthorized(reason: str, *, twice: bool = False) -> HttpResponse:
     """Answer 401; ``twice``: the original writes two objects for a token with an empty role list."""
     body = to_json({"error": reason, "status": HTTPStatus.UNAUTHORIZED.phrase})
-    return Response(401, body * 2 if twice else body, _JSON)
+    return HttpResponse(401, body * 2 if twice else body, _JSON)

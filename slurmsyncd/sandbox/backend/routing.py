@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from slurmsyncd.sandbox.backend.decode import BadJson, Kind, decode
+from slurmsyncd.sandbox.backend.decode import BadJson, JsonType, decode
 from slurmsyncd.sandbox.backend.responses import ApiError
 
 if TYPE_CHECKING:
-    from slurmsyncd.http_server.server import Request, Response
-    from slurmsyncd.sandbox.backend.database import Database, Row
-    from slurmsyncd.sandbox.backend.fault_injection import Knobs
+    from slurmsyncd.http_server.server import HttpRequest, HttpResponse
+    from slurmsyncd.sandbox.backend.database import BackendDatabase, Row
+    from slurmsyncd.sandbox.backend.fault_injection import InjectedFaults
     from slurmsyncd.sandbox.backend.jobs import Jobs
     from slurmsyncd.sandbox.backend.tags import Tags
     from slurmsyncd.sandbox.backend.tokens import Tokens, User
@@ -23,19 +23,19 @@ _INT64 = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)
-class Core:
+class BackendCore:
     """The backend's parts that endpoints use."""
 
-    database: Database
+    database: BackendDatabase
     jobs: Jobs
     tags: Tags
     tokens: Tokens
-    knobs: Knobs
+    knobs: InjectedFaults
     clock: Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ApiCall:
     """
     One authorised request.
 
@@ -44,12 +44,12 @@ class Call:
         arg: The path's last segment where the route has a ``{}``.
     """
 
-    request: Request
+    request: HttpRequest
     user: User
     content: bytes
     arg: str = ""
 
-    def body(self, kind: Kind) -> Any:
+    def body(self, kind: JsonType) -> Any:
         """
         Decode the body.
 
@@ -74,7 +74,7 @@ class Call:
         return number
 
 
-Endpoint = Callable[[Core, Call], Awaitable["Response | None"]]
+Endpoint = Callable[[BackendCore, ApiCall], Awaitable["HttpResponse | None"]]
 Routes = Mapping[str, Mapping[str, Endpoint]]
 
 
@@ -96,7 +96,7 @@ def route(routes: Routes, path: str) -> tuple[Mapping[str, Endpoint], str] | Non
     return (methods, last) if methods is not None else None
 
 
-def found(row: Row | None, status: int) -> Row:
+def require_row(row: Row | None, status: int) -> Row:
     """
     Return the row.
 

@@ -28,16 +28,16 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import structlog
 
-from slurmsyncd.http_server.server import Limits, Response, listening, serve
+from slurmsyncd.http_server.server import HttpResponse, ServerLimits, listen, serve
 from slurmsyncd.sandbox.backend.api import api
 from slurmsyncd.sandbox.backend.archive import Archive
 from slurmsyncd.sandbox.backend.clusters import Clusters
-from slurmsyncd.sandbox.backend.control import Control, RequestLog
-from slurmsyncd.sandbox.backend.database import Database
-from slurmsyncd.sandbox.backend.fault_injection import Knobs
+from slurmsyncd.sandbox.backend.control import RequestLog, TestApi
+from slurmsyncd.sandbox.backend.database import BackendDatabase
+from slurmsyncd.sandbox.backend.fault_injection import InjectedFaults
 from slurmsyncd.sandbox.backend.jobs import Jobs
 from slurmsyncd.sandbox.backend.page import is_loopback, page
-from slurmsyncd.sandbox.backend.routing import BODY_BYTES, Core
+from slurmsyncd.sandbox.backend.routing import BODY_BYTES, BackendCore
 from slurmsyncd.sandbox.backend.tags import Tags
 from slurmsyncd.sandbox.backend.tokens import Tokens
 
@@ -48,14 +48,14 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from slurmsyncd.http_server.server import Request
+    from slurmsyncd.http_server.server import HttpRequest
 
 log = structlog.get_logger(__name__)
 
 _TEXT = (("content-type", "text/plain; charset=utf-8"),)
-_NOT_FOUND = Response(404, b"not found\n", _TEXT)
+_NOT_FOUND = HttpResponse(404, b"not found\n", _TEXT)
 # The original keeps idle connections for ever.
-_LIMITS = Limits(body_bytes=2 * BODY_BYTES, connections=1024, idle_s=None)
+_LIMITS = ServerLimits(body_bytes=2 * BODY_BYTES, connections=1024, idle_s=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,20 +89,20 @@ class BackendConfig:
     clock: Callable[[], float] = time.time
 
 
-class Backend:
+class EmbeddedBackend:
     """A running backend; see ``open``."""
 
-    def __init__(self, core: Core, archive: Archive, config: BackendConfig) -> None:
+    def __init__(self, core: BackendCore, archive: Archive, config: BackendConfig) -> None:
         self._core = core
         self._archive = archive
         self._config = config
         self._log = RequestLog()
-        self._control = Control(core, self._log) if config.test_api else None
+        self._control = TestApi(core, self._log) if config.test_api else None
         self.url = ""
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, config: BackendConfig) -> AsyncIterator[Backend]:
+    async def open(cls, config: BackendConfig) -> AsyncIterator[EmbeddedBackend]:
         """
         Run a backend while the block runs.
 
@@ -114,7 +114,7 @@ class Backend:
         backend = cls(core, archive, config)
         failure: Exception | None = None
         with contextlib.closing(core.database):
-            with listening(config.listen) as sockets:
+            with listen(config.listen) as sockets:
                 async with anyio.create_task_group() as group:
                     backend.url = _url(config.listen, sockets[0])
                     group.start_soon(serve, sockets, backend.answer, _LIMITS)
@@ -132,7 +132,7 @@ class Backend:
             raise failure
 
     @property
-    def knobs(self) -> Knobs:
+    def knobs(self) -> InjectedFaults:
         """Failures on demand."""
         return self._core.knobs
 
@@ -165,10 +165,10 @@ class Backend:
         """Replace the clusters, as an admin's edit and restart would."""
         self._core.jobs.clusters = Clusters.parse(clusters)
 
-    async def answer(self, request: Request) -> Response | None:
+    async def answer(self, request: HttpRequest) -> HttpResponse | None:
         """Answer any request."""
         if request.method != "GET" and request.headers.get("sec-fetch-site") == "cross-site":
-            return Response(403, b"cross-origin request refused\n", _TEXT)
+            return HttpResponse(403, b"cross-origin request refused\n", _TEXT)
         if request.path.startswith("/api/"):
             return await self._api(request)
         if request.path == "/":
@@ -178,7 +178,7 @@ class Backend:
             return await self._control(request) or _NOT_FOUND
         return _NOT_FOUND
 
-    async def _api(self, request: Request) -> Response | None:
+    async def _api(self, request: HttpRequest) -> HttpResponse | None:
         began = time.time()
         response = await api(self._core, request)
         if self._control is not None:
@@ -187,10 +187,10 @@ class Backend:
 
     async def _listen(self, group: TaskGroup) -> None:
         """Take jobs from NATS; the routes that take them by REST are then not mounted."""
-        from slurmsyncd.sandbox.backend.nats_consumer import Intake  # noqa: PLC0415 - megabytes
+        from slurmsyncd.sandbox.backend.nats_consumer import NatsConsumer  # noqa: PLC0415 - megabytes
 
         config, self._core.knobs.nats_mode = self._config, True
-        intake = Intake(self._core, config.nats, config.job_subject, config.node_subject)
+        intake = NatsConsumer(self._core, config.nats, config.job_subject, config.node_subject)
         await group.start(intake.run)
 
     async def _commit(self) -> None:
@@ -202,19 +202,19 @@ class Backend:
                 log.warning("commit_failed", reason=str(err), next_s=self._config.commit_interval)
 
 
-def _assemble(config: BackendConfig) -> tuple[Core, Archive]:
+def _assemble(config: BackendConfig) -> tuple[BackendCore, Archive]:
     clusters = Clusters.parse(config.clusters)
     if config.state is not None:
         config.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     tokens = Tokens.open(config.state)
-    database = Database(config.state / "backend.sqlite" if config.state else None)
-    knobs = Knobs(allowed_ips=list(config.allowed_ips))
+    database = BackendDatabase(config.state / "backend.sqlite" if config.state else None)
+    knobs = InjectedFaults(allowed_ips=list(config.allowed_ips))
     archive = Archive(database, knobs, config.archive_queue)
     tags = Tags(database)
     jobs = Jobs(
         database=database, clusters=clusters, archive=archive, tags=tags, knobs=knobs, clock=config.clock
     )
-    return Core(database, jobs, tags, tokens, knobs, config.clock), archive
+    return BackendCore(database, jobs, tags, tokens, knobs, config.clock), archive
 
 
 def _url(listen: str, sock: socket.socket) -> str:

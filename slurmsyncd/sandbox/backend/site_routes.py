@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from slurmsyncd.http_server.server import Response
+from slurmsyncd.http_server.server import HttpResponse
 from slurmsyncd.sandbox.backend.responses import ApiError, HandlerCrash, answer
 from slurmsyncd.sandbox.backend.schema import NODE_STATE
 
 if TYPE_CHECKING:
-    from slurmsyncd.sandbox.backend.routing import Call, Core, Routes
+    from slurmsyncd.sandbox.backend.routing import ApiCall, BackendCore, Routes
 
 
-async def _clusters(core: Core, call: Call) -> Response:
+async def _clusters(core: BackendCore, call: ApiCall) -> HttpResponse:
     raw = core.jobs.clusters.raw
     name = call.request.first("cluster")
     if name is None:
@@ -34,12 +34,12 @@ def reduce_state(states: list[str]) -> str:
     return next((word for word in ("idle", "down", "mixed") if word in words), "unknown")
 
 
-async def _node_state(core: Core, call: Call) -> Response:
+async def _node_state(core: BackendCore, call: ApiCall) -> HttpResponse:
     keep_node_states(core, call.body(NODE_STATE))
-    return Response(200)
+    return HttpResponse(200)
 
 
-def keep_node_states(core: Core, request: dict[str, Any]) -> None:
+def keep_node_states(core: BackendCore, request: dict[str, Any]) -> None:
     """
     Keep each node's latest state (the original keeps all); unknown nodes are dropped, as there.
 
@@ -65,13 +65,13 @@ def _node_values(node: dict[str, Any]) -> tuple[Any, ...]:
     return (reduce_state(node.get("states", [])), *(node.get(key, 0) for key in keys))
 
 
-async def _users(core: Core, call: Call) -> Response:  # noqa: ARG001
+async def _users(core: BackendCore, call: ApiCall) -> HttpResponse:  # noqa: ARG001
     if "admin" not in call.user.roles:
         raise ApiError(403, "only admins are allowed to list users")
     return answer([])
 
 
-async def _user(core: Core, call: Call) -> Response:  # noqa: ARG001
+async def _user(core: BackendCore, call: ApiCall) -> HttpResponse:  # noqa: ARG001
     if "admin" not in call.user.roles:
         raise ApiError(403, "only admins are allowed to change users")
     raise ApiError(422, f"no such user: {call.arg}")

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from slurmsyncd.sandbox.backend.database import Database, Row
+    from slurmsyncd.sandbox.backend.database import BackendDatabase, Row
     from slurmsyncd.sandbox.backend.tokens import User
 
 
 class Tags:
     """The tables ``tag`` and ``jobtag``."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: BackendDatabase) -> None:
         self._database = database
 
     def add(self, dbid: int, tag: dict[str, Any], user: User) -> None:

@@ -29,7 +29,7 @@ _RUN = (sys.executable, "-m", "slurmsyncd", "run")
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class DemoEnvironment:
     """A directory and the names within it."""
 
     root: Path

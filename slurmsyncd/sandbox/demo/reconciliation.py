@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from slurmsyncd.sandbox.slurm.expected_runs import Obligation
+    from slurmsyncd.sandbox.slurm.expected_runs import ExpectedRun
 
 Key = tuple[int, int]  # job id, start
 #: Reasons of runs that gave way to another one of their job id.
@@ -22,7 +22,7 @@ _GAVE_WAY = frozenset({"repeat_of_earlier_run", "later_run_is_there", "replaced_
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Balance:
+class Reconciliation:
     """
     How many runs became of what.
 
@@ -50,9 +50,9 @@ class Balance:
         yield f"{len(self.lost):6} lost{_named(self.lost)}"
 
 
-def balance(
-    owed: Iterable[Obligation], rows: Iterable[Mapping[str, Any]], states: Mapping[Key, tuple[str, str]]
-) -> Balance:
+def reconcile(
+    owed: Iterable[ExpectedRun], rows: Iterable[Mapping[str, Any]], states: Mapping[Key, tuple[str, str]]
+) -> Reconciliation:
     """
     Compare.
 
@@ -73,7 +73,7 @@ def balance(
             lost.append(name)
         elif fate == "wrong":
             wrong.append(name)
-    return Balance(
+    return Reconciliation(
         simulated=sum(fates.values()),
         delivered=fates["delivered"],
         refused=fates["refused"],
@@ -83,7 +83,7 @@ def balance(
     )
 
 
-def _fate(run: Obligation, row: Mapping[str, Any] | None, state: str, reason: str) -> str:
+def _fate(run: ExpectedRun, row: Mapping[str, Any] | None, state: str, reason: str) -> str:
     if reason in _GAVE_WAY:
         return "refused"
     if state == "dead":
@@ -99,7 +99,7 @@ def _fate(run: Obligation, row: Mapping[str, Any] | None, state: str, reason: st
     return "delivered" if row["duration"] == run.end_at - run.start_at else "wrong"
 
 
-def _same_place(run: Obligation, row: Mapping[str, Any]) -> bool:
+def _same_place(run: ExpectedRun, row: Mapping[str, Any]) -> bool:
     """Whether hosts, and as many hardware threads and GPUs as were held, are in the record."""
     hosts = tuple(item["hostname"] for item in json.loads(row["resources"]))
     return hosts == run.nodes and row["num_acc"] in (sum(map(len, run.gpus)), 0)

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from slurmsyncd.delivery import REPLACED
-from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
-from slurmsyncd.sandbox.demo.environment import COMMIT_S, Stage, simulated_cluster, stop_daemon
+from slurmsyncd.sandbox.backend.server import BackendConfig, EmbeddedBackend
+from slurmsyncd.sandbox.demo.environment import COMMIT_S, DemoEnvironment, simulated_cluster, stop_daemon
 from slurmsyncd.sandbox.demo.host_slurm import host_cluster
-from slurmsyncd.sandbox.demo.reconciliation import Balance, Key, balance
+from slurmsyncd.sandbox.demo.reconciliation import Key, Reconciliation, reconcile
 from slurmsyncd.store import open_store
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ def show(args: argparse.Namespace) -> int:
         root = args.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="slurmsyncd-demo-")))
         for part in (root, root / "run"):
             part.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return anyio.run(_play, Stage(root.resolve()), args)
+        return anyio.run(_play, DemoEnvironment(root.resolve()), args)
 
 
-async def _play(stage: Stage, args: argparse.Namespace) -> int:
+async def _play(stage: DemoEnvironment, args: argparse.Namespace) -> int:
     seed = random.randrange(2**32) if args.seed is None else args.seed  # noqa: S311 - no secret
     async with AsyncExitStack() as stack:
         simulation = None
@@ -65,7 +65,7 @@ async def _play(stage: Stage, args: argparse.Namespace) -> int:
         _say(f"daemon    settings {stage.config}, log {stage.log}")
         daemon = stage.start_daemon()
         try:
-            act = _Act(stage, backend, daemon, simulation)
+            act = _DemoRun(stage, backend, daemon, simulation)
             finished = await act.run(args)
         finally:
             status = await stop_daemon(daemon)
@@ -77,26 +77,28 @@ async def _play(stage: Stage, args: argparse.Namespace) -> int:
         return _settle(stage, backend, simulation)
 
 
-async def _open_backend(stack: AsyncExitStack, cluster: dict[str, Any], listen: str, stage: Stage) -> Backend:
+async def _open_backend(
+    stack: AsyncExitStack, cluster: dict[str, Any], listen: str, stage: DemoEnvironment
+) -> EmbeddedBackend:
     for address in (listen, f"{listen.rpartition(':')[0]}:0"):
         config = BackendConfig(
             clusters=[cluster], listen=address, state=stage.root / "backend", commit_interval=COMMIT_S
         )
         try:
-            return await stack.enter_async_context(Backend.open(config))
+            return await stack.enter_async_context(EmbeddedBackend.open(config))
         except OSError as err:
             if err.errno != errno.EADDRINUSE or address != listen:
                 raise
     raise AssertionError("unreachable")
 
 
-class _Act:
+class _DemoRun:
     """The time between beginning and end."""
 
     def __init__(
         self,
-        stage: Stage,
-        backend: Backend,
+        stage: DemoEnvironment,
+        backend: EmbeddedBackend,
         daemon: subprocess.Popen[bytes],
         simulation: Simulation | None,
     ) -> None:
@@ -182,25 +184,25 @@ class _Act:
         scope.cancel()
 
 
-def _settle(stage: Stage, backend: Backend, simulation: Simulation | None) -> int:
+def _settle(stage: DemoEnvironment, backend: EmbeddedBackend, simulation: Simulation | None) -> int:
     """Print what became of all runs; gives the exit status."""
     states = dict(_states(stage))
     if simulation is None:
         rows = backend.rows()
         _say(f"{len(rows)} runs in the backend, {len(states)} waiting or refused")
         return 0
-    result: Balance = balance(simulation.ledger(), backend.rows(), states)
+    result: Reconciliation = reconcile(simulation.ledger(), backend.rows(), states)
     for line in result.lines():
         _say(line)
     return 1 if result.lost or result.wrong else 0
 
 
-def _states(stage: Stage) -> Iterator[tuple[Key, tuple[str, str]]]:
+def _states(stage: DemoEnvironment) -> Iterator[tuple[Key, tuple[str, str]]]:
     """Return what the daemon has not told or could not tell, or removed again: run → (state, reason)."""
     with closing(open_store(stage.root / "state", ["demo"]).store) as store:
         for state in ("dead", "dropped", "ready", "parked", "idle", "done"):
             after, reason = 0, REPLACED if state == "done" else None
-            while found := store.letters("demo", state=state, reason=reason, after=after):
+            while found := store.list_deliveries("demo", state=state, reason=reason, after=after):
                 for delivery in found:
                     yield (delivery.key.job_id, delivery.key.start_at), (state, delivery.reason)
                 after = found[-1].id

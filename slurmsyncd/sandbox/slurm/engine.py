@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 import anyio
 
 from slurmsyncd.sandbox.slurm import hooks, lifecycle, workload
-from slurmsyncd.sandbox.slurm.expected_runs import Obligation, obligation
+from slurmsyncd.sandbox.slurm.expected_runs import ExpectedRun, expected_run
 from slurmsyncd.sandbox.slurm.hooks import HookCall
-from slurmsyncd.sandbox.slurm.placement import Books
+from slurmsyncd.sandbox.slurm.placement import NodePool
 from slurmsyncd.sandbox.slurm.state import State
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping, Sequence
 
-    from slurmsyncd.sandbox.slurm.records import Held, NodeRow, Run
+    from slurmsyncd.sandbox.slurm.records import HeldResources, NodeRow, RunRow
     from slurmsyncd.sandbox.slurm.workload import Submission
 
-__all__ = ["HookCall", "Obligation", "Simulation"]
+__all__ = ["ExpectedRun", "HookCall", "Simulation"]
 
 _TICK_S = 0.1
 _HOOK_LIMIT_S = 60.0
@@ -79,7 +79,7 @@ class Simulation:
             if nodes is not None or not state.nodes():
                 state.put_nodes(workload.nodes() if nodes is None else nodes)
             self._nodes = state.nodes()
-            self._books = Books(self._nodes)
+            self._books = NodePool(self._nodes)
             for run in list(state.runs("WHERE phase != ''")):  # whoever was to end them has gone
                 state.put(lifecycle.settled(run))
             for run in state.runs("WHERE start_at > 0 AND end_at = 0"):
@@ -178,10 +178,10 @@ class Simulation:
                 if any(held["node"] == node for held in run["alloc"]):
                     self._end(run, now, "NODE_FAIL")
 
-    def ledger(self) -> Iterator[Obligation]:
+    def ledger(self) -> Iterator[ExpectedRun]:
         """Return every run that ever started, by start."""
         for run in self._state.runs("WHERE start_at > 0 ORDER BY start_at, job_id"):
-            yield obligation(run, self.cluster)
+            yield expected_run(run, self.cluster)
 
     def waiting(self) -> int:
         """Count the jobs that wait."""
@@ -216,7 +216,7 @@ class Simulation:
             status = done.returncode
         self.hook_done(call, time.time(), status)
 
-    def _advance(self, run: Run, now: float) -> None:
+    def _advance(self, run: RunRow, now: float) -> None:
         """Do with one run what is due."""
         if run["end_at"]:
             if not run["phase"]:
@@ -226,7 +226,7 @@ class Simulation:
         elif run["phase"] != "CONFIGURING":  # the script waits for the prolog
             self._go_on(run, now)
 
-    def _go_on(self, run: Run, now: float) -> None:
+    def _go_on(self, run: RunRow, now: float) -> None:
         asked = run["request"]
         match lifecycle.next_step(run)[1]:
             case "requeue":
@@ -253,7 +253,7 @@ class Simulation:
             ):
                 return
 
-    def _start(self, run: Run, now: float) -> bool:
+    def _start(self, run: RunRow, now: float) -> bool:
         if run["array_tasks"]:
             return self._start_tasks(run, now)
         parts = [run]
@@ -261,7 +261,7 @@ class Simulation:
             parts = list(
                 self._state.runs("WHERE het_job_id = ? AND end_at = 0 ORDER BY job_id", (run["job_id"],))
             )
-        placed: list[tuple[Run, list[Held]]] = []
+        placed: list[tuple[RunRow, list[HeldResources]]] = []
         for part in parts:
             alloc = self._books.place(part["request"])
             if alloc is None:
@@ -273,7 +273,7 @@ class Simulation:
             self._began(lifecycle.started(part, alloc, now, self._seen_s(0.1)))
         return True
 
-    def _start_tasks(self, run: Run, now: float) -> bool:
+    def _start_tasks(self, run: RunRow, now: float) -> bool:
         """Start tasks of an array; each gets an id of its own, but the last takes the array's."""
         where = "WHERE array_job_id = ? AND start_at > 0 AND end_at = 0"
         active = len(self._state.ids(where, (run["array_job_id"],)))
@@ -293,10 +293,10 @@ class Simulation:
         self._state.put(run | {"reason": "JobArrayTaskLimit"})
         return True
 
-    def _began(self, run: Run) -> None:
+    def _began(self, run: RunRow) -> None:
         self._hook("prolog", self._state.put(run))
 
-    def _end(self, run: Run, now: float, state: str, code: int = 0, signal: int = 0) -> None:
+    def _end(self, run: RunRow, now: float, state: str, code: int = 0, signal: int = 0) -> None:
         purge_at = now + self._min_job_age_s + self._dice.random() * 5.0
         over = lifecycle.ended(run, now, state, (code, signal), purge_at=purge_at, late_s=self._seen_s(0.2))
         self._state.put(over)
@@ -304,7 +304,7 @@ class Simulation:
             self._books.release(run["alloc"], run["request"])
             self._hook("epilog", over)
 
-    def _requeue(self, run: Run, now: float) -> None:
+    def _requeue(self, run: RunRow, now: float) -> None:
         late = self._seen_s(5.0)
         over, again = lifecycle.requeued(run, now, self._requeue_delay_s, self._seen_s(0.2), late)
         self._books.release(run["alloc"], run["request"])
@@ -318,7 +318,7 @@ class Simulation:
 
     _late_s = 0.0
 
-    def _hook(self, context: str, run: Run) -> None:
+    def _hook(self, context: str, run: RunRow) -> None:
         env = hooks.environment(run, context, self._shape, self.cluster)
         self._calls.append(HookCall(run["id"], context, self._argv[context], env))
 

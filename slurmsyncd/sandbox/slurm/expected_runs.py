@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from slurmsyncd.sandbox.slurm.records import Run
+    from slurmsyncd.sandbox.slurm.records import RunRow
 
 
 @dataclass(frozen=True, slots=True)
-class Obligation:
+class ExpectedRun:
     """
     A run that started, and so has to arrive somewhere.
 
@@ -32,9 +32,9 @@ class Obligation:
     gpus: tuple[tuple[int, ...], ...]
 
 
-def obligation(run: Run, cluster: str) -> Obligation:
+def expected_run(run: RunRow, cluster: str) -> ExpectedRun:
     """Return what a started run obliges to."""
-    return Obligation(
+    return ExpectedRun(
         cluster=cluster,
         job_id=run["job_id"],
         start_at=run["start_at"],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from slurmsyncd.sandbox.slurm.records import Held, Run
+    from slurmsyncd.sandbox.slurm.records import HeldResources, RunRow
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -42,17 +42,17 @@ def hostlist(names: Sequence[str]) -> str:
     return ",".join(parts)
 
 
-def nodes(alloc: Iterable[Held]) -> str:
+def nodes(alloc: Iterable[HeldResources]) -> str:
     """Write the nodes of an allocation, empty before the start."""
     return hostlist([held["node"] for held in alloc])
 
 
-def cpus(held: Held) -> int:
+def cpus(held: HeldResources) -> int:
     """Count what Slurm calls CPUs: hardware threads."""
     return len(held["cores"]) * held["threads"]
 
 
-def tres(run: Run) -> dict[str, int]:
+def tres(run: RunRow) -> dict[str, int]:
     """Return what a run holds or held, memory in MiB; empty before its start."""
     if not run["alloc"]:
         return {}
@@ -68,7 +68,7 @@ def tres(run: Run) -> dict[str, int]:
     )
 
 
-def wanted_tres(run: Run) -> dict[str, int]:
+def requested_tres(run: RunRow) -> dict[str, int]:
     """Return what was asked for."""
     asked = run["request"]
     count = asked["nodes"] * asked["cores"] + asked["more"]
@@ -93,7 +93,7 @@ def tres_text(tres: dict[str, int], *, by_name: bool = False) -> str:
     return ",".join(f"{name}={tres[name]}{'M' * (name == 'mem')}" for name in names)
 
 
-def gres(held: Held) -> str:
+def gres(held: HeldResources) -> str:
     """Write the GPUs a run holds on a node: ``gpu:a100:2(IDX:0-1)``, empty without any."""
     if not held["gpus"]:
         return ""
@@ -101,26 +101,26 @@ def gres(held: Held) -> str:
     return f"gpu{kind}:{len(held['gpus'])}(IDX:{ranges(held['gpus'])})"
 
 
-def db_index(run: Run, release: str) -> int:
+def db_index(run: RunRow, release: str) -> int:
     """Return slurmdbd's index: a counter in 22.05, later 64 bits, in 26.05 above 2^63."""
     first = {"22.05": 0, "24.11": 5095409501505009664, "26.05": 10148448283414712320}[release]
     return first + run["id"] * (1 if first == 0 else 4096)
 
 
-def sluid(run: Run, release: str) -> str:
+def sluid(run: RunRow, release: str) -> str:
     """Write the index as 26.05 does: base 32 after an ``s``."""
     number = db_index(run, release)
     digits = (_CROCKFORD[(number >> shift) & 31] for shift in range(60, -1, -5))
     return "s" + "".join(digits)
 
 
-def task_text(run: Run) -> str:
+def task_text(run: RunRow) -> str:
     """Write the tasks that still wait: ``3-4%3``."""
     limit = f"%{run['array_limit']}" if run["array_limit"] else ""
     return ranges(run["array_tasks"]) + limit if run["array_tasks"] else ""
 
 
-def shown_id(run: Run) -> str:
+def shown_id(run: RunRow) -> str:
     """Write the job id as users see it: ``4_1``, ``4_[3-4%3]``, ``5+1``."""
     if run["array_tasks"]:
         return f"{run['array_job_id']}_[{task_text(run)}]"
@@ -131,7 +131,7 @@ def shown_id(run: Run) -> str:
     return str(run["job_id"])
 
 
-def matches(run: Run, word: str) -> bool:
+def matches(run: RunRow, word: str) -> bool:
     """Return whether an id as users write it means this run: ``4`` is all of array or het job 4."""
     return word in {
         str(run["job_id"]),

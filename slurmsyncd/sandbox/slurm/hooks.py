@@ -12,7 +12,7 @@ from slurmsyncd.sandbox.slurm import visibility as views
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from slurmsyncd.sandbox.slurm.records import Run
+    from slurmsyncd.sandbox.slurm.records import RunRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class HookCall:
     env: Mapping[str, str]
 
 
-def environment(run: Run, context: str, release: str, cluster: str) -> dict[str, str]:
+def environment(run: RunRow, context: str, release: str, cluster: str) -> dict[str, str]:
     """
     Return all variables: no PATH, no HOME, no SLURM_CONF, as measured.
 
@@ -68,12 +68,12 @@ def environment(run: Run, context: str, release: str, cluster: str) -> dict[str,
     }
 
 
-def _cpus_per_node(run: Run) -> str:
+def _cpus_per_node(run: RunRow) -> str:
     runs = [(cpus, len(list(same))) for cpus, same in groupby(map(words.cpus, run["alloc"]))]
     return ",".join(f"{cpus}(x{times})" if times > 1 else str(cpus) for cpus, times in runs)
 
 
-def _if_set(run: Run) -> dict[str, str]:
+def _if_set(run: RunRow) -> dict[str, str]:
     asked = run["request"]
     values = {
         "SLURM_JOB_COMMENT": asked["comment"],
@@ -84,7 +84,7 @@ def _if_set(run: Run) -> dict[str, str]:
     return {name: value for name, value in values.items() if value}
 
 
-def _family(run: Run) -> dict[str, str]:
+def _family(run: RunRow) -> dict[str, str]:
     if run["array_job_id"]:
         return {
             "SLURM_ARRAY_JOB_ID": str(run["array_job_id"]),
@@ -100,7 +100,7 @@ def _family(run: Run) -> dict[str, str]:
     return {}
 
 
-def _young(run: Run, context: str, release: str) -> dict[str, str]:
+def _young(run: RunRow, context: str, release: str) -> dict[str, str]:
     if release == "22.05":
         return {}
     asked = run["request"]
@@ -117,7 +117,7 @@ def _young(run: Run, context: str, release: str) -> dict[str, str]:
     }
 
 
-def _end(run: Run) -> dict[str, str]:
+def _end(run: RunRow) -> dict[str, str]:
     return {
         "SLURM_JOB_EXIT_CODE": str(run["exit_code"] * 256 + run["signal"]),
         "SLURM_JOB_EXIT_CODE2": f"{run['exit_code']}:{run['signal']}",

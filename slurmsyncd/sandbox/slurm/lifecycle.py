@@ -9,13 +9,13 @@ from slurmsyncd.sandbox.slurm import visibility as views
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from slurmsyncd.sandbox.slurm.records import Held, Request, Run
+    from slurmsyncd.sandbox.slurm.records import HeldResources, JobRequest, RunRow
     from slurmsyncd.sandbox.slurm.workload import Submission
 
 
 def submitted(
     submission: Submission, first_id: int, now: float, *, forecast_s: int, late_s: float
-) -> Iterator[Run]:
+) -> Iterator[RunRow]:
     """
     Return the records that a submission makes.
 
@@ -39,7 +39,7 @@ def submitted(
         yield run
 
 
-def _waiting(request: Request, job_id: int, now: float, forecast_s: int, late_s: float) -> Run:
+def _waiting(request: JobRequest, job_id: int, now: float, forecast_s: int, late_s: float) -> RunRow:
     at = int(now)
     later = request["begin_in_s"]
     eligible = 0 if request["held"] else at + later
@@ -81,7 +81,7 @@ def _waiting(request: Request, job_id: int, now: float, forecast_s: int, late_s:
     }
 
 
-def split(run: Run) -> tuple[Run, Run | None]:
+def split(run: RunRow) -> tuple[RunRow, RunRow | None]:
     """Part the next task from an array's waiting ones; the last task keeps the record itself."""
     task, *rest = run["array_tasks"]
     if not rest:
@@ -89,14 +89,14 @@ def split(run: Run) -> tuple[Run, Run | None]:
     return run | {"id": 0, "array_tasks": [], "array_task_id": task}, run | {"array_tasks": rest}
 
 
-def started(run: Run, alloc: list[Held], now: float, late_s: float) -> Run:
+def started(run: RunRow, alloc: list[HeldResources], now: float, late_s: float) -> RunRow:
     """Return the run its nodes; it is CONFIGURING until the prolog is through."""
     begun = run | {"state": "RUNNING", "phase": "CONFIGURING", "start_at": int(now), "alloc": alloc}
     begun |= {"reason": "None", "start_seen": now + late_s, "array_tasks": []}
     return begun | {"next_at": next_step(begun, now)[0]}
 
 
-def next_step(run: Run, began: float | None = None) -> tuple[float, str]:
+def next_step(run: RunRow, began: float | None = None) -> tuple[float, str]:
     """
     Return when something happens to a running run by itself, and what: requeue, suspend, resume or end.
 
@@ -117,20 +117,22 @@ def next_step(run: Run, began: float | None = None) -> tuple[float, str]:
     return min(steps)
 
 
-def suspended(run: Run, now: float) -> Run:
+def suspended(run: RunRow, now: float) -> RunRow:
     """Pause a run; it keeps its nodes."""
     paused = run | {"state": "SUSPENDED", "suspended_at": int(now)}
     return paused | {"next_at": next_step(paused)[0]}
 
 
-def resumed(run: Run, now: float) -> Run:
+def resumed(run: RunRow, now: float) -> RunRow:
     """Let a paused run go on."""
     pause = int(now) - run["suspended_at"]
     again = run | {"state": "RUNNING", "paused_s": run["paused_s"] + pause, "suspended_at": int(now)}
     return again | {"next_at": next_step(again)[0]}
 
 
-def ended(run: Run, now: float, state: str, code: tuple[int, int], *, purge_at: float, late_s: float) -> Run:
+def ended(
+    run: RunRow, now: float, state: str, code: tuple[int, int], *, purge_at: float, late_s: float
+) -> RunRow:
     """
     End a run, or a job that never started.
 
@@ -145,7 +147,9 @@ def ended(run: Run, now: float, state: str, code: tuple[int, int], *, purge_at: 
     return over | {"end_at": int(now), "end_seen": now + late_s, "forecast_at": 0}
 
 
-def requeued(run: Run, now: float, delay_s: int, late_s: float, again_late_s: float) -> tuple[Run, Run]:
+def requeued(
+    run: RunRow, now: float, delay_s: int, late_s: float, again_late_s: float
+) -> tuple[RunRow, RunRow]:
     """
     End a run as REQUEUED and give the one that will follow, by the same id.
 
@@ -160,6 +164,6 @@ def requeued(run: Run, now: float, delay_s: int, late_s: float, again_late_s: fl
     return over | {"end_seen": now + late_s}, again
 
 
-def settled(run: Run) -> Run:
+def settled(run: RunRow) -> RunRow:
     """Take the phase off a run, and from a waiting one the nodes it only seemed to have."""
     return run | {"phase": "", "alloc": run["alloc"] if run["start_at"] else []}

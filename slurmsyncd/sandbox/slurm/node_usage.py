@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from slurmsyncd.sandbox.slurm.records import Held, NodeRow
-    from slurmsyncd.sandbox.slurm.release_format import Shape
+    from slurmsyncd.sandbox.slurm.records import HeldResources, NodeRow
+    from slurmsyncd.sandbox.slurm.release_format import ReleaseFormat
     from slurmsyncd.sandbox.slurm.state import State
 
 
-class Load:
+class NodeUsage:
     """
     One node and what the running jobs hold of it.
 
@@ -24,7 +24,7 @@ class Load:
         gpus: Device indexes in use, ascending.
     """
 
-    def __init__(self, node: NodeRow, held: Iterable[Held]) -> None:
+    def __init__(self, node: NodeRow, held: Iterable[HeldResources]) -> None:
         self.node = node
         mine = list(held)
         self.cpus = sum(map(words.cpus, mine))
@@ -40,21 +40,21 @@ class Load:
         return "IDLE" if not self.cpus else "ALLOCATED" if self.cpus == self.total else "MIXED"
 
 
-def loads(state: State, names: Iterable[str] = ()) -> list[Load]:
+def loads(state: State, names: Iterable[str] = ()) -> list[NodeUsage]:
     """Return all nodes, or those named, with what is in use."""
-    held: dict[str, list[Held]] = {}
+    held: dict[str, list[HeldResources]] = {}
     for run in state.runs("WHERE in_memory = 1 AND start_at > 0 AND end_at = 0"):
         for one in run["alloc"]:
             held.setdefault(one["node"], []).append(one)
     wanted = set(names)
     return [
-        Load(node, held.get(node["name"], ()))
+        NodeUsage(node, held.get(node["name"], ()))
         for node in state.nodes()
         if not wanted or node["name"] in wanted
     ]
 
 
-def _gres(load: Load, indexes: list[int] | None = None) -> str:
+def _gres(load: NodeUsage, indexes: list[int] | None = None) -> str:
     node = load.node
     if not node["gpus"]:
         return ""
@@ -69,7 +69,7 @@ def _tres(cpus: int, memory: str, gpus: int, gpu_type: str, billing: str = "") -
     return f"cpu={cpus},mem={memory}{billing}{kind}" if cpus else ""
 
 
-def record(load: Load, shape: Shape) -> dict[str, Any]:
+def record(load: NodeUsage, shape: ReleaseFormat) -> dict[str, Any]:
     """Return the record of a node: ``scontrol show nodes --json``, in 22.05 ``sinfo --json``."""
     node = load.node
     idle = load.total - load.cpus
@@ -110,9 +110,9 @@ def record(load: Load, shape: Shape) -> dict[str, Any]:
     return template | fields
 
 
-def alike(found: list[Load]) -> list[list[Load]]:
+def alike(found: list[NodeUsage]) -> list[list[NodeUsage]]:
     """Group nodes that sinfo shows in one record."""
-    groups: dict[tuple[object, ...], list[Load]] = {}
+    groups: dict[tuple[object, ...], list[NodeUsage]] = {}
     for load in found:
         node = load.node
         key = (load.state, load.total, node["memory_mib"], _gres(load), node["features"], node["down"])
@@ -120,12 +120,12 @@ def alike(found: list[Load]) -> list[list[Load]]:
     return list(groups.values())
 
 
-def names(some: list[Load]) -> str:
+def names(some: list[NodeUsage]) -> str:
     """Write the host list of a group."""
     return words.hostlist([load.node["name"] for load in some])
 
 
-def group(some: list[Load], shape: Shape) -> dict[str, Any]:
+def group(some: list[NodeUsage], shape: ReleaseFormat) -> dict[str, Any]:
     """Return the record of a group: ``sinfo --json`` from 24.11 on."""
     template: dict[str, Any] = shape.records["group"]
     first, node = some[0], some[0].node
@@ -153,7 +153,7 @@ def group(some: list[Load], shape: Shape) -> dict[str, Any]:
     }
 
 
-def text(load: Load, shape: Shape, instant: Callable[[float], str]) -> str:
+def text(load: NodeUsage, shape: ReleaseFormat, instant: Callable[[float], str]) -> str:
     """Return the lines of ``scontrol show node``."""
     node, made = load.node, record(load, shape)
     booted = made["boot_time"]["number"] if shape.modern else made["boot_time"]

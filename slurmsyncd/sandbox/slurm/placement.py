@@ -9,7 +9,7 @@ from slurmsyncd.sandbox.slurm import formatting as words
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from slurmsyncd.sandbox.slurm.records import Held, NodeRow, Request
+    from slurmsyncd.sandbox.slurm.records import HeldResources, JobRequest, NodeRow
 
 MIB_PER_CPU = 1000
 
@@ -25,7 +25,7 @@ class _Free:
         self.users: list[str] = []
         self.only = ""
 
-    def offer(self, request: Request, count: int) -> Held | None:
+    def offer(self, request: JobRequest, count: int) -> HeldResources | None:
         """Return what a job would get here, None if it does not fit."""
         node, whole = self.node, request["exclusive"] == "node"
         if node["down"] or (self.only and self.only != request["user"]):
@@ -53,15 +53,15 @@ class _Free:
         }
 
 
-class Books:
+class NodePool:
     """What is free of every node."""
 
     def __init__(self, nodes: Iterable[NodeRow]) -> None:
         self._free = {node["name"]: _Free(node) for node in nodes}
 
-    def place(self, request: Request) -> list[Held] | None:
+    def place(self, request: JobRequest) -> list[HeldResources] | None:
         """Choose nodes, cores and GPUs, first fit, and book them; None if they are not free."""
-        found: list[Held] = []
+        found: list[HeldResources] = []
         for free in self._free.values():
             held = free.offer(request, request["cores"] + (0 if found else request["more"]))
             if held is not None:
@@ -71,7 +71,7 @@ class Books:
                 return found
         return None
 
-    def take(self, alloc: Iterable[Held], request: Request) -> None:
+    def take(self, alloc: Iterable[HeldResources], request: JobRequest) -> None:
         """
         Book an allocation.
 
@@ -94,7 +94,7 @@ class Books:
         """Offer nothing of a node any more; without a reason again."""
         self._free[node].node["down"] = reason
 
-    def release(self, alloc: Iterable[Held], request: Request) -> None:
+    def release(self, alloc: Iterable[HeldResources], request: JobRequest) -> None:
         """Return an allocation back."""
         for held in alloc:
             free = self._free[held["node"]]

@@ -26,7 +26,7 @@ class NodeRow(TypedDict):
     down: str
 
 
-class Held(TypedDict):
+class HeldResources(TypedDict):
     """
     What a run holds on one node.
 
@@ -46,7 +46,7 @@ class Held(TypedDict):
     memory_mib: int
 
 
-class Request(TypedDict):
+class JobRequest(TypedDict):
     """
     What a user asked for, and what will become of it.
 
@@ -98,7 +98,7 @@ class Request(TypedDict):
     suspend_for_s: float
 
 
-class Run(TypedDict):
+class RunRow(TypedDict):
     """
     One run of a job: a requeue makes another. Instants are epoch seconds, 0 means not (yet).
 
@@ -148,5 +148,5 @@ class Run(TypedDict):
     exit_code: int
     signal: int
     killed_by: int | None
-    request: Request
-    alloc: list[Held]
+    request: JobRequest
+    alloc: list[HeldResources]

@@ -22,7 +22,7 @@ _PARSERS = {
 _DEFAULT_PARSER = {"24.11": "v0.0.42", "26.05": "v0.0.45"}
 
 
-class Shape:
+class ReleaseFormat:
     """
     One release, or one of the data versions a release offers.
 

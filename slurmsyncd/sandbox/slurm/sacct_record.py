@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from slurmsyncd.sandbox.slurm.records import Run
-    from slurmsyncd.sandbox.slurm.release_format import Shape
+    from slurmsyncd.sandbox.slurm.records import RunRow
+    from slurmsyncd.sandbox.slurm.release_format import ReleaseFormat
 
 _TRES_IDS = {"cpu": 1, "mem": 2, "energy": 3, "node": 4, "billing": 5, "gres/gpu": 1001}
 NEVER = 4294967294
@@ -24,13 +24,13 @@ def name_in_database(name: str) -> str:
     return name.replace('"', "`")
 
 
-def record(run: Run, shape: Shape, cluster: str, now: float) -> dict[str, Any]:
+def record(run: RunRow, shape: ReleaseFormat, cluster: str, now: float) -> dict[str, Any]:
     """Return slurmdbd's record of a run: the captured one, with what differs put in."""
     template: dict[str, Any] = shape.records["sacct"]
     return template | _who(run, cluster, template) | _what(run, shape, template, now) | _young(run, shape)
 
 
-def _who(run: Run, cluster: str, template: dict[str, Any]) -> dict[str, Any]:
+def _who(run: RunRow, cluster: str, template: dict[str, Any]) -> dict[str, Any]:
     asked = run["request"]
     named = {"account": asked["account"], "user": asked["user"]}
     if not template["association"]["account"]:
@@ -52,7 +52,7 @@ def _who(run: Run, cluster: str, template: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _what(run: Run, shape: Shape, template: dict[str, Any], now: float) -> dict[str, Any]:
+def _what(run: RunRow, shape: ReleaseFormat, template: dict[str, Any], now: float) -> dict[str, Any]:
     task = shape.number(run["array_task_id"])
     offset = shape.number(run["het_offset"] if run["het_job_id"] else None)
     tasks = {"max": {"running": {"tasks": run["array_limit"]}}}
@@ -66,28 +66,28 @@ def _what(run: Run, shape: Shape, template: dict[str, Any], now: float) -> dict[
         "nodes": words.nodes(run["alloc"]) or "None assigned",
         "array": template["array"] | of,
         "het": {"job_id": run["het_job_id"], "job_offset": offset},
-        "required": template["required"] | {"CPUs": words.wanted_tres(run)["cpu"]},
+        "required": template["required"] | {"CPUs": words.requested_tres(run)["cpu"]},
         "kill_request_user": _killer(run) or template["kill_request_user"],
         "tres": {
             "allocated": _tres(words.tres(run), shape),
-            "requested": _tres(words.wanted_tres(run), shape),
+            "requested": _tres(words.requested_tres(run), shape),
         },
         "flags": template["flags"] if run["start_at"] else template["flags"][1:],
     }
 
 
-def _code(run: Run) -> tuple[int, int]:
+def _code(run: RunRow) -> tuple[int, int]:
     """Return exit code and signal: of a cancelled job slurmdbd knows no signal, slurmctld does."""
     return run["exit_code"], 0 if run["state"] == "CANCELLED" else run["signal"]
 
 
-def _killer(run: Run) -> str:
+def _killer(run: RunRow) -> str:
     if run["killed_by"] is None:
         return ""
     return run["request"]["user"] if run["killed_by"] else "root"
 
 
-def _times(run: Run, shape: Shape, template: dict[str, Any], now: float) -> dict[str, Any]:
+def _times(run: RunRow, shape: ReleaseFormat, template: dict[str, Any], now: float) -> dict[str, Any]:
     start: int | None = run["start_at"]
     if not start:
         start = NEVER if shape.modern and run["end_at"] else 0 if not run["end_at"] else None
@@ -106,19 +106,19 @@ def _times(run: Run, shape: Shape, template: dict[str, Any], now: float) -> dict
     return template | times
 
 
-def _limit_min(run: Run) -> int | None:
+def _limit_min(run: RunRow) -> int | None:
     if not run["start_at"] and run["request"]["limit_min"] is None:
         return None
     return views.limit_s(run) // 60
 
 
-def _state(run: Run, shape: Shape) -> Any:
+def _state(run: RunRow, shape: ReleaseFormat) -> Any:
     if not shape.modern:
         return run["state"]
     return ["PENDING", "REQUEUED"] if run["state"] == "REQUEUED" else [run["state"]]
 
 
-def _tres(tres: dict[str, int], shape: Shape) -> list[dict[str, Any]]:
+def _tres(tres: dict[str, int], shape: ReleaseFormat) -> list[dict[str, Any]]:
     unnamed = "" if shape.modern else None
     rows = []
     for name, count in tres.items():
@@ -128,7 +128,7 @@ def _tres(tres: dict[str, int], shape: Shape) -> list[dict[str, Any]]:
     return rows
 
 
-def _young(run: Run, shape: Shape) -> dict[str, Any]:
+def _young(run: RunRow, shape: ReleaseFormat) -> dict[str, Any]:
     asked = run["request"]
     fields: dict[str, Any] = {}
     if shape.modern:
@@ -149,7 +149,7 @@ def _young(run: Run, shape: Shape) -> dict[str, Any]:
 
 
 def fields(
-    run: Run, release: str, cluster: str, now: float, instant: Callable[[float], str]
+    run: RunRow, release: str, cluster: str, now: float, instant: Callable[[float], str]
 ) -> dict[str, Any]:
     """
     Return every field of sacct's text form that the simulation fills, by its name in lower case.
@@ -160,7 +160,7 @@ def fields(
     took = views.elapsed_s(run, now)
     limit = _limit_min(run)
     code, signal = _code(run)
-    held, wanted = words.tres(run), words.wanted_tres(run)
+    held, wanted = words.tres(run), words.requested_tres(run)
     pending_cpus = wanted["cpu"] if release == "22.05" else 0
     return {
         "jobidraw": run["job_id"],
@@ -220,7 +220,7 @@ def fields(
     }
 
 
-def state_text(run: Run) -> str:
+def state_text(run: RunRow) -> str:
     """Return the State column: with the uid of who cancelled."""
     if run["state"] == "CANCELLED" and run["killed_by"] is not None:
         return f"CANCELLED by {run['killed_by']}"

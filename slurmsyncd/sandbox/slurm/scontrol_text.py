@@ -11,11 +11,13 @@ from slurmsyncd.sandbox.slurm.squeue_record import submit_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from slurmsyncd.sandbox.slurm.records import Held, Run
-    from slurmsyncd.sandbox.slurm.release_format import Shape
+    from slurmsyncd.sandbox.slurm.records import HeldResources, RunRow
+    from slurmsyncd.sandbox.slurm.release_format import ReleaseFormat
 
 
-def job(run: Run, shape: Shape, now: float, instant: Callable[[float], str], *, cores: bool) -> str:
+def job(
+    run: RunRow, shape: ReleaseFormat, now: float, instant: Callable[[float], str], *, cores: bool
+) -> str:
     """
     Return the lines of one job and the empty one after it.
 
@@ -31,7 +33,7 @@ def job(run: Run, shape: Shape, now: float, instant: Callable[[float], str], *, 
     return "\n".join([head, *("   " + line for line in lines), ""]) + "\n"
 
 
-def _who(run: Run, shape: Shape) -> Iterator[str]:
+def _who(run: RunRow, shape: ReleaseFormat) -> Iterator[str]:
     asked = run["request"]
     array = task = het = ""
     if run["array_job_id"]:
@@ -49,7 +51,7 @@ def _who(run: Run, shape: Shape) -> Iterator[str]:
     yield f"Priority=1 Nice=0 Account={asked['account']} QOS={asked['qos']} WCKey={wckey}"
 
 
-def _state(run: Run, now: float, instant: Callable[[float], str]) -> Iterator[str]:
+def _state(run: RunRow, now: float, instant: Callable[[float], str]) -> Iterator[str]:
     asked = run["request"]
     batch = int(asked["batch"])
     start, end = views.shown_times(run)
@@ -71,7 +73,7 @@ def _state(run: Run, now: float, instant: Callable[[float], str]) -> Iterator[st
     yield f"SuspendTime={paused} SecsPreSuspend={before} LastSchedEval={at(run['submit_at'])} Scheduler=Main"
 
 
-def _nodes(run: Run, shape: Shape) -> Iterator[str]:
+def _nodes(run: RunRow, shape: ReleaseFormat) -> Iterator[str]:
     asked = run["request"]
     yield f"Partition={asked['partition']} AllocNode:Sid=localhost:2936"
     yield "ReqNodeList=(null) ExcNodeList=(null)"
@@ -82,7 +84,7 @@ def _nodes(run: Run, shape: Shape) -> Iterator[str]:
         f"NumNodes={asked['nodes']} NumCPUs={views.cpu_count(run)} NumTasks={asked['nodes']} "
         "CPUs/Task=1 ReqB:S:C:T=0:0:*:*"
     )
-    wanted, held = words.tres_text(words.wanted_tres(run)), words.tres_text(words.tres(run))
+    wanted, held = words.tres_text(words.requested_tres(run)), words.tres_text(words.tres(run))
     if shape.modern:
         yield f"ReqTRES={wanted}"
         yield f"AllocTRES={held or '(null)'}"
@@ -91,14 +93,14 @@ def _nodes(run: Run, shape: Shape) -> Iterator[str]:
     yield "Socks/Node=* NtasksPerN:B:S:C=0:0:*:* CoreSpec=*"
 
 
-def _cores(run: Run) -> Iterator[str]:
+def _cores(run: RunRow) -> Iterator[str]:
     """Nodes with equal allocation share a line; GPU indexes only while the job holds them."""
     asked = run["request"]
     if not run["alloc"]:
         return
     kind = f"gpu{':' * bool(asked['gpu_type'])}{asked['gpu_type']}"
     yield f"JOB_GRES={kind}:{asked['gpus'] * asked['nodes']}" if asked["gpus"] else "JOB_GRES=(null)"
-    groups: dict[str, list[Held]] = {}
+    groups: dict[str, list[HeldResources]] = {}
     for held in run["alloc"]:
         gres = words.gres(held) if views.holds(run) else ""
         groups.setdefault(f"CPU_IDs={_cpu_ids(held)} Mem={held['memory_mib']} GRES={gres}", []).append(held)
@@ -106,13 +108,13 @@ def _cores(run: Run) -> Iterator[str]:
         yield f"  Nodes={words.nodes(some)} {text}"
 
 
-def _cpu_ids(held: Held) -> str:
+def _cpu_ids(held: HeldResources) -> str:
     """Return abstract ids: thread = threads * core + t, core = socket * cores per socket + index."""
     first = [(socket * held["cores_per_socket"] + core) * held["threads"] for socket, core in held["cores"]]
     return words.ranges(number + thread for number in first for thread in range(held["threads"]))
 
 
-def _rest(run: Run, shape: Shape) -> Iterator[str]:
+def _rest(run: RunRow, shape: ReleaseFormat) -> Iterator[str]:
     asked = run["request"]
     licences = asked["licenses"] or "(null)"
     yield f"MinCPUsNode={asked['cores']} MinMemoryCPU=1000M MinTmpDiskNode=0"

@@ -11,11 +11,11 @@ from slurmsyncd.sandbox.slurm import visibility as views
 if TYPE_CHECKING:
     from typing import Any
 
-    from slurmsyncd.sandbox.slurm.records import Run
-    from slurmsyncd.sandbox.slurm.release_format import Shape
+    from slurmsyncd.sandbox.slurm.records import RunRow
+    from slurmsyncd.sandbox.slurm.release_format import ReleaseFormat
 
 
-def record(run: Run, shape: Shape, cluster: str) -> dict[str, Any]:
+def record(run: RunRow, shape: ReleaseFormat, cluster: str) -> dict[str, Any]:
     """Return slurmctld's record of a job: the captured one, with what differs put in."""
     template: dict[str, Any] = shape.records["job"]
     if not shape.modern and not run["alloc"]:
@@ -31,7 +31,7 @@ def record(run: Run, shape: Shape, cluster: str) -> dict[str, Any]:
     )
 
 
-def _who(run: Run, cluster: str) -> dict[str, Any]:
+def _who(run: RunRow, cluster: str) -> dict[str, Any]:
     asked = run["request"]
     return {
         "job_id": run["job_id"],
@@ -56,7 +56,7 @@ def _who(run: Run, cluster: str) -> dict[str, Any]:
     }
 
 
-def _times(run: Run, shape: Shape) -> dict[str, Any]:
+def _times(run: RunRow, shape: ReleaseFormat) -> dict[str, Any]:
     start, end = views.shown_times(run)
     seen = start if start and start <= (end or start) else run["submit_at"]
     return {
@@ -72,7 +72,7 @@ def _times(run: Run, shape: Shape) -> dict[str, Any]:
     }
 
 
-def _state(run: Run, shape: Shape) -> dict[str, Any]:
+def _state(run: RunRow, shape: ReleaseFormat) -> dict[str, Any]:
     code = run["exit_code"], run["signal"]
     flags = ["JOB_WAS_RUNNING"] if views.holds(run) else []
     return {
@@ -87,7 +87,7 @@ def _state(run: Run, shape: Shape) -> dict[str, Any]:
     }
 
 
-def _family(run: Run, shape: Shape) -> dict[str, Any]:
+def _family(run: RunRow, shape: ReleaseFormat) -> dict[str, Any]:
     last = run["het_last"]
     return {
         "array_job_id": shape.number(run["array_job_id"]),
@@ -100,7 +100,7 @@ def _family(run: Run, shape: Shape) -> dict[str, Any]:
     }
 
 
-def _resources(run: Run, shape: Shape) -> dict[str, Any]:
+def _resources(run: RunRow, shape: ReleaseFormat) -> dict[str, Any]:
     asked = run["request"]
     shown = views.shown_nodes(run)
     gpu = f"gres{'/' if shape.modern else ':'}gpu{':' * bool(asked['gpu_type'])}{asked['gpu_type']}"
@@ -114,7 +114,7 @@ def _resources(run: Run, shape: Shape) -> dict[str, Any]:
         "max_nodes": shape.number(asked["nodes"] if not run["alloc"] and asked["nodes"] > 1 else 0),
         "shared": _shared(asked["exclusive"], shape),
         "tres_per_node": f"{gpu}:{asked['gpus']}" if asked["gpus"] else "",
-        "tres_req_str": words.tres_text(words.wanted_tres(run)),
+        "tres_req_str": words.tres_text(words.requested_tres(run)),
         "tres_alloc_str": words.tres_text(held),
         "billable_tres": shape.number(float(held["billing"]) if held else None),
         "gres_detail": allocation.gres_detail(run),
@@ -124,14 +124,14 @@ def _resources(run: Run, shape: Shape) -> dict[str, Any]:
     return fields
 
 
-def _shared(exclusive: str, shape: Shape) -> Any:
+def _shared(exclusive: str, shape: ReleaseFormat) -> Any:
     word = {"node": "none", "user": "user"}.get(exclusive)
     if not shape.modern:
         return word
     return [word] if word and shape.layout == "24.11" else []
 
 
-def _young(run: Run, shape: Shape) -> dict[str, Any]:
+def _young(run: RunRow, shape: ReleaseFormat) -> dict[str, Any]:
     """Return what only some layouts have, and take what this one lacks."""
     asked = run["request"]
     if not shape.modern:
@@ -147,7 +147,7 @@ def _young(run: Run, shape: Shape) -> dict[str, Any]:
     return fields
 
 
-def submit_line(run: Run) -> str:
+def submit_line(run: RunRow) -> str:
     """Return what the user typed."""
     asked = run["request"]
     exclusive = {"node": " --exclusive", "user": " --exclusive=user"}.get(asked["exclusive"], "")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
-    from slurmsyncd.sandbox.slurm.records import NodeRow, Run
+    from slurmsyncd.sandbox.slurm.records import NodeRow, RunRow
 
 _SCHEMA = """
 CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -128,7 +128,7 @@ class State:
         rows = [(rank, node["name"], json.dumps(node)) for rank, node in enumerate(nodes)]
         self._db.executemany("INSERT OR REPLACE INTO node VALUES (?, ?, ?)", rows)
 
-    def runs(self, where: str, values: Iterable[Any] = ()) -> Iterator[Run]:
+    def runs(self, where: str, values: Iterable[Any] = ()) -> Iterator[RunRow]:
         """
         Return runs one by one, as they are read.
 
@@ -137,7 +137,7 @@ class State:
         for row in self._db.execute(_SELECT + where, tuple(values)):
             yield json.loads(row[-1]) | dict(zip(_COLUMNS, row[:-1], strict=True))
 
-    def by_id(self, ids: list[int]) -> Iterator[Run]:
+    def by_id(self, ids: list[int]) -> Iterator[RunRow]:
         """Return the runs of these row ids in their order; the memory needed is that of 500."""
         for first in range(0, len(ids), 500):
             some = ids[first : first + 500]
@@ -148,7 +148,7 @@ class State:
         """Return row ids alone: cheap to sort."""
         return [row[0] for row in self._db.execute("SELECT id FROM run " + where, tuple(values))]  # noqa: S608
 
-    def put(self, run: Run) -> Run:
+    def put(self, run: RunRow) -> RunRow:
         """Write a run; one without an id gets the next."""
         row: dict[str, Any] = dict(run)
         columns = [row.pop(name) for name in _COLUMNS]

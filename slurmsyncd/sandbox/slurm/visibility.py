@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from slurmsyncd.sandbox.slurm.records import Held, Run
+    from slurmsyncd.sandbox.slurm.records import HeldResources, RunRow
 
 LIMIT_MIN = 2880  # the partition's, in minutes
 
 
-def in_accounting(run: Run, now: float) -> Run | None:
+def in_accounting(run: RunRow, now: float) -> RunRow | None:
     """
     Show a run as slurmdbd has it: late news have not arrived yet.
 
@@ -31,7 +31,7 @@ def in_accounting(run: Run, now: float) -> Run | None:
     return run
 
 
-def elapsed_s(run: Run, now: float) -> int:
+def elapsed_s(run: RunRow, now: float) -> int:
     """Return the time a run has been running, pauses left out."""
     if not run["start_at"]:
         return 0
@@ -41,12 +41,12 @@ def elapsed_s(run: Run, now: float) -> int:
     return max(0, (run["end_at"] or int(now)) - run["start_at"] - paused)
 
 
-def limit_s(run: Run) -> int:
+def limit_s(run: RunRow) -> int:
     """Return the time limit in seconds, the partition's if none was asked for."""
     return 60 * (run["request"]["limit_min"] or LIMIT_MIN)
 
 
-def shown_times(run: Run) -> tuple[int, int]:
+def shown_times(run: RunRow) -> tuple[int, int]:
     """
     Return start and end as slurmctld shows them: real ones, foreseen ones, or 0.
 
@@ -61,22 +61,22 @@ def shown_times(run: Run) -> tuple[int, int]:
     return start, start + limit_s(run) if start else 0
 
 
-def holds(run: Run) -> bool:
+def holds(run: RunRow) -> bool:
     """Return whether a run holds its nodes now: GPU indexes are shown only then."""
     return bool(run["start_at"]) and not run["end_at"]
 
 
-def shown_nodes(run: Run) -> list[Held]:
+def shown_nodes(run: RunRow) -> list[HeldResources]:
     """Return the allocation whose nodes slurmctld names: none while an ended run is COMPLETING."""
     return [] if run["end_at"] and run["phase"] == "COMPLETING" else run["alloc"]
 
 
-def shown_state(run: Run) -> str:
+def shown_state(run: RunRow) -> str:
     """Return the one word that squeue and scontrol print for the state."""
     return run["phase"] or run["state"]
 
 
-def cpu_count(run: Run) -> int:
+def cpu_count(run: RunRow) -> int:
     """Return the CPUs of a run, those asked for before its start."""
     asked = run["request"]
     if run["alloc"]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from random import Random
 
-    from slurmsyncd.sandbox.slurm.records import NodeRow, Request
+    from slurmsyncd.sandbox.slurm.records import JobRequest, NodeRow
 
 USERS = (("alice", 3001, "physics"), ("bob", 3002, "chem"), ("carol", 3003, "bio"), ("dave", 3004, "physics"))
 NAMES = (
@@ -28,14 +28,14 @@ class Submission:
         tasks: Of an array, 0 for none; ``limit`` of them at a time, 0 for no limit.
     """
 
-    requests: tuple[Request, ...]
+    requests: tuple[JobRequest, ...]
     tasks: int = 0
     limit: int = 0
 
 
-def request(**changes: Any) -> Request:
+def request(**changes: Any) -> JobRequest:
     """Return a job of one core that runs for ten seconds, with changes."""
-    plain: Request = {
+    plain: JobRequest = {
         "user": "alice",
         "uid": 3001,
         "account": "physics",

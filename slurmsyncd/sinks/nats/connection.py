@@ -21,7 +21,7 @@ from nats.aio.client import Client
 
 from slurmsyncd import __version__
 from slurmsyncd.delivery import Outcome, OutcomeKind
-from slurmsyncd.sinks.nats.credentials import hide
+from slurmsyncd.sinks.nats.credentials import redact
 from slurmsyncd.sinks.text import printable
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _BROKEN = (nats.errors.Error, OSError, TypeError)
 _LOGIN = ("authorization", "authentication", "account")
 
 
-class Trouble(Exception):
+class ConnectionFailed(Exception):
     """An exchange that did not come to its end, and what it comes to for the delivery."""
 
     def __init__(self, outcome: Outcome) -> None:
@@ -50,9 +50,9 @@ class Trouble(Exception):
         self.outcome = outcome
 
 
-def down(reason: str, detail: str, *, alarm: bool = False) -> Trouble:
+def sink_unavailable(reason: str, detail: str, *, alarm: bool = False) -> ConnectionFailed:
     """Return the trouble of the sink itself, charged to no entry."""
-    return Trouble(
+    return ConnectionFailed(
         Outcome(
             result=OutcomeKind.SINK_UNAVAILABLE,
             reason=reason,
@@ -82,7 +82,7 @@ class _Client(Client):
         return super()._connect_command()
 
 
-class Link:
+class NatsConnection:
     """
     One connection while it lasts.
 
@@ -160,7 +160,7 @@ class Link:
             await self._client.rtt(self._timeout_s)  # type: ignore[arg-type]  # any number will do
         self._raise_if_denied(subject)
 
-    async def ask(self, subject: str, payload: bytes, headers: dict[str, str] | None = None) -> Msg:
+    async def request(self, subject: str, payload: bytes, headers: dict[str, str] | None = None) -> Msg:
         """
         Publish and wait for the answer.
 
@@ -172,7 +172,7 @@ class Link:
             return await self._client.request(subject, payload, timeout=self._timeout_s, headers=headers)
         raise AssertionError  # pragma: no cover - _bounded raises where the block was left early
 
-    async def listen(self, hear: Callable[[Msg], Awaitable[None]], subject: str = "") -> str:
+    async def subscribe(self, hear: Callable[[Msg], Awaitable[None]], subject: str = "") -> str:
         """
         Hear what comes on a subject from now on; without any, on an inbox of our own and below it.
 
@@ -187,10 +187,10 @@ class Link:
             self._heard.append(await self._client.subscribe(subject or f"{inbox}.*", cb=hear))
         except _BROKEN as err:
             self._lost = True
-            raise down("connection_lost", self._error or self._words(err)) from err
+            raise sink_unavailable("connection_lost", self._error or self._words(err)) from err
         return inbox
 
-    async def tell(self, subject: str, payload: bytes, reply: str = "") -> None:
+    async def publish_unconfirmed(self, subject: str, payload: bytes, reply: str = "") -> None:
         """
         Publish what is repeated, or asked for again, if it gets lost on its way.
 
@@ -201,9 +201,9 @@ class Link:
             await self._client.publish(subject, payload, reply)
         except _BROKEN as err:
             self._lost = True
-            raise down("connection_lost", self._error or self._words(err)) from err
+            raise sink_unavailable("connection_lost", self._error or self._words(err)) from err
 
-    async def hush(self) -> None:
+    async def drain(self) -> None:
         """Hear no more but what is on its way, and wait for that; what was told is then on its way, too."""
         with anyio.move_on_after(_CLOSE_S), contextlib.suppress(*_BROKEN):
             while self._heard:
@@ -245,29 +245,29 @@ class Link:
             raise self._timed_out(deniable=deniable) from err
         except _BROKEN as err:
             self._lost = True
-            raise down("connection_lost", self._error or self._words(err)) from err
+            raise sink_unavailable("connection_lost", self._error or self._words(err)) from err
         # A round trip on a link that somebody else gave up meanwhile proves nothing.
         if done and (deniable or not self._lost):
             return
         self._raise_if_denied(subject)
         if deniable and not self.alive:
-            raise down("connection_lost", self._error or "the server closed it")
+            raise sink_unavailable("connection_lost", self._error or "the server closed it")
         raise self._timed_out(deniable=deniable)
 
-    def _timed_out(self, *, deniable: bool) -> Trouble:
+    def _timed_out(self, *, deniable: bool) -> ConnectionFailed:
         # Perhaps it is the way there that is broken: the next attempt is made on a new one.
         self._lost = True
         if deniable:
-            return Trouble(
+            return ConnectionFailed(
                 Outcome(result=OutcomeKind.FAILED, reason="timeout", detail="no acknowledgement in time")
             )
-        return down("connection_lost", self._error or "the server does not answer")
+        return sink_unavailable("connection_lost", self._error or "the server does not answer")
 
     def _raise_if_denied(self, subject: str) -> None:
         for name in (subject.lower(), ""):
             if detail := self._denied.get(name):
                 self._lost = True  # whether it is still forbidden shows on a new connection
-                raise down("not_permitted", f"{detail}; let this user publish there", alarm=True)
+                raise sink_unavailable("not_permitted", f"{detail}; let this user publish there", alarm=True)
 
     async def _on_error(self, err: Exception) -> None:
         self._error = self._words(err)
@@ -294,7 +294,7 @@ class Link:
     def _words(self, err: BaseException | None) -> str:
         """Say an error in words: in one line, without nats-py's prefix and without our secrets."""
         text = (str(err).removeprefix("nats: ") or type(err).__name__) if err else ""
-        return printable(hide(text, self._secrets), 300)
+        return printable(redact(text, self._secrets), 300)
 
     def _lose(self) -> None:
         self._lost = True
@@ -302,14 +302,16 @@ class Link:
             scope.cancel()
 
 
-def _not_connected(server: str, err: BaseException | None, said: str) -> Trouble:
+def _not_connected(server: str, err: BaseException | None, said: str) -> ConnectionFailed:
     text = said or "no connection in time"
     if isinstance(err, ssl.SSLCertVerificationError):
-        return down("tls", f"{server}: certificate: {err.verify_message}", alarm=True)
+        return sink_unavailable("tls", f"{server}: certificate: {err.verify_message}", alarm=True)
     if isinstance(err, ssl.SSLError):
-        return down("tls", f"{server}: {err.reason or 'the TLS handshake failed'}", alarm=True)
+        return sink_unavailable("tls", f"{server}: {err.reason or 'the TLS handshake failed'}", alarm=True)
     if isinstance(err, nats.errors.SecureConnWantedError):
-        return down("tls", f"{server}: offers no TLS; nothing was said to it", alarm=True)
+        return sink_unavailable("tls", f"{server}: offers no TLS; nothing was said to it", alarm=True)
     if any(word in text.lower() for word in _LOGIN):
-        return down("credentials", f"{server}: {text}; put what it takes into the file", alarm=True)
-    return down("unreachable", f"{server}: {text}")
+        return sink_unavailable(
+            "credentials", f"{server}: {text}; put what it takes into the file", alarm=True
+        )
+    return sink_unavailable("unreachable", f"{server}: {text}")

@@ -8,8 +8,8 @@ import anyio
 import structlog
 
 from slurmsyncd.errors import ConfigError
-from slurmsyncd.sinks.nats.connection import Link, Trouble, down
-from slurmsyncd.sinks.nats.credentials import Login
+from slurmsyncd.sinks.nats.connection import ConnectionFailed, NatsConnection, sink_unavailable
+from slurmsyncd.sinks.nats.credentials import Credentials
 from slurmsyncd.sinks.tls import tls_context
 
 if TYPE_CHECKING:
@@ -35,17 +35,17 @@ class Connector:
         ConfigError: A certificate or key cannot be used.
     """
 
-    def __init__(self, config: SinkConfig, greet: Callable[[Link], Awaitable[None]]) -> None:
+    def __init__(self, config: SinkConfig, greet: Callable[[NatsConnection], Awaitable[None]]) -> None:
         self._config = config
         self._greet = greet
         self._tls = _context(config)
-        self._login = Login(config)
-        self._link: Link | None = None
+        self._login = Credentials(config)
+        self._link: NatsConnection | None = None
         self._lock = anyio.Lock()
         self._tried = 0
-        self._trouble: Trouble | None = None
+        self._trouble: ConnectionFailed | None = None
 
-    async def link(self) -> Link:
+    async def link(self) -> NatsConnection:
         """
         Return a connection that works; makes one if there is none.
 
@@ -57,11 +57,11 @@ class Connector:
             if self._link is not None and self._link.alive:
                 return self._link
             if tried != self._tried and self._trouble is not None:
-                raise Trouble(self._trouble.outcome)  # somebody tried just now
+                raise ConnectionFailed(self._trouble.outcome)  # somebody tried just now
             self._tried += 1
             try:
                 self._link = await self._connected()
-            except Trouble as err:
+            except ConnectionFailed as err:
                 self._trouble = err
                 raise
             return self._link
@@ -71,28 +71,28 @@ class Connector:
         if self._link is not None:
             await self._link.close()
 
-    async def _connected(self) -> Link:
+    async def _connected(self) -> NatsConnection:
         """Connect to the first server that takes us, beginning with the next one."""
         await self.aclose()
         servers, first = self._config.servers, self._tried % len(self._config.servers)
-        failures: list[Trouble] = []
+        failures: list[ConnectionFailed] = []
         for server in (*servers[first:], *servers[:first]):
             try:
                 return await self._connect(server)
-            except Trouble as err:
+            except ConnectionFailed as err:
                 failures.append(err)
         # What the operator has to act on says more than a server that is merely away.
         raise max(failures, key=lambda each: each.outcome.action_required)
 
-    async def _connect(self, server: str) -> Link:
+    async def _connect(self, server: str) -> NatsConnection:
         config = self._config
-        link = Link(config.name, min(config.timeout, _ANSWER_S))
+        link = NatsConnection(config.name, min(config.timeout, _ANSWER_S))
         try:
             secrets = self._login.read()
             if config.cert_file:
                 self._tls = _context(config)
         except ConfigError as err:
-            raise down("credentials_file", str(err), alarm=True) from err
+            raise sink_unavailable("credentials_file", str(err), alarm=True) from err
         wanted = bool(server.startswith("tls:") or config.ca_file or config.cert_file)
         await link.open(server, self._tls, secrets, tls_wanted=wanted)
         try:

@@ -28,7 +28,7 @@ _CREDS = re.compile(
 _SEED = re.compile(r"SU[A-Z2-7]{56}", re.ASCII)
 
 
-class Login:
+class Credentials:
     """
     A sink's way to log in.
 
@@ -94,8 +94,8 @@ class Login:
             log.warning("secret_file", sink=self._config.name, detail=detail)
 
 
-def hide(text: str, secrets: Mapping[str, Any]) -> str:
-    """Take the secrets of ``Login.read`` out of a server's words: it may say what it was told."""
+def redact(text: str, secrets: Mapping[str, Any]) -> str:
+    """Take the secrets of ``Credentials.read`` out of a server's words: it may say what it was told."""
     told = [str(value) for key, value in secrets.items() if key != "user"]
     lines = {line for each in told for line in each.splitlines() if line}
     forms = lines | {json.dumps(line)[1:-1] for line in lines}

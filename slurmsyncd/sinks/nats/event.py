@@ -29,7 +29,7 @@ from slurmsyncd.model import (
     Sharing,
     Trigger,
 )
-from slurmsyncd.sinks.metadata import completed
+from slurmsyncd.sinks.metadata import with_end
 from slurmsyncd.sinks.text import clean
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def job_event(step: EventKind, start: Job, stop: Job | None, cluster: str, scrip
         cluster: The name under which others know the cluster.
         script_limit: Bytes of batch script; 0 leaves it out.
     """
-    job = start if step is EventKind.START or stop is None else completed(start, stop)
+    job = start if step is EventKind.START or stop is None else with_end(start, stop)
     key = replace(start.key, cluster=cluster)
     script = clean(job.script or "", script_limit) if step is EventKind.START else ""
     return msgspec.json.encode(

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Union
 from slurmsyncd.config.nats_rules import CLUSTER, TOKEN
 from slurmsyncd.model import EventKind
 from slurmsyncd.sinks.bodies import (
-    Body,
-    Refusal,
-    WireOptions,
-    backend_cluster,
+    BodyOptions,
+    NotRepresentable,
+    RequestBody,
+    backend_cluster_name,
     nodes_body,
     start_body,
     stop_body,
@@ -35,7 +35,7 @@ _STEP = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class NatsMessage:
     """
     One message.
 
@@ -55,7 +55,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class MessageFormat:
     """
     How messages are made.
 
@@ -77,77 +77,83 @@ def headers_size(found: dict[str, str]) -> int:
     return lines + len("NATS/1.0\r\n\r\n") if found else 0
 
 
-def subject(template: str, cluster: str) -> str | Refusal:
+def subject(template: str, cluster: str) -> str | NotRepresentable:
     """Return the subject for a cluster; a name that could be more than one word of it is refused."""
     if CLUSTER in template and not TOKEN.fullmatch(cluster):
         detail = f"{cluster[:80]!a} cannot be part of a subject; set backend_name to letters, digits, _ and -"
-        return Refusal("bad_cluster", detail)
+        return NotRepresentable("bad_cluster", detail)
     return template.replace(CLUSTER, cluster)
 
 
-def job_json(entry: OutboxEntry, config: ClusterConfig, form: Form) -> Message | Refusal:
+def job_json(
+    entry: OutboxEntry, config: ClusterConfig, form: MessageFormat
+) -> NatsMessage | NotRepresentable:
     """Return the JSON event of the entry's step."""
     step, start, stop = entry.kind, entry.start, entry.stop
-    cluster = backend_cluster(start.key.cluster, config)
+    cluster = backend_cluster_name(start.key.cluster, config)
     where = _checked(start.key, cluster, form)
-    if isinstance(where, Refusal):
+    if isinstance(where, NotRepresentable):
         return where
     key = replace(start.key, cluster=cluster)
     kind, at = (JOB_START, key.start_at) if step is EventKind.START else (JOB_STOP, _end(entry))
     head = _identified(headers(kind, cluster, at, message_id(key, step.value)), key, step.value)
 
-    def make(script_limit: int, *, slim: bool) -> Message:
+    def make(script_limit: int, *, slim: bool) -> NatsMessage:
         told = replace(start, comment="", submit_line="") if slim else start
         ended = replace(stop, comment="", submit_line="") if slim and stop else stop
-        return Message(where, job_event(step, told, ended, cluster, script_limit), head)
+        return NatsMessage(where, job_event(step, told, ended, cluster, script_limit), head)
 
     return _fitted(make, start, form)
 
 
 def job_lines(
-    steps: Sequence[EventKind], entry: OutboxEntry, config: ClusterConfig, topology: Topology, form: Form
-) -> Message | Refusal:
+    steps: Sequence[EventKind],
+    entry: OutboxEntry,
+    config: ClusterConfig,
+    topology: Topology,
+    form: MessageFormat,
+) -> NatsMessage | NotRepresentable:
     """Return the line protocol of a start, of a stop, or of both in one message, in order."""
-    key = replace(entry.start.key, cluster=backend_cluster(entry.start.key.cluster, config))
+    key = replace(entry.start.key, cluster=backend_cluster_name(entry.start.key.cluster, config))
     where = _checked(key, key.cluster, form)
-    if isinstance(where, Refusal):
+    if isinstance(where, NotRepresentable):
         return where
     head = _identified({}, key, BOTH if len(steps) > 1 else steps[0].value)
 
-    def make(script_limit: int, *, slim: bool) -> Message | Refusal:
-        options = WireOptions(script_limit=script_limit, slim=slim)
+    def make(script_limit: int, *, slim: bool) -> NatsMessage | NotRepresentable:
+        options = BodyOptions(script_limit=script_limit, without_long_texts=slim)
         lines, notes = b"", list[Note]()
         for step in steps:
             body = _body(replace(entry, kind=step), config, topology, options)
-            if isinstance(body, Refusal):
+            if isinstance(body, NotRepresentable):
                 return body
             at = key.start_at if step is EventKind.START else _end(entry)
             lines += job_line(step, body.content, at, host=form.host, partition=entry.start.partition or "")
             notes += body.notes
-        return Message(where, lines, head, tuple(notes))
+        return NatsMessage(where, lines, head, tuple(notes))
 
     return _fitted(make, entry.start, form)
 
 
 def nodes_message(
-    cluster: str, nodes: Sequence[NodeState], config: ClusterConfig, form: Form, *, cc: bool, at: int
-) -> Message | Refusal:
+    cluster: str, nodes: Sequence[NodeState], config: ClusterConfig, form: MessageFormat, *, cc: bool, at: int
+) -> NatsMessage | NotRepresentable:
     """Return the states of a cluster's nodes, in either format."""
-    name = backend_cluster(cluster, config)
+    name = backend_cluster_name(cluster, config)
     where = subject(form.node_subject, name)
-    if isinstance(where, Refusal):
+    if isinstance(where, NotRepresentable):
         return where
     if cc:
-        message = Message(where, nodes_line(nodes_body(cluster, nodes, config).content, at), {})
+        message = NatsMessage(where, nodes_line(nodes_body(cluster, nodes, config).content, at), {})
     else:
         head = headers(NODES, name, at, f"{name}.nodes.{at}")
-        message = Message(where, nodes_event(name, tuple(nodes), at), head)
+        message = NatsMessage(where, nodes_event(name, tuple(nodes), at), head)
     return message if message.size <= form.limit else _too_large(message, form)
 
 
-def _checked(key: RunKey, cluster: str, form: Form) -> str | Refusal:
+def _checked(key: RunKey, cluster: str, form: MessageFormat) -> str | NotRepresentable:
     if key.job_id < 1 or key.start_at < 1:
-        return Refusal("bad_key", f"{key.job_id} {key.start_at}"[:80])
+        return NotRepresentable("bad_key", f"{key.job_id} {key.start_at}"[:80])
     if not TOKEN.fullmatch(cluster):
         # It is part of the message's id, too, and so of a header.
         return subject(CLUSTER, cluster)
@@ -163,35 +169,37 @@ def _end(entry: OutboxEntry) -> int:
 
 
 def _body(
-    entry: OutboxEntry, config: ClusterConfig, topology: Topology, options: WireOptions
-) -> Union[Body, Refusal]:
+    entry: OutboxEntry, config: ClusterConfig, topology: Topology, options: BodyOptions
+) -> Union[RequestBody, NotRepresentable]:
     if entry.kind is EventKind.START:
         return start_body(entry.start, config, topology, options, entry.stop)
     assert entry.stop is not None
     return stop_body(entry.start, entry.stop, config, options)
 
 
-def _fitted(make: Callable[..., Message | Refusal], start: Job, form: Form) -> Message | Refusal:
+def _fitted(
+    make: Callable[..., NatsMessage | NotRepresentable], start: Job, form: MessageFormat
+) -> NatsMessage | NotRepresentable:
     """Return the message with as much of the script as the server takes; else without long texts."""
     best = make(form.script_limit, slim=False)
-    if isinstance(best, Refusal) or best.size <= form.limit:
+    if isinstance(best, NotRepresentable) or best.size <= form.limit:
         return best
     best = make(0, slim=False)
-    if isinstance(best, Message) and best.size > form.limit:
+    if isinstance(best, NatsMessage) and best.size > form.limit:
         best = make(0, slim=True)
-    if isinstance(best, Refusal) or best.size > form.limit:
-        return best if isinstance(best, Refusal) else _too_large(best, form)
+    if isinstance(best, NotRepresentable) or best.size > form.limit:
+        return best if isinstance(best, NotRepresentable) else _too_large(best, form)
     fits, too_long = 0, min(form.script_limit, 4 * len(start.script or ""))
     while too_long - fits > _STEP:
         length = (fits + too_long) // 2
         tried = make(length, slim=False)
-        if isinstance(tried, Message) and tried.size <= form.limit:
+        if isinstance(tried, NatsMessage) and tried.size <= form.limit:
             fits, best = length, tried
         else:
             too_long = length
     return best
 
 
-def _too_large(message: Message, form: Form) -> Refusal:
+def _too_large(message: NatsMessage, form: MessageFormat) -> NotRepresentable:
     detail = f"{message.size} bytes without script; the server takes {form.limit}: raise max_payload there"
-    return Refusal("too_large", detail)
+    return NotRepresentable("too_large", detail)

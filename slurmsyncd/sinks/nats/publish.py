@@ -10,12 +10,12 @@ import nats.errors
 
 from slurmsyncd.delivery import Outcome, OutcomeKind
 from slurmsyncd.foreign import MalformedJson, decode_json
-from slurmsyncd.sinks.nats.connection import Trouble, down
+from slurmsyncd.sinks.nats.connection import ConnectionFailed, sink_unavailable
 from slurmsyncd.sinks.text import printable
 
 if TYPE_CHECKING:
-    from slurmsyncd.sinks.nats.connection import Link
-    from slurmsyncd.sinks.nats.messages import Message
+    from slurmsyncd.sinks.nats.connection import NatsConnection
+    from slurmsyncd.sinks.nats.messages import NatsMessage
 
 # While a stream changes its leader nobody answers for a moment.
 _LEADERLESS_S = (0.25, 0.5)
@@ -24,7 +24,7 @@ _TOO_LARGE = 10054
 _WRONG_STREAM = 10060
 
 
-class Fault(msgspec.Struct):
+class JetStreamError(msgspec.Struct):
     """An error of JetStream's, in its own words."""
 
     code: int = 0
@@ -36,13 +36,13 @@ class _Ack(msgspec.Struct):
     stream: str = ""
     seq: int = 0
     duplicate: bool = False
-    error: Fault | None = None
+    error: JetStreamError | None = None
 
 
 _decoder = msgspec.json.Decoder(_Ack)
 
 
-async def publish_core(link: Link, message: Message) -> Outcome:
+async def publish_core(link: NatsConnection, message: NatsMessage) -> Outcome:
     """
     Publish and flush. That the server has read it is all that can be known: at most once.
 
@@ -53,7 +53,7 @@ async def publish_core(link: Link, message: Message) -> Outcome:
     return Outcome(result=OutcomeKind.ACCEPTED, reason="published")
 
 
-async def publish_stream(link: Link, message: Message, stream: str) -> Outcome:
+async def publish_stream(link: NatsConnection, message: NatsMessage, stream: str) -> Outcome:
     """
     Publish and wait until the stream says that it has it, now or before.
 
@@ -63,11 +63,11 @@ async def publish_stream(link: Link, message: Message, stream: str) -> Outcome:
     headers = {**message.headers, "Nats-Expected-Stream": stream}
     for wait_s in (*_LEADERLESS_S, None):
         try:
-            answer = await link.ask(message.subject, message.payload, headers)
+            answer = await link.request(message.subject, message.payload, headers)
         except nats.errors.NoRespondersError as err:
             if wait_s is None:
                 detail = f"no stream takes {message.subject}; make one, or set manage_stream = true"
-                raise down("no_stream", detail, alarm=True) from err
+                raise sink_unavailable("no_stream", detail, alarm=True) from err
             await anyio.sleep(wait_s)
         else:
             return _judged(answer.data)
@@ -79,25 +79,25 @@ def _judged(answer: bytes) -> Outcome:
         ack = decode_json(answer, _decoder)
     except MalformedJson as err:
         detail = "what answers on this subject is no stream; choose another subject"
-        raise down("no_acknowledgement", detail, alarm=True) from err
+        raise sink_unavailable("no_acknowledgement", detail, alarm=True) from err
     if ack.error is not None:
         return _refused(ack.error)
     if not ack.stream or ack.seq < 1:
-        raise down("no_acknowledgement", "what answers on this subject is no stream", alarm=True)
+        raise sink_unavailable("no_acknowledgement", "what answers on this subject is no stream", alarm=True)
     if ack.duplicate:
         return Outcome(result=OutcomeKind.ALREADY_DELIVERED, reason="duplicate")
     return Outcome(result=OutcomeKind.ACCEPTED, reason="stored")
 
 
-def _refused(fault: Fault) -> Outcome:
+def _refused(fault: JetStreamError) -> Outcome:
     detail = printable(f"{fault.description} ({fault.err_code})")
     if fault.err_code in _STREAM_FULL:
         return Outcome(result=OutcomeKind.FAILED, reason="stream_full", detail=detail, status=fault.code)
     if fault.err_code == _TOO_LARGE:
         return Outcome(result=OutcomeKind.REJECTED, reason="too_large", detail=detail, status=fault.code)
     if fault.err_code == _WRONG_STREAM:
-        raise down("wrong_stream", f"{detail}; another stream takes this subject", alarm=True)
+        raise sink_unavailable("wrong_stream", f"{detail}; another stream takes this subject", alarm=True)
     return Outcome(result=OutcomeKind.FAILED, reason="stream_error", detail=detail, status=fault.code)
 
 
-__all__ = ["Fault", "Trouble", "publish_core", "publish_stream"]
+__all__ = ["ConnectionFailed", "JetStreamError", "publish_core", "publish_stream"]

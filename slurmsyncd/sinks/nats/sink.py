@@ -10,14 +10,14 @@ import structlog
 
 from slurmsyncd.delivery import Outcome, OutcomeKind
 from slurmsyncd.model import EventKind
-from slurmsyncd.sinks.bodies import Refusal, backend_cluster, stop_state
+from slurmsyncd.sinks.bodies import NotRepresentable, backend_cluster_name, backend_stop_state
 from slurmsyncd.sinks.dialect import V1_5
-from slurmsyncd.sinks.filter import left_out, section
-from slurmsyncd.sinks.nats.connection import Link, Trouble
+from slurmsyncd.sinks.filter import cluster_section, skip_reason
+from slurmsyncd.sinks.nats.connection import ConnectionFailed, NatsConnection
 from slurmsyncd.sinks.nats.connector import Connector
-from slurmsyncd.sinks.nats.messages import Form, Message, job_json, job_lines, nodes_message
+from slurmsyncd.sinks.nats.messages import MessageFormat, NatsMessage, job_json, job_lines, nodes_message
 from slurmsyncd.sinks.nats.publish import publish_core, publish_stream
-from slurmsyncd.sinks.nats.stream import StreamConfig, examine, subjects_of, warnings
+from slurmsyncd.sinks.nats.stream import StreamConfig, ensure_stream, stream_warnings, subjects_of
 from slurmsyncd.sinks.text import printable
 from slurmsyncd.sinks.topology import Topology
 
@@ -84,7 +84,7 @@ class NatsSink:
 
     async def deliver(self, entry: OutboxEntry) -> Outcome:
         """Tell of one step of one run. Never raises for what the other side does."""
-        out = left_out(entry.start, self._clusters)
+        out = skip_reason(entry.start, self._clusters)
         if out is not None:
             return out
         if entry.kind is EventKind.STOP and entry.start.key in self._sent_whole:
@@ -96,7 +96,7 @@ class NatsSink:
                 return held
         try:
             return await self._deliver(entry)
-        except Trouble as err:
+        except ConnectionFailed as err:
             return err.outcome
 
     async def send_node_states(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
@@ -106,20 +106,24 @@ class NatsSink:
             message = nodes_message(
                 cluster,
                 nodes,
-                section(cluster, self._clusters),
+                cluster_section(cluster, self._clusters),
                 self._form(link),
                 cc=self._config.format == "cc",
                 at=int(self._clock.now()),
             )
-            return _refused(message) if isinstance(message, Refusal) else await publish_core(link, message)
-        except Trouble as err:
+            return (
+                _refused(message)
+                if isinstance(message, NotRepresentable)
+                else await publish_core(link, message)
+            )
+        except ConnectionFailed as err:
             return err.outcome
 
     async def probe(self) -> Outcome:
         """Find out whether events would be taken now. Publishes nothing."""
         try:
             await self._connector.link()
-        except Trouble as err:
+        except ConnectionFailed as err:
             return err.outcome
         return Outcome(result=OutcomeKind.ACCEPTED, reason="connected")
 
@@ -138,12 +142,12 @@ class NatsSink:
             outcome = await self._send(link, entry)
         return outcome
 
-    async def _send(self, link: Link, entry: OutboxEntry) -> Outcome:
+    async def _send(self, link: NatsConnection, entry: OutboxEntry) -> Outcome:
         steps = self._steps(entry)
         message = await self._message(entry, steps, self._form(link))
         if isinstance(message, Outcome):
             return message
-        if isinstance(message, Refusal):
+        if isinstance(message, NotRepresentable):
             return _refused(message)
         self._say(entry.start, message)
         outcome = await self._publish(link, message)
@@ -151,7 +155,7 @@ class NatsSink:
             self._remember(entry.start.key)
         return outcome
 
-    async def _publish(self, link: Link, message: Message) -> Outcome:
+    async def _publish(self, link: NatsConnection, message: NatsMessage) -> Outcome:
         if self._config.mode == "core":
             return await publish_core(link, message)
         assert self._stream is not None
@@ -164,14 +168,14 @@ class NatsSink:
         The backend's workers take two messages out of order and lose the stop; two lines of one they do not.
         """
         over = entry.kind is EventKind.START and entry.stop is not None
-        if self._config.format == "cc" and over and entry.stop and stop_state(entry.stop, V1_5):
+        if self._config.format == "cc" and over and entry.stop and backend_stop_state(entry.stop, V1_5):
             return (EventKind.START, EventKind.STOP)
         return (entry.kind,)
 
     async def _message(
-        self, entry: OutboxEntry, steps: Sequence[EventKind], form: Form
-    ) -> Message | Refusal | Outcome:
-        config = section(entry.start.key.cluster, self._clusters)
+        self, entry: OutboxEntry, steps: Sequence[EventKind], form: MessageFormat
+    ) -> NatsMessage | NotRepresentable | Outcome:
+        config = cluster_section(entry.start.key.cluster, self._clusters)
         if self._config.format != "cc":
             return job_json(entry, config, form)
         topology = Topology({})
@@ -182,11 +186,11 @@ class NatsSink:
             topology = found
         return job_lines(steps, entry, config, topology, form)
 
-    def _form(self, link: Link) -> Form:
+    def _form(self, link: NatsConnection) -> MessageFormat:
         config, limit = self._config, link.max_payload
         if self._stream is not None and self._stream.max_msg_size > 0:
             limit = min(limit, self._stream.max_msg_size)
-        return Form(
+        return MessageFormat(
             config.job_subject,
             config.node_subject,
             config.script_limit,
@@ -194,14 +198,14 @@ class NatsSink:
             socket.gethostname(),
         )
 
-    async def _look_around(self, link: Link) -> None:
+    async def _look_around(self, link: NatsConnection) -> None:
         """Return what of a stream may cost events, each once; a sink without one is down."""
         if self._config.mode == "core":
             return
-        names = [backend_cluster(name, section(name, self._clusters)) for name in self._clusters]
+        names = [backend_cluster_name(name, cluster_section(name, self._clusters)) for name in self._clusters]
         subjects = subjects_of(self._config, names)
-        self._stream = await examine(link, self._config, subjects)
-        for warning in warnings(self._stream, self._config, subjects):
+        self._stream = await ensure_stream(link, self._config, subjects)
+        for warning in stream_warnings(self._stream, self._config, subjects):
             if warning not in self._said:
                 self._said.add(warning)
                 log.warning("nats_stream", sink=self.name, stream=self._stream.name, detail=warning)
@@ -211,7 +215,7 @@ class NatsSink:
         if len(self._sent_whole) > _REMEMBERED:
             self._sent_whole.popitem(last=False)
 
-    def _say(self, job: Job, message: Message) -> None:
+    def _say(self, job: Job, message: NatsMessage) -> None:
         """Count what had to be left out, and say each kind once."""
         for note in message.notes:
             self.notes[note.kind] += 1
@@ -219,7 +223,7 @@ class NatsSink:
             level(note.kind, sink=self.name, cluster=job.key.cluster, job=job.key.job_id, detail=note.detail)
 
 
-def _refused(refusal: Refusal) -> Outcome:
+def _refused(refusal: NotRepresentable) -> Outcome:
     # A name can be mapped and a limit raised; what is no run will never be one.
     result = OutcomeKind.REJECTED_UNTIL_FIXED if refusal.reason == "bad_cluster" else OutcomeKind.REJECTED
     return Outcome(

@@ -10,15 +10,15 @@ import nats.errors
 
 from slurmsyncd.config.nats_rules import CLUSTER
 from slurmsyncd.foreign import MalformedJson, decode_json
-from slurmsyncd.sinks.nats.connection import down
-from slurmsyncd.sinks.nats.publish import Fault  # noqa: TC001 - msgspec looks it up at run time
+from slurmsyncd.sinks.nats.connection import sink_unavailable
+from slurmsyncd.sinks.nats.publish import JetStreamError  # noqa: TC001 - msgspec looks it up at run time
 from slurmsyncd.sinks.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from slurmsyncd.config import SinkConfig
-    from slurmsyncd.sinks.nats.connection import Link
+    from slurmsyncd.sinks.nats.connection import NatsConnection
 
 _API = "$JS.API.STREAM"
 _NS = 1_000_000_000
@@ -48,7 +48,7 @@ class StreamConfig(msgspec.Struct):
 class _Reply(msgspec.Struct):
     config: StreamConfig | None = None
     streams: tuple[str, ...] | None = None
-    error: Fault | None = None
+    error: JetStreamError | None = None
 
 
 _decoder = msgspec.json.Decoder(_Reply)
@@ -59,7 +59,7 @@ def longest_retry_s(config: SinkConfig) -> int:
     return math.ceil(max(config.backoff_max, config.park_interval * 1.25) + config.timeout)
 
 
-def covers(pattern: str, subject: str) -> bool:
+def subject_covers(pattern: str, subject: str) -> bool:
     """Return whether a stream's subject takes every subject that ``subject`` stands for."""
     ours = subject.split(".")
     theirs = pattern.split(".")
@@ -71,11 +71,11 @@ def covers(pattern: str, subject: str) -> bool:
     return len(theirs) == len(ours)
 
 
-def warnings(found: StreamConfig, config: SinkConfig, subjects: Sequence[str]) -> Iterator[str]:
+def stream_warnings(found: StreamConfig, config: SinkConfig, subjects: Sequence[str]) -> Iterator[str]:
     """Return what may cost events, and what to do about it."""
     edit = f"nats stream edit {found.name}"
     for subject in subjects:
-        if not any(covers(pattern, subject) for pattern in found.subjects):
+        if not any(subject_covers(pattern, subject) for pattern in found.subjects):
             yield f"does not take all of {subject}: add it ({edit} --subjects)"
     longest_s = longest_retry_s(config)
     if found.duplicate_window < longest_s * _NS:
@@ -97,7 +97,7 @@ def subjects_of(config: SinkConfig, clusters: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(config.job_subject.replace(CLUSTER, name) for name in clusters or ("*",)))
 
 
-async def examine(link: Link, config: SinkConfig, subjects: Sequence[str]) -> StreamConfig:
+async def ensure_stream(link: NatsConnection, config: SinkConfig, subjects: Sequence[str]) -> StreamConfig:
     """
     Return the stream that takes our events; it is made if it is missing and ``manage_stream`` is set.
 
@@ -107,15 +107,17 @@ async def examine(link: Link, config: SinkConfig, subjects: Sequence[str]) -> St
     name = config.stream or await _find(link, subjects[0])
     found = await _call(link, f"INFO.{name}")
     if found.error is not None and found.error.err_code == _NOT_FOUND and config.manage_stream:
-        found = await _call(link, f"CREATE.{name}", wanted(config, subjects))
+        found = await _call(link, f"CREATE.{name}", stream_config(config, subjects))
     if found.error is not None or found.config is None:
         raise _none(name, found.error)
     if found.config.no_ack:
-        raise down("stream_without_acks", f"{name} acknowledges nothing; make it without no_ack", alarm=True)
+        raise sink_unavailable(
+            "stream_without_acks", f"{name} acknowledges nothing; make it without no_ack", alarm=True
+        )
     return found.config
 
 
-def wanted(config: SinkConfig, subjects: Sequence[str]) -> dict[str, Any]:
+def stream_config(config: SinkConfig, subjects: Sequence[str]) -> dict[str, Any]:
     """Return the stream that we make: nothing is dropped before a week, and a full one says so."""
     return {
         "name": config.stream,
@@ -132,31 +134,33 @@ def wanted(config: SinkConfig, subjects: Sequence[str]) -> dict[str, Any]:
     }
 
 
-async def _find(link: Link, subject: str) -> str:
+async def _find(link: NatsConnection, subject: str) -> str:
     reply = await _call(link, "NAMES", {"subject": subject})
     if reply.error is not None:
         raise _none(subject, reply.error)
     if not reply.streams:
-        raise down(
+        raise sink_unavailable(
             "no_stream", f"none takes {subject}; make one, or set stream and manage_stream", alarm=True
         )
     return reply.streams[0]
 
 
-def _none(name: str, fault: Fault | None) -> Exception:
+def _none(name: str, fault: JetStreamError | None) -> Exception:
     said = printable(fault.description) if fault else "an answer without a configuration"
     if fault is not None and fault.code == _NOT_NOW:
-        return down("jetstream_unavailable", f"{name}: {said}")  # no leader yet: it passes by itself
-    return down("no_stream", f"{name}: {said}; make it, or set manage_stream = true", alarm=True)
+        return sink_unavailable(
+            "jetstream_unavailable", f"{name}: {said}"
+        )  # no leader yet: it passes by itself
+    return sink_unavailable("no_stream", f"{name}: {said}; make it, or set manage_stream = true", alarm=True)
 
 
-async def _call(link: Link, what: str, body: dict[str, Any] | None = None) -> _Reply:
+async def _call(link: NatsConnection, what: str, body: dict[str, Any] | None = None) -> _Reply:
     try:
-        answer = await link.ask(f"{_API}.{what}", msgspec.json.encode(body) if body else b"")
+        answer = await link.request(f"{_API}.{what}", msgspec.json.encode(body) if body else b"")
     except nats.errors.NoRespondersError as err:
         detail = 'the server has no JetStream for this account; enable it there, or set mode = "core"'
-        raise down("no_jetstream", detail, alarm=True) from err
+        raise sink_unavailable("no_jetstream", detail, alarm=True) from err
     try:
         return decode_json(answer.data, _decoder)
     except MalformedJson as err:
-        raise down("no_jetstream", f"its answer is not understood: {err}", alarm=True) from err
+        raise sink_unavailable("no_jetstream", f"its answer is not understood: {err}", alarm=True) from err

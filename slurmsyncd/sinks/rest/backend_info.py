@@ -12,16 +12,18 @@ import msgspec
 
 from slurmsyncd.delivery import Outcome, OutcomeKind
 from slurmsyncd.sinks.dialect import V1_4, V1_5, Dialect
-from slurmsyncd.sinks.rest.client import Call
-from slurmsyncd.sinks.rest.responses import Answer, Request, Sent
-from slurmsyncd.sinks.topology import Topology, Unknown, parse_topology
+from slurmsyncd.sinks.rest.client import BackendRequest
+from slurmsyncd.sinks.rest.responses import BackendResponse, RequestContext, RequestKind
+from slurmsyncd.sinks.topology import NotKnown, Topology, parse_topology
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
-    from slurmsyncd.sinks.rest.responses import LookUp
+    from slurmsyncd.sinks.rest.responses import LookupNeeded
 
-    Ask = Callable[[Sent, Call], Awaitable[tuple[Outcome | LookUp, Answer | None]]]
+    Ask = Callable[
+        [RequestContext, BackendRequest], Awaitable[tuple[Outcome | LookupNeeded, BackendResponse | None]]
+    ]
 
 _MAX_AGE_S = 3600.0
 # A host that the topology lacks may have been added just now; more often than this is not asked.
@@ -30,7 +32,7 @@ _PATIENCE_S = 60.0  # between attempts to renew a topology that still serves
 _TOPOLOGY_LIMIT = 8 * 2**20  # bytes
 
 
-class Facts:
+class BackendInfoCache:
     """
     Dialect and topology of one backend, asked for when first needed.
 
@@ -56,7 +58,9 @@ class Facts:
         async with self._lock:
             if self._dialect is None:
                 body = msgspec.json.encode({"cluster": cluster, "nodes": []})
-                outcome, _ = await self._ask(Sent(Request.NODES), Call("POST", "/api/nodestate/", body))
+                outcome, _ = await self._ask(
+                    RequestContext(RequestKind.NODES), BackendRequest("POST", "/api/nodestate/", body)
+                )
                 assert isinstance(outcome, Outcome)
                 if outcome.result is OutcomeKind.ACCEPTED:
                     self._dialect = V1_5
@@ -106,13 +110,14 @@ class Facts:
 
     async def _read(self) -> Outcome | None:
         outcome, answer = await self._ask(
-            Sent(Request.CLUSTERS), Call("GET", "/api/clusters/", limit=_TOPOLOGY_LIMIT)
+            RequestContext(RequestKind.CLUSTERS),
+            BackendRequest("GET", "/api/clusters/", limit=_TOPOLOGY_LIMIT),
         )
         assert isinstance(outcome, Outcome)
         if outcome.result is not OutcomeKind.ACCEPTED or answer is None:
             return _sinks_trouble(outcome)
         found = parse_topology(answer.body)
-        if isinstance(found, Unknown):
+        if isinstance(found, NotKnown):
             return Outcome(
                 result=OutcomeKind.SINK_UNAVAILABLE,
                 reason="no_topology",

@@ -20,7 +20,7 @@ import httpx
 import structlog
 
 from slurmsyncd import __version__
-from slurmsyncd.sinks.rest.responses import Answer, Failure, date_at, retry_after_s
+from slurmsyncd.sinks.rest.responses import BackendResponse, FailureKind, parse_http_date, parse_retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ _HEADERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class BackendRequest:
     """
     One request.
 
@@ -58,14 +58,14 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class ExchangeFailure:
     """An exchange that got no answer."""
 
-    failure: Failure
+    failure: FailureKind
     detail: str
 
 
-class Transport:
+class BackendClient:
     """
     As many connections to one backend as there are callers at a time.
 
@@ -87,7 +87,7 @@ class Transport:
         self._context = context
         self._idle = [self._connection()]  # the first loads what httpx needs, before READY
 
-    async def exchange(self, call: Call, token: str) -> Answer | Broken:
+    async def exchange(self, call: BackendRequest, token: str) -> BackendResponse | ExchangeFailure:
         """Send a request and read its answer, within the deadline."""
         began = time.monotonic()
         answer = await self._in_time(call, token)
@@ -96,41 +96,45 @@ class Transport:
             method=call.method,
             url=self._url + call.path,
             seconds=round(time.monotonic() - began, 3),
-            **({"status": answer.status} if isinstance(answer, Answer) else {"detail": answer.detail}),
+            **(
+                {"status": answer.status}
+                if isinstance(answer, BackendResponse)
+                else {"detail": answer.detail}
+            ),
         )
         return answer
 
-    async def _in_time(self, call: Call, token: str) -> Answer | Broken:
+    async def _in_time(self, call: BackendRequest, token: str) -> BackendResponse | ExchangeFailure:
         try:
             with anyio.fail_after(self._timeout_s):
                 return await self._exchange(call, token)
         except TimeoutError:
-            return Broken(Failure.TIMEOUT, f"no whole answer within {self._timeout_s:g} s")
+            return ExchangeFailure(FailureKind.TIMEOUT, f"no whole answer within {self._timeout_s:g} s")
 
     async def aclose(self) -> None:
         """Close all connections; nothing may be under way."""
         for connection in self._idle:
             await connection.aclose()
 
-    async def _exchange(self, call: Call, token: str) -> Answer | Broken:
+    async def _exchange(self, call: BackendRequest, token: str) -> BackendResponse | ExchangeFailure:
         connection = self._idle.pop() if self._idle else self._connection()
         try:
             await self._close_expired()
             response, body = await connection.send(self._url + call.path, call, token)
         except (httpx.TransportError, httpx.InvalidURL) as err:
-            return broken(err)
+            return describe_failure(err)
         finally:
             connection.released_at = time.monotonic()
             self._idle.append(connection)  # the next to be taken, so that those that a rush left over expire
         headers = response.headers
-        return Answer(
+        return BackendResponse(
             status=response.status_code,
             # An answer may quote the request; its text ends up in logs and in the store.
             body=bytes(body[: call.limit]).replace(token.encode(), b"[token]"),
-            cut=len(body) > call.limit,
-            retry_after_s=retry_after_s(headers.get("Retry-After"), self._now()),
+            truncated=len(body) > call.limit,
+            retry_after_s=parse_retry_after(headers.get("Retry-After"), self._now()),
             location=headers.get("Location", "").replace(token, "[token]"),
-            said_at=date_at(headers.get("Date")),
+            server_time=parse_http_date(headers.get("Date")),
         )
 
     async def _close_expired(self) -> None:
@@ -151,7 +155,7 @@ class _Connection:
         self._used = False
         self.released_at = -math.inf
 
-    async def send(self, url: str, call: Call, token: str) -> tuple[httpx.Response, bytearray]:
+    async def send(self, url: str, call: BackendRequest, token: str) -> tuple[httpx.Response, bytearray]:
         """Return an answer, and its body up to the block that passes the limit."""
         request = httpx.Request(
             call.method,
@@ -164,7 +168,7 @@ class _Connection:
         try:
             answer = await self._once(request, call.limit)
         except httpx.TransportError as err:
-            if not used or broken(err).failure is not Failure.BROKEN_OFF:
+            if not used or describe_failure(err).failure is not FailureKind.BROKEN_OFF:
                 raise
             # The idle connection died just as it was taken up again; requests can be repeated.
             answer = await self._once(request, call.limit)
@@ -200,20 +204,22 @@ def _parsed(url: str) -> httpx.URL:
     return httpx.URL(url)
 
 
-def broken(err: Exception) -> Broken:
+def describe_failure(err: Exception) -> ExchangeFailure:
     """Return how an exchange failed; httpx's error, and what caused it, in words without secrets."""
     if isinstance(err, httpx.ConnectTimeout):
-        return Broken(Failure.CONNECT_TIMEOUT, "no connection in time")
+        return ExchangeFailure(FailureKind.CONNECT_TIMEOUT, "no connection in time")
     if isinstance(err, httpx.ConnectError):
         return _not_connected(list(_chain(err)))
     if isinstance(err, (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.ProxyError)):
-        return Broken(Failure.UNREACHABLE, "not an address that can be connected to")
+        return ExchangeFailure(FailureKind.UNREACHABLE, "not an address that can be connected to")
     if isinstance(err, httpx.LocalProtocolError):
-        return Broken(Failure.NO_HTTP, "the request cannot be written")  # its text quotes the headers
+        return ExchangeFailure(
+            FailureKind.NO_HTTP, "the request cannot be written"
+        )  # its text quotes the headers
     if isinstance(err, httpx.RemoteProtocolError) and "disconnected" not in str(err):
         # What follows the colon quotes the answer, and an answer may quote the token.
-        return Broken(Failure.NO_HTTP, str(err).partition(":")[0])
-    return Broken(Failure.BROKEN_OFF, str(err) or type(err).__name__)
+        return ExchangeFailure(FailureKind.NO_HTTP, str(err).partition(":")[0])
+    return ExchangeFailure(FailureKind.BROKEN_OFF, str(err) or type(err).__name__)
 
 
 def _chain(err: BaseException | None) -> Iterator[BaseException]:
@@ -225,20 +231,20 @@ def _chain(err: BaseException | None) -> Iterator[BaseException]:
         err = err.__cause__ or err.__context__
 
 
-def _not_connected(causes: list[BaseException]) -> Broken:
+def _not_connected(causes: list[BaseException]) -> ExchangeFailure:
     # Of an established connection an ssl.SSLError says no more than that it broke off, and "want read"
     # is how ssl waits: neither is a matter of certificates.
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return Broken(Failure.TLS, f"certificate: {cause.verify_message}")
+            return ExchangeFailure(FailureKind.TLS, f"certificate: {cause.verify_message}")
         if isinstance(cause, ssl.SSLError) and not isinstance(
             cause, (ssl.SSLWantReadError, ssl.SSLWantWriteError)
         ):
-            return Broken(Failure.TLS, str(cause.reason or "the TLS handshake failed"))
+            return ExchangeFailure(FailureKind.TLS, str(cause.reason or "the TLS handshake failed"))
         if isinstance(cause, socket.gaierror):
-            return Broken(Failure.UNREACHABLE, f"name not resolved: {cause.strerror}")
+            return ExchangeFailure(FailureKind.UNREACHABLE, f"name not resolved: {cause.strerror}")
     numbers = [
         each.errno for each in causes if isinstance(each, OSError) and not isinstance(each, ssl.SSLError)
     ]
     reasons = dict.fromkeys(os.strerror(number) for number in numbers if number)
-    return Broken(Failure.UNREACHABLE, "; ".join(reasons) or str(causes[0]))
+    return ExchangeFailure(FailureKind.UNREACHABLE, "; ".join(reasons) or str(causes[0]))

@@ -13,7 +13,7 @@ from slurmsyncd.foreign import MalformedJson, decode_json
 
 if TYPE_CHECKING:
     from slurmsyncd.model import RunKey
-    from slurmsyncd.sinks.rest.responses import Answer
+    from slurmsyncd.sinks.rest.responses import BackendResponse
 
 #: Key of the metadata that the backend's page shows first; admins write there, too.
 NOTE: Final = "message"
@@ -24,7 +24,7 @@ _NOT_ENDED = frozenset({"", "running", "suspended", "pending"})
 _ARCHIVING = 1  # also of a run that has not ended
 
 
-def look_up_outcome(answer: Answer, key: RunKey, cluster: str) -> Outcome:
+def outcome_of_lookup(answer: BackendResponse, key: RunKey, cluster: str) -> Outcome:
     """
     Judge the row that made a start a duplicate.
 
@@ -58,7 +58,7 @@ def look_up_outcome(answer: Answer, key: RunKey, cluster: str) -> Outcome:
     )
 
 
-def note_of(answer: Answer, later: RunKey) -> str | None:
+def note_of(answer: BackendResponse, later: RunKey) -> str | None:
     """
     Return what the run in a row shall have as its note: what it has, and that the job ran again.
 

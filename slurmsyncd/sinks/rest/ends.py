@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from slurmsyncd.model import Job, RunKey
-    from slurmsyncd.sinks.rest.listing import Reading, Shown
+    from slurmsyncd.sinks.rest.listing import BackendListing, Shown
 
 #: Starts that are further apart are listed by two requests. Rows of other runs in between cost the backend.
 GAP_S: Final = 60
 
 
 async def compare_ends(
-    reading: Reading, stops: Mapping[RunKey, Job], dialect: Dialect
+    reading: BackendListing, stops: Mapping[RunKey, Job], dialect: Dialect
 ) -> Sequence[Differing] | Outcome:
     """
     Return the runs that the backend shows with another end than it was sent.
@@ -62,7 +62,7 @@ async def compare_ends(
     return found
 
 
-async def _unreadable(reading: Reading, missing: Iterable[RunKey]) -> list[Differing] | Outcome:
+async def _unreadable(reading: BackendListing, missing: Iterable[RunKey]) -> list[Differing] | Outcome:
     """Return which of the missing runs began in a second that has a row that cannot be listed."""
     found = []
     skipped: dict[int, int] = {}

@@ -10,15 +10,17 @@ import msgspec
 from slurmsyncd.delivery import Outcome, OutcomeKind, RemoteState
 from slurmsyncd.foreign import MalformedJson, decode_json
 from slurmsyncd.model import RunKey
-from slurmsyncd.sinks.rest.client import Call
-from slurmsyncd.sinks.rest.responses import Answer, Request, Sent
+from slurmsyncd.sinks.rest.client import BackendRequest
+from slurmsyncd.sinks.rest.responses import BackendResponse, RequestContext, RequestKind
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
-    from slurmsyncd.sinks.rest.responses import LookUp
+    from slurmsyncd.sinks.rest.responses import LookupNeeded
 
-    Ask = Callable[[Sent, Call], Awaitable[tuple[Outcome | LookUp, Answer | None]]]
+    Ask = Callable[
+        [RequestContext, BackendRequest], Awaitable[tuple[Outcome | LookupNeeded, BackendResponse | None]]
+    ]
 
 #: Rows of one page: some 1 MB of small jobs, some 0.1 s of the backend's time.
 PAGE = 2000
@@ -71,29 +73,29 @@ class Shown(NamedTuple):
         return self.state in _NOT_ENDED
 
 
-class Place(NamedTuple):
+class Page(NamedTuple):
     """A page in a list, counted from 1."""
 
     number: int
     size: int
 
-    def halved(self) -> Place:
+    def halved(self) -> Page:
         """Return the page of half the size that begins with the same row."""
-        return Place(2 * self.number - 1, self.size // 2)
+        return Page(2 * self.number - 1, self.size // 2)
 
-    def next(self) -> Place:
+    def next(self) -> Page:
         """Return the page behind."""
-        return Place(self.number + 1, self.size)
+        return Page(self.number + 1, self.size)
 
-    def behind(self, most: int) -> Place:
+    def behind(self, most: int) -> Page:
         """Return the largest page of at most ``most`` rows that begins behind this one."""
         first, size = self.number * self.size, self.size
         while 2 * size <= most and first % (2 * size) == 0:
             size *= 2
-        return Place(first // size + 1, size)
+        return Page(first // size + 1, size)
 
 
-class Reading:
+class BackendListing:
     """
     Reads lists from one backend.
 
@@ -138,7 +140,7 @@ class Reading:
         Returns:
             The number of skipped rows; an Outcome if the list is incomplete for another reason.
         """
-        place, skipped, in_a_row = Place(1, PAGE), 0, 0
+        place, skipped, in_a_row = Page(1, PAGE), 0, 0
         for _ in range(PAGES):
             outcome, rows = await self._page({"start-time": f"{first}-{last}"}, place)
             if rows is None and outcome.reason in _NARROWED and place.size > 1:
@@ -166,7 +168,7 @@ class Reading:
         *,
         most: int = PAGES * PAGE,
     ) -> Outcome:
-        place, count = Place(1, PAGE), 0
+        place, count = Page(1, PAGE), 0
         before: list[_Row] = []
         for _ in range(PAGES):
             outcome, rows = await self._page(query, place)
@@ -187,10 +189,12 @@ class Reading:
                 break
         return _failed("without_end")
 
-    async def _page(self, query: Mapping[str, str], place: Place) -> tuple[Outcome, list[_Row] | None]:
+    async def _page(self, query: Mapping[str, str], place: Page) -> tuple[Outcome, list[_Row] | None]:
         page = {"items-per-page": place.size, "page": place.number}
         path = f"/api/jobs/?{urlencode({**query, 'cluster': self._backend_cluster, **page})}"
-        outcome, answer = await self._ask(Sent(Request.LOOK_UP), Call("GET", path, limit=PAGE_LIMIT))
+        outcome, answer = await self._ask(
+            RequestContext(RequestKind.LOOK_UP), BackendRequest("GET", path, limit=PAGE_LIMIT)
+        )
         assert isinstance(outcome, Outcome)
         if outcome.result is not OutcomeKind.ACCEPTED or answer is None:
             return outcome, None

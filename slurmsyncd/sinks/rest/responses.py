@@ -23,7 +23,7 @@ from slurmsyncd.sinks.text import printable
 JOBS_BY_NATS = "jobs_by_nats"
 
 
-class Request(enum.Enum):
+class RequestKind(enum.Enum):
     """What was asked of the backend."""
 
     START = "start"
@@ -36,7 +36,7 @@ class Request(enum.Enum):
     EDIT = "edit"
 
 
-class Failure(enum.Enum):
+class FailureKind(enum.Enum):
     """How an exchange can fail without an answer."""
 
     UNREACHABLE = "unreachable"  # refused, no route, no such name: nothing was sent
@@ -49,35 +49,35 @@ class Failure(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class BackendResponse:
     """
     One answer, as far as it was read.
 
     Attributes:
         body: At most what the caller allows for.
-        cut: The body was longer.
+        truncated: The body was longer.
         retry_after_s: From ``Retry-After``, None if absent or not understood.
         location: From ``Location``.
-        said_at: From ``Date``: the backend's clock (epoch seconds), None if absent or not understood.
+        server_time: From ``Date``: the backend's clock (epoch seconds), None if absent or not understood.
     """
 
     status: int
     body: bytes = b""
-    cut: bool = False
+    truncated: bool = False
     retry_after_s: float | None = None
     location: str = ""
-    said_at: float | None = None
+    server_time: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class LookUp:
+class LookupNeeded:
     """The backend has a run of this job id and cluster; whether it is ours has to be looked up."""
 
     dbid: int
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class RequestContext:
     """
     What was asked, as far as judging the answer needs it.
 
@@ -86,12 +86,12 @@ class Sent:
         state: That a stop gave.
     """
 
-    request: Request
+    request: RequestKind
     job_id: int = 0
     state: str = ""
 
 
-def classify(sent: Sent, answer: Answer) -> Outcome | LookUp:
+def outcome_of_response(sent: RequestContext, answer: BackendResponse) -> Outcome | LookupNeeded:
     """
     Judge an answer.
 
@@ -105,14 +105,14 @@ def classify(sent: Sent, answer: Answer) -> Outcome | LookUp:
     )
 
 
-def stopped_id(answer: Answer) -> int | None:
+def stopped_id(answer: BackendResponse) -> int | None:
     """Return the database's id of the run that a stop ended; None if the answer does not name it."""
     found = _object(answer)
     dbid = found.get("id") if isinstance(found, dict) else None
     return dbid if isinstance(dbid, int) and dbid > 0 else None
 
 
-def failure_outcome(failure: Failure, detail: str) -> Outcome:
+def outcome_of_failure(failure: FailureKind, detail: str) -> Outcome:
     """Judge an exchange that got no answer."""
     result, alarm = _FAILURES[failure]
     return Outcome(result=result, reason=failure.value, detail=printable(detail), action_required=alarm)
@@ -120,22 +120,22 @@ def failure_outcome(failure: Failure, detail: str) -> Outcome:
 
 # What happened before anything was sent is the sink's trouble; what happened after may be the entry's.
 _FAILURES = {
-    Failure.UNREACHABLE: (OutcomeKind.SINK_UNAVAILABLE, False),
-    Failure.CONNECT_TIMEOUT: (OutcomeKind.SINK_UNAVAILABLE, False),
-    Failure.TLS: (OutcomeKind.SINK_UNAVAILABLE, True),
-    Failure.TOKEN: (OutcomeKind.SINK_UNAVAILABLE, True),
-    Failure.TIMEOUT: (OutcomeKind.FAILED, False),
-    Failure.BROKEN_OFF: (OutcomeKind.FAILED, False),
-    Failure.NO_HTTP: (OutcomeKind.FAILED, False),
+    FailureKind.UNREACHABLE: (OutcomeKind.SINK_UNAVAILABLE, False),
+    FailureKind.CONNECT_TIMEOUT: (OutcomeKind.SINK_UNAVAILABLE, False),
+    FailureKind.TLS: (OutcomeKind.SINK_UNAVAILABLE, True),
+    FailureKind.TOKEN: (OutcomeKind.SINK_UNAVAILABLE, True),
+    FailureKind.TIMEOUT: (OutcomeKind.FAILED, False),
+    FailureKind.BROKEN_OFF: (OutcomeKind.FAILED, False),
+    FailureKind.NO_HTTP: (OutcomeKind.FAILED, False),
 }
 
 
-def _anywhere(sent: Sent, answer: Answer) -> Outcome | None:
+def _anywhere(sent: RequestContext, answer: BackendResponse) -> Outcome | None:
     """Judge what means the same for every request; None for the rest."""
     match answer.status:
         case 401:
             return _outcome(answer, OutcomeKind.SINK_UNAVAILABLE, "credentials", alarm=True)
-        case 403 if _error(answer) is not None and sent.request is not Request.REMOVE:
+        case 403 if _error(answer) is not None and sent.request is not RequestKind.REMOVE:
             return _outcome(answer, OutcomeKind.SINK_UNAVAILABLE, "credentials", alarm=True)
         case 403:
             # A filter in between that dislikes one script must not stop all runs.
@@ -157,9 +157,9 @@ def _anywhere(sent: Sent, answer: Answer) -> Outcome | None:
     return None
 
 
-def _missing(sent: Sent, answer: Answer) -> Outcome | None:
+def _missing(sent: RequestContext, answer: BackendResponse) -> Outcome | None:
     """Judge an answer without an endpoint; None for the method that the probe expects to be missing."""
-    if sent.request is Request.PROBE and answer.status == 405:
+    if sent.request is RequestKind.PROBE and answer.status == 405:
         return None
     if sent.request in _OF_JOBS and _status(answer) == "Resource not found":
         detail = "it takes starts and stops by NATS, not by REST: its config.json sets main.api-subjects"
@@ -168,13 +168,13 @@ def _missing(sent: Sent, answer: Answer) -> Outcome | None:
     return _outcome(answer, OutcomeKind.SINK_UNAVAILABLE, "no_endpoint", detail=detail, alarm=True)
 
 
-def _start(_: Sent, answer: Answer) -> Outcome | LookUp | None:
+def _start(_: RequestContext, answer: BackendResponse) -> Outcome | LookupNeeded | None:
     match answer.status:
         case 201:
             fits = isinstance(_object(answer), dict)
             return _done(answer) if fits else _outcome(answer, OutcomeKind.FAILED, "wrong_shape")
         case 422 if (dbid := _dbid(answer)) is not None:
-            return LookUp(dbid)
+            return LookupNeeded(dbid)
         case 422:
             return _outcome(answer, OutcomeKind.FAILED, "duplicate_unnamed")
         case 500 if _says(answer, "UNIQUE constraint failed: job_cache"):
@@ -193,7 +193,7 @@ def _start(_: Sent, answer: Answer) -> Outcome | LookUp | None:
     return _client_error(answer)
 
 
-def _stop(sent: Sent, answer: Answer) -> Outcome | None:
+def _stop(sent: RequestContext, answer: BackendResponse) -> Outcome | None:
     match answer.status:
         case 200:
             fits = _is_job(answer, sent.job_id)
@@ -214,7 +214,7 @@ def _stop(sent: Sent, answer: Answer) -> Outcome | None:
     return _client_error(answer)
 
 
-def _nodes(_: Sent, answer: Answer) -> Outcome | None:
+def _nodes(_: RequestContext, answer: BackendResponse) -> Outcome | None:
     match answer.status:
         case 200:
             fits = not answer.body.strip()
@@ -224,14 +224,14 @@ def _nodes(_: Sent, answer: Answer) -> Outcome | None:
     return _client_error(answer)
 
 
-def _read(_: Sent, answer: Answer) -> Outcome | None:
-    if answer.status == 200 and not answer.cut and answer.body.lstrip().startswith(b"{"):
+def _read(_: RequestContext, answer: BackendResponse) -> Outcome | None:
+    if answer.status == 200 and not answer.truncated and answer.body.lstrip().startswith(b"{"):
         return _done(answer)
-    reason = "too_long" if answer.cut else "wrong_shape"
+    reason = "too_long" if answer.truncated else "wrong_shape"
     return _outcome(answer, OutcomeKind.FAILED, reason if answer.status == 200 else f"http_{answer.status}")
 
 
-def _remove(_: Sent, answer: Answer) -> Outcome | None:
+def _remove(_: RequestContext, answer: BackendResponse) -> Outcome | None:
     match answer.status:
         case 200:
             return _done(answer)
@@ -242,12 +242,12 @@ def _remove(_: Sent, answer: Answer) -> Outcome | None:
     return _client_error(answer)
 
 
-def _probe(_: Sent, answer: Answer) -> Outcome | None:
+def _probe(_: RequestContext, answer: BackendResponse) -> Outcome | None:
     # Asked with a method that it does not have, the endpoint of stops exists, and neither acts nor logs.
     return _outcome(answer, OutcomeKind.ACCEPTED, "answers") if answer.status == 405 else None
 
 
-def _edit(_: Sent, answer: Answer) -> Outcome | None:
+def _edit(_: RequestContext, answer: BackendResponse) -> Outcome | None:
     match answer.status:
         case 200:
             return _done(answer)
@@ -262,22 +262,22 @@ def _edit(_: Sent, answer: Answer) -> Outcome | None:
 
 
 _BY_REQUEST = {
-    Request.START: _start,
-    Request.STOP: _stop,
-    Request.NODES: _nodes,
-    Request.CLUSTERS: _read,
-    Request.LOOK_UP: _read,
-    Request.PROBE: _probe,
-    Request.REMOVE: _remove,
-    Request.EDIT: _edit,
+    RequestKind.START: _start,
+    RequestKind.STOP: _stop,
+    RequestKind.NODES: _nodes,
+    RequestKind.CLUSTERS: _read,
+    RequestKind.LOOK_UP: _read,
+    RequestKind.PROBE: _probe,
+    RequestKind.REMOVE: _remove,
+    RequestKind.EDIT: _edit,
 }
 # That these are missing, or forbidden, says nothing of the others.
-_OPTIONAL = frozenset({Request.NODES, Request.REMOVE, Request.EDIT})
+_OPTIONAL = frozenset({RequestKind.NODES, RequestKind.REMOVE, RequestKind.EDIT})
 #: cc-backend does not mount these where it takes jobs by NATS.
-_OF_JOBS = frozenset({Request.START, Request.STOP, Request.PROBE})
+_OF_JOBS = frozenset({RequestKind.START, RequestKind.STOP, RequestKind.PROBE})
 
 
-def _client_error(answer: Answer) -> Outcome | None:
+def _client_error(answer: BackendResponse) -> Outcome | None:
     """Judge a refusal without a meaning of its own; None if it is none."""
     if not 400 <= answer.status < 500:
         return None
@@ -289,7 +289,7 @@ def _client_error(answer: Answer) -> Outcome | None:
     return _outcome(answer, OutcomeKind.REJECTED, f"http_{answer.status}")
 
 
-def retry_after_s(value: str | None, now: float) -> float | None:
+def parse_retry_after(value: str | None, now: float) -> float | None:
     """
     Read a ``Retry-After`` header: seconds, or a date.
 
@@ -299,11 +299,11 @@ def retry_after_s(value: str | None, now: float) -> float | None:
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:18])
-    at = date_at(text)
+    at = parse_http_date(text)
     return None if at is None else max(0.0, at - now)
 
 
-def date_at(value: str | None) -> float | None:
+def parse_http_date(value: str | None) -> float | None:
     """Read a date of a header; gives epoch seconds, None if it is none."""
     try:
         date = parsedate_to_datetime((value or "").strip())
@@ -314,12 +314,12 @@ def date_at(value: str | None) -> float | None:
     return date.timestamp()
 
 
-def _done(answer: Answer) -> Outcome:
+def _done(answer: BackendResponse) -> Outcome:
     return Outcome(result=OutcomeKind.ACCEPTED, reason="accepted", status=answer.status)
 
 
 def _outcome(
-    answer: Answer, result: OutcomeKind, reason: str, *, detail: str = "", alarm: bool = False
+    answer: BackendResponse, result: OutcomeKind, reason: str, *, detail: str = "", alarm: bool = False
 ) -> Outcome:
     return Outcome(
         result=result,
@@ -334,7 +334,7 @@ def _outcome(
 _ANYTHING: Final = msgspec.json.Decoder()
 
 
-def _object(answer: Answer) -> Any:
+def _object(answer: BackendResponse) -> Any:
     # No endpoint that is judged by its body answers with more than a few levels.
     try:
         return decode_json(answer.body, _ANYTHING)
@@ -342,34 +342,34 @@ def _object(answer: Answer) -> Any:
         return None
 
 
-def _error(answer: Answer) -> str | None:
+def _error(answer: BackendResponse) -> str | None:
     """Return the backend's own error text, None if the body is not the backend's."""
     found = _object(answer)
     text = found.get("error") if isinstance(found, dict) else None
     return text if isinstance(text, str) else None
 
 
-def _says(answer: Answer, marker: str) -> bool:
+def _says(answer: BackendResponse, marker: str) -> bool:
     # Markers are looked for in the backend's own words only: an HTML page may quote anything.
     return marker in (_error(answer) or "")
 
 
-def _dbid(answer: Answer) -> int | None:
+def _dbid(answer: BackendResponse) -> int | None:
     found = re.search(r"dbid: ([0-9]{1,18})\b", _error(answer) or "")
     return int(found[1]) if found and _says(answer, "already exists") else None
 
 
-def _is_missing_row(answer: Answer) -> bool:
+def _is_missing_row(answer: BackendResponse) -> bool:
     return answer.status == 404 and _status(answer) == "Not Found"
 
 
-def _status(answer: Answer) -> object:
+def _status(answer: BackendResponse) -> object:
     found = _object(answer)
     return found.get("status") if isinstance(found, dict) else None
 
 
-def _is_job(answer: Answer, job_id: int) -> bool:
-    if answer.cut:  # of a run on many nodes; what was read has to look like a job at least
+def _is_job(answer: BackendResponse, job_id: int) -> bool:
+    if answer.truncated:  # of a run on many nodes; what was read has to look like a job at least
         return answer.body.startswith(b"{") and b'"cluster"' in answer.body
     found = _object(answer)
     return isinstance(found, dict) and found.get("jobId") == job_id

@@ -14,35 +14,35 @@ from slurmsyncd.delivery import Outcome, OutcomeKind
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.model import EventKind
 from slurmsyncd.sinks.bodies import (
-    Refusal,
-    WireOptions,
-    backend_cluster,
+    BodyOptions,
+    NotRepresentable,
+    backend_cluster_name,
+    backend_stop_state,
     edit_body,
     end_body,
     nodes_body,
     start_body,
     stop_body,
-    stop_state,
 )
 from slurmsyncd.sinks.dialect import V1_4, Dialect
-from slurmsyncd.sinks.filter import left_out, section
-from slurmsyncd.sinks.preview import Known
-from slurmsyncd.sinks.resources import host_name, hosts_of
-from slurmsyncd.sinks.rest.backend_info import Facts
-from slurmsyncd.sinks.rest.client import Broken, Call, Transport
+from slurmsyncd.sinks.filter import cluster_section, skip_reason
+from slurmsyncd.sinks.preview import BackendInfo
+from slurmsyncd.sinks.resources import backend_host_name, hosts_of
+from slurmsyncd.sinks.rest.backend_info import BackendInfoCache
+from slurmsyncd.sinks.rest.client import BackendClient, BackendRequest, ExchangeFailure
 from slurmsyncd.sinks.rest.commit import AGAIN_S, CommitWatch
-from slurmsyncd.sinks.rest.duplicates import NOTE, look_up_outcome, note_of
+from slurmsyncd.sinks.rest.duplicates import NOTE, note_of, outcome_of_lookup
 from slurmsyncd.sinks.rest.ends import compare_ends
-from slurmsyncd.sinks.rest.listing import Reading
+from slurmsyncd.sinks.rest.listing import BackendListing
 from slurmsyncd.sinks.rest.responses import (
     JOBS_BY_NATS,
-    Answer,
-    Failure,
-    LookUp,
-    Request,
-    Sent,
-    classify,
-    failure_outcome,
+    BackendResponse,
+    FailureKind,
+    LookupNeeded,
+    RequestContext,
+    RequestKind,
+    outcome_of_failure,
+    outcome_of_response,
     stopped_id,
 )
 from slurmsyncd.sinks.rest.token import TokenFile, token_expires_at
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from slurmsyncd.delivery import Differing, RemoteState
     from slurmsyncd.model import Job, NodeState, OutboxEntry, RunKey
     from slurmsyncd.ports import Clock
-    from slurmsyncd.sinks.bodies import Body
+    from slurmsyncd.sinks.bodies import RequestBody
     from slurmsyncd.sinks.topology import Topology
 
 log = structlog.get_logger(__name__)
@@ -65,12 +65,12 @@ _LOOK_UP_LIMIT = 8 * 2**20  # bytes; a run on many nodes with its script
 _NOTED_WITHIN = 3  # attempts; what is only noted must not keep a run waiting
 _EXPIRY_WARNING_S = 7 * 86400.0
 _ENDED = 10_000  # answers to stops that are remembered
-_UNREACHABLE = frozenset({Failure.UNREACHABLE.value, Failure.CONNECT_TIMEOUT.value})
-_AWAY = frozenset({Failure.UNREACHABLE, Failure.CONNECT_TIMEOUT, Failure.BROKEN_OFF})
+_UNREACHABLE = frozenset({FailureKind.UNREACHABLE.value, FailureKind.CONNECT_TIMEOUT.value})
+_AWAY = frozenset({FailureKind.UNREACHABLE, FailureKind.CONNECT_TIMEOUT, FailureKind.BROKEN_OFF})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Survey:
+class BackendReport:
     """
     What a backend says of itself; for the operator.
 
@@ -118,7 +118,7 @@ class RestSink:
         self._token = TokenFile(config.token_file, f"sinks.{config.name}.token_file")
         self._token_warnings: set[str] = set()
         self._token_expires_at: float | None = None
-        self._facts = Facts(self._ask, dialect)
+        self._facts = BackendInfoCache(self._ask, dialect)
         self._commits = CommitWatch(config.stop_hold)
         self._ended: OrderedDict[int, RunKey] = OrderedDict()  # by the id in the answer to the stop
         self._has_answered = False
@@ -133,7 +133,7 @@ class RestSink:
             )
             raise ConfigError([problem]) from err
 
-        self._transport = Transport(config.url, context, config.timeout, clock.now)
+        self._transport = BackendClient(config.url, context, config.timeout, clock.now)
 
     @property
     def name(self) -> str:
@@ -141,10 +141,10 @@ class RestSink:
         return self._config.name
 
     @property
-    def known(self) -> Known:
+    def known(self) -> BackendInfo:
         """What was found out of the backend so far; asks nothing."""
         dialect, topology = self._facts.known
-        return Known(dialect=dialect, topology=topology)
+        return BackendInfo(dialect=dialect, topology=topology)
 
     @property
     def doubtful_since(self) -> float | None:
@@ -158,10 +158,10 @@ class RestSink:
 
     async def deliver(self, entry: OutboxEntry) -> Outcome:
         """Tell of one step of one run. Never raises for what the other side does."""
-        out = left_out(entry.start, self._clusters)
+        out = skip_reason(entry.start, self._clusters)
         if out is not None:
             return out
-        cluster = backend_cluster(entry.start.key.cluster, self._cluster(entry.start))
+        cluster = backend_cluster_name(entry.start.key.cluster, self._cluster(entry.start))
         dialect = await self._facts.dialect(cluster)
         if isinstance(dialect, Outcome):
             return dialect
@@ -179,7 +179,9 @@ class RestSink:
     async def send_node_states(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
         """Tell the states of a cluster's nodes. REFUSED with ``no_nodestate``: the backend is too old."""
         body = nodes_body(cluster, nodes, self._clusters.get(cluster, ClusterConfig(name=cluster)))
-        outcome, _ = await self._ask(Sent(Request.NODES), Call("POST", "/api/nodestate/", body.content))
+        outcome, _ = await self._ask(
+            RequestContext(RequestKind.NODES), BackendRequest("POST", "/api/nodestate/", body.content)
+        )
         assert isinstance(outcome, Outcome)
         return outcome
 
@@ -193,12 +195,14 @@ class RestSink:
         outcome, _ = await self._probe()
         return outcome
 
-    async def _probe(self) -> tuple[Outcome, Answer | None]:
-        outcome, answer = await self._ask(Sent(Request.PROBE), Call("GET", "/api/jobs/stop_job/"))
+    async def _probe(self) -> tuple[Outcome, BackendResponse | None]:
+        outcome, answer = await self._ask(
+            RequestContext(RequestKind.PROBE), BackendRequest("GET", "/api/jobs/stop_job/")
+        )
         assert isinstance(outcome, Outcome)
         return outcome, answer
 
-    async def survey(self, cluster: str) -> Survey | Outcome:
+    async def inspect(self, cluster: str) -> BackendReport | Outcome:
         """Ask what has to be known before a run can be told; changes nothing. Else, why it is not known."""
         backend_name = self._backend_name(cluster)
         topology = await self._facts.topology(backend_name, ())
@@ -212,8 +216,8 @@ class RestSink:
         by_rest = dialect is V1_4 or outcome.result is OutcomeKind.ACCEPTED
         if not by_rest and outcome.reason != JOBS_BY_NATS:
             return outcome
-        said_at = None if answer is None else answer.said_at
-        return Survey(
+        said_at = None if answer is None else answer.server_time
+        return BackendReport(
             dialect=dialect,
             topology=topology,
             jobs_by_rest=by_rest,
@@ -241,70 +245,73 @@ class RestSink:
     async def remove(self, key: RunKey) -> Outcome:
         """Delete one committed run; what is archived of it stays."""
         which = {"jobId": key.job_id, "cluster": self._backend_name(key.cluster), "startTime": key.start_at}
-        call = Call("DELETE", "/api/jobs/delete_job/", msgspec.json.encode(which))
-        outcome, _ = await self._ask(Sent(Request.REMOVE), call)
+        call = BackendRequest("DELETE", "/api/jobs/delete_job/", msgspec.json.encode(which))
+        outcome, _ = await self._ask(RequestContext(RequestKind.REMOVE), call)
         assert isinstance(outcome, Outcome)
         return outcome
 
     async def topology(self, job: Job) -> Topology | Outcome:
         """Return what the backend says of its clusters, fresh enough for a run; or why it is not known."""
         config = self._cluster(job)
-        hosts = [host_name(host, config) for host in hosts_of(job)]
-        return await self._facts.topology(backend_cluster(job.key.cluster, config), hosts)
+        hosts = [backend_host_name(host, config) for host in hosts_of(job)]
+        return await self._facts.topology(backend_cluster_name(job.key.cluster, config), hosts)
 
     async def aclose(self) -> None:
         """Let go of connections."""
         await self._transport.aclose()
 
-    def _reading(self, cluster: str) -> Reading:
-        return Reading(self._ask, cluster, self._backend_name(cluster))
+    def _reading(self, cluster: str) -> BackendListing:
+        return BackendListing(self._ask, cluster, self._backend_name(cluster))
 
     def _backend_name(self, cluster: str) -> str:
-        return backend_cluster(cluster, section(cluster, self._clusters))
+        return backend_cluster_name(cluster, cluster_section(cluster, self._clusters))
 
     def _cluster(self, job: Job) -> ClusterConfig:
-        return section(job.key.cluster, self._clusters)
+        return cluster_section(job.key.cluster, self._clusters)
 
     async def _deliver(self, entry: OutboxEntry, dialect: Dialect) -> Outcome:
-        options = WireOptions(dialect=dialect, script_limit=self._config.script_limit)
+        options = BodyOptions(dialect=dialect, script_limit=self._config.script_limit)
         if entry.kind is EventKind.STOP:
             return await self._stop(entry, options)
         return await self._start(entry, options)
 
-    async def _start(self, entry: OutboxEntry, options: WireOptions) -> Outcome:
+    async def _start(self, entry: OutboxEntry, options: BodyOptions) -> Outcome:
         config = self._cluster(entry.start)
-        cluster = backend_cluster(entry.start.key.cluster, config)
+        cluster = backend_cluster_name(entry.start.key.cluster, config)
         topology = await self.topology(entry.start)
         if isinstance(topology, Outcome):
             return topology
         body = start_body(entry.start, config, topology, options, entry.stop)
         outcome = await self._send_start(entry, body)
-        if isinstance(outcome, Outcome) and outcome.reason == "too_large" and not options.slim:
-            return await self._start(entry, replace(options, slim=True))
+        if isinstance(outcome, Outcome) and outcome.reason == "too_large" and not options.without_long_texts:
+            return await self._start(entry, replace(options, without_long_texts=True))
         if isinstance(outcome, Outcome) and outcome.reason in ("no_subcluster", "no_cluster"):
             self._facts.forget_topology()
-        if isinstance(outcome, LookUp):
+        if isinstance(outcome, LookupNeeded):
             found = await self._look_up(entry, outcome.dbid, cluster, notes=options.dialect.edits)
             return replace(found, hold_s=0.0)  # it is committed
         return replace(outcome, hold_s=self._commits.wait_s) if options.dialect.edits else outcome
 
-    async def _send_start(self, entry: OutboxEntry, body: Union[Body, Refusal]) -> Outcome | LookUp:
-        if isinstance(body, Refusal):
+    async def _send_start(
+        self, entry: OutboxEntry, body: Union[RequestBody, NotRepresentable]
+    ) -> Outcome | LookupNeeded:
+        if isinstance(body, NotRepresentable):
             return _refused(body)
         self._say(entry, body)
-        sent = Sent(Request.START, job_id=entry.start.key.job_id)
-        outcome, _ = await self._ask(sent, Call("POST", "/api/jobs/start_job/", body.content))
+        sent = RequestContext(RequestKind.START, job_id=entry.start.key.job_id)
+        outcome, _ = await self._ask(sent, BackendRequest("POST", "/api/jobs/start_job/", body.content))
         return outcome
 
     async def _look_up(self, entry: OutboxEntry, dbid: int, cluster: str, *, notes: bool) -> Outcome:
         """Find out whether the row that makes a start a duplicate is this very run; else note it there."""
         found, answer = await self._ask(
-            Sent(Request.LOOK_UP), Call("GET", f"/api/jobs/{dbid}", limit=_LOOK_UP_LIMIT)
+            RequestContext(RequestKind.LOOK_UP),
+            BackendRequest("GET", f"/api/jobs/{dbid}", limit=_LOOK_UP_LIMIT),
         )
         assert isinstance(found, Outcome)
         if found.result is not OutcomeKind.ACCEPTED or answer is None:
             return found
-        outcome = look_up_outcome(answer, entry.start.key, cluster)
+        outcome = outcome_of_lookup(answer, entry.start.key, cluster)
         if outcome.other is None:
             return outcome
         # With several runs of the id the backend names any of them; ours may be there all the same.
@@ -320,7 +327,7 @@ class RestSink:
             return await self._note(entry, outcome.other.key, answer) or outcome
         return outcome
 
-    async def _note(self, entry: OutboxEntry, earlier: RunKey, answer: Answer) -> Outcome | None:
+    async def _note(self, entry: OutboxEntry, earlier: RunKey, answer: BackendResponse) -> Outcome | None:
         """Note at the run that is kept that its job ran again; gives why that has to be tried again."""
         text = note_of(answer, entry.start.key)
         if text is None:
@@ -329,20 +336,22 @@ class RestSink:
         passing = outcome.result in (OutcomeKind.SINK_UNAVAILABLE, OutcomeKind.FAILED)
         return outcome if passing and entry.attempts < _NOTED_WITHIN else None
 
-    async def _edit(self, body: Body) -> Outcome:
+    async def _edit(self, body: RequestBody) -> Outcome:
         """Change the metadata of a committed run."""
-        outcome, _ = await self._ask(Sent(Request.EDIT), Call("PATCH", "/api/jobs/edit_meta/", body.content))
+        outcome, _ = await self._ask(
+            RequestContext(RequestKind.EDIT), BackendRequest("PATCH", "/api/jobs/edit_meta/", body.content)
+        )
         assert isinstance(outcome, Outcome)
         return outcome
 
-    async def _stop(self, entry: OutboxEntry, options: WireOptions) -> Outcome:
+    async def _stop(self, entry: OutboxEntry, options: BodyOptions) -> Outcome:
         assert entry.stop is not None
         held = await self._hold_back(entry, options.dialect)
         if held is not None:
             return held
         outcome = await self._send_stop(entry, options)
         plain = replace(options, dialect=V1_4)
-        words = (stop_state(entry.stop, options.dialect), stop_state(entry.stop, V1_4))
+        words = (backend_stop_state(entry.stop, options.dialect), backend_stop_state(entry.stop, V1_4))
         if outcome.reason == "unknown_state" and words[0] != words[1]:
             return await self._send_stop(entry, plain)
         return outcome
@@ -397,15 +406,15 @@ class RestSink:
             self._commits.note_uncommitted(entry.start_acknowledged_at, self._clock.now())
         return outcome
 
-    async def _send_stop(self, entry: OutboxEntry, options: WireOptions) -> Outcome:
+    async def _send_stop(self, entry: OutboxEntry, options: BodyOptions) -> Outcome:
         assert entry.stop is not None
         body = stop_body(entry.start, entry.stop, self._cluster(entry.start), options)
-        if isinstance(body, Refusal):
+        if isinstance(body, NotRepresentable):
             return _refused(body)
         self._say(entry, body)
-        state = stop_state(entry.stop, options.dialect) or ""
-        sent = Sent(Request.STOP, job_id=entry.start.key.job_id, state=state)
-        outcome, answer = await self._ask(sent, Call("POST", "/api/jobs/stop_job/", body.content))
+        state = backend_stop_state(entry.stop, options.dialect) or ""
+        sent = RequestContext(RequestKind.STOP, job_id=entry.start.key.job_id, state=state)
+        outcome, answer = await self._ask(sent, BackendRequest("POST", "/api/jobs/stop_job/", body.content))
         assert isinstance(outcome, Outcome)
         if outcome.reason == "stopped_otherwise":
             log.warning("stopped_otherwise", **self._names(entry), sent=state, detail=outcome.detail)
@@ -413,7 +422,7 @@ class RestSink:
             return self._notice_race(entry, answer) or outcome
         return outcome
 
-    def _notice_race(self, entry: OutboxEntry, answer: Answer) -> Outcome | None:
+    def _notice_race(self, entry: OutboxEntry, answer: BackendResponse) -> Outcome | None:
         """
         Notice a stop that ended another run: both were answered with one id (race R1).
 
@@ -431,28 +440,30 @@ class RestSink:
         log.warning("stop_ended_another_run", **self._names(entry), other=other.job_id, detail=detail)
         return Outcome(result=OutcomeKind.FAILED, reason="stop_ended_another_run", detail=detail)
 
-    async def _ask(self, sent: Sent, call: Call) -> tuple[Outcome | LookUp, Answer | None]:
+    async def _ask(
+        self, sent: RequestContext, call: BackendRequest
+    ) -> tuple[Outcome | LookupNeeded, BackendResponse | None]:
         """Make one exchange and judge it."""
         try:
             token = self._read_token()
         except ConfigError as err:
-            return failure_outcome(Failure.TOKEN, str(err)), None
+            return outcome_of_failure(FailureKind.TOKEN, str(err)), None
         result = await self._transport.exchange(call, token)
         self._note_exchange(result)
-        if isinstance(result, Broken):
-            return failure_outcome(result.failure, f"{self._config.url}: {result.detail}"), None
-        outcome = classify(sent, result)
+        if isinstance(result, ExchangeFailure):
+            return outcome_of_failure(result.failure, f"{self._config.url}: {result.detail}"), None
+        outcome = outcome_of_response(sent, result)
         if isinstance(outcome, Outcome) and outcome.reason == "credentials":
             self._token.forget()
             remedy = f"put a token that it takes into {self._config.token_file}"
             outcome = replace(outcome, detail=f"{self._config.url}: {outcome.detail}; {remedy}")
         return outcome, result
 
-    def _note_exchange(self, result: Answer | Broken) -> None:
+    def _note_exchange(self, result: BackendResponse | ExchangeFailure) -> None:
         """Follow whether the backend, not only a proxy before it, answers."""
         was_away = self._commits.answering_since is None and self._has_answered
-        answered = isinstance(result, Answer) and result.status not in (502, 503, 504)
-        if not answered and isinstance(result, Broken) and result.failure not in _AWAY:
+        answered = isinstance(result, BackendResponse) and result.status not in (502, 503, 504)
+        if not answered and isinstance(result, ExchangeFailure) and result.failure not in _AWAY:
             return
         now = self._clock.now()
         self._commits.note_exchange(answered=answered, now=now)
@@ -475,7 +486,7 @@ class RestSink:
             self._token_warnings.add(detail)
             log.warning("token_file", sink=self.name, detail=detail)
 
-    def _say(self, entry: OutboxEntry, body: Body) -> None:
+    def _say(self, entry: OutboxEntry, body: RequestBody) -> None:
         """Count what had to be left out, and say each kind once."""
         for note in body.notes:
             self.notes[note.kind] += 1
@@ -487,6 +498,6 @@ class RestSink:
         return {"sink": self.name, "cluster": key.cluster, "job": key.job_id}
 
 
-def _refused(refusal: Refusal) -> Outcome:
+def _refused(refusal: NotRepresentable) -> Outcome:
     detail = printable(refusal.detail)
     return Outcome(result=OutcomeKind.REJECTED, reason=refusal.reason, detail=detail, certain=True)

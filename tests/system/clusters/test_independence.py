@@ -23,14 +23,14 @@ from slurmsyncd.model import (
     RunStarted,
     Trigger,
 )
-from slurmsyncd.pipeline.checkpoint import Checkpoint
+from slurmsyncd.pipeline.checkpoint import CheckpointFile
 from slurmsyncd.pipeline.collect import Collector, CollectPolicy
-from slurmsyncd.pipeline.node_states import report_nodes
+from slurmsyncd.pipeline.node_states import report_node_states
 from slurmsyncd.pipeline.store_thread import StoreThread
 from slurmsyncd.sandbox.slurm.faults import clear_faults
 from slurmsyncd.sinks.rest.sink import RestSink
 from slurmsyncd.store import checkpoint_file as lastrun
-from slurmsyncd.triggers.notification_queue import Wakeup
+from slurmsyncd.triggers.notification_queue import NotificationQueue
 from tests.fakes import ACCEPTED, NOW, FakeClock, FakeSink
 from tests.unit.pipeline.conftest import until
 from tests.unit.store.builders import known
@@ -68,8 +68,8 @@ class Collecting:
         self.lastrun = pair.root / "lastrun"
         self.sources = [pair.source(name, remote=name == "beta", command_timeout=AGES_S) for name in BOTH]
         thread, policy = StoreThread(), CollectPolicy(poll_s=0.05, overlap_s=60, max_span_s=86400)
-        self.checkpoint = Checkpoint(self.lastrun, store, thread, BOTH)
-        self.wakeups = {name: Wakeup(0.01) for name in BOTH}
+        self.checkpoint = CheckpointFile(self.lastrun, store, thread, BOTH)
+        self.wakeups = {name: NotificationQueue(0.01) for name in BOTH}
         told = self.checkpoint.advance
         self.alpha, self.beta = (
             Collector(source, store, thread, policy, PairClock(pair), recorded=told)
@@ -78,7 +78,7 @@ class Collecting:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        await self.checkpoint.begin()
+        await self.checkpoint.apply_at_start()
         async with anyio.create_task_group() as group:
             for collector in (self.alpha, self.beta):
                 group.start_soon(collector.run, self.wakeups[collector.cluster])
@@ -103,19 +103,19 @@ async def test_i5_j5_a_frozen_cluster_holds_up_no_other(modern: Pair, store: Sql
         await until(lambda: loops.runs("alpha") == {1: RunPhase.STOPPED, 2: RunPhase.STARTED}, 30)
         hinted = modern.alpha.submit(duration_s=900)
         modern.pass_(5)
-        loops.wakeups["alpha"].ring(Notification("alpha", hinted, "prolog_slurmctld"))
+        loops.wakeups["alpha"].put(Notification("alpha", hinted, "prolog_slurmctld"))
         await until(lambda: hinted in loops.runs("alpha"), 30)
-        assert loops.alpha.tally.looks
-        assert (loops.beta.tally.looks, loops.runs("beta"), store.cursor("beta")) == (0, {}, None)
+        assert loops.alpha.tally.polls
+        assert (loops.beta.tally.polls, loops.runs("beta"), store.cursor("beta")) == (0, {}, None)
         await until(lambda: lastrun.read(loops.lastrun) == store.cursor("alpha"))
 
     modern.beta.fault("ctld", "frozen:0")
     loops = Collecting(modern, store)
     async with loops.running():
-        await until(lambda: loops.beta.tally.unavailable, 30)
+        await until(lambda: loops.beta.tally.error, 30)
         clear_faults(modern.beta.state)
         await until(lambda: loops.runs("beta") == {1: RunPhase.STOPPED, 2: RunPhase.STARTED}, 30)
-        await until(lambda: loops.beta.tally.unavailable is None, 30)
+        await until(lambda: loops.beta.tally.error is None, 30)
         await until(lambda: lastrun.read(loops.lastrun) == min(store.cursor(name) or 0 for name in BOTH))
     assert loops.runs("alpha")[1] is RunPhase.STOPPED
 
@@ -141,7 +141,7 @@ async def test_i5_nodes_of_one_cluster_are_told_while_the_other_hangs(modern: Pa
         modern.source(name, remote=name == "beta", command_timeout=AGES_S) for name in ("beta", "alpha")
     ]
     async with anyio.create_task_group() as group:
-        group.start_soon(report_nodes, sources, sink, 0.01)
+        group.start_soon(report_node_states, sources, sink, 0.01)
         await until(lambda: len(sink.told) >= 3, 30)
         group.cancel_scope.cancel()
     assert set(sink.told) == {"alpha"}
@@ -153,15 +153,15 @@ class TestCheckpoint:
     async def begun(self, store: SqliteStore, path: Path, at: int | None) -> tuple[int | None, ...]:
         if at is not None:
             lastrun.write(path, at)
-        await Checkpoint(path, store, StoreThread(), BOTH).begin()
+        await CheckpointFile(path, store, StoreThread(), BOTH).apply_at_start()
         return tuple(store.cursor(name) for name in BOTH)
 
     async def test_i5_an_outage_sets_no_other_cluster_back(self, tmp_path: Path, store: SqliteStore) -> None:
         """The file says since when beta has been away; at the next start alpha goes on where it was."""
         store.set_cursor("alpha", NOW)
         store.set_cursor("beta", NOW - 86400)
-        checkpoint = Checkpoint(tmp_path / "lastrun", store, StoreThread(), BOTH)
-        await checkpoint.begin()
+        checkpoint = CheckpointFile(tmp_path / "lastrun", store, StoreThread(), BOTH)
+        await checkpoint.apply_at_start()
         store.record(Plan(cluster="alpha", cursor=NOW + 60), NOW)
         await checkpoint.advance(Plan(cluster="alpha", cursor=NOW + 60))
         assert (tmp_path / "lastrun").stat().st_mtime == NOW - 86400

@@ -95,7 +95,7 @@ LIFE: Sequence[Callable[[Life], object]] = (
     lambda life: life.store.set_cursor(CLUSTER, T0 + 5),
     checkpoint(T0 + 5),
     lambda life: life.store.prune(T0 + 10_000, 60),
-    lambda life: life.store.retry([letter.id for letter in life.store.letters()], T0),
+    lambda life: life.store.retry([letter.id for letter in life.store.list_deliveries()], T0),
     Life.close,
     Life.open,
     record(started(RUNS[5]), stopped(RUNS[5]), stopped(RUNS[0]), cursor=T0 + 30),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slurmsyncd.model import OutboxEntry, RunKey, RunPhase
-    from slurmsyncd.store.queries import Story
+    from slurmsyncd.store.queries import RunHistory
 
 LATER = T0 + 10**6
 
@@ -34,7 +34,7 @@ class Snapshot:
     position: int | None
     known: dict[RunKey, RunPhase]
     due: tuple[OutboxEntry, ...]
-    stories: tuple[Story, ...]
+    stories: tuple[RunHistory, ...]
 
 
 def look(directory: Path) -> Snapshot:
@@ -50,7 +50,7 @@ def look(directory: Path) -> Snapshot:
             position=min((at for at in (cursor, checkpoint) if at is not None), default=None),
             known=known(store, CLUSTER, range(10)),
             due=tuple(entry for step in EventKind for entry in store.due(SINK, step, LATER, 100)),
-            stories=tuple(story for job_id in range(10) for story in store.runs_of(job_id)),
+            stories=tuple(story for job_id in range(10) for story in store.run_histories(job_id)),
         )
     finally:
         store.close()

@@ -12,7 +12,7 @@ import anyio.to_thread
 import pytest
 
 from slurmsyncd.model import EventKind, Plan, RunStarted, Trigger
-from slurmsyncd.sandbox.demo.environment import Stage
+from slurmsyncd.sandbox.demo.environment import DemoEnvironment
 from slurmsyncd.store import open_store
 from tests.unit.sinks.parts import CLUSTERS, START, job
 from tests.unit.sinks.rude import Rude, Seen, answer, rude_server
@@ -28,9 +28,9 @@ SINK = "demo"
 PATIENCE_S = 60.0
 
 
-def stage_with_a_start(path: Path, url: str) -> Stage:
+def stage_with_a_start(path: Path, url: str) -> DemoEnvironment:
     """Have a start waiting for the sink, and no Slurm that answers."""
-    stage = Stage(path)
+    stage = DemoEnvironment(path)
     (path / "run").mkdir(mode=0o700)
     stage.write(cluster="demo", url=url, token="token", bin_dir="/nonexistent", slurm_conf="")
     store = open_store(path / "state", [SINK], reserve_bytes=4096).store
@@ -39,7 +39,7 @@ def stage_with_a_start(path: Path, url: str) -> Stage:
     return stage
 
 
-async def stopped_amid_a_start(server: Rude, stage: Stage, daemon: subprocess.Popen[bytes]) -> int:
+async def stopped_amid_a_start(server: Rude, stage: DemoEnvironment, daemon: subprocess.Popen[bytes]) -> int:
     """Have the answer to the start wait until the daemon is ending; give its exit status."""
     asked, ending = anyio.Event(), anyio.Event()
 

@@ -12,8 +12,8 @@ import anyio
 import httpx
 import pytest
 
-from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
-from slurmsyncd.sandbox.demo.environment import Stage, simulated_cluster, stop_daemon
+from slurmsyncd.sandbox.backend.server import BackendConfig, EmbeddedBackend
+from slurmsyncd.sandbox.demo.environment import DemoEnvironment, simulated_cluster, stop_daemon
 from slurmsyncd.sandbox.slurm.workload import Submission, request
 from slurmsyncd.store import open_store
 
@@ -32,7 +32,7 @@ SPAN_S = 2
 class Site:
     """What a test meddles with, and looks at."""
 
-    def __init__(self, stage: Stage, backend: Backend, simulation: Simulation) -> None:
+    def __init__(self, stage: DemoEnvironment, backend: EmbeddedBackend, simulation: Simulation) -> None:
         self.stage = stage
         self.backend = backend
         self.simulation = simulation
@@ -83,11 +83,11 @@ class Site:
 @asynccontextmanager
 async def site(path: Path) -> AsyncIterator[Site]:
     """Run everything but the daemon."""
-    stage = Stage(path)
+    stage = DemoEnvironment(path)
     (path / "run").mkdir(mode=0o700)
     with closing(stage.simulation("24.11", 1)) as simulation:
         config = BackendConfig(clusters=[simulated_cluster(simulation.nodes)], commit_interval=0.5)
-        async with Backend.open(config) as backend, anyio.create_task_group() as group:
+        async with EmbeddedBackend.open(config) as backend, anyio.create_task_group() as group:
             stage.write(
                 cluster="demo",
                 url=backend.url,
@@ -150,5 +150,5 @@ async def test_h22_h23_what_was_meddled_with_is_put_right_and_said_once(tmp_path
         assert "Traceback" not in at.stage.log.read_text()
     store = open_store(tmp_path / "state", ("demo",)).store
     with closing(store):
-        (story,) = store.runs_of(deleted)
+        (story,) = store.run_histories(deleted)
         assert [line[2] for line in story.deliveries[0].history] == ["start_lost"]

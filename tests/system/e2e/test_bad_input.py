@@ -103,8 +103,8 @@ def test_h9_a_wrong_token_is_put_right_without_a_restart(lab: Lab, site: Site, w
     traffic.check(backend)
     assert daemon.stop() == 0
     with daemon.open_store() as store:
-        assert store.letters() == ()
-        (story,) = store.runs_of(traffic.ids[0])
+        assert store.list_deliveries() == ()
+        (story,) = store.run_histories(traffic.ids[0])
         assert [delivery.history for delivery in story.deliveries] == [()]
 
 

@@ -303,8 +303,8 @@ def test_p1_at_the_end_the_daemon_stops_cleanly_and_nothing_waits(watched: Watch
     assert not daemon.pid_file.exists()
     with daemon.open_store() as store:
         counts = {state: count for state, count in store.counts("cc").states.items() if count}
-        dropped = store.letters(state="dropped")
-        stories = [story for job_id in submitted for story in store.runs_of(job_id)]
+        dropped = store.list_deliveries(state="dropped")
+        stories = [story for job_id in submitted for story in store.run_histories(job_id)]
     left_out = [] if how == "hook" else [(*watched.absent(how), "repeat_of_earlier_run")]
     assert [(each.key.job_id, each.key.start_at, each.reason) for each in dropped] == left_out
     assert sum(counts.values()) == len(left_out)

@@ -116,7 +116,7 @@ async def test_k5_an_empty_environment_and_closed_descriptors_do_no_harm(
     async with listening(run_dir / "hook.sock") as bell:
         await anyio.to_thread.run_sync(run, argv, {})
         await bell.received(1)
-        assert bell.gate.counts().refused == {}
+        assert bell.gate.counts().rejected == {}
     assert bell.hints == [HINT]
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from slurmsyncd.config import HookConfig
 from slurmsyncd.model import Notification
-from slurmsyncd.triggers.notification_filter import Gate
-from slurmsyncd.triggers.spool import Sweeper, spool
+from slurmsyncd.triggers.notification_filter import NotificationFilter
+from slurmsyncd.triggers.spool import SpoolReader, spool
 from tests.paths import ROOT
 from tests.system.hooks import test_hook
 from tests.system.hooks.test_hook import DATA, ENVIRONMENT, captured
@@ -57,10 +57,10 @@ async def test_its_hint_reaches_the_daemon(name: str, shell: str, run_dir: Path)
     environment = captured(name)
     hints: list[Notification] = []
     hook = HookConfig(spool=str(run_dir / "spool"), allow_users=())
-    gate = Gate(hints.append, uids=frozenset({os.geteuid()}))
+    gate = NotificationFilter(hints.append, uids=frozenset({os.geteuid()}))
     with spool(hook):
         await anyio.to_thread.run_sync(run, run_dir / "spool", environment, shell)
-        await Sweeper(hook.spool, gate).sweep()
+        await SpoolReader(hook.spool, gate).read_spool()
     assert hints == [
         Notification(
             cluster=environment["SLURM_CLUSTER_NAME"],

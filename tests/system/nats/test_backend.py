@@ -12,7 +12,7 @@ import pytest
 from slurmsyncd.delivery import OutcomeKind
 from slurmsyncd.model import EventKind, NodeState
 from slurmsyncd.sandbox.backend.line_protocol import BadLine, read_lines
-from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
+from slurmsyncd.sandbox.backend.server import BackendConfig, EmbeddedBackend
 from slurmsyncd.sinks.nats.line_protocol import job_line
 from tests.unit.sandbox.backend.client import J, S, http
 from tests.unit.sandbox.backend.conftest import CLUSTERS
@@ -44,9 +44,9 @@ GARBAGE = b"job,function=start_job event={} 1\n"
 
 
 @pytest.fixture
-async def backend(server: NatsServer) -> AsyncIterator[Backend]:
+async def backend(server: NatsServer) -> AsyncIterator[EmbeddedBackend]:
     config = BackendConfig(clusters=CLUSTERS, commit_interval=None, test_api=True, nats=server.url)
-    async with Backend.open(config) as running:
+    async with EmbeddedBackend.open(config) as running:
         yield running
 
 
@@ -64,7 +64,7 @@ async def publishing(server: NatsServer) -> AsyncIterator[Client]:
         yield other
 
 
-async def taken(server: NatsServer, backend: Backend, *messages: bytes) -> None:
+async def taken(server: NatsServer, backend: EmbeddedBackend, *messages: bytes) -> None:
     """Publish, and wait until a message that came later has been dealt with; another may be about to be."""
     async with publishing(server) as other:
         for message in messages:
@@ -74,7 +74,7 @@ async def taken(server: NatsServer, backend: Backend, *messages: bytes) -> None:
     await until(lambda: any(row["job_id"] == 999 for row in backend.rows()))
 
 
-def states(backend: Backend) -> dict[int, str]:
+def states(backend: EmbeddedBackend) -> dict[int, str]:
     """Return state by job id."""
     return {row["job_id"]: row["job_state"] for row in backend.rows() if row["job_id"] != 999}
 
@@ -105,14 +105,14 @@ def states(backend: Backend) -> dict[int, str]:
     ],
 )
 async def test_contract_messages(
-    server: NatsServer, backend: Backend, message: bytes, jobs: dict[int, str]
+    server: NatsServer, backend: EmbeddedBackend, message: bytes, jobs: dict[int, str]
 ) -> None:
     """Case N1 to N11 of the contract: what is kept of a message, and what is only a line in the log."""
     await taken(server, backend, message)
     await until(lambda: states(backend) == jobs)
 
 
-async def test_contract_n6_texts_arrive_unchanged(server: NatsServer, backend: Backend) -> None:
+async def test_contract_n6_texts_arrive_unchanged(server: NatsServer, backend: EmbeddedBackend) -> None:
     """Quotes, backslashes, line ends and UTF-8 in metaData."""
     text = 'a "b" \\ \\" \n\t ü,=  '
     await taken(server, backend, start(metaData={"jobScript": text}))
@@ -121,7 +121,9 @@ async def test_contract_n6_texts_arrive_unchanged(server: NatsServer, backend: B
     assert json.loads(row["meta_data"]) == {"jobScript": text}
 
 
-async def test_contract_n9_two_messages_may_overtake_each_other(server: NatsServer, backend: Backend) -> None:
+async def test_contract_n9_two_messages_may_overtake_each_other(
+    server: NatsServer, backend: EmbeddedBackend
+) -> None:
     """A start that a worker takes up late has lost its stop."""
     backend.knobs.nats_late = 1
     async with publishing(server) as other:
@@ -134,7 +136,7 @@ async def test_contract_n9_two_messages_may_overtake_each_other(server: NatsServ
     assert backend.rows()[0]["job_state"] == "running"
 
 
-async def test_contract_n12_node_states(server: NatsServer, backend: Backend) -> None:
+async def test_contract_n12_node_states(server: NatsServer, backend: EmbeddedBackend) -> None:
     """A line of the measurement nodestate is stored; the sink writes such."""
     async with sink(server.url, **CC) as told:
         nodes = (NodeState("cn001", "idle", 0, 0, 0, 0),)
@@ -144,7 +146,7 @@ async def test_contract_n12_node_states(server: NatsServer, backend: Backend) ->
     assert database.all("SELECT hostname, state FROM node_state") == [{"hostname": "cn001", "state": "idle"}]
 
 
-async def test_by_nats_the_routes_that_take_jobs_are_not_mounted(backend: Backend) -> None:
+async def test_by_nats_the_routes_that_take_jobs_are_not_mounted(backend: EmbeddedBackend) -> None:
     """404 for starts and stops; reading stays."""
     async with http(backend.url) as connection:
         head = {"X-Auth-Token": backend.token()}
@@ -157,7 +159,7 @@ async def test_without_a_broker_it_runs_on_and_takes_nothing(server: NatsServer)
     """Neither by NATS nor by REST, as the original does until it is restarted."""
     server.kill()
     config = BackendConfig(clusters=CLUSTERS, commit_interval=None, nats=server.url)
-    async with Backend.open(config) as backend, http(backend.url) as connection:
+    async with EmbeddedBackend.open(config) as backend, http(backend.url) as connection:
         head = {"X-Auth-Token": backend.token()}
         assert (await connection.post("/api/jobs/start_job/", json=J(), headers=head)).status_code == 404
         assert (await connection.get("/api/jobs/", headers=head)).status_code == 200
@@ -170,7 +172,9 @@ def test_a_hostile_line_costs_no_time(text: bytes) -> None:
         list(read_lines(text))
 
 
-async def test_runs_arrive_by_nats_only(server: NatsServer, backend: Backend, store: SqliteStore) -> None:
+async def test_runs_arrive_by_nats_only(
+    server: NatsServer, backend: EmbeddedBackend, store: SqliteStore
+) -> None:
     """Started ones as running; those that were over when their start was due, as two lines, all stopped."""
     backend.knobs.nats_late = 10
     record(store, runs(40))
@@ -187,7 +191,7 @@ async def test_runs_arrive_by_nats_only(server: NatsServer, backend: Backend, st
 
 
 async def test_a_stop_that_was_sent_with_its_start_and_forgotten_is_repeated(
-    server: NatsServer, backend: Backend
+    server: NatsServer, backend: EmbeddedBackend
 ) -> None:
     """After a restart of ours the stop goes out once more, and changes nothing there."""
     run = job()
@@ -203,7 +207,7 @@ async def test_a_stop_that_was_sent_with_its_start_and_forgotten_is_repeated(
 
 
 async def test_by_jetstream_the_backend_reads_along(
-    server: NatsServer, backend: Backend, store: SqliteStore
+    server: NatsServer, backend: EmbeddedBackend, store: SqliteStore
 ) -> None:
     """A stream on its subject keeps what it missed; the backend itself reads core NATS."""
     record(store, runs(10), ended=True)

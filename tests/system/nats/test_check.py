@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurmsyncd.commands.check.backend import examine_sink
-from slurmsyncd.commands.check.result import Level
+from slurmsyncd.commands.check.backend import check_sink
+from slurmsyncd.commands.check.result import CheckLevel
 from slurmsyncd.config import load_config
-from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
+from slurmsyncd.sandbox.backend.server import BackendConfig, EmbeddedBackend
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,13 +27,13 @@ async def test_n1_n4_a_server_and_a_stream_that_are_not_there_are_named(server: 
     }
     config = load_config({"sinks": sections})
     core, stream = config.sinks["core"], config.sinks["jetstream"]
-    (found,) = await examine_sink(config, core, ())
-    assert (found.level, "takes our events" in found.said) == (Level.OK, True)
-    (found,) = await examine_sink(config, stream, ())
-    assert (found.level, "stream" in found.said) == (Level.FAIL, True)
+    (found,) = await check_sink(config, core, ())
+    assert (found.level, "takes our events" in found.text) == (CheckLevel.OK, True)
+    (found,) = await check_sink(config, stream, ())
+    assert (found.level, "stream" in found.text) == (CheckLevel.FAIL, True)
     server.kill()
-    (found,) = await examine_sink(config, core, ())
-    assert found.level is Level.FAIL
+    (found,) = await check_sink(config, core, ())
+    assert found.level is CheckLevel.FAIL
     assert found.remedy
 
 
@@ -41,15 +41,15 @@ async def test_the_backend_behind_nats_is_looked_at_too(server: NatsServer, tmp_
     """With `url` and `token_file` the token, the topology and the way in which jobs are taken are judged."""
     token = tmp_path / "token"
     token.touch(mode=0o600)
-    async with Backend.open(BackendConfig()) as backend:
+    async with EmbeddedBackend.open(BackendConfig()) as backend:
         token.write_text(backend.token())
         section = {"type": "nats", "format": "cc", "servers": [server.url], "job_subject": "cc.jobs"}
         config = load_config({"sinks": {"cc": {**section, "url": backend.url, "token_file": str(token)}}})
-        for nats_mode, level in ((True, Level.OK), (False, Level.WARN)):
+        for nats_mode, level in ((True, CheckLevel.OK), (False, CheckLevel.WARN)):
             backend.knobs.nats_mode = nats_mode
-            found = {each.name: each for each in await examine_sink(config, config.sinks["cc"], ())}
+            found = {each.name: each for each in await check_sink(config, config.sinks["cc"], ())}
             assert found["jobs"].level is level
-            assert found["reached"].level is Level.OK
+            assert found["reached"].level is CheckLevel.OK
         token.write_text("wrong")
-        found = {each.name: each for each in await examine_sink(config, config.sinks["cc"], ())}
-        assert (found["reached"].level, "token" in found["reached"].remedy) == (Level.FAIL, True)
+        found = {each.name: each for each in await check_sink(config, config.sinks["cc"], ())}
+        assert (found["reached"].level, "token" in found["reached"].remedy) == (CheckLevel.FAIL, True)

@@ -70,7 +70,7 @@ async def test_n2_one_node_of_three_at_a_time_is_killed(
     async with sink(*urls, **made) as told, delivering(told, store) as loop:
         for number, node in enumerate(cluster):
             record(store, runs(each, first=1 + number * each), ended=True)
-            loop.ring()
+            loop.wake()
             await until(lambda number=number: open_steps(store) < each - 10)  # type: ignore[misc]
             node.kill()
             await until(lambda: not open_steps(store), at_most_s=120)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
-from slurmsyncd.sandbox.demo.environment import Stage, simulated_cluster, stop_daemon
+from slurmsyncd.sandbox.backend.server import BackendConfig, EmbeddedBackend
+from slurmsyncd.sandbox.demo.environment import DemoEnvironment, simulated_cluster, stop_daemon
 from slurmsyncd.sandbox.slurm.workload import Submission, request
 from tests.unit.sinks.nats.parts import key_of, listener, stored, until
 
@@ -60,8 +60,8 @@ nodestate_interval = 1
 class Site:
     """What a test meddles with, and looks at."""
 
-    stage: Stage
-    backend: Backend
+    stage: DemoEnvironment
+    backend: EmbeddedBackend
     simulation: Simulation
     daemon: subprocess.Popen[bytes]
 
@@ -85,13 +85,13 @@ class Site:
 @asynccontextmanager
 async def site(server: NatsServer, path: Path) -> AsyncIterator[Site]:
     """Run everything, the daemon told of three NATS sinks and of no REST sink."""
-    stage = Stage(path)
+    stage = DemoEnvironment(path)
     (path / "run").mkdir(mode=0o700)
     with closing(stage.simulation("24.11", 1)) as simulation:
         config = BackendConfig(
             clusters=[simulated_cluster(simulation.nodes)], commit_interval=0.5, nats=server.url
         )
-        async with Backend.open(config) as backend, anyio.create_task_group() as group:
+        async with EmbeddedBackend.open(config) as backend, anyio.create_task_group() as group:
             made = {"url": backend.url, "token": backend.token(), "bin_dir": str(path / "bin")}
             stage.write(cluster="demo", slurm_conf="", **made)
             text = stage.config.read_text().partition("[sinks.demo]")[0]

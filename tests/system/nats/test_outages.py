@@ -17,7 +17,7 @@ import pytest
 from slurmsyncd.delivery import OutcomeKind
 from slurmsyncd.model import EventKind
 from slurmsyncd.pipeline.store_thread import StoreThread
-from slurmsyncd.sinks.nats.connection import Link, Trouble
+from slurmsyncd.sinks.nats.connection import ConnectionFailed, NatsConnection
 from slurmsyncd.store import open_store
 from tests.fakes import FakeSink
 from tests.system.nats.proxy import between
@@ -82,11 +82,11 @@ async def test_n1_a_server_that_is_away_at_the_start_delays_nobody(
         async with sink(server.url, mode=mode) as told, delivering(told, store, thread) as loop:
             async with delivering(other, store, thread):
                 await until(lambda: not sum(store.counts("rest").states.values()))
-            await until(lambda: loop.health.trouble == "unreachable")
+            await until(lambda: loop.health.pause_reason == "unreachable")
             assert open_steps(store) == 20
             server.start()
             await until(lambda: not open_steps(store))
-            assert loop.health.trouble is None
+            assert loop.health.pause_reason is None
     finally:
         store.close()
         server.stop()
@@ -183,19 +183,19 @@ async def test_n6_credentials_that_are_revoked_while_connected(
             await until(lambda: loop.health.answers == 10)
             server.reload(login("new"))
             record(store, runs(10, first=100))
-            loop.ring()
-            await until(lambda: loop.health.trouble == "credentials")
-            assert loop.health.pause.alarm
+            loop.wake()
+            await until(lambda: loop.health.pause_reason == "credentials")
+            assert loop.health.pause.action_required
             assert store.counts("nats").states["ready"] == 10
             password.write_text("new")
             await until(lambda: loop.health.answers == 20)
-            assert loop.health.trouble is None
+            assert loop.health.pause_reason is None
 
 
 @pytest.mark.parametrize("way", ["publish", "ask", "tell", "listen"])
 async def test_n2_a_connection_that_breaks_right_before_a_call_is_lost(server: NatsServer, way: str) -> None:
     """Whatever asyncio makes of it: the sink is down, and nothing else ends."""
-    link = Link("nats", 5.0)
+    link = NatsConnection("nats", 5.0)
     await link.open(server.url, ssl.create_default_context(), {}, tls_wanted=False)
 
     async def hear(_: Msg) -> None:
@@ -203,12 +203,12 @@ async def test_n2_a_connection_that_breaks_right_before_a_call_is_lost(server: N
 
     calls: dict[str, Callable[[], Awaitable[object]]] = {
         "publish": lambda: link.publish(SUBJECT, b"x", {}),
-        "ask": lambda: link.ask(SUBJECT, b"x"),
-        "tell": lambda: link.tell(SUBJECT, b"x"),
-        "listen": lambda: link.listen(hear),
+        "ask": lambda: link.request(SUBJECT, b"x"),
+        "tell": lambda: link.publish_unconfirmed(SUBJECT, b"x"),
+        "listen": lambda: link.subscribe(hear),
     }
     link._client._transport._io_writer.transport.close()  # type: ignore[union-attr]
-    with suppress(Trouble):
+    with suppress(ConnectionFailed):
         while link.alive:  # the first call may only end the task of nats-py that writes
             await calls[way]()
             await anyio.lowlevel.checkpoint()
@@ -230,7 +230,7 @@ async def test_n8_a_server_that_stands_still_fills_no_buffer(
         def in_trouble() -> bool:
             nonlocal highest
             highest = max(highest, _waiting(told))
-            return loop.health.trouble is not None
+            return loop.health.pause_reason is not None
 
         await until(in_trouble)
         server.signal(signal.SIGCONT)
@@ -275,6 +275,6 @@ async def test_n1_what_cannot_be_told_waits_with_its_start_first(
     async with sink(server.url) as told:
         loop = delivery(told, store)
         await loop.run(until_idle=True)
-        assert loop.health.trouble == "unreachable"
+        assert loop.health.pause_reason == "unreachable"
         assert len(store.due("nats", EventKind.START, 2e9, 100)) == 5
         assert len(store.due("nats", EventKind.STOP, 2e9, 100)) == 0

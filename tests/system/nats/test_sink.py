@@ -10,10 +10,10 @@ import pytest
 from slurmsyncd.config import load_config
 from slurmsyncd.delivery import OutcomeKind
 from slurmsyncd.model import EventKind, NodeState, RunKey
-from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
+from slurmsyncd.sandbox.backend.server import BackendConfig, EmbeddedBackend
 from slurmsyncd.sinks.nats import sink as module
 from slurmsyncd.sinks.nats.sink import NatsSink
-from slurmsyncd.sinks.preview import Known, preview
+from slurmsyncd.sinks.preview import BackendInfo, preview
 from slurmsyncd.sinks.registry import build_sink
 from tests.unit.sinks.nats.parts import listener, over, sink, until
 from tests.unit.sinks.nats.test_line import read
@@ -92,7 +92,9 @@ async def test_hardware_threads_are_the_backends_and_starts_wait_for_it(
     server: NatsServer, tmp_path: Path
 ) -> None:
     """Its cluster.json says which; while it cannot be asked, nothing is sent that could not be corrected."""
-    async with Backend.open(BackendConfig(clusters=site(), commit_interval=None, nats=server.url)) as backend:
+    async with EmbeddedBackend.open(
+        BackendConfig(clusters=site(), commit_interval=None, nats=server.url)
+    ) as backend:
         told = audited(server, backend.url, token_file(tmp_path / "token", backend.token()))
         async with listener(server.url, "cc.jobs") as heard:
             assert (await told.deliver(entry())).result is OutcomeKind.ACCEPTED
@@ -136,7 +138,7 @@ async def test_what_an_operator_is_shown_of_a_run_is_what_is_published(
     run = job(script="#!/bin/sh\nsrun ./ü\n")
     settings = {"type": "nats", "servers": [server.url], **more}
     config = load_config({"sinks": {"nats": settings}})
-    shown = preview(run, over(run), config.sinks["nats"], config.clusters, Known())
+    shown = preview(run, over(run), config.sinks["nats"], config.clusters, BackendInfo())
     async with listener(server.url, ">") as heard, sink(server.url, **more) as told:
         await told.deliver(replace(entry(run=run), stop=over(run)))
         await told.deliver(replace(entry(EventKind.STOP, run), stop=over(run)))

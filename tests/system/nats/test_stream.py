@@ -12,9 +12,9 @@ from structlog.testing import capture_logs
 
 from slurmsyncd.config import SinkConfig
 from slurmsyncd.delivery import OutcomeKind
-from slurmsyncd.sinks.nats.connection import Trouble
+from slurmsyncd.sinks.nats.connection import ConnectionFailed
 from slurmsyncd.sinks.nats.publish import _judged
-from slurmsyncd.sinks.nats.stream import covers, longest_retry_s
+from slurmsyncd.sinks.nats.stream import longest_retry_s, subject_covers
 from tests.system.nats.server import JETSTREAM, NatsServer, running
 from tests.unit.sinks.nats.parts import (
     STREAM,
@@ -92,8 +92,8 @@ async def test_n4_no_stream_pauses_the_sink_and_drops_nothing(server: NatsServer
     """An alarm that says what to do; when somebody makes the stream, all arrives."""
     record(store, runs(20), ended=True)
     async with sink(server.url, mode="jetstream") as told, delivering(told, store) as loop:
-        await until(lambda: loop.health.trouble == "no_stream")
-        assert loop.health.pause.alarm
+        await until(lambda: loop.health.pause_reason == "no_stream")
+        assert loop.health.pause.action_required
         assert open_steps(store) == 20
         await make_stream(server.url)
         await until(lambda: not open_steps(store))
@@ -208,8 +208,8 @@ async def test_n5_what_is_over_the_limit_goes_without_its_script_or_not_at_all(
         ):
             await until(lambda: len(heard) == 2 and loop.health.results.get("too_large"))
             record(store, [job(job_id=4)])
-            loop.ring()
-            await until(store.letters)
+            loop.wake()
+            await until(store.list_deliveries)
         assert dict(store.counts("nats").states) == {"dead": 1, "idle": 3}
         told_of = {event["run"]["job_id"]: event["run"] for event in (json.loads(m.data) for m in heard)}
         assert set(told_of) == {1, 3, 4}
@@ -231,13 +231,13 @@ async def test_n5_a_limit_below_every_event_is_the_streams_fault_and_costs_no_ru
         limited = (await admin.jetstream().stream_info(STREAM)).config
         await admin.jetstream().update_stream(limited.evolve(max_msg_size=64))
         record(store, runs(103, first=101), ended=True)
-        loop.ring()
-        await until(lambda: loop.health.trouble == "too_large")
-        assert loop.health.pause.alarm
-        assert not store.letters()
+        loop.wake()
+        await until(lambda: loop.health.pause_reason == "too_large")
+        assert loop.health.pause.action_required
+        assert not store.list_deliveries()
         await admin.jetstream().update_stream(limited)
         await until(lambda: not open_steps(store))
-        assert loop.health.trouble is None
+        assert loop.health.pause_reason is None
     assert len(await stored(server.url)) == 2 * (20 + 103)
 
 
@@ -314,7 +314,7 @@ def test_only_an_acknowledgement_is_success(answer: bytes, expected: tuple[Outco
     """Anybody may subscribe to our subject and answer; what is no stream's word settles nothing."""
     try:
         outcome = _judged(answer)
-    except Trouble as err:
+    except ConnectionFailed as err:
         outcome = err.outcome
     assert (outcome.result, outcome.reason) == expected
 
@@ -335,4 +335,4 @@ def test_only_an_acknowledgement_is_success(answer: bytes, expected: tuple[Outco
 )
 def test_which_subjects_a_stream_takes(pattern: str, subject: str, expected: bool) -> None:
     """As the server matches them; a cluster that is not named yet needs a wildcard."""
-    assert covers(pattern, subject) is expected
+    assert subject_covers(pattern, subject) is expected

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slurmsyncd.sandbox.slurm.expected_runs import Obligation
+from slurmsyncd.sandbox.slurm.expected_runs import ExpectedRun
 from tests.tools.oracle.proxy import Passed
 from tests.tools.oracle.storm import slope_per_min
 from tests.tools.oracle.verdict import REPEAT, Evidence, Row, longest_sight_s, settle
@@ -16,7 +16,7 @@ from tests.tools.oracle.world import cluster_json
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-RUN = Obligation(
+RUN = ExpectedRun(
     cluster="sim",
     job_id=7,
     start_at=1000,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from slurmsyncd.sandbox.slurm import COMMANDS, install, lifecycle, workload
 from slurmsyncd.sandbox.slurm.engine import Simulation
-from slurmsyncd.sandbox.slurm.placement import Books
+from slurmsyncd.sandbox.slurm.placement import NodePool
 from slurmsyncd.sandbox.slurm.state import _COLUMNS, _PUT, State
 from slurmsyncd.sandbox.slurm.workload import Submission, request
 from slurmsyncd.slurm.job_list import listing_format
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from slurmsyncd.sandbox.slurm.records import Run
+    from slurmsyncd.sandbox.slurm.records import RunRow
 
 CLUSTER = "sim"
 NODES = 8
@@ -104,27 +104,27 @@ class Cluster:
         env = {"TZ": "UTC", "LC_ALL": "C.UTF-8", "SLURM_TIME_FORMAT": "%s"}
         self._kept.write_bytes(subprocess.run(argv, env=env, check=True, capture_output=True).stdout)
 
-    def _put(self, runs: Iterator[Run]) -> None:
+    def _put(self, runs: Iterator[RunRow]) -> None:
         state = State(self._state)
         with state:
             state._db.executemany(_PUT, map(_values, runs))
         state.close()
 
 
-def _running(first: int, count: int, start_at: int) -> Iterator[Run]:
+def _running(first: int, count: int, start_at: int) -> Iterator[RunRow]:
     """Return runs; they hold the same cores, which nobody here minds."""
     asked = request(duration_s=1e9, cores=2)
     (waiting,) = lifecycle.submitted(Submission((asked,)), first, start_at - 10, forecast_s=0, late_s=0.0)
     kinds = []
     for node in workload.nodes(NODES):
-        alloc = Books([node]).place(asked)
+        alloc = NodePool([node]).place(asked)
         assert alloc
         kinds.append(lifecycle.settled(lifecycle.started(waiting, alloc, start_at, 0.0)))
     for job_id in range(first, first + count):
         yield kinds[job_id % NODES] | {"job_id": job_id, "next_at": None}
 
 
-def _values(run: Run) -> tuple[object, ...]:
+def _values(run: RunRow) -> tuple[object, ...]:
     rest = dict(run)
     columns = [rest.pop(name) for name in _COLUMNS]
     return (None, *columns[1:], json.dumps(rest))

@@ -53,8 +53,8 @@ async def count(root: Path, active: int = ACTIVE, new: int = NEW) -> dict[str, C
         if cycle == "busy":
             slurm.start_jobs(active + 1, new)
         before = slurm.calls()
-        await collector.look()
-        while collector.behind:
+        await collector.poll()
+        while collector.is_catching_up:
             await collector.catch_up()
         await source.node_states()
         found[cycle] = Counter(slurm.calls()) - Counter(before)

@@ -44,11 +44,11 @@ async def _looks(root: Path, jobs: int) -> tuple[float, float]:
     source = CommandSource(CLUSTER, SlurmConfig(bin_dir=str(slurm.bin_dir)), directory=root)
     policy = CollectPolicy(poll_s=60.0, overlap_s=300.0, max_span_s=3600.0)
     collector = Collector(source, store, StoreThread(), policy, WallClock(), recorded=nobody)
-    await collector.look()
+    await collector.poll()
     found: dict[str, list[float]] = {"idle": [], "changed": []}
     for each in range(ROUNDS):
         slurm.keep_listing()
-        await collector.look()  # what ended in the round before is in the window
+        await collector.poll()  # what ended in the round before is in the window
         found["idle"].append(await _cpu_s(collector))
         slurm.finish_jobs(before=FIRST + CHANGED * (each + 1))
         slurm.start_jobs(FIRST + jobs + CHANGED * each, CHANGED)
@@ -62,5 +62,5 @@ async def _looks(root: Path, jobs: int) -> tuple[float, float]:
 
 async def _cpu_s(collector: Collector) -> float:
     began = time.process_time()
-    await collector.look()
+    await collector.poll()
     return time.process_time() - began

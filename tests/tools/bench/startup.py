@@ -70,7 +70,7 @@ def _asked_s(folder: Path, runs: int) -> list[float]:
     store = open_store(folder / "state", ("cc",)).store
     questions = (
         lambda: (store.counts("cc"), store.open_runs(), store.cursors()),
-        lambda: store.runs_of(runs),
+        lambda: store.run_histories(runs),
         lambda: store.due("cc", EventKind.START, time.time(), 100),
     )
     found = [statistics.median(map(_timed, [each] * 5)) for each in questions]
@@ -104,7 +104,7 @@ def _fill(directory: Path, runs: int) -> None:
 
 
 def _tell(store: SqliteStore, through: int) -> None:
-    store._db.let_out(lambda con: con.execute(_TELL, (through,)))
+    store._db.write_relaxed(lambda con: con.execute(_TELL, (through,)))
 
 
 def started(job_id: int, now: int) -> RunStarted:

@@ -15,9 +15,9 @@ import httpx
 from slurmsyncd.config import ClusterConfig, SinkConfig
 from slurmsyncd.delivery import DeliveryPolicy
 from slurmsyncd.model import EventKind, Plan
-from slurmsyncd.pipeline.deliver import Delivery
+from slurmsyncd.pipeline.deliver import DeliveryLoop
 from slurmsyncd.pipeline.store_thread import StoreThread
-from slurmsyncd.sinks.bodies import Refusal, WireOptions, start_body
+from slurmsyncd.sinks.bodies import BodyOptions, NotRepresentable, start_body
 from slurmsyncd.sinks.dialect import V1_5
 from slurmsyncd.sinks.rest.sink import RestSink
 from slurmsyncd.sinks.tls import tls_context
@@ -91,7 +91,7 @@ async def _ours(directory: Path, config: SinkConfig, count: int) -> tuple[Spent,
             events = (make(job_id, now) for job_id in range(1, count + 1))
             store.record(Plan(cluster=CLUSTER, events=tuple(events)), now)
             policy = DeliveryPolicy(stop_hold_s=0)
-            delivery = Delivery(sink, store, StoreThread(), policy, _Clock(), workers=workers)
+            delivery = DeliveryLoop(sink, store, StoreThread(), policy, _Clock(), workers=workers)
             spent.append(await _timed(partial(delivery.run, until_idle=True)))
             if store.counts("cc").states != left:
                 raise RuntimeError("not all was delivered")
@@ -135,8 +135,8 @@ async def _body(url: str, token: Path) -> bytes:
     sink = RestSink(SinkConfig(name="cc", url=url, token_file=str(token)), {}, _Clock())
     topology = await sink.topology(job)
     await sink.aclose()
-    body = start_body(job, sink._cluster(job), topology, WireOptions(dialect=V1_5))  # type: ignore[arg-type]
-    if isinstance(body, Refusal):
+    body = start_body(job, sink._cluster(job), topology, BodyOptions(dialect=V1_5))  # type: ignore[arg-type]
+    if isinstance(body, NotRepresentable):
         raise TypeError(body.reason)
     return body.content
 

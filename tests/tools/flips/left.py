@@ -110,7 +110,7 @@ async def _live(daemon: Daemon, world: World) -> None:
         await daemon.deliver()
     names = {run.key: run.name for run in world.runs}
     daemon.store.drop(
-        letter.id for letter in daemon.store.letters() if names[letter.key].startswith("dropped")
+        letter.id for letter in daemon.store.list_deliveries() if names[letter.key].startswith("dropped")
     )
 
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from slurmsyncd.cli import _leaves
-from slurmsyncd.control.health import headline, judge
-from slurmsyncd.control.status import AskStatus
-from slurmsyncd.control.store_requests import AskLetters, AskStories
+from slurmsyncd.control.health import assess, summary_line
+from slurmsyncd.control.status import GetStatus
+from slurmsyncd.control.store_requests import GetRunHistories, ListDeliveries
 from slurmsyncd.errors import StoreError
-from slurmsyncd.store.queries import Selection
+from slurmsyncd.store.queries import DeliverySelection
 from tests.tools.flips.left import BACK_AT, OVER_AT, leave
 from tests.tools.flips.places import NOWHERE, Place, drawing, flip
 from tests.tools.flips.world import SINK, Daemon
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from pathlib import Path
 
-    from slurmsyncd.control.store_requests import Request
+    from slurmsyncd.control.store_requests import ControlRequest
     from slurmsyncd.model import Job, RunKey
     from slurmsyncd.store import SqliteStore
     from tests.tools.flips.left import Left
@@ -175,32 +175,32 @@ async def _round(daemon: Daemon, world: World, times: list[int]) -> None:
 
 def _be_asked(store: SqliteStore, world: World) -> None:
     """Answer what operators, the web page and the audit ask, as it goes over the wire."""
-    headline(judge(_answer(AskStatus(), store)))
+    summary_line(assess(_answer(GetStatus(), store)))
     for state in ("ready", "parked", "idle", "dead", "dropped"):
-        _answer(AskLetters(Selection(state=state)), store)
+        _answer(ListDeliveries(DeliverySelection(state=state)), store)
     for run in world.runs:
-        _answer(AskStories(run.key.job_id), store)
+        _answer(GetRunHistories(run.key.job_id), store)
     store.delivery_summaries(SINK, [run.key for run in world.runs])
     for cluster in ("alpha", "beta"):
         list(store.delivered_open_runs(SINK, cluster, world.clock.at))
         list(store.delivered_ended_runs(SINK, cluster, 0.0, world.clock.at))
 
 
-def _answer(request: Request[T], store: SqliteStore) -> T:
-    answer: T = msgspec.json.decode(msgspec.json.encode(request.run(store)), type=request.gives)
+def _answer(request: ControlRequest[T], store: SqliteStore) -> T:
+    answer: T = msgspec.json.decode(msgspec.json.encode(request.run(store)), type=request.response_type)
     return answer
 
 
 def _settle_account(store: SqliteStore, world: World, found: Aftermath) -> None:
-    dead = {letter.key for letter in store.letters()}
-    settled = dead | {letter.key for letter in store.letters(state="dropped")}
+    dead = {letter.key for letter in store.list_deliveries()}
+    settled = dead | {letter.key for letter in store.list_deliveries(state="dropped")}
     owed = {run.key: run for run in world.runs}
     for key, run in owed.items():
         start, stop = world.taken.get(key, (None, None))
         if key in dead - world.refused:
             found.named.append(key)
         elif (start is None or stop is None) and key not in settled:
-            deliveries = [each for story in store.runs_of(key.job_id) for each in story.deliveries]
+            deliveries = [each for story in store.run_histories(key.job_id) for each in story.deliveries]
             stands = [(each.step.value, each.state) for each in deliveries]
             found.lost.append(f"{run.name}: start {start is not None}, stop {stop is not None}, {stands}")
     found.wrong += [f"{key}" for key, told in world.taken.items() if not _is_right(told, owed.get(key))]

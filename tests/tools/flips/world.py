@@ -17,9 +17,9 @@ from slurmsyncd.model import (
     Observation,
     RunKey,
 )
-from slurmsyncd.pipeline.checkpoint import Checkpoint
+from slurmsyncd.pipeline.checkpoint import CheckpointFile
 from slurmsyncd.pipeline.collect import Collector, CollectPolicy
-from slurmsyncd.pipeline.deliver import Delivery
+from slurmsyncd.pipeline.deliver import DeliveryLoop
 from slurmsyncd.pipeline.store_thread import StoreThread
 from slurmsyncd.store import open_store
 from tests.fakes import FakeClock
@@ -169,7 +169,7 @@ class Daemon:
         self.store: SqliteStore = self.opened.store
         self._world = world
         self._thread = StoreThread()
-        self._checkpoint = Checkpoint(directory / LASTRUN, self.store, self._thread, CLUSTERS)
+        self._checkpoint = CheckpointFile(directory / LASTRUN, self.store, self._thread, CLUSTERS)
         self._collectors = [self._collector(cluster) for cluster in CLUSTERS]
 
     def _collector(self, cluster: str) -> Collector:
@@ -181,23 +181,23 @@ class Daemon:
 
     async def begin(self) -> None:
         if not self.opened.recovered:
-            await self._checkpoint.begin()
+            await self._checkpoint.apply_at_start()
 
     async def look(self) -> None:
         for each in self._collectors:
             if each.cluster not in self._world.silent:
-                await each.look()
-                while each.behind:
+                await each.poll()
+                while each.is_catching_up:
                     await each.catch_up()
 
     async def deliver(self) -> None:
         workers = {EventKind.START: 16, EventKind.STOP: 16}  # many settle in one go
         sink, clock = Backend(self._world), self._world.clock
-        delivery = Delivery(sink, self.store, self._thread, DeliveryPolicy(), clock, workers=workers)
+        delivery = DeliveryLoop(sink, self.store, self._thread, DeliveryPolicy(), clock, workers=workers)
         await delivery.run(until_idle=True)
 
     async def keep_house(self, keep_s: float = _POLICY.max_span_s + 86400.0) -> None:
-        await self._thread(self.store.integrity)
+        await self._thread(self.store.check_files)
         await self._thread(self.store.prune, self._world.clock.at, keep_s)
 
     def closing(self) -> closing[SqliteStore]:

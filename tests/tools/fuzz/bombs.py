@@ -12,7 +12,7 @@ import resource
 from functools import partial
 from pathlib import Path
 
-from slurmsyncd.sinks.rest.responses import Request
+from slurmsyncd.sinks.rest.responses import RequestKind
 from slurmsyncd.slurm.job_list import WIDTH
 from tests.tools.fuzz.http import check_conversation
 from tests.tools.fuzz.targets import (
@@ -60,7 +60,7 @@ BOMBS = {
     "date_parts": partial(check_retry_after, "1:" * 32_000),
     "date_digits": partial(check_retry_after, "9" * 65_000),
     "token_claims": partial(check_token, "e30." + "W1tb" * 16_000 + ".x"),
-    "answer_deep": partial(check_answer, (Request.START, 422, b"[" * 16_000, False)),
+    "answer_deep": partial(check_answer, (RequestKind.START, 422, b"[" * 16_000, False)),
     "acknowledgement_deep": partial(check_acknowledgement, b'{"a":' + b"[" * 16_000),
     "event_deep": partial(check_event, b'{"run":' + b"[" * 16_000),
     "topology_deep": partial(check_topology, b'{"clusters":' + b"[" * MEGA),

@@ -9,11 +9,11 @@ import anyio
 from anyio.abc import ByteStream
 
 from slurmsyncd.control.server import REQUESTS, control_handler
-from slurmsyncd.http_server.capacity import Capacity
-from slurmsyncd.http_server.connection import Connection
-from slurmsyncd.http_server.messages import Body, Limits, Request, Response
+from slurmsyncd.http_server.capacity import ConnectionCapacity
+from slurmsyncd.http_server.connection import HttpConnection
+from slurmsyncd.http_server.messages import HttpBody, HttpRequest, HttpResponse, ServerLimits
 
-LIMITS = Limits(head_bytes=2048, body_bytes=128)
+LIMITS = ServerLimits(head_bytes=2048, body_bytes=128)
 BODY_BYTES = 64
 
 
@@ -42,16 +42,16 @@ class Line(ByteStream):
 
 def check_conversation(said: bytes) -> None:
     """Whatever is said, the connection ends by itself, and what was answered is HTTP."""
-    asked: list[Request] = []
+    asked: list[HttpRequest] = []
 
-    async def answer(request: Request) -> Response:
+    async def answer(request: HttpRequest) -> HttpResponse:
         await request.body.read(BODY_BYTES)
         asked.append(request)
-        return Response(200, b"x" * 300)
+        return HttpResponse(200, b"x" * 300)
 
     async def talk() -> bytes:
-        line, capacity = Line(said), Capacity(LIMITS)
-        await Connection(line, "192.0.2.1", answer, capacity).run()
+        line, capacity = Line(said), ConnectionCapacity(LIMITS)
+        await HttpConnection(line, "192.0.2.1", answer, capacity).run()
         assert capacity.reserve(LIMITS.body_bytes), "what was reserved for bodies is released"
         return line.heard
 
@@ -71,8 +71,8 @@ def check_control(said: tuple[str, bytes]) -> None:
     async def sent(_: int) -> bytes:
         return body
 
-    async def ask() -> Response | None:
-        return await control_handler(in_store, {})(Request("POST", f"/v1/{name}", body=Body(sent)))
+    async def ask() -> HttpResponse | None:
+        return await control_handler(in_store, {})(HttpRequest("POST", f"/v1/{name}", body=HttpBody(sent)))
 
     response = asyncio.run(ask())
     assert response is not None

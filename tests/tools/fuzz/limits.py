@@ -8,7 +8,7 @@ from typing import Any
 
 from slurmsyncd.config import ClusterConfig
 from slurmsyncd.model import EventKind, Job, JobState, NodeAllocation
-from slurmsyncd.sinks.bodies import Body, Refusal, WireOptions, start_body, stop_body
+from slurmsyncd.sinks.bodies import BodyOptions, NotRepresentable, RequestBody, start_body, stop_body
 from slurmsyncd.sinks.nats.event import job_event
 from slurmsyncd.sinks.nats.line_protocol import job_line
 from slurmsyncd.sinks.topology import Topology
@@ -37,12 +37,16 @@ def check_job(job: Job) -> None:
     without_texts = _emptied(job)  # what is no Unicode is written down as question marks
     again = decode(*encode(job))
     assert replace(again, **without_texts) == replace(job, **without_texts)
-    assert isinstance(start_body(job, ClusterConfig(name="c"), Topology(), WireOptions()), Body | Refusal)
+    assert isinstance(
+        start_body(job, ClusterConfig(name="c"), Topology(), BodyOptions()), RequestBody | NotRepresentable
+    )
     line = job_line(EventKind.START, job_event(EventKind.START, job, None, "c", 100), job.key.start_at)
     assert line.count(b"\n") == 1
     over = replace(job, state=JobState.COMPLETED, end_at=job.end_at or job.key.start_at)
     assert job_event(EventKind.STOP, job, over, "c", 100)
-    assert isinstance(stop_body(job, over, ClusterConfig(name="c"), WireOptions()), Body | Refusal)
+    assert isinstance(
+        stop_body(job, over, ClusterConfig(name="c"), BodyOptions()), RequestBody | NotRepresentable
+    )
 
 
 def check_field(name: str, value: object) -> None:

@@ -20,12 +20,19 @@ from slurmsyncd.config import toml as config_toml
 from slurmsyncd.control.server import REQUESTS
 from slurmsyncd.errors import ConfigError, DecodeError, NotificationError, SourceUnavailable
 from slurmsyncd.model import EventKind, Gres, Job, JobState, NodeAllocation, RunEnded, RunKey, RunStarted
-from slurmsyncd.sinks.nats.connection import Trouble
+from slurmsyncd.sinks.nats.connection import ConnectionFailed
 from slurmsyncd.sinks.nats.event import BadEvent, job_event, read_event
 from slurmsyncd.sinks.nats.publish import _judged
-from slurmsyncd.sinks.rest.responses import Answer, LookUp, Request, Sent, classify, retry_after_s
+from slurmsyncd.sinks.rest.responses import (
+    BackendResponse,
+    LookupNeeded,
+    RequestContext,
+    RequestKind,
+    outcome_of_response,
+    parse_retry_after,
+)
 from slurmsyncd.sinks.rest.token import token_expires_at
-from slurmsyncd.sinks.topology import Topology, Unknown, parse_topology
+from slurmsyncd.sinks.topology import NotKnown, Topology, parse_topology
 from slurmsyncd.slurm import controller_jobs as jobs
 from slurmsyncd.slurm import nodes
 from slurmsyncd.slurm.accounting import read_run
@@ -37,7 +44,7 @@ from slurmsyncd.slurm.job_list import WIDTH, read_listed_job
 from slurmsyncd.slurm.json_documents import read_records
 from slurmsyncd.slurm.nodes import read_node
 from slurmsyncd.slurm.scalars import parse_tres
-from slurmsyncd.triggers.notification import parse_hint
+from slurmsyncd.triggers.notification import parse_notification
 from tests.tools.fuzz import material
 from tests.tools.fuzz.http import check_control, check_conversation
 from tests.tools.fuzz.limits import check_job, check_number
@@ -198,7 +205,7 @@ messages = damaged(
 def check_message(data: bytes) -> None:
     for secret in ("", "s3cret"):
         with suppress(NotificationError):
-            hint = parse_hint(data, secret=secret)
+            hint = parse_notification(data, secret=secret)
             assert 0 <= hint.job_id < 2**32
             assert 0 <= hint.restarts < 2**32
             assert len(hint.cluster) <= 64
@@ -216,7 +223,7 @@ claims = damaged(
 tokens = joined(claims.map(lambda raw: base64.urlsafe_b64encode(raw).decode().rstrip("=")) | texts, ".", 4)
 answer_words = (b"dbid: ", b"already exists", b"UNIQUE constraint failed: job_cache", *json_words)
 answers = st.tuples(
-    st.sampled_from(Request),
+    st.sampled_from(RequestKind),
     st.sampled_from([200, 201, 302, 400, 401, 403, 404, 405, 413, 422, 429, 500, 503, 999]),
     damaged(
         st.sampled_from(
@@ -234,7 +241,7 @@ topologies = altered(
 
 
 def check_retry_after(value: str) -> None:
-    found = retry_after_s(value, NOW)
+    found = parse_retry_after(value, NOW)
     assert found is None or 0 <= found < 1e19
 
 
@@ -243,17 +250,19 @@ def check_token(token: str) -> None:
     assert found is None or isinstance(found, float)
 
 
-def check_answer(case: tuple[Request, int, bytes, bool]) -> None:
+def check_answer(case: tuple[RequestKind, int, bytes, bool]) -> None:
     request, status, body, cut = case
-    found = classify(Sent(request, 7, "completed"), Answer(status=status, body=body, cut=cut))
-    if not isinstance(found, LookUp):
+    found = outcome_of_response(
+        RequestContext(request, 7, "completed"), BackendResponse(status=status, body=body, truncated=cut)
+    )
+    if not isinstance(found, LookupNeeded):
         assert found.detail.isprintable()
         assert len(found.detail) <= 200
 
 
 def check_topology(body: bytes) -> None:
     found = parse_topology(body)
-    assert isinstance(found, Topology | Unknown)
+    assert isinstance(found, Topology | NotKnown)
     if isinstance(found, Topology):
         for sub in (sub for cluster in found.clusters.values() for sub in cluster):
             sub.has("n" * 255)
@@ -282,7 +291,7 @@ def check_event(body: bytes) -> None:
 
 
 def check_acknowledgement(body: bytes) -> None:
-    with suppress(Trouble):
+    with suppress(ConnectionFailed):
         assert _judged(body).detail.isprintable()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 
 from slurmsyncd.sandbox.backend.clusters import read_clusters
-from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
+from slurmsyncd.sandbox.backend.server import BackendConfig, EmbeddedBackend
 
 #: Few, so that a slow archive blocks stops, and then starts, as a busy one of a site does.
 ARCHIVE_QUEUE = 4
@@ -26,7 +26,7 @@ async def main(state: str, clusters: str, port: str, commit_s: str) -> None:
         test_api=True,
     )
     with anyio.open_signal_receiver(signal.SIGTERM) as signals:
-        async with Backend.open(config):
+        async with EmbeddedBackend.open(config):
             async for _ in signals:
                 break
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from slurmsyncd.sandbox.slurm.expected_runs import Obligation
+    from slurmsyncd.sandbox.slurm.expected_runs import ExpectedRun
     from tests.tools.oracle.world import Peer
 
 #: For everything to arrive once nothing is wrong any more.
@@ -193,7 +193,9 @@ def _judge_fresh(world: World, outcome: Outcome, fresh: Fresh) -> None:
     Polls are counted, not seconds, so a busy machine changes nothing. The delivery after that has its own time.
     """
     with contextlib.closing(open_store(world.disk.path / "state", [world.peers[0].name]).store) as store:
-        seen_at = min((story.started_seen_at for story in store.runs_of(fresh.job_id)), default=float("inf"))
+        seen_at = min(
+            (story.started_seen_at for story in store.run_histories(fresh.job_id)), default=float("inf")
+        )
     count = max((count for at, count in fresh.listings if at < seen_at), default=0)
     outcome.figures.append(
         f"fresh run recorded by poll {count} at the latest" + fresh.failed * ", one failed"
@@ -206,8 +208,8 @@ def _judge_fresh(world: World, outcome: Outcome, fresh: Fresh) -> None:
 async def _arrive(world: World, outcome: Outcome) -> None:
     """Wait until everything is there, as far as it can be seen from outside."""
     began = time.monotonic()
-    waiting: list[Obligation] = []
-    slow: list[Obligation] = []
+    waiting: list[ExpectedRun] = []
+    slow: list[ExpectedRun] = []
     with anyio.move_on_after(HEALING_S):
         while True:
             waiting = [run for peer in world.peers for run in await _waiting(world, peer)]
@@ -225,7 +227,7 @@ async def _arrive(world: World, outcome: Outcome) -> None:
     )
 
 
-async def _waiting(world: World, peer: Peer) -> list[Obligation]:
+async def _waiting(world: World, peer: Peer) -> list[ExpectedRun]:
     """Return the runs that have not ended, or that the backend does not show as ended and should."""
     rows = {(row["job_id"], row["start_time"]): row["job_state"] for row in await peer.backend.rows()}
     latest: dict[int, int] = {}
@@ -278,14 +280,14 @@ def _left(world: World, peer: Peer, outcome: Outcome) -> dict[verdict.Key, str]:
         outcome.problems.append(f"the store was {opened.recovered}")
     with contextlib.closing(opened.store) as store:
         for state in ("ready", "parked", "idle"):
-            for letter in store.letters(peer.name, state=state):
+            for letter in store.list_deliveries(peer.name, state=state):
                 outcome.problems.append(
                     f"{peer.name}: left {state}: {letter.key} {letter.step.value} {letter.reason}"
                 )
         refused: dict[verdict.Key, str] = {}
         for state in ("dead", "dropped"):  # what the requeue policy leaves out is dropped
             after = 0
-            while found := store.letters(peer.name, state=state, after=after):
+            while found := store.list_deliveries(peer.name, state=state, after=after):
                 refused |= {(letter.key.job_id, letter.key.start_at): letter.reason for letter in found}
                 after = found[-1].id
     return refused
@@ -326,7 +328,7 @@ def _tell_daemon(world: World, outcome: Outcome) -> None:
 def _story(world: World, peer: Peer, key: verdict.Key) -> list[str]:
     """Return what the store, the log and the proxy know of a run."""
     with contextlib.closing(open_store(world.disk.path / "state", [peer.name]).store) as store:
-        found = [f"    store: {story}" for story in store.runs_of(key[0])]
+        found = [f"    store: {story}" for story in store.run_histories(key[0])]
     found += _log_of(world, key[0])
     passed = [one for one in peer.proxy.passed if one.body["jobId"] == key[0]]
     found += [f"    sent {one.step} at {one.began:.1f} → {one.status}" for one in passed]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from slurmsyncd.sandbox.slurm.expected_runs import Obligation
+    from slurmsyncd.sandbox.slurm.expected_runs import ExpectedRun
     from tests.tools.oracle.proxy import Passed
 
 Key = tuple[int, int]  # job id, start
@@ -50,7 +50,7 @@ class Evidence:
             that is meant, which then refuses its own stop.
     """
 
-    owed: Sequence[Obligation]
+    owed: Sequence[ExpectedRun]
     rows: Sequence[Row]
     refused: Mapping[Key, str]
     passed: Sequence[Passed]
@@ -123,7 +123,7 @@ def _missing(key: Key, starts: Iterable[int], evidence: Evidence, account: Accou
         account.find("lost", key, f"not there; refused: {reason}; other runs of its id: {list(starts)}")
 
 
-def _compare(run: Obligation, row: Row, evidence: Evidence, account: Account) -> None:
+def _compare(run: ExpectedRun, row: Row, evidence: Evidence, account: Account) -> None:
     key = run.job_id, run.start_at
     found, wanted = _found(row), _wanted(run)
     marks = set((row["meta_data"] or {}).get("resourcesIncomplete", "").split(",")) - {""}
@@ -167,7 +167,7 @@ def _found(row: Row) -> dict[str, Any]:
     return {name: row[name] for name in names} | {"hosts": hosts}
 
 
-def _wanted(run: Obligation) -> dict[str, Any]:
+def _wanted(run: ExpectedRun) -> dict[str, Any]:
     return {
         "cluster": run.cluster,
         "hpc_user": run.user,
@@ -198,7 +198,7 @@ def _part(host: str, cluster: Mapping[str, Any]) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", part)
 
 
-def _owed(run: Obligation, cluster: Mapping[str, Any]) -> Held:
+def _owed(run: ExpectedRun, cluster: Mapping[str, Any]) -> Held:
     found: Held = []
     for host, cores, gpus in zip(run.nodes, run.cores, run.gpus, strict=True):
         part = _part(host, cluster)
@@ -214,7 +214,7 @@ def _of(held: Held, part: int) -> list[Any]:
     return [node[part] for node in held]
 
 
-def longest_sight_s(run: Obligation, blind: Iterable[tuple[float, float]]) -> float:
+def longest_sight_s(run: ExpectedRun, blind: Iterable[tuple[float, float]]) -> float:
     """Return the longest time without a break for which a run could be looked at."""
     at, longest = float(run.start_at), 0.0
     assert run.end_at is not None
@@ -230,7 +230,7 @@ def _key(one: Passed) -> Key:
     return one.body["jobId"], one.body["startTime"]
 
 
-def _check_order(owed: Mapping[Key, Obligation], passed: Iterable[Passed], account: Account) -> None:
+def _check_order(owed: Mapping[Key, ExpectedRun], passed: Iterable[Passed], account: Account) -> None:
     """No stop comes before its run's start is there, nor before the run's end, nor with another end."""
     there: set[Key] = set()
     for one in sorted(passed, key=lambda one: one.began):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from slurmsyncd.commands.job.run import Tale
+from slurmsyncd.commands.job.run import JobReport
 from slurmsyncd.console.ask_slurm import Said
 from slurmsyncd.control.health import Problem
 from slurmsyncd.control.previews import RunPreviews
@@ -17,21 +17,43 @@ from slurmsyncd.control.status import (
     HookStatus,
     LagStatus,
     LatencyStatus,
-    Live,
+    LiveStatus,
     SinkStatus,
     SourceStatus,
     Status,
 )
 from slurmsyncd.control.store_requests import SinkTotals, Totals
 from slurmsyncd.pipeline.minute_counters import Minute
-from slurmsyncd.sinks.preview import Preview, Sending
-from slurmsyncd.store.queries import Delivery, Group, Story
+from slurmsyncd.sinks.preview import Preview, PreviewRequest
+from slurmsyncd.store.queries import Delivery, DeliveryGroup, RunHistory
 from tests.paths import ROOT
 
 DOCS = ROOT / "docs" / "json.md"
 SHOWN = [
-    *(Status, Totals, SinkTotals, Live, SourceStatus, CommandCost, SinkStatus, LatencyStatus, HookStatus),
-    *(LagStatus, Minute, Problem, Tale, Story, Delivery, RunPreviews, Preview, Sending, Said, Group),
+    *(
+        Status,
+        Totals,
+        SinkTotals,
+        LiveStatus,
+        SourceStatus,
+        CommandCost,
+        SinkStatus,
+        LatencyStatus,
+        HookStatus,
+    ),
+    *(
+        LagStatus,
+        Minute,
+        Problem,
+        JobReport,
+        RunHistory,
+        Delivery,
+        RunPreviews,
+        Preview,
+        PreviewRequest,
+        Said,
+        DeliveryGroup,
+    ),
 ]
 
 

@@ -74,7 +74,7 @@ def test_a_table_without_rows_is_nothing() -> None:
 def test_colours_are_for_terminals() -> None:
     """A pipe gets none; a terminal does, unless NO_COLOR is set or it is a dumb one."""
     terminal, shown = printed()
-    terminal.say(Styled("good", Colour.GOOD))
+    terminal.print_line(Styled("good", Colour.GOOD))
     assert shown() == "good\n"
     cases: tuple[tuple[dict[str, str], str], ...] = (
         ({}, "\x1b[32mgood\x1b[0m\n"),
@@ -84,14 +84,14 @@ def test_colours_are_for_terminals() -> None:
     )
     for environ, expected in cases:
         with on_terminal(60, **environ) as (terminal, shown):
-            terminal.say(Styled("good", Colour.GOOD))
+            terminal.print_line(Styled("good", Colour.GOOD))
             assert shown() == expected
 
 
 def test_hostile_text_is_shown_and_does_nothing() -> None:
     """Escape sequences, line ends, direction marks, what is invisible, and broken Unicode are seen as such."""
     with on_terminal(columns=200) as (terminal, shown):
-        terminal.say("name ", Styled(HOSTILE, Colour.BAD))
+        terminal.print_line("name ", Styled(HOSTILE, Colour.BAD))
         terminal.table([(HOSTILE, 1)], (HOSTILE, "n"))
         lines = shown().split("\n")
     escaped = r"a\x1b[2Jb\r\nc\u202ed\u200be\x9bf\udc80g\x00"
@@ -103,7 +103,7 @@ def test_hostile_text_is_shown_and_does_nothing() -> None:
 def test_what_the_locale_cannot_say_is_escaped() -> None:
     """A command does not end because somebody's name is not in Latin-1."""
     terminal, shown = printed(encoding="latin-1")
-    terminal.say("Jürgen 日")
+    terminal.print_line("Jürgen 日")
     assert shown() == "Jürgen \\u65e5\n"
 
 
@@ -111,7 +111,7 @@ def test_long_lines_go_on_below_and_tables_are_cut() -> None:
     """On a terminal nothing is wider than it is; what cannot be broken between words is broken."""
     words = "the token was refused: put a new one into /etc/slurmsyncd/token " + "x" * 90
     with on_terminal(columns=40) as (terminal, shown):
-        terminal.say(words, indent=2)
+        terminal.print_line(words, indent=2)
         terminal.table([("alpha", "日" * 40)])
         lines = shown().split("\n")[:-1]
     assert all(width(line) <= 40 for line in lines)
@@ -123,7 +123,7 @@ def test_long_lines_go_on_below_and_tables_are_cut() -> None:
 def test_nothing_is_cut_in_a_pipe() -> None:
     """Whoever greps finds all of it."""
     terminal, shown = printed()
-    terminal.say("x" * 500)
+    terminal.print_line("x" * 500)
     terminal.table([("a", "y" * 500)])
     assert shown() == "x" * 500 + "\n  a  " + "y" * 500 + "\n"
 
@@ -192,9 +192,9 @@ def test_a_page_takes_the_place_of_the_one_before(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setenv("LINES", "4")
     with on_terminal() as (terminal, shown):
-        with terminal.page():
+        with terminal.redraw():
             for number in range(9):
-                terminal.say(str(number))
+                terminal.print_line(str(number))
         assert shown() == "\x1b[H0\x1b[K\n1\x1b[K\n2\x1b[K\n\x1b[J"
 
 
@@ -202,9 +202,9 @@ def test_pages_in_a_pipe_follow_each_other() -> None:
     """Whole, with an empty line in between."""
     terminal, shown = printed()
     for _ in range(2):
-        with terminal.page():
-            terminal.say("a")
-            terminal.say("b")
+        with terminal.redraw():
+            terminal.print_line("a")
+            terminal.print_line("b")
     assert shown() == "a\nb\n\na\nb\n\n"
 
 

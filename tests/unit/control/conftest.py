@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from slurmsyncd.control.store_requests import Request
+    from slurmsyncd.control.store_requests import ControlRequest
     from slurmsyncd.store import SqliteStore
 
 
@@ -61,7 +61,7 @@ def serving(config: Config) -> Iterator[SqliteStore]:
     async def serve_until_done() -> None:
         thread = StoreThread()
 
-        async def in_store(request: Request[Any]) -> Any:
+        async def in_store(request: ControlRequest[Any]) -> Any:
             return await thread(request.run, store)
 
         with control_sockets(config.daemon) as sockets:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slurmsyncd.control.client import office
-from slurmsyncd.control.delivery_requests import AskGroups, AskIds
-from slurmsyncd.control.store_requests import AskLetters
+from slurmsyncd.control.client import connect
+from slurmsyncd.control.delivery_requests import GroupDeliveries, ListDeliveryIds
+from slurmsyncd.control.store_requests import ListDeliveries
 from slurmsyncd.model import EventKind
-from slurmsyncd.store.queries import Group, Selection
+from slurmsyncd.store.queries import DeliveryGroup, DeliverySelection
 from tests.unit.store.builders import T0
 
 if TYPE_CHECKING:
@@ -37,20 +37,20 @@ if TYPE_CHECKING:
 )
 def test_selections_narrow_down(asked: Config, wanted: dict[str, Any], jobs: list[int]) -> None:
     """All that is given has to hold; nothing given means everything that is not told."""
-    selection = Selection(**wanted)
-    with office(asked) as desk:
-        found = desk.ask(AskLetters(selection))
+    selection = DeliverySelection(**wanted)
+    with connect(asked) as desk:
+        found = desk.ask(ListDeliveries(selection))
         assert [letter.key.job_id for letter in found] == jobs
-        assert desk.ask(AskIds(selection)) == tuple(letter.id for letter in found)
-        assert sum(group.count for group in desk.ask(AskGroups(selection))) == len(jobs)
+        assert desk.ask(ListDeliveryIds(selection)) == tuple(letter.id for letter in found)
+        assert sum(group.count for group in desk.ask(GroupDeliveries(selection))) == len(jobs)
 
 
 def test_groups_have_an_example(asked: Config) -> None:
     """Whoever sees the group can look at one of it."""
-    with office(asked) as desk:
-        (group,) = desk.ask(AskGroups(Selection(state="dead")))
-        (letter,) = desk.ask(AskLetters(Selection(ids=(group.example,))))
-    expected = Group(
+    with connect(asked) as desk:
+        (group,) = desk.ask(GroupDeliveries(DeliverySelection(state="dead")))
+        (letter,) = desk.ask(ListDeliveries(DeliverySelection(ids=(group.example,))))
+    expected = DeliveryGroup(
         sink="rest",
         state="dead",
         step=EventKind.START,

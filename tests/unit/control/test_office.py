@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slurmsyncd.control import store_requests as requests
-from slurmsyncd.control.client import office
+from slurmsyncd.control.client import connect
 from slurmsyncd.control.server import control_path, control_sockets
 from slurmsyncd.errors import AlreadyRunning, ConfigError, SlurmsyncdError, StoreError
-from slurmsyncd.store.queries import Selection
+from slurmsyncd.store.queries import DeliverySelection
 from tests.unit.control.conftest import serving
 from tests.unit.store.builders import opened
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
     from slurmsyncd.config import Config
 
-DEAD = Selection(state="dead")
+DEAD = DeliverySelection(state="dead")
 
 
 def test_totals_count_what_is_not_told(asked: Config) -> None:
     """States and reasons of each sink, open runs and cursors."""
-    with office(asked) as desk:
-        totals = desk.ask(requests.AskTotals())
+    with connect(asked) as desk:
+        totals = desk.ask(requests.GetTotals())
     assert totals.sinks["rest"].states == {"ready": 1, "parked": 1, "dead": 1}
     assert totals.sinks["rest"].reasons["dead"] == {"http_400": 1}
     assert totals.open_runs == {"alpha": 3}
@@ -41,23 +41,23 @@ def test_totals_count_what_is_not_told(asked: Config) -> None:
 
 def test_letters_are_listed_retried_and_dropped(asked: Config) -> None:
     """A dead letter can be seen, tried again and given up."""
-    with office(asked) as desk:
-        (letter,) = desk.ask(requests.AskLetters(DEAD))
+    with connect(asked) as desk:
+        (letter,) = desk.ask(requests.ListDeliveries(DEAD))
         assert (letter.key.job_id, letter.reason, letter.detail) == (3, "http_400", "unknown field")
-        assert desk.ask(requests.AskLetters(Selection(state="dead", reason="other"))) == ()
-        (parked,) = desk.ask(requests.AskLetters(Selection(state="parked", sink="rest")))
-        assert desk.ask(requests.Retry((letter.id, parked.id))) == 2
-        assert desk.ask(requests.AskTotals()).sinks["rest"].states == {"ready": 3}
-        assert desk.ask(requests.Drop((letter.id,))) == 1
-        assert desk.ask(requests.AskTotals()).sinks["rest"].states == {"ready": 2, "dropped": 1}
-        assert desk.ask(requests.Drop((letter.id,))) == 0
+        assert desk.ask(requests.ListDeliveries(DeliverySelection(state="dead", reason="other"))) == ()
+        (parked,) = desk.ask(requests.ListDeliveries(DeliverySelection(state="parked", sink="rest")))
+        assert desk.ask(requests.RetryDeliveries((letter.id, parked.id))) == 2
+        assert desk.ask(requests.GetTotals()).sinks["rest"].states == {"ready": 3}
+        assert desk.ask(requests.DropDeliveries((letter.id,))) == 1
+        assert desk.ask(requests.GetTotals()).sinks["rest"].states == {"ready": 2, "dropped": 1}
+        assert desk.ask(requests.DropDeliveries((letter.id,))) == 0
 
 
 def test_a_story_has_the_whole_run(asked: Config) -> None:
     """The allocation that was captured comes through whole, and how far each sink is."""
-    with office(asked) as desk:
-        (story,) = desk.ask(requests.AskStories(3))
-        assert desk.ask(requests.AskStories(99)) == ()
+    with connect(asked) as desk:
+        (story,) = desk.ask(requests.GetRunHistories(3))
+        assert desk.ask(requests.GetRunHistories(99)) == ()
     assert story.start is not None
     assert story.start.allocation is not None
     assert story.start.allocation[0].gres[0].indexes == (0, 3)
@@ -66,9 +66,9 @@ def test_a_story_has_the_whole_run(asked: Config) -> None:
 
 def test_who_answers_is_said(filled: Config) -> None:
     """A command knows whether it asked a daemon."""
-    with office(filled) as desk:
+    with connect(filled) as desk:
         assert not desk.running
-    with serving(filled), office(filled) as desk:
+    with serving(filled), connect(filled) as desk:
         assert desk.running
 
 
@@ -95,16 +95,16 @@ def test_a_socket_left_by_a_killed_daemon_is_no_daemon(filled: Config) -> None:
     path.parent.mkdir(exist_ok=True)
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
-    with office(filled) as desk:
+    with connect(filled) as desk:
         assert not desk.running
-        assert len(desk.ask(requests.AskLetters(DEAD))) == 1
+        assert len(desk.ask(requests.ListDeliveries(DEAD))) == 1
 
 
 def test_a_daemon_that_does_not_listen_is_named(filled: Config) -> None:
     """If somebody has the store and nobody listens, that is said with the setting."""
     store = opened(filled.daemon.state_dir)
     try:
-        with pytest.raises(AlreadyRunning, match="control_socket"), office(filled):
+        with pytest.raises(AlreadyRunning, match="control_socket"), connect(filled):
             pass
     finally:
         store.close()
@@ -112,7 +112,7 @@ def test_a_daemon_that_does_not_listen_is_named(filled: Config) -> None:
 
 def test_where_nothing_has_run_nothing_is_made(config: Config) -> None:
     """Asking is no reason to make a store."""
-    with pytest.raises(StoreError, match="state_dir"), office(config):
+    with pytest.raises(StoreError, match="state_dir"), connect(config):
         pass
     assert not config.daemon.state_dir.exists()
 
@@ -144,26 +144,26 @@ def test_what_is_no_request_is_refused(
         answer = connection.getresponse()
         assert (answer.status, b"error" in answer.read()) == (status, True)
         connection.close()
-        with office(filled) as desk:
-            assert desk.ask(requests.AskTotals()).sinks["rest"].states["dead"] == 1
+        with connect(filled) as desk:
+            assert desk.ask(requests.GetTotals()).sinks["rest"].states["dead"] == 1
 
 
 def test_an_older_daemon_is_named(filled: Config) -> None:
     """A request that the running daemon does not know says that it has to be restarted."""
 
-    class Unheard(requests.AskTotals):
+    class Unheard(requests.GetTotals):
         pass
 
-    with serving(filled), office(filled) as desk, pytest.raises(SlurmsyncdError, match="restart it"):
+    with serving(filled), connect(filled) as desk, pytest.raises(SlurmsyncdError, match="restart it"):
         desk.ask(Unheard())
 
 
 def test_an_answer_of_another_shape_is_named(filled: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that this release does not understand ends in a line, and in no traceback."""
-    with serving(filled), office(filled) as desk:
-        monkeypatch.setattr(requests.AskTotals, "gives", int)
+    with serving(filled), connect(filled) as desk:
+        monkeypatch.setattr(requests.GetTotals, "response_type", int)
         with pytest.raises(SlurmsyncdError, match="restart it"):
-            desk.ask(requests.AskTotals())
+            desk.ask(requests.GetTotals())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")

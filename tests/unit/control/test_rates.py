@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from slurmsyncd.pipeline.minute_counters import KEPT, Minute, Rates
+from slurmsyncd.pipeline.minute_counters import KEPT, Minute, MinuteCounters
 
 T0 = 1_700_000_040  # the beginning of a minute
 
 
 def test_what_grew_is_counted_in_its_minute() -> None:
     """Counters are read as they stand; only what came on top counts, in the minute when it was seen."""
-    rates = Rates()
+    rates = MinuteCounters()
     rates.sample({"starts": 2, "stops": 0}, T0 + 1)
     rates.sample({"starts": 5, "stops": 0}, T0 + 31)
     rates.sample({"starts": 5, "stops": 1}, T0 + 61)
@@ -20,7 +20,7 @@ def test_what_grew_is_counted_in_its_minute() -> None:
 
 def test_counters_that_begin_anew_are_no_loss() -> None:
     """After a reload they are small again: what they show then came on top."""
-    rates = Rates()
+    rates = MinuteCounters()
     rates.sample({"starts": 100}, T0)
     rates.sample({"starts": 3}, T0 + 60)
     assert [minute.counts for minute in rates.last(10, T0 + 60)] == [{"starts": 100}, {"starts": 3}]
@@ -28,7 +28,7 @@ def test_counters_that_begin_anew_are_no_loss() -> None:
 
 def test_a_clock_that_is_set_back_counts_nothing_twice() -> None:
     """What happens meanwhile is put to the latest minute there is."""
-    rates = Rates()
+    rates = MinuteCounters()
     rates.sample({"starts": 1}, T0 + 600)
     rates.sample({"starts": 2}, T0)
     assert rates.last(60, T0 + 600) == (Minute(T0 + 600, {"starts": 2}),)
@@ -36,7 +36,7 @@ def test_a_clock_that_is_set_back_counts_nothing_twice() -> None:
 
 def test_minutes_are_bounded() -> None:
     """Years later it holds as many as after some hours."""
-    rates = Rates()
+    rates = MinuteCounters()
     for minute in range(3 * KEPT):
         rates.sample({"starts": minute + 1}, T0 + 60 * minute)
     kept = rates.last(10**9, T0 + 60 * (3 * KEPT - 1))
@@ -46,7 +46,7 @@ def test_minutes_are_bounded() -> None:
 
 def test_what_is_given_out_is_a_copy() -> None:
     """Whoever shows it changes nothing."""
-    rates = Rates()
+    rates = MinuteCounters()
     rates.sample({"starts": 1}, T0)
     rates.last(1, T0)[0].counts["starts"] = 99
     assert rates.last(1, T0)[0].counts == {"starts": 1}

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from slurmsyncd.control.health import BEHIND_S, NEWS_S, Level, headline, judge
+from slurmsyncd.control.health import BEHIND_S, NEWS_S, HealthLevel, assess, summary_line
 from slurmsyncd.control.status import (
     AnnouncedStatus,
     AuditStatus,
     BlindStatus,
     HookStatus,
     LagStatus,
-    Live,
+    LiveStatus,
     SinkStatus,
     SourceStatus,
     Status,
@@ -62,7 +62,7 @@ def test_s1_messages_that_slurmctld_holds_are_a_problem_when_many_or_held_for_lo
 ) -> None:
     """slurmctld drops messages when it holds too many, and reports that to no one else."""
     since = None if held_s is None else NOW - held_s
-    problems = judge(status(sources=(source(queued_messages=queued, queued_since=since),))).problems
+    problems = assess(status(sources=(source(queued_messages=queued, queued_since=since),))).problems
     assert [problem.subject for problem in problems] == ["cluster alpha"] * is_problem
     assert all("holds" in problem.text and "MaxDBDMsgs" in problem.remedy for problem in problems)
 
@@ -127,7 +127,7 @@ def status(
             incident=incident,
             gaps=gaps,
         ),
-        live=Live(sources=sources, sinks=sinks, **{**well, **live}),
+        live=LiveStatus(sources=sources, sinks=sinks, **{**well, **live}),
     )
 
 
@@ -161,8 +161,8 @@ def dead(at: float) -> dict[str, Any]:
 )
 def test_what_is_as_it_should_be_is_no_problem(well: Status) -> None:
     """Runs under way, a stop that is held back, old dead letters, and a daemon that has just begun."""
-    assert judge(well).problems == ()
-    assert judge(well).level is Level.WELL
+    assert assess(well).problems == ()
+    assert assess(well).level is HealthLevel.OK
 
 
 @pytest.mark.parametrize(
@@ -272,9 +272,9 @@ def test_each_thing_that_is_wrong_is_named_with_its_remedy(
     wrong: Status, subject: str, text: str, remedy: str
 ) -> None:
     """One problem, one line, and what to do."""
-    verdict = judge(wrong)
+    verdict = assess(wrong)
     (problem,) = verdict.problems
-    assert verdict.level is Level.DEGRADED
+    assert verdict.level is HealthLevel.DEGRADED
     assert problem.subject == subject
     assert text in problem.text
     assert remedy in problem.remedy
@@ -283,27 +283,27 @@ def test_each_thing_that_is_wrong_is_named_with_its_remedy(
 def test_what_waits_for_a_sink_in_trouble_is_said_once() -> None:
     """That the sink is down says it all: not also that it is behind."""
     waiting = {"states": {"ready": 5}, "oldest": {"ready": NOW - DAY_S}}
-    (problem,) = judge(status(sinks=(sink(trouble="unreachable"),), totals=waiting)).problems
+    (problem,) = assess(status(sinks=(sink(trouble="unreachable"),), totals=waiting)).problems
     assert "cannot be reached" in problem.text
 
 
 def test_without_a_daemon_the_store_is_judged_all_the_same() -> None:
     """It does not run, and there are dead letters besides."""
     stopped = replace(status(totals=dead(NOW - 60)), live=None)
-    assert judge(stopped).level is Level.STOPPED
-    assert [problem.subject for problem in judge(stopped).problems] == ["sink cc"]
+    assert assess(stopped).level is HealthLevel.STOPPED
+    assert [problem.subject for problem in assess(stopped).problems] == ["sink cc"]
 
 
 def test_levels_are_the_exit_statuses() -> None:
     """As the help says."""
-    assert [int(level) for level in Level] == [0, 1, 3]
+    assert [int(level) for level in HealthLevel] == [0, 1, 3]
 
 
 def test_the_headline_names_the_gravest_and_counts_the_rest() -> None:
     """One line for systemd: nothing more is there to be said of a daemon that is well."""
-    assert headline(judge(status())) == "all is well"
+    assert summary_line(assess(status())) == "all is well"
     down = status(sinks=(sink(trouble="unreachable"),), totals=dead(NOW - 60))
-    said = headline(judge(down))
+    said = summary_line(assess(down))
     assert said.startswith("sink cc: cannot be reached; do: start it")
     assert said.endswith("; and 1 more problem: slurmsyncd status")
 
@@ -312,7 +312,7 @@ def test_the_headline_names_the_gravest_and_counts_the_rest() -> None:
 def test_how_far_accounting_is_behind_is_said_with_what_does_not_answer(behind_s: float, words: str) -> None:
     """Also while the controller answers; a minute is not worth a word."""
     away = source(unavailable="sacct: timed out", partly=True, behind_s=behind_s)
-    (problem,) = judge(status(sources=(away,))).problems
+    (problem,) = assess(status(sources=(away,))).problems
     assert problem.text == f"answers only in part: sacct: timed out{words}"
 
 
@@ -320,7 +320,7 @@ def test_s4_gaps_of_accounting_are_one_problem_of_a_cluster_with_its_remedy() ->
     """As long as they stand, also where no daemon runs."""
     first = Gap(cluster="alpha", since=int(NOW) - 600, until=int(NOW) - 540, reason="why", recorded_at=NOW)
     later = replace(first, since=first.until + 60, until=first.until + 120, reason="other")
-    (problem,) = judge(status(gaps=(first, later))).problems
+    (problem,) = assess(status(gaps=(first, later))).problems
     assert (problem.subject, "2 min of its accounting" in problem.text, "why" in problem.text) == (
         "cluster alpha",
         True,
@@ -328,5 +328,5 @@ def test_s4_gaps_of_accounting_are_one_problem_of_a_cluster_with_its_remedy() ->
     )
     assert problem.remedy.startswith("`slurmsyncd verify --repair`")
     old = replace(first, since=int(NOW - 10 * DAY_S), until=int(NOW - 10 * DAY_S) + 60)
-    (problem,) = judge(replace(status(gaps=(old,)), live=None)).problems
+    (problem,) = assess(replace(status(gaps=(old,)), live=None)).problems
     assert problem.remedy.startswith(f"`slurmsyncd verify --repair --since {old.since}`")

@@ -20,7 +20,7 @@ from slurmsyncd.control.status import (
     HookStatus,
     LagStatus,
     LatencyStatus,
-    Live,
+    LiveStatus,
     SinkStatus,
     SourceStatus,
     Status,
@@ -54,7 +54,7 @@ def _given() -> dict[str, set[str]]:
         latency=(LatencyStatus(step="start", trigger="hook", counts=(0,) * (len(BOUNDS) + 1), sum_s=0.0),),
         audit=AuditStatus(audits=1, failures=0, last_at=1.0, findings={"stop_lost": 1}), token_expires_at=9.0,
     )  # fmt: skip
-    live = Live(
+    live = LiveStatus(
         version="1", pid=1, started_at=1.0, ready=True, rss_bytes=1, cpu_s=1.0, poll_s=60.0,
         waiting_for_slurm=None, sources=(source,), sinks=(sink,), hook=HookStatus(received=1, accepted=1, refused={"uid": 1}),
         loop_lag=LagStatus(recent_s=0.0, max_s=0.0, stalls=0, stalling=False),

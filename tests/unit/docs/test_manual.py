@@ -11,7 +11,7 @@ import pytest
 
 from slurmsyncd import notify
 from slurmsyncd.cli import _parser, main
-from slurmsyncd.commands.completion.scripts import bash, zsh
+from slurmsyncd.commands.completion.scripts import bash_script, zsh_script
 from slurmsyncd.commands.man.pages import command_page, settings_page
 from slurmsyncd.config.reference import rows
 from slurmsyncd.console.command_tree import Command, commands
@@ -123,7 +123,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 @pytest.fixture(scope="module")
 def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("completion") / "slurmsyncd"
-    path.write_text(bash(_parser()))
+    path.write_text(bash_script(_parser()))
     return path
 
 
@@ -181,7 +181,7 @@ def test_every_command_is_completed(script: Path) -> None:
 def test_zsh_reads_its_script(tmp_path: Path) -> None:
     """The script for zsh has no mistake of syntax."""
     path = tmp_path / "_slurmsyncd"
-    path.write_text(zsh(_parser()))
+    path.write_text(zsh_script(_parser()))
 
     done = subprocess.run(["zsh", "-n", path], capture_output=True, text=True, check=False)
 

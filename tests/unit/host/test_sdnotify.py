@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurmsyncd.host.sd_notify import Manager, inherited_sockets
+from slurmsyncd.host.sd_notify import ServiceManager, inherited_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,12 +31,12 @@ def systemd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[so
 def test_tells_each_state(systemd: tuple[socket.socket, dict[str, str]]) -> None:
     """Each call sends one datagram in sd_notify's form, and a text of several lines cannot forge another."""
     sock, environ = systemd
-    manager = Manager(environ)
+    manager = ServiceManager(environ)
     assert manager
     assert environ == {}, "commands that we start must not take themselves for the daemon"
     manager.ready("looking\nMAINPID=1")
     manager.status("3 waiting")
-    manager.alive()
+    manager.ping_watchdog()
     manager.reloading()
     manager.stopping(12.5, "settling")
     heard = [sock.recv(4096).decode().split("\n") for _ in range(5)]
@@ -49,19 +49,22 @@ def test_tells_each_state(systemd: tuple[socket.socket, dict[str, str]]) -> None
 def test_pings_twice_in_the_time_allowed(systemd: tuple[socket.socket, dict[str, str]]) -> None:
     """The interval of the watchdog is half of what systemd allows, and none if it is meant for another process."""
     _, environ = systemd
-    assert Manager(dict(environ)).watchdog_s == 30.0
-    assert Manager({**environ, "WATCHDOG_PID": "1"}).watchdog_s is None
-    assert Manager({**environ, "WATCHDOG_USEC": "soon"}).watchdog_s is None
+    assert ServiceManager(dict(environ)).watchdog_s == 30.0
+    assert ServiceManager({**environ, "WATCHDOG_PID": "1"}).watchdog_s is None
+    assert ServiceManager({**environ, "WATCHDOG_USEC": "soon"}).watchdog_s is None
 
 
 def test_p14_without_systemd_nothing_happens(tmp_path: Path) -> None:
     """Without NOTIFY_SOCKET, or with one where nobody listens, every call returns."""
-    nobody = Manager({})
+    nobody = ServiceManager({})
     assert not nobody
-    for manager in (nobody, Manager({"NOTIFY_SOCKET": str(tmp_path / "gone"), "WATCHDOG_USEC": "1000"})):
+    for manager in (
+        nobody,
+        ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "gone"), "WATCHDOG_USEC": "1000"}),
+    ):
         manager.ready()
         manager.status("x")
-        manager.alive()
+        manager.ping_watchdog()
         manager.reloading()
         manager.stopping(1.0)
 

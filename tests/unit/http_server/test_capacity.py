@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from slurmsyncd.http_server.messages import Request, Response
+from slurmsyncd.http_server.messages import HttpRequest, HttpResponse
 from tests.unit.http_server.test_server import exchange, read_all, running
 
 if TYPE_CHECKING:
@@ -85,13 +85,13 @@ async def test_a_request_in_work_keeps_its_place() -> None:
     working, done = anyio.Event(), anyio.Event()
     seen: list[str] = []
 
-    async def slow(request: Request) -> Response:
+    async def slow(request: HttpRequest) -> HttpResponse:
         seen.append(request.path)
         if request.path == "/slow":
             working.set()
             await done.wait()
             seen.append("done")
-        return Response(200)
+        return HttpResponse(200)
 
     async with running(slow, connections=1) as port, anyio.create_task_group() as group:
         group.start_soon(exchange, port, GET.replace(b"/a", b"/slow"))

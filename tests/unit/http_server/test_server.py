@@ -17,10 +17,10 @@ import pytest
 
 from slurmsyncd.http_server.server import (
     BadAddress,
-    Limits,
-    Request,
-    Response,
-    listening,
+    HttpRequest,
+    HttpResponse,
+    ServerLimits,
+    listen,
     serve,
     split_address,
 )
@@ -36,24 +36,24 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
-async def echo(request: Request) -> Response | None:
+async def echo(request: HttpRequest) -> HttpResponse | None:
     if request.path == "/crash":
         raise RuntimeError("a bug")
     if request.path == "/no-http":
-        return Response(200, b"", (("x", "a\nb"),))
+        return HttpResponse(200, b"", (("x", "a\nb"),))
     if request.path == "/hang-up":
         return None
     if request.path == "/empty":
-        return Response(204)
+        return HttpResponse(204)
     body = await request.body.read(5000)
-    return Response(200, body or request.path.encode(), (("content-type", "text/plain"),))
+    return HttpResponse(200, body or request.path.encode(), (("content-type", "text/plain"),))
 
 
 @contextlib.asynccontextmanager
 async def running(handler: Handler = echo, **limits: Any) -> AsyncIterator[int]:
-    with listening("127.0.0.1:0") as sockets:
+    with listen("127.0.0.1:0") as sockets:
         async with anyio.create_task_group() as group:
-            group.start_soon(serve, sockets, handler, Limits(**limits))
+            group.start_soon(serve, sockets, handler, ServerLimits(**limits))
             yield sockets[0].getsockname()[1]
             group.cancel_scope.cancel()
 
@@ -90,9 +90,9 @@ async def test_percent_decoding_and_query() -> None:
     """Path and query arrive decoded, empty and repeated keys are kept."""
     seen = []
 
-    async def note(request: Request) -> Response:
+    async def note(request: HttpRequest) -> HttpResponse:
         seen.append(request)
-        return Response()
+        return HttpResponse()
 
     async with running(note) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
         await client.get("/a%20b/%C3%A9?x=1&x=2&y=&z=%26", headers={"X-Thing": "v"})
@@ -206,8 +206,8 @@ async def test_a_refusal_does_not_wait_for_the_body() -> None:
     """A handler that judges the head is answered for at once: the body is not read, nor asked for by 100 Continue."""
     head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n"
 
-    async def refuse(_: Request) -> Response:
-        return Response(401)
+    async def refuse(_: HttpRequest) -> HttpResponse:
+        return HttpResponse(401)
 
     async with running(refuse) as port:
         for expects in (b"", b"Expect: 100-continue\r\n"):
@@ -219,8 +219,8 @@ async def test_a_refusal_does_not_wait_for_the_body() -> None:
 async def test_a_short_body_that_nobody_reads_does_not_end_the_connection() -> None:
     """A body that came with its head is skipped, and the next request is answered."""
 
-    async def look(request: Request) -> Response:
-        return Response(200, request.path.encode())
+    async def look(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, request.path.encode())
 
     data = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
     async with running(look) as port:
@@ -280,7 +280,7 @@ async def test_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
-    with listening(f"unix:{path}") as sockets:
+    with listen(f"unix:{path}") as sockets:
         async with anyio.create_task_group() as group:
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
             group.start_soon(serve, sockets, echo)
@@ -294,8 +294,8 @@ async def test_unix_socket(tmp_path: Path) -> None:
 async def test_unix_socket_of_a_live_server(tmp_path: Path) -> None:
     """Where somebody listens already, nothing is taken away."""
     path = tmp_path / "s"
-    with listening(f"unix:{path}"):
-        with pytest.raises(FileExistsError, match="listens"), listening(f"unix:{path}"):
+    with listen(f"unix:{path}"):
+        with pytest.raises(FileExistsError, match="listens"), listen(f"unix:{path}"):
             pass
         assert path.is_socket()
 
@@ -304,7 +304,7 @@ async def test_unix_socket_spares_foreign_files(tmp_path: Path) -> None:
     """What is no socket of ours is left alone."""
     path = tmp_path / "file"
     path.write_text("precious")
-    with pytest.raises(FileExistsError, match="in the way"), listening(f"unix:{path}"):
+    with pytest.raises(FileExistsError, match="in the way"), listen(f"unix:{path}"):
         pass
     assert path.read_text() == "precious"
 
@@ -312,7 +312,7 @@ async def test_unix_socket_spares_foreign_files(tmp_path: Path) -> None:
 async def test_unix_socket_of_a_successor_is_left(tmp_path: Path) -> None:
     """A socket that somebody else has put in our place is not removed."""
     path = tmp_path / "s"
-    with listening(f"unix:{path}"):
+    with listen(f"unix:{path}"):
         path.unlink()
         path.write_text("another's")
     assert path.read_text() == "another's"

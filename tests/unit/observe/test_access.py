@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from slurmsyncd.config import WebConfig
-from slurmsyncd.observe.access import Certificate, Login
+from slurmsyncd.observe.access import WebCertificate, WebCredentials
 from tests.unit.observe.conftest import free_port, watched
 from tests.unit.sinks.certificates import make_certificate
 
@@ -72,7 +72,7 @@ async def test_metrics_by_tls_with_a_password(tmp_path: Path, config: WebConfig)
 
 def test_a_half_renewed_certificate_leaves_the_last_one_in_use(tmp_path: Path, config: WebConfig) -> None:
     """A file that cannot be used is reported once and changes nothing until it can be used again."""
-    certificate = Certificate(config)
+    certificate = WebCertificate(config)
     first = certificate.context()
     assert first is not None
     good = tmp_path / "good.pem"
@@ -89,7 +89,7 @@ def test_a_half_renewed_certificate_leaves_the_last_one_in_use(tmp_path: Path, c
 
 def test_without_its_password_file_nobody_is_admitted(config: WebConfig) -> None:
     """A file that cannot be read closes the door and is reported once."""
-    login = Login(WebConfig(password_file=config.password_file + "-gone"))
+    login = WebCredentials(WebConfig(password_file=config.password_file + "-gone"))
     with structlog.testing.capture_logs() as logs:
         assert not login.admits("Basic cHJvbWV0aGV1czo=")
         assert not login.admits("")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from slurmsyncd.observe.prometheus import Family, exposition
+from slurmsyncd.observe.prometheus import MetricFamily, exposition
 
 HOSTILE = 'a "b" \\ c\n# TYPE d gauge\ne{f="g"} 1 \u202e'
 
 
 def test_what_is_in_a_label_stays_in_it() -> None:
     """Quotes, backslashes and newlines of whoever names things forge no sample."""
-    family = Family("counter", "found_total", "What was found", ("by", "word"))
+    family = MetricFamily("counter", "found_total", "What was found", ("by", "word"))
     family.add(["us", HOSTILE], 3)
 
     (read,) = text_string_to_metric_families(exposition([family]).decode())
@@ -22,8 +22,8 @@ def test_what_is_in_a_label_stays_in_it() -> None:
 
 def test_a_histogram_is_read_as_one() -> None:
     """Buckets, count and sum are samples of one family."""
-    family = Family("histogram", "took_seconds", "How long it took", ("step",))
-    family.add_buckets(["start"], [("0.5", 1), ("+Inf", 4)], 7.25)
+    family = MetricFamily("histogram", "took_seconds", "How long it took", ("step",))
+    family.add_histogram(["start"], [("0.5", 1), ("+Inf", 4)], 7.25)
 
     (read,) = text_string_to_metric_families(exposition([family]).decode())
 

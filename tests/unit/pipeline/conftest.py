@@ -11,7 +11,7 @@ import pytest
 
 from slurmsyncd.delivery import DeliveryPolicy
 from slurmsyncd.model import EventKind, Job, JobState, Plan, RunEnded, RunKey, RunStarted, Trigger
-from slurmsyncd.pipeline.deliver import Delivery
+from slurmsyncd.pipeline.deliver import DeliveryLoop
 from slurmsyncd.pipeline.store_thread import StoreThread
 from slurmsyncd.store import SqliteStore, open_store
 from tests.fakes import CLUSTER, NOW, FakeClock, FakeSink
@@ -97,8 +97,8 @@ def deliverer(
     clock: FakeClock,
     policy: DeliveryPolicy = POLICY,
     workers: int = 2,
-) -> Delivery:
-    return Delivery(
+) -> DeliveryLoop:
+    return DeliveryLoop(
         sink, store, thread, policy, clock, workers={EventKind.START: workers, EventKind.STOP: workers}
     )
 

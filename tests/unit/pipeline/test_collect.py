@@ -70,8 +70,8 @@ class Stage:
         self.clock.at += seconds
 
     async def look(self) -> None:
-        await self.collector.look()
-        while self.collector.behind:
+        await self.collector.poll()
+        while self.collector.is_catching_up:
             await self.collector.catch_up()
 
     def runs(self) -> dict[RunKey, RunPhase]:
@@ -256,11 +256,11 @@ async def test_s1_s2_what_accounting_says_is_recorded_though_the_controller_show
     await stage.look()
     assert stage.phases() == ["stopped", "stopped"]
     assert stage.store.cursor(CLUSTER) == stage.slurm.now
-    assert stage.collector.tally.unavailable
+    assert stage.collector.tally.error
     stage.slurm.listing, stage.slurm.details = tuple, tuple
     await stage.look()
     assert stage.phases() == ["stopped", "stopped", "started"]
-    assert stage.collector.tally.incomplete == 1
+    assert stage.collector.tally.without_allocation == 1
 
 
 async def test_s2_a_controller_that_does_not_list_its_jobs_is_not_asked_for_their_details(
@@ -356,7 +356,7 @@ async def test_s14_a_job_whose_record_is_unreadable_is_announced_all_the_same(st
     stage.later(60)
     await stage.look()
     assert sorted(key.job_id for key in stage.runs()) == [1, 2]
-    assert stage.collector.tally.incomplete == 1
+    assert stage.collector.tally.without_allocation == 1
 
 
 class TestTheWindow:
@@ -376,8 +376,8 @@ class TestTheWindow:
         stage.store.set_cursor(CLUSTER, stage.slurm.now - 1000 * DAY)
         stage.slurm.accounting_up = False
         with capture_logs() as lines:
-            await stage.collector.look()
-            await stage.collector.look()
+            await stage.collector.poll()
+            await stage.collector.poll()
         (line,) = [line for line in lines if line["event"] == "look_back_limited"]
         assert line["skipped_to"] == stage.slurm.now - SPAN
         assert (
@@ -457,10 +457,10 @@ class TestTheWindow:
         rings = Rings()
         async with anyio.create_task_group() as group:
             group.start_soon(stage.collector.run, rings)
-            await until(lambda: stage.collector.tally.looks == 2 and rings.waits[-1:] > [3000.0])
+            await until(lambda: stage.collector.tally.polls == 2 and rings.waits[-1:] > [3000.0])
             group.cancel_scope.cancel()
         rings.close()
-        assert stage.collector.tally.looks == 2
+        assert stage.collector.tally.polls == 2
         assert stage.phases() == ["started"] + ["stopped"] * 10
         assert went_on.end_at is None
 
@@ -515,8 +515,8 @@ class TestTheWindow:
     async def test_a_source_that_comes_no_further_is_not_asked_again_at_once(self, stage: Stage) -> None:
         """The next poll goes on."""
         stage.slurm.slice_s = 0
-        await stage.collector.look()
-        assert not stage.collector.behind
+        await stage.collector.poll()
+        assert not stage.collector.is_catching_up
 
     async def test_what_the_controller_still_remembers_is_caught_in_the_last_slice(
         self, stage: Stage
@@ -531,7 +531,7 @@ class TestTheWindow:
         stage.later(30)
         stage.slurm.listing = lambda _: []
         await stage.look()
-        assert stage.collector.tally.incomplete == 0
+        assert stage.collector.tally.without_allocation == 0
         assert stage.phases() == ["stopped"]
 
 
@@ -631,7 +631,7 @@ class TestLateRows:
         """A day and what was last read are in doubt then, never less."""
         await turned.look()
         await self._polls(turned, 1800)
-        turned.store._db.take_in(lambda con: con.execute("DELETE FROM settled"))
+        turned.store._db.write_durable(lambda con: con.execute("DELETE FROM settled"))
         if settled is not None:
             turned.store.settle_until(CLUSTER, turned.slurm.now + settled)
         turned.restart()
@@ -752,11 +752,11 @@ class TestHints:
         await stage.look()
         looks = len(stage.slurm.looks)
         run = stage.slurm.start(1)
-        await stage.collector.answer([Notification(CLUSTER, 1, "prolog")])
+        await stage.collector.query_notified([Notification(CLUSTER, 1, "prolog")])
         assert stage.phases() == ["started"]
         stage.later(5)
         stage.slurm.end(run)
-        await stage.collector.answer([Notification(CLUSTER, 1, "epilog")])
+        await stage.collector.query_notified([Notification(CLUSTER, 1, "epilog")])
         assert stage.phases() == ["stopped"]
         assert len(stage.slurm.looks) == looks
 
@@ -768,7 +768,9 @@ class TestHints:
         stage.slurm.end(ended)
         stage.slurm.start(2)
         before = len(stage.slurm.asked), len(stage.plans)
-        await stage.collector.answer([Notification(CLUSTER, 1, "epilog"), Notification(CLUSTER, 2, "prolog")])
+        await stage.collector.query_notified(
+            [Notification(CLUSTER, 1, "epilog"), Notification(CLUSTER, 2, "prolog")]
+        )
         assert [(each.details, each.accounting) for each in stage.slurm.asked[before[0] :]] == [
             ({2}, frozenset()),
             (frozenset(), {1}),
@@ -780,14 +782,14 @@ class TestHints:
         """And one transaction."""
         for n in range(1, 10_001):
             stage.slurm.start(n)
-        await stage.collector.answer(stage.slurm.hints)
+        await stage.collector.query_notified(stage.slurm.hints)
         assert len(stage.slurm.asked) == len(stage.plans) == 1
         assert len(stage.runs()) == 9_999 + 1
 
     async def test_k4_hints_of_unknown_jobs_are_forgotten_after_their_rounds(self, stage: Stage) -> None:
         """A flood of them leaves nothing behind."""
         await stage.look()
-        await stage.collector.answer([Notification(CLUSTER, n, "epilog") for n in range(500, 600)])
+        await stage.collector.query_notified([Notification(CLUSTER, n, "epilog") for n in range(500, 600)])
         assert stage.collector.tally.rechecks == 100
         for _ in range(6):
             stage.later(60)
@@ -797,7 +799,7 @@ class TestHints:
 
     async def test_a_test_hint_asks_nothing(self, stage: Stage) -> None:
         """It speaks of no job."""
-        await stage.collector.answer([Notification("", 0, "test")])
+        await stage.collector.query_notified([Notification("", 0, "test")])
         assert stage.slurm.asked == []
 
     async def test_an_epilog_before_slurmdbd_knows_is_asked_again_soon(self, stage: Stage) -> None:
@@ -818,14 +820,14 @@ class TestHints:
             await until(lambda: stage.collector.tally.stops == 1)
             group.cancel_scope.cancel()
         rings.close()
-        assert stage.collector.tally.looks == 2
+        assert stage.collector.tally.polls == 2
 
     async def test_hints_that_could_not_be_asked_for_are_not_lost(self, stage: Stage) -> None:
         """Slurm does not answer for a moment: asked again with the next round."""
         stage.slurm.start(1)
         stage.slurm.details, stage.slurm.accounting_up = None, False
-        await stage.collector.answer([Notification(CLUSTER, 1, "prolog")])
-        assert stage.collector.tally.unavailable
+        await stage.collector.query_notified([Notification(CLUSTER, 1, "prolog")])
+        assert stage.collector.tally.error
         assert stage.collector.tally.rechecks == 1
         stage.slurm.details = tuple
         stage.slurm.listing = lambda _: []
@@ -888,7 +890,7 @@ class TestTheLoop:
                 await rings.send.send(frozenset({Notification(CLUSTER, 1, "prolog")}))
                 await anyio.sleep(0.01)  # the poll interval is long over
                 source.answer()
-                await until(lambda n=n: collector.tally.looks > n)  # type: ignore[misc]
+                await until(lambda n=n: collector.tally.polls > n)  # type: ignore[misc]
             group.cancel_scope.cancel()
         rings.close()
         assert source.most == 1
@@ -899,7 +901,7 @@ class TestTheLoop:
         async with anyio.create_task_group() as group:
             group.start_soon(stage.collector.run, rings)
             # It has come to rest when it waits for the next poll; the store's thread is idle then.
-            await until(lambda: stage.collector.tally.looks == 1 and rings.waits[-1:] > [3000.0])
+            await until(lambda: stage.collector.tally.polls == 1 and rings.waits[-1:] > [3000.0])
             calls = dict(stage.thread.calls)
             for _ in range(50):
                 await anyio.lowlevel.checkpoint()
@@ -916,7 +918,7 @@ class TestTheLoop:
         stage.later(60)
         stage.thread.failures["_record"] = [DiskFull("full")]
         with pytest.raises(DiskFull):
-            await stage.collector.look()
+            await stage.collector.poll()
         assert (stage.phases(), stage.store.cursor(CLUSTER)) == ([], cursor)
         await stage.look()
         assert stage.phases() == ["started"]
@@ -927,18 +929,18 @@ class TestTheLoop:
         await stage.look()
         stage.thread.failures["_record"] = [DiskFull("x")]
         stage.slurm.start(1)
-        await stage.collector._guarded(stage.collector.look())
-        assert (tally.unavailable, tally.disk_full) == ("x", True)
+        await stage.collector._guarded(stage.collector.poll())
+        assert (tally.error, tally.disk_full) == ("x", True)
         await stage.look()
-        assert (tally.unavailable, tally.disk_full) == (None, False)
+        assert (tally.error, tally.disk_full) == (None, False)
         for full in (True, False):
 
             def fail(*_: Any, full: bool = full, **__: Any) -> Any:
                 raise SourceUnavailable("make room", disk_full=full)
 
             stage.slurm.observe = fail  # type: ignore[method-assign]
-            await stage.collector.look()
-            assert (tally.unavailable, tally.disk_full) == ("make room", full)
+            await stage.collector.poll()
+            assert (tally.error, tally.disk_full) == ("make room", full)
 
     async def test_d4_p7_a_store_that_cannot_be_used_ends_the_loop(self, stage: Stage) -> None:
         """Exit, never guess."""

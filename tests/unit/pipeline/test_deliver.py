@@ -88,7 +88,7 @@ async def test_h7_i5_a_refused_run_holds_up_no_other(
     sink = FakeSink(lambda entry: REFUSED if entry.start.key.job_id == 1 else None)
     await deliverer(sink, store, thread, clock, workers=1).run(until_idle=True)
     assert len(sink.taken) == 38
-    (letter,) = store.letters("rest")
+    (letter,) = store.list_deliveries("rest")
     assert (letter.key.job_id, letter.reason) == (1, "http_400")
 
 
@@ -101,7 +101,7 @@ async def test_h7_three_bad_runs_among_good_ones_are_dead_letters_at_once(
     sink = FakeSink(lambda entry: REFUSED if entry.start.key.job_id in bad else None)
     delivery = deliverer(sink, store, thread, clock, workers=4)
     await delivery.run(until_idle=True)
-    assert {letter.key.job_id for letter in store.letters("rest")} == bad
+    assert {letter.key.job_id for letter in store.list_deliveries("rest")} == bad
     assert len(sink.taken) == 200 - len(bad)
     assert len(sink.attempts) == 200 + len(bad)
 
@@ -116,13 +116,13 @@ async def test_h7_a_sink_that_rejects_every_start_for_a_while_costs_no_run(
     async with anyio.create_task_group() as group:
         group.start_soon(delivery.run)
         await until(partial(thread.settled, 1))
-        await until(lambda: len(sink.taken) == 10 and not any(delivery.in_hand.values()))
+        await until(lambda: len(sink.taken) == 10 and not any(delivery.in_flight.values()))
         sink.outcomes = lambda entry: REFUSED if entry.kind is EventKind.START else None
         await thread(record, store, *range(1, 11), ended=True, at=clock.now())
         await thread(record, store, *range(11, 114), at=clock.now())
-        delivery.ring()
-        await until(lambda: delivery.health.trouble == "http_400" and not sink.under_way)
-        assert delivery.health.pause.alarm
+        delivery.wake()
+        await until(lambda: delivery.health.pause_reason == "http_400" and not sink.under_way)
+        assert delivery.health.pause.action_required
         await until(lambda: [entry.kind for entry in sink.taken].count(EventKind.STOP) == 10)
         probed = len(sink.attempts)
         sink.most = 0
@@ -132,12 +132,12 @@ async def test_h7_a_sink_that_rejects_every_start_for_a_while_costs_no_run(
         assert store.counts("rest").states.get("dead", 0) == 0
         sink.outcomes = lambda _: None
         clock.at += 300
-        delivery.ring()
+        delivery.wake()
         await until(lambda: len(sink.taken) == 10 + 10 + 103)
-        assert delivery.health.trouble is None
+        assert delivery.health.pause_reason is None
         delivery.stop()
     assert all(entry.attempts <= 1 for entry in sink.attempts)
-    assert store.letters("rest") == ()
+    assert store.list_deliveries("rest") == ()
 
 
 async def test_h7_what_was_parked_before_the_sink_was_suspected_is_sent_when_it_is_back(
@@ -150,10 +150,10 @@ async def test_h7_what_was_parked_before_the_sink_was_suspected_is_sent_when_it_
     delivery = deliverer(sink, store, thread, clock)
     async with anyio.create_task_group() as group:
         group.start_soon(delivery.run)
-        await until(lambda: delivery.health.trouble == "http_403")
+        await until(lambda: delivery.health.pause_reason == "http_403")
         sink.outcomes = lambda _: None
         clock.at += 1
-        delivery.ring()
+        delivery.wake()
         await until(lambda: sorted(job_ids(sink.taken)) == list(range(1, 21)))
         delivery.stop()
 
@@ -167,13 +167,13 @@ async def test_h1_a_sink_that_is_down_is_probed_with_one_entry_and_charges_none(
     delivery = deliverer(sink, store, thread, clock, workers=4)
     async with anyio.create_task_group() as group:
         group.start_soon(delivery.run)
-        await until(lambda: delivery.health.trouble)
+        await until(lambda: delivery.health.pause_reason)
         await until(lambda: not sink.under_way)
         sink.most = 0
         await until(lambda: len(sink.attempts) == 11)
         assert sink.most == 1
         await until(lambda: len(sink.taken) == 100)
-        assert delivery.health.trouble is None
+        assert delivery.health.pause_reason is None
         delivery.stop()
     assert all(entry.attempts == 0 for entry in sink.taken)
 
@@ -187,11 +187,11 @@ async def test_h1_a_sink_that_is_back_is_probed_as_soon_as_another_request_succe
     delivery = deliverer(sink, store, thread, clock, replace(POLICY, backoff_s=3600.0, backoff_max_s=3600.0))
     async with anyio.create_task_group() as group:
         group.start_soon(delivery.run)
-        await until(lambda: delivery.health.trouble and not sink.under_way)
+        await until(lambda: delivery.health.pause_reason and not sink.under_way)
         tried = len(sink.attempts)
         delivery.heard()
         await until(lambda: len(sink.attempts) == tried + 1 and not sink.under_way)
-        assert delivery.health.trouble == "unreachable", "only an attempt shows whether it accepts runs"
+        assert delivery.health.pause_reason == "unreachable", "only an attempt shows whether it accepts runs"
         sink.outcomes = lambda _: None
         delivery.heard()
         await until(lambda: len(sink.taken) == 50)
@@ -210,10 +210,10 @@ async def test_h8_an_entry_that_failed_alone_is_tried_as_soon_as_another_request
         for n in (1, 2, 3):
             await until(partial(thread.settled, n))
             clock.at += 1
-            delivery.ring()
+            delivery.wake()
         await until(partial(thread.settled, 4))
         sink.outcomes = lambda _: None
-        assert not delivery.health.trouble
+        assert not delivery.health.pause_reason
         delivery.heard()
         await until(lambda: job_ids(sink.taken) == [1])
         delivery.stop()
@@ -228,7 +228,7 @@ async def test_h13_a_wait_that_the_sink_asked_for_outlasts_other_requests(
     delivery = deliverer(sink, store, thread, clock, replace(POLICY, backoff_max_s=3600.0))
     async with anyio.create_task_group() as group:
         group.start_soon(delivery.run)
-        await until(lambda: delivery.health.trouble and not sink.under_way)
+        await until(lambda: delivery.health.pause_reason and not sink.under_way)
         tried = len(sink.attempts)
         delivery.heard()
         await anyio.wait_all_tasks_blocked()
@@ -246,11 +246,11 @@ async def test_a_paused_sink_costs_nothing(
     delivery = deliverer(sink, store, thread, clock, policy)
     async with anyio.create_task_group() as group:
         group.start_soon(delivery.run)
-        await until(lambda: delivery.health.trouble and not sink.under_way)
+        await until(lambda: delivery.health.pause_reason and not sink.under_way)
         await thread.comes_to_rest()
         before = dict(thread.calls)
         for _ in range(20):
-            delivery.ring()
+            delivery.wake()
             await anyio.wait_all_tasks_blocked()
         assert dict(thread.calls) == before
         delivery.stop()
@@ -265,7 +265,7 @@ async def test_an_idle_sink_asks_a_handful_of_times(
     async with anyio.create_task_group() as group:
         group.start_soon(delivery.run)
         await until(lambda: thread.calls["next_due_at"] == 2)
-        delivery.ring()
+        delivery.wake()
         await until(lambda: thread.calls["next_due_at"] == 4)
         await anyio.wait_all_tasks_blocked()
         assert thread.calls == {"due": 4, "next_due_at": 4}
@@ -282,7 +282,7 @@ async def test_a_ring_between_looking_and_waiting_is_not_lost(
         group.start_soon(delivery.run)
         for n in range(1, 101):
             await thread(record, store, n)
-            delivery.ring()
+            delivery.wake()
         await until(lambda: len(sink.taken) == 100)
         delivery.stop()
 
@@ -330,8 +330,8 @@ async def test_h8_a_run_that_always_fails_is_parked_while_others_succeed(
 
 
 def delivery_of(
-    old: deliver.Delivery, store: SqliteStore, thread: CountingThread, clock: FakeClock, sink: FakeSink
-) -> deliver.Delivery:
+    old: deliver.DeliveryLoop, store: SqliteStore, thread: CountingThread, clock: FakeClock, sink: FakeSink
+) -> deliver.DeliveryLoop:
     """Return a new run of the same sink that remembers its health."""
     fresh = deliverer(sink, store, thread, clock)
     fresh.health = old.health
@@ -349,12 +349,12 @@ async def test_h8_alone_a_failing_run_is_neither_parked_nor_a_reason_to_pause(
         group.start_soon(delivery.run)
         for n in range(1, 9):
             clock.at += 1
-            delivery.ring()
+            delivery.wake()
             await until(partial(_at_least, sink.attempts, n))
-        assert delivery.health.trouble is None
+        assert delivery.health.pause_reason is None
         assert sink.attempts[-1].attempts == 1
         await thread(record, store, 2, at=clock.now())
-        delivery.ring()
+        delivery.wake()
         await until(lambda: job_ids(sink.taken) == [2])
         delivery.stop()
 
@@ -368,11 +368,11 @@ async def test_i5_several_failing_runs_at_the_head_do_not_keep_a_fresh_one_out(
     delivery = deliverer(sink, store, thread, clock)
     async with anyio.create_task_group() as group:
         group.start_soon(delivery.run)
-        await until(lambda: delivery.health.trouble == "http_500")
+        await until(lambda: delivery.health.pause_reason == "http_500")
         await thread(record, store, 6, at=clock.now())
-        delivery.ring()
+        delivery.wake()
         await until(lambda: 6 in job_ids(sink.taken))
-        assert delivery.health.trouble is None
+        assert delivery.health.pause_reason is None
         delivery.stop()
 
 
@@ -391,7 +391,7 @@ async def test_h13_a_wait_that_was_asked_for_is_kept(
             due_at = await thread(store.next_due_at, "rest", EventKind.START, clock.now())
             assert (due_at or 0) >= clock.now() + 20
             clock.at += 1000
-            delivery.ring()
+            delivery.wake()
         delivery.stop()
 
 
@@ -536,7 +536,7 @@ async def test_until_idle_waits_for_the_stop_that_a_start_has_released(
     record(store, *range(1, 31), ended=True)
     sink = FakeSink()
     workers = {EventKind.STOP: 1, EventKind.START: 1}
-    await deliver.Delivery(sink, store, thread, POLICY, clock, workers=workers).run(until_idle=True)
+    await deliver.DeliveryLoop(sink, store, thread, POLICY, clock, workers=workers).run(until_idle=True)
     assert len(sink.taken) == 60
 
 
@@ -576,7 +576,7 @@ async def test_until_idle_gives_up_on_a_sink_in_trouble(
     record(store, *range(1, 31), ended=True)
     delivery = deliverer(FakeSink(lambda _: DOWN), store, thread, clock)
     await delivery.run(until_idle=True)
-    assert delivery.health.trouble == "unreachable"
+    assert delivery.health.pause_reason == "unreachable"
 
 
 async def test_until_idle_does_not_wait_for_what_is_due_later(

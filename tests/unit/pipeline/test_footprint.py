@@ -71,7 +71,7 @@ async def test_t11_a_look_at_which_nothing_changes_holds_little_of_each_job(
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
-        await stage.collector.look()
+        await stage.collector.poll()
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

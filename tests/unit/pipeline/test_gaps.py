@@ -48,8 +48,8 @@ def ended(stage: Stage) -> list[int]:
 async def read_on(stage: Stage, attempts: int = 200) -> None:
     """Read accounting until it is read up to the present, or so many windows have been tried."""
     for _ in range(attempts):
-        await stage.collector.look()
-        if stage.collector.has_looked:
+        await stage.collector.poll()
+        if stage.collector.has_polled:
             return
 
 
@@ -89,11 +89,11 @@ class TestSkipping:
         begin = stage.slurm.now - 6 * 3600 - OVERLAP
         stage.slurm.unreadable = frozenset({begin + 30})
         for _ in range(2):
-            await stage.collector.look()
+            await stage.collector.poll()
             assert stage.store.gaps(CLUSTER) == ()
-        await stage.collector.look()
+        await stage.collector.poll()
         assert [(gap.since, gap.until) for gap in stage.store.gaps(CLUSTER)] == [(begin, begin + FLOOR_S)]
-        assert stage.collector.tally.unavailable is None
+        assert stage.collector.tally.error is None
 
     @pytest.mark.parametrize("cause", ["outage", "every window"])
     async def test_s1_s4_nothing_is_skipped_while_no_window_answers(self, stage: Stage, cause: str) -> None:
@@ -105,7 +105,7 @@ class TestSkipping:
             stage.slurm.unreadable = frozenset(range(stage.slurm.now - DAY, stage.slurm.now + DAY, 10))
         with capture_logs() as lines:
             for _ in range(40):
-                await stage.collector.look()
+                await stage.collector.poll()
         assert (stage.store.gaps(CLUSTER), stage.store.cursor(CLUSTER)) == ((), before)
         assert "caught_up" not in {line["event"] for line in lines}
         stage.slurm.accounting_up, stage.slurm.unreadable = True, frozenset()
@@ -118,7 +118,7 @@ class TestSkipping:
         stage.later(20)
         stage.slurm.unreadable = frozenset({stage.slurm.now})
         for _ in range(12):
-            await stage.collector.look()
+            await stage.collector.poll()
         assert stage.store.gaps(CLUSTER) == ()
         stage.later(200)
         await read_on(stage)
@@ -142,12 +142,12 @@ class TestSkipping:
         begin = stage.slurm.now - 6 * 3600 - OVERLAP
         stage.slurm.unreadable = frozenset({begin + 30})
         for _ in range(2):
-            await stage.collector.look()
+            await stage.collector.poll()
         before = stage.store.cursor(CLUSTER)
         stage.slurm.widest_s = 3600
         stage.thread.failures["_record"] = [DiskFull("make room")]
         with pytest.raises(DiskFull):
-            await stage.collector.look()
+            await stage.collector.poll()
         assert (stage.store.gaps(CLUSTER), stage.store.cursor(CLUSTER)) == ((), before)
         await read_on(stage)
         assert len(stage.store.gaps(CLUSTER)) == 1
@@ -180,8 +180,8 @@ class TestFullDisk:
         self, stage: Stage
     ) -> None:
         """What cannot be recorded is read again by the next poll, also in the middle of a long way to catch up."""
-        await stage.collector.look()
-        assert stage.collector.behind
+        await stage.collector.poll()
+        assert stage.collector.is_catching_up
         stage.thread.failures["_record"] = [DiskFull("make room")] * 1000
         rings = Rings()
         async with anyio.create_task_group() as group:
@@ -198,7 +198,7 @@ class TestBehind:
         stage.slurm.accounting_up = False
         with capture_logs() as lines:
             for _ in range(120):
-                await stage.collector.look()
+                await stage.collector.poll()
                 assert stage.collector.behind_s == stage.clock.at - (stage.store.cursor(CLUSTER) or 0)
                 stage.later(60)
             assert "caught_up" not in {line["event"] for line in lines}
@@ -246,7 +246,7 @@ class TestFilling:
             if stage.collector._fills:
                 await stage.collector.fill_gap()
                 tries += 1
-            assert stage.collector.tally.unavailable is None
+            assert stage.collector.tally.error is None
         assert tries == 180 * 60 // int(RETRY_S)
         assert stage.store.gaps(CLUSTER) == (gap,)
 

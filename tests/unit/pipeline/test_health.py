@@ -22,7 +22,7 @@ def entry(number: int, step: EventKind = EventKind.START) -> OutboxEntry:
 
 def attempt(health: SinkHealth, tried: OutboxEntry, outcome: Outcome) -> None:
     """Have an attempt begin and end."""
-    health.note(tried, outcome, 1000.0, health.began(tried))
+    health.record_outcome(tried, outcome, 1000.0, health.began(tried))
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_the_first_failure_since_an_answer_is_said_and_names_the_run(health: Sin
     assert [(line["event"], line["job"], line["reason"]) for line in said] == [
         ("attempt_failed", 7, "timeout")
     ] * 2
-    assert health.trouble is None
+    assert health.pause_reason is None
 
 
 def test_several_runs_failing_in_a_row_make_the_sink_suspected(health: SinkHealth) -> None:
@@ -48,11 +48,11 @@ def test_several_runs_failing_in_a_row_make_the_sink_suspected(health: SinkHealt
     with capture_logs() as said:
         for number in range(SUSPECT_AFTER + 2):
             attempt(health, entry(number), FAILED)
-        assert health.trouble == "timeout"
+        assert health.pause_reason == "timeout"
         assert health.pause_s(EventKind.START) > 0
         attempt(health, entry(0), ACCEPTED)
     assert [line["event"] for line in said] == ["attempt_failed", "sink_unavailable", "sink_available_again"]
-    assert health.trouble is None
+    assert health.pause_reason is None
     assert health.pause_s(EventKind.START) == 0
 
 
@@ -73,13 +73,13 @@ def test_h7_a_sink_that_rejects_every_start_is_an_alarm_and_its_stops_go_on(heal
             attempt(health, entry(number), REJECTED_ALL)
         attempt(health, entry(0, EventKind.STOP), ACCEPTED)
     assert [(line["event"], line["log_level"]) for line in said[-1:]] == [("sink_unavailable", "error")]
-    assert (health.trouble, health.pause.alarm) == ("http_400", True)
+    assert (health.pause_reason, health.pause.action_required) == ("http_400", True)
     assert health.pause_s(EventKind.START) > 0
     assert health.pause_s(EventKind.STOP) == 0
     with capture_logs() as said:
         attempt(health, entry(99), ACCEPTED)
     assert [line["event"] for line in said] == ["sink_available_again"]
-    assert health.trouble is None
+    assert health.pause_reason is None
     assert len(health.recalled) == REJECTED - 1
 
 
@@ -94,4 +94,4 @@ def test_what_the_configuration_leaves_out_says_nothing_of_the_sink(health: Sink
         attempt(
             health, entry(100 + number), Outcome(result=OutcomeKind.REJECTED, reason="no_nodes", certain=True)
         )
-    assert health.trouble is None
+    assert health.pause_reason is None

@@ -9,7 +9,7 @@ import pytest
 
 from slurmsyncd.delivery import Outcome, OutcomeKind
 from slurmsyncd.model import EventKind, Plan, RunEnded, RunStarted, Trigger
-from slurmsyncd.pipeline.deliver import Delivery
+from slurmsyncd.pipeline.deliver import DeliveryLoop
 from tests.unit.pipeline.audit.world import POLICY, World, ended, job, world_in
 from tests.unit.sinks.parts import START
 
@@ -72,10 +72,10 @@ async def test_j1_no_run_of_a_backlog_is_lost_to_a_later_one_of_its_job_id(
     workers = {EventKind.START: 4, EventKind.STOP: 2}
     policy = replace(POLICY, backoff_s=0.001, backoff_max_s=0.002)
     while "ready" in world.store.counts("cc").states:  # it returns when the sink is down
-        await Delivery(sink, world.store, world.thread, policy, world.clock, workers=workers).run(
+        await DeliveryLoop(sink, world.store, world.thread, policy, world.clock, workers=workers).run(
             until_idle=True
         )
     assert {run.key: world.there().get((run.key.job_id, run.key.start_at)) for run in runs} == {
         run.key: ("completed", 60) for run in runs
     }
-    assert world.store.letters() == ()
+    assert world.store.list_deliveries() == ()

@@ -13,9 +13,9 @@ from structlog.testing import capture_logs
 from slurmsyncd.delivery import Outcome, OutcomeKind
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import NodeState, Notification, Plan
-from slurmsyncd.pipeline.auto_reset_event import Bell
-from slurmsyncd.pipeline.checkpoint import Checkpoint
-from slurmsyncd.pipeline.node_states import report_nodes
+from slurmsyncd.pipeline.auto_reset_event import AutoResetEvent
+from slurmsyncd.pipeline.checkpoint import CheckpointFile
+from slurmsyncd.pipeline.node_states import report_node_states
 from slurmsyncd.pipeline.rechecks import ROUNDS, Rechecks
 from slurmsyncd.pipeline.rhythm import next_poll_at
 from slurmsyncd.pipeline.store_thread import StoreThread
@@ -35,21 +35,21 @@ class TestBell:
     @pytest.mark.anyio
     async def test_rings_before_the_wait_are_remembered_as_one(self) -> None:
         """And used up by it."""
-        bell = Bell()
-        bell.ring()
-        bell.ring()
+        bell = AutoResetEvent()
+        bell.set()
+        bell.set()
         assert await bell.wait(0)
         assert not await bell.wait(0)
 
     @pytest.mark.anyio
     async def test_a_ring_wakes_the_waiter(self) -> None:
         """At once."""
-        bell = Bell()
+        bell = AutoResetEvent()
         with anyio.fail_after(10):
             async with anyio.create_task_group() as group:
                 group.start_soon(bell.wait, 3600)
                 await anyio.wait_all_tasks_blocked()
-                bell.ring()
+                bell.set()
 
 
 class TestRechecks:
@@ -88,8 +88,8 @@ class TestRechecks:
 
 
 class TestCheckpoint:
-    def checkpoint(self, path: Path, store: SqliteStore, *clusters: str) -> Checkpoint:
-        return Checkpoint(path, store, StoreThread(), clusters or ("alpha",))
+    def checkpoint(self, path: Path, store: SqliteStore, *clusters: str) -> CheckpointFile:
+        return CheckpointFile(path, store, StoreThread(), clusters or ("alpha",))
 
     @pytest.mark.anyio
     async def test_it_follows_what_is_written_down(self, tmp_path: Path, store: SqliteStore) -> None:
@@ -146,7 +146,7 @@ class TestCheckpoint:
         if touched is not None:
             path.touch()
             os.utime(path, (touched, touched))
-        await self.checkpoint(path, store).begin()
+        await self.checkpoint(path, store).apply_at_start()
         assert store.cursor("alpha") == begun
 
 
@@ -183,7 +183,7 @@ async def test_i5_one_dead_cluster_does_not_keep_the_nodes_of_another() -> None:
     sink, dead = NodeSink(), Nodes("alpha", up=False)
     with capture_logs() as lines:
         async with anyio.create_task_group() as group:
-            group.start_soon(report_nodes, [dead, Nodes("beta")], sink, 0.001)
+            group.start_soon(report_node_states, [dead, Nodes("beta")], sink, 0.001)
             await until(lambda: len(sink.told) >= 3)
             assert set(sink.told) == {"beta"}
             dead.up = True
@@ -207,7 +207,7 @@ async def test_an_accepted_report_of_nodes_is_told_to_the_delivery() -> None:
     sink, heard = NodeSink(), list[int]()
     sink.outcome = Outcome(result=OutcomeKind.SINK_UNAVAILABLE, reason="unreachable")
     async with anyio.create_task_group() as group:
-        report = partial(report_nodes, heard=lambda: heard.append(len(sink.told)))
+        report = partial(report_node_states, heard=lambda: heard.append(len(sink.told)))
         group.start_soon(report, [Nodes("alpha")], sink, 0.001)
         await until(lambda: len(sink.told) >= 3)
         assert not heard

@@ -47,7 +47,7 @@ async def test_h25_s21_many_runs_at_once_are_asked_for_and_recorded_in_portions(
     assert [len(plan.events) for plan in stage.plans if plan.events] == [10, 10, 10, 5]
     assert stage.collector.tally.starts == 35
     assert stage.phases() == [RunPhase.STARTED.value] * 35
-    assert stage.collector.tally.looks == 1
+    assert stage.collector.tally.polls == 1
     await stage.look()
     assert stage.collector.tally.starts == 35
 
@@ -62,7 +62,7 @@ async def test_i1_s1_what_an_outage_keeps_from_being_asked_for_is_found_by_the_n
     answer, stage.slurm.answer = stage.slurm.answer, _failing_from(2, stage.slurm.answer)  # type: ignore[method-assign,assignment]
     await stage.look()
     assert stage.collector.tally.starts == 20
-    assert stage.collector.tally.unavailable == "nothing answers"
+    assert stage.collector.tally.error == "nothing answers"
     stage.slurm.answer = answer  # type: ignore[method-assign]
     for run in stage.slurm.runs:  # and those that end meanwhile are found in accounting
         if run.job_id % 2:

@@ -12,7 +12,7 @@ import pytest
 
 from slurmsyncd.config import SinkConfig
 from slurmsyncd.model import EventKind, JobState, Plan, RunEnded, RunStarted, Trigger
-from slurmsyncd.pipeline.deliver import Delivery
+from slurmsyncd.pipeline.deliver import DeliveryLoop
 from slurmsyncd.sinks.dialect import V1_5
 from slurmsyncd.store import open_store
 from tests.fakes import NOW, FakeClock
@@ -82,12 +82,12 @@ def plans(stop: Any = stopped) -> dict[str, Any]:
 @asynccontextmanager
 async def draining(
     server: Rude, store: SqliteStore, thread: CountingThread, clock: FakeClock, token: Path, name: str = "cc"
-) -> AsyncIterator[Delivery]:
+) -> AsyncIterator[DeliveryLoop]:
     """Drain one sink's queue into a server, with as many callers as are the default."""
     defaults = SinkConfig(name=name)
     sink = sink_on(server.url, token, dialect=V1_5, name=name, timeout=60.0)
     workers = {EventKind.START: defaults.start_workers, EventKind.STOP: defaults.stop_workers}
-    delivery = Delivery(sink, store, thread, POLICY, clock, workers=workers)
+    delivery = DeliveryLoop(sink, store, thread, POLICY, clock, workers=workers)
     try:
         async with anyio.create_task_group() as group:
             group.start_soon(delivery.run)
@@ -134,15 +134,15 @@ async def test_h7_a_backend_that_answers_400_to_every_start_for_a_while_costs_no
         readonly = answer(400, error("attempt to write a readonly database"))
         server.plans = {**plans(), "/api/jobs/start_job/": [readonly]}
         async with draining(server, store, thread, clock, token_file(tmp_path / "token")) as delivery:
-            await until(lambda: delivery.health.trouble == "http_400", 60)
+            await until(lambda: delivery.health.pause_reason == "http_400", 60)
             asked = len(told(server, EventKind.START))
             await until(lambda: len(told(server, EventKind.START)) > asked + 2, 60)
-            assert delivery.health.pause.alarm
-            assert not store.letters(state="dead")
+            assert delivery.health.pause.action_required
+            assert not store.list_deliveries(state="dead")
             server.plans = plans()
             clock.at += 300
             await until(lambda: settled(store, "cc") == len(RUNS), 60)
-            assert delivery.health.trouble is None
+            assert delivery.health.pause_reason is None
     assert sorted(told(server, EventKind.STOP)) == list(RUNS)
 
 
@@ -158,7 +158,7 @@ async def test_h26_a_sink_that_is_dead_for_a_week_holds_up_no_other_and_loses_no
             draining(ill, store, thread, clock, token, "dead") as dead,
         ):
             await until(lambda: settled(store, "cc") == len(RUNS), 60)
-            await until(lambda: dead.health.trouble, 60)
+            await until(lambda: dead.health.pause_reason, 60)
             clock.at += WEEK
             await thread(store.prune, clock.now(), WEEK / 2)
             assert settled(store, "dead") == 0
@@ -166,4 +166,4 @@ async def test_h26_a_sink_that_is_dead_for_a_week_holds_up_no_other_and_loses_no
             await until(lambda: settled(store, "dead") == len(RUNS), 60)
     assert sorted(told(well, EventKind.START)) == sorted(told(well, EventKind.STOP)) == list(RUNS)
     assert set(told(ill, EventKind.START)) == set(told(ill, EventKind.STOP)) == set(RUNS)
-    assert not store.letters()
+    assert not store.list_deliveries()

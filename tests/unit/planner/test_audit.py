@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from slurmsyncd.delivery import DeliverySummary, Discrepancy, RemoteState
 from slurmsyncd.model import EventKind, Job, JobState, RunKey
-from slurmsyncd.planner.audit import NOT_SENT, Evidence, judge, wants_slurm
+from slurmsyncd.planner.audit import NOT_SENT, RunEvidence, find_discrepancy, needs_accounting
 from slurmsyncd.store.audit_repairs import moved
-from slurmsyncd.store.outbox import Position
+from slurmsyncd.store.outbox import DeliveryRow
 from tests.strategies import TIMES, jobs
 from tests.unit.pipeline.audit.world import GRACE_S
 
@@ -35,8 +35,8 @@ def told(
 
 def seen(
     there: RemoteState, at: DeliverySummary | None, *rows: Job, key: RunKey = KEY, asked: bool = True
-) -> Evidence:
-    return Evidence(key=key, there=there, asked_at=NOW, told=at, accounting=rows if asked else None)
+) -> RunEvidence:
+    return RunEvidence(key=key, remote=there, asked_at=NOW, told=at, accounting=rows if asked else None)
 
 
 def row(state: JobState, start_at: int = KEY.start_at, end_at: int | None = None) -> Job:
@@ -61,10 +61,10 @@ def tolds() -> st.SearchStrategy[DeliverySummary | None]:
     return st.none() | made
 
 
-def evidence() -> st.SearchStrategy[Evidence]:
+def evidence() -> st.SearchStrategy[RunEvidence]:
     same_id = jobs().map(lambda job: replace(job, key=replace(job.key, job_id=KEY.job_id)))
     return st.builds(
-        Evidence,
+        RunEvidence,
         key=st.builds(RunKey, st.just("alpha"), st.just(KEY.job_id), TIMES),
         there=st.sampled_from(RemoteState),
         asked_at=st.just(NOW),
@@ -148,25 +148,25 @@ def test_the_table(
     there: RemoteState, at: DeliverySummary | None, rows: list[Job], finding: Discrepancy | None
 ) -> None:
     """Each row of the table."""
-    found = judge(seen(there, at, *rows), grace_s=GRACE_S)
+    found = find_discrepancy(seen(there, at, *rows), grace_s=GRACE_S)
     assert (found.discrepancy if found else None) is finding
 
 
 def test_without_an_answer_slurm_has_not_said_that_it_knows_nothing() -> None:
     """A question that was not answered leads to no report."""
-    assert judge(seen(RemoteState.RUNNING, None, asked=False), grace_s=GRACE_S) is None
+    assert find_discrepancy(seen(RemoteState.RUNNING, None, asked=False), grace_s=GRACE_S) is None
 
 
 def test_a_run_that_has_just_begun_may_be_news_to_accounting() -> None:
     """Within the grace slurmdbd need not know of it."""
     fresh = replace(KEY, start_at=int(NOW) - 10)
-    assert judge(seen(RemoteState.RUNNING, None, key=fresh), grace_s=GRACE_S) is None
+    assert find_discrepancy(seen(RemoteState.RUNNING, None, key=fresh), grace_s=GRACE_S) is None
 
 
 @given(evidence(), st.floats(0.0, 1000.0))
-def test_what_is_told_lately_is_never_doubted(case: Evidence, grace_s: float) -> None:
+def test_what_is_told_lately_is_never_doubted(case: RunEvidence, grace_s: float) -> None:
     """Absence within the grace proves nothing, whatever else is known (H22)."""
-    found = judge(case, grace_s=grace_s)
+    found = find_discrepancy(case, grace_s=grace_s)
     if found is not None and found.discrepancy is Discrepancy.START_LOST:
         assert case.told is not None
         assert case.told.start_acknowledged_at is not None
@@ -177,9 +177,9 @@ def test_what_is_told_lately_is_never_doubted(case: Evidence, grace_s: float) ->
 
 
 @given(evidence())
-def test_only_slurm_ends_a_run(case: Evidence) -> None:
+def test_only_slurm_ends_a_run(case: RunEvidence) -> None:
     """A stop is given to a stranger only with an end of accounting's, at or after its start, under its own key."""
-    found = judge(case, grace_s=GRACE_S)
+    found = find_discrepancy(case, grace_s=GRACE_S)
     if found is not None and found.ended is not None:
         assert found.discrepancy is Discrepancy.UNREPORTED_RUN
         assert found.ended.key == case.key
@@ -190,23 +190,23 @@ def test_only_slurm_ends_a_run(case: Evidence) -> None:
 
 
 @given(evidence())
-def test_a_finding_agrees_with_what_the_sink_shows(case: Evidence) -> None:
+def test_a_finding_agrees_with_what_the_sink_shows(case: RunEvidence) -> None:
     """Nothing is started that is there, and nothing stopped or reported that is not."""
-    found = judge(case, grace_s=GRACE_S)
+    found = find_discrepancy(case, grace_s=GRACE_S)
     if found is not None:
         if found.discrepancy in (Discrepancy.START_LOST, Discrepancy.RUN_LOST):
-            assert case.there is RemoteState.ABSENT
+            assert case.remote is RemoteState.ABSENT
         else:
             closed = found.discrepancy is Discrepancy.ENDED_TOO_EARLY
-            assert case.there is (RemoteState.ENDED if closed else RemoteState.RUNNING)
+            assert case.remote is (RemoteState.ENDED if closed else RemoteState.RUNNING)
 
 
 @given(evidence())
-def test_without_slurm_nothing_is_found_that_needs_it(case: Evidence) -> None:
+def test_without_slurm_nothing_is_found_that_needs_it(case: RunEvidence) -> None:
     """What can be judged without accounting is judged the same with it."""
-    alone = judge(replace(case, accounting=None), grace_s=GRACE_S)
-    if alone is not None or not wants_slurm(case.there, case.told):
-        assert judge(case, grace_s=GRACE_S) == alone
+    alone = find_discrepancy(replace(case, accounting=None), grace_s=GRACE_S)
+    if alone is not None or not needs_accounting(case.remote, case.told):
+        assert find_discrepancy(case, grace_s=GRACE_S) == alone
 
 
 @given(
@@ -219,7 +219,7 @@ def test_a_repair_leads_to_a_place_that_the_store_allows_and_is_done_once(
 ) -> None:
     """Due exactly if it waits for the sink; what has moved on is left alone; doing it again changes nothing."""
     step, state = place
-    at = Position(
+    at = DeliveryRow(
         step.value,
         state,
         1.0 if state in ("ready", "parked") else None,

@@ -540,7 +540,7 @@ class TestMerging:
     @given(jobs(), jobs())
     def test_accounting_has_the_last_word_on_the_end_alone(self, row: Job, details: Job) -> None:
         """All else is the controller's, whose record is whole; the row fills its blanks."""
-        merged = reconcile.merge(row, details)
+        merged = reconcile.merge_details(row, details)
         for name in ("key", "state", "end_at", "exit_code"):
             assert getattr(merged, name) == getattr(row, name)
         for name in ("user", "account", "nodes", "sharing", "time_limit_s", "allocation", "script"):
@@ -550,19 +550,19 @@ class TestMerging:
         """22.05 sends a short job's start after its end; the controller knew name, partition and nodes all along."""
         early = done(name="allocation", partition="", qos="Unknown", nodes=("n1",))
         shown = job(name='a "b"', partition="batch", qos="normal", nodes=("n1", "n2"))
-        merged = reconcile.merge(early, shown)
+        merged = reconcile.merge_details(early, shown)
         assert (merged.name, merged.partition, merged.qos) == ('a "b"', "batch", "normal")
         assert merged.nodes == ("n1", "n2")
         assert merged.end_at == early.end_at
 
     def test_task_0_of_an_array_stays_task_0(self) -> None:
         """Zero is a number, not a blank, where the controller has none."""
-        assert reconcile.merge(job(array_task_id=0), job()).array_task_id == 0
+        assert reconcile.merge_details(job(array_task_id=0), job()).array_task_id == 0
 
     @given(jobs())
     def test_without_details_the_row_stays(self, row: Job) -> None:
         """Nothing to add."""
-        assert reconcile.merge(row, None) == row
+        assert reconcile.merge_details(row, None) == row
 
 
 def test_planning_leaves_its_arguments_alone() -> None:

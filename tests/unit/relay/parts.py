@@ -18,7 +18,7 @@ from nats.js.errors import NotFoundError
 from slurmsyncd.delivery import OutcomeKind
 from slurmsyncd.model import EventKind, OutboxEntry
 from slurmsyncd.sandbox.backend.clusters import make_cluster
-from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
+from slurmsyncd.sandbox.backend.server import BackendConfig, EmbeddedBackend
 from tests.unit.sinks.nats.parts import STREAM, client, over, sink
 
 if TYPE_CHECKING:
@@ -145,11 +145,11 @@ def relay(root: Path, backend: Known, *servers: str, count: int = 1, more: str =
 
 
 @asynccontextmanager
-async def backend(**changes: Any) -> AsyncIterator[Backend]:
+async def backend(**changes: Any) -> AsyncIterator[EmbeddedBackend]:
     """Run a backend that commits often and notes what it is asked."""
     clusters = [make_cluster("demo", "cn[001-100]")]
     config = BackendConfig(clusters=clusters, commit_interval=0.5, test_api=True, **changes)
-    async with Backend.open(config) as running:
+    async with EmbeddedBackend.open(config) as running:
         yield running
 
 
@@ -172,12 +172,12 @@ def sink_of(servers: Sequence[str]) -> Any:
     return sink(*servers, mode="jetstream", stream=STREAM, manage_stream=True)
 
 
-def ended(at: Backend) -> set[int]:
+def ended(at: EmbeddedBackend) -> set[int]:
     """Return the jobs that the backend has as completed."""
     return {row["job_id"] for row in at.rows() if row["job_state"] == "completed"}
 
 
-def tally(at: Backend, jobs: Sequence[Job]) -> str:
+def tally(at: EmbeddedBackend, jobs: Sequence[Job]) -> str:
     """Return the figures of a test that kills: runs that are missing or there twice, and repeats that changed nothing."""
     found = [row["job_id"] for row in at.rows()]
     said = Counter(request["status"] for request in at.requests if request["path"].endswith("_job/"))
@@ -185,7 +185,7 @@ def tally(at: Backend, jobs: Sequence[Job]) -> str:
     return f"{len(jobs)} runs: {lost} lost, {doubled} doubled; the backend's answers: {dict(said)}"
 
 
-def assert_once_and_in_order(at: Backend, jobs: Iterable[Job]) -> None:
+def assert_once_and_in_order(at: EmbeddedBackend, jobs: Iterable[Job]) -> None:
     """Each run is there once, with its times; the stop it took came after the start it took."""
     wanted = sorted((run.key.job_id, run.key.start_at, 60, "completed") for run in jobs)
     assert (

@@ -11,23 +11,23 @@ from hypothesis import strategies as st
 
 from slurmsyncd.delivery import OtherRun, Outcome, OutcomeKind
 from slurmsyncd.model import RunKey
-from slurmsyncd.sinks.rest.duplicates import look_up_outcome, note_of
+from slurmsyncd.sinks.rest.duplicates import note_of, outcome_of_lookup
 from slurmsyncd.sinks.rest.responses import (
-    Answer,
-    Failure,
-    LookUp,
-    Request,
-    Sent,
-    classify,
-    failure_outcome,
-    retry_after_s,
+    BackendResponse,
+    FailureKind,
+    LookupNeeded,
+    RequestContext,
+    RequestKind,
+    outcome_of_failure,
+    outcome_of_response,
+    parse_retry_after,
 )
 from tests.unit.sinks.parts import error
 
 R = OutcomeKind
-START = Sent(Request.START, job_id=7)
-STOP = Sent(Request.STOP, job_id=7, state="completed")
-NODES = Sent(Request.NODES)
+START = RequestContext(RequestKind.START, job_id=7)
+STOP = RequestContext(RequestKind.STOP, job_id=7, state="completed")
+NODES = RequestContext(RequestKind.NODES)
 # A page that quotes every marker: only the backend's own error text counts.
 HTML = (
     "<html>404 Not Found no rows in result set already exists dbid: 3 already been stopped state is: completed "
@@ -39,7 +39,7 @@ HTML = (
 @dataclass(frozen=True)
 class Row:
     id: str
-    sent: Sent
+    sent: RequestContext
     status: int
     body: str
     result: OutcomeKind
@@ -47,7 +47,7 @@ class Row:
     alarm: bool = False
 
 
-def rows_for_any(sent: Sent, which: str) -> list[Row]:
+def rows_for_any(sent: RequestContext, which: str) -> list[Row]:
     return [
         Row(
             f"{which}-H9-401",
@@ -240,22 +240,45 @@ ROWS = [
     Row("nodes-400", NODES, 400, error("bad"), R.REJECTED, "http_400"),
     Row("nodes-500", NODES, 500, "", R.FAILED, "http_500"),
     # questions
-    Row("clusters-200", Sent(Request.CLUSTERS), 200, '{"clusters":[]}', R.ACCEPTED, "accepted"),
-    Row("clusters-200-html", Sent(Request.CLUSTERS), 200, HTML, R.FAILED, "wrong_shape"),
-    Row("clusters-500", Sent(Request.CLUSTERS), 500, "", R.FAILED, "http_500"),
-    Row("look-up-422", Sent(Request.LOOK_UP), 422, error("no rows in result set"), R.FAILED, "http_422"),
-    Row("clusters-404", Sent(Request.CLUSTERS), 404, GONE, R.SINK_UNAVAILABLE, "no_endpoint", True),
-    Row("probe-405", Sent(Request.PROBE), 405, "", R.ACCEPTED, "answers"),
-    Row("probe-404", Sent(Request.PROBE), 404, GONE, R.SINK_UNAVAILABLE, "jobs_by_nats", True),
-    Row("probe-404-html", Sent(Request.PROBE), 404, HTML, R.SINK_UNAVAILABLE, "no_endpoint", True),
-    Row("probe-200", Sent(Request.PROBE), 200, HTML, R.FAILED, "http_200"),
+    Row("clusters-200", RequestContext(RequestKind.CLUSTERS), 200, '{"clusters":[]}', R.ACCEPTED, "accepted"),
+    Row("clusters-200-html", RequestContext(RequestKind.CLUSTERS), 200, HTML, R.FAILED, "wrong_shape"),
+    Row("clusters-500", RequestContext(RequestKind.CLUSTERS), 500, "", R.FAILED, "http_500"),
+    Row(
+        "look-up-422",
+        RequestContext(RequestKind.LOOK_UP),
+        422,
+        error("no rows in result set"),
+        R.FAILED,
+        "http_422",
+    ),
+    Row(
+        "clusters-404",
+        RequestContext(RequestKind.CLUSTERS),
+        404,
+        GONE,
+        R.SINK_UNAVAILABLE,
+        "no_endpoint",
+        True,
+    ),
+    Row("probe-405", RequestContext(RequestKind.PROBE), 405, "", R.ACCEPTED, "answers"),
+    Row("probe-404", RequestContext(RequestKind.PROBE), 404, GONE, R.SINK_UNAVAILABLE, "jobs_by_nats", True),
+    Row(
+        "probe-404-html",
+        RequestContext(RequestKind.PROBE),
+        404,
+        HTML,
+        R.SINK_UNAVAILABLE,
+        "no_endpoint",
+        True,
+    ),
+    Row("probe-200", RequestContext(RequestKind.PROBE), 200, HTML, R.FAILED, "http_200"),
 ]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
 def test_section_13(row: Row) -> None:
     """Each answer is judged as the contract's table says."""
-    outcome = classify(row.sent, Answer(status=row.status, body=row.body.encode()))
+    outcome = outcome_of_response(row.sent, BackendResponse(status=row.status, body=row.body.encode()))
     assert isinstance(outcome, Outcome)
     assert (outcome.result, outcome.reason, outcome.action_required) == (row.result, row.reason, row.alarm)
     assert outcome.status == row.status
@@ -266,7 +289,7 @@ def test_h6_a_duplicate_is_never_judged_without_its_row() -> None:
     body = error(
         "a job with that jobId, cluster and startTime already exists: dbid: 4711", "Unprocessable Entity"
     )
-    assert classify(START, Answer(status=422, body=body.encode())) == LookUp(4711)
+    assert outcome_of_response(START, BackendResponse(status=422, body=body.encode())) == LookupNeeded(4711)
 
 
 def row(job_id: int = 7, cluster: str = "demo", start: int = 100) -> bytes:
@@ -288,7 +311,7 @@ def row(job_id: int = 7, cluster: str = "demo", start: int = 100) -> bytes:
 )
 def test_h6_the_row_decides(body: bytes, result: OutcomeKind, reason: str) -> None:
     """The same start is success, an earlier one a matter of policy, a later one a rejection, all else no answer."""
-    outcome = look_up_outcome(Answer(status=200, body=body), RunKey("slurm", 7, 100), "demo")
+    outcome = outcome_of_lookup(BackendResponse(status=200, body=body), RunKey("slurm", 7, 100), "demo")
     assert (outcome.result, outcome.reason) == (result, reason)
 
 
@@ -308,8 +331,8 @@ def test_h6_the_row_decides(body: bytes, result: OutcomeKind, reason: str) -> No
 )
 def test_h6_what_is_said_names_the_run_in_the_way_and_the_rule(start: int, words: str) -> None:
     """When it began, how far apart they are, and which half of the backend's signed rule strikes."""
-    outcome = look_up_outcome(
-        Answer(status=200, body=row(start=start)), RunKey("slurm", 7, 1_700_003_600), "demo"
+    outcome = outcome_of_lookup(
+        BackendResponse(status=200, body=row(start=start)), RunKey("slurm", 7, 1_700_003_600), "demo"
     )
     assert words in outcome.detail
 
@@ -335,14 +358,14 @@ def test_what_the_row_shows_of_the_run_in_the_way(
         "monitoringStatus": monitoring,
     }
     body = json.dumps({"Meta": found}).encode()
-    outcome = look_up_outcome(Answer(status=200, body=body), RunKey("slurm", 7, 100), "demo")
+    outcome = outcome_of_lookup(BackendResponse(status=200, body=body), RunKey("slurm", 7, 100), "demo")
     assert outcome.other == OtherRun(RunKey("slurm", 7, 99), running=running, archived=archived)
 
 
 def noted(message: object) -> str | None:
     """Return the note for a run that has one already."""
     found = {"jobId": 7, "cluster": "demo", "startTime": 99, "metaData": {"message": message}}
-    answer = Answer(status=200, body=json.dumps({"Meta": found}).encode())
+    answer = BackendResponse(status=200, body=json.dumps({"Meta": found}).encode())
     return note_of(answer, RunKey("slurm", 7, 1_700_000_000))
 
 
@@ -359,11 +382,13 @@ def test_j2_what_an_admin_noted_stays_and_nothing_is_noted_twice() -> None:
 
 def test_a_stopped_job_that_is_longer_than_what_is_read_is_accepted() -> None:
     """The answer to a stop is the whole job; of a run on a thousand nodes only the beginning is read."""
-    cut = Answer(status=200, body=b'{"cluster":"demo","subCluster":"main","resources":[{"hos', cut=True)
-    outcome = classify(STOP, cut)
+    cut = BackendResponse(
+        status=200, body=b'{"cluster":"demo","subCluster":"main","resources":[{"hos', truncated=True
+    )
+    outcome = outcome_of_response(STOP, cut)
     assert isinstance(outcome, Outcome)
     assert outcome.result is R.ACCEPTED
-    portal = classify(STOP, Answer(status=200, body=HTML.encode(), cut=True))
+    portal = outcome_of_response(STOP, BackendResponse(status=200, body=HTML.encode(), truncated=True))
     assert isinstance(portal, Outcome)
     assert portal.result is R.FAILED
 
@@ -371,38 +396,38 @@ def test_a_stopped_job_that_is_longer_than_what_is_read_is_accepted() -> None:
 @pytest.mark.parametrize(
     ("failure", "result", "alarm"),
     [
-        (Failure.UNREACHABLE, R.SINK_UNAVAILABLE, False),
-        (Failure.CONNECT_TIMEOUT, R.SINK_UNAVAILABLE, False),
-        (Failure.TLS, R.SINK_UNAVAILABLE, True),
-        (Failure.TOKEN, R.SINK_UNAVAILABLE, True),
-        (Failure.TIMEOUT, R.FAILED, False),
-        (Failure.BROKEN_OFF, R.FAILED, False),
-        (Failure.NO_HTTP, R.FAILED, False),
+        (FailureKind.UNREACHABLE, R.SINK_UNAVAILABLE, False),
+        (FailureKind.CONNECT_TIMEOUT, R.SINK_UNAVAILABLE, False),
+        (FailureKind.TLS, R.SINK_UNAVAILABLE, True),
+        (FailureKind.TOKEN, R.SINK_UNAVAILABLE, True),
+        (FailureKind.TIMEOUT, R.FAILED, False),
+        (FailureKind.BROKEN_OFF, R.FAILED, False),
+        (FailureKind.NO_HTTP, R.FAILED, False),
     ],
 )
-def test_h1_h3_h19_failures_without_an_answer(failure: Failure, result: OutcomeKind, alarm: bool) -> None:
+def test_h1_h3_h19_failures_without_an_answer(failure: FailureKind, result: OutcomeKind, alarm: bool) -> None:
     """What failed before anything was sent is the sink's trouble; after that the outcome is unknown."""
-    outcome = failure_outcome(failure, "why")
+    outcome = outcome_of_failure(failure, "why")
     assert (outcome.result, outcome.action_required, outcome.reason) == (result, alarm, failure.value)
 
 
 def test_every_failure_is_mapped() -> None:
     """No kind of failure is without a judgement."""
-    assert {failure_outcome(failure, "").reason for failure in Failure} == {
-        failure.value for failure in Failure
+    assert {outcome_of_failure(failure, "").reason for failure in FailureKind} == {
+        failure.value for failure in FailureKind
     }
 
 
 def test_h14_a_redirect_names_its_target() -> None:
     """The operator is told where the url leads."""
-    outcome = classify(START, Answer(status=301, location="https://other.example/api/"))
+    outcome = outcome_of_response(START, BackendResponse(status=301, location="https://other.example/api/"))
     assert isinstance(outcome, Outcome)
     assert "https://other.example/api/" in outcome.detail
 
 
 def test_h13_announced_maintenance_pauses_the_sink() -> None:
     """503 with Retry-After meets every entry alike, so none is charged."""
-    outcome = classify(START, Answer(status=503, retry_after_s=30.0))
+    outcome = outcome_of_response(START, BackendResponse(status=503, retry_after_s=30.0))
     assert isinstance(outcome, Outcome)
     assert (outcome.result, outcome.retry_after_s) == (R.SINK_UNAVAILABLE, 30.0)
 
@@ -410,7 +435,7 @@ def test_h13_announced_maintenance_pauses_the_sink() -> None:
 def test_x13_what_a_hostile_backend_says_is_cut_and_escaped() -> None:
     """Terminal escapes and direction marks reach no log; 200 characters are enough."""
     body = error("\x1b[2J\x07\u202e\n" + "x" * 1000)
-    outcome = classify(START, Answer(status=400, body=body.encode()))
+    outcome = outcome_of_response(START, BackendResponse(status=400, body=body.encode()))
     assert isinstance(outcome, Outcome)
     assert outcome.detail.isprintable()
     assert outcome.detail.startswith("\\x1b[2J\\x07\\u202e\\nxxx")
@@ -439,29 +464,32 @@ def test_x13_what_a_hostile_backend_says_is_cut_and_escaped() -> None:
 )
 def test_h13_retry_after(value: str | None, seconds: float | None) -> None:
     """Seconds and dates are understood; anything else is as if nothing was said."""
-    assert retry_after_s(value, now=1_700_000_000.0) == seconds
+    assert parse_retry_after(value, now=1_700_000_000.0) == seconds
 
 
 @given(st.text())
 def test_h13_no_retry_after_is_ever_negative_or_raises(value: str) -> None:
     """Whatever stands in the header."""
-    found = retry_after_s(value, now=1_700_000_000.0)
+    found = parse_retry_after(value, now=1_700_000_000.0)
     assert found is None or found >= 0
 
 
 @given(
-    request=st.sampled_from(Request),
+    request=st.sampled_from(RequestKind),
     status=st.integers(100, 999),
     body=st.binary(max_size=200) | st.text().map(error).map(str.encode),
     cut=st.booleans(),
 )
-def test_no_answer_is_unjudged(request: Request, status: int, body: bytes, cut: bool) -> None:
+def test_no_answer_is_unjudged(request: RequestKind, status: int, body: bytes, cut: bool) -> None:
     """Any bytes under any status get a judgement, and only the right status is success."""
-    outcome = classify(Sent(request, job_id=7, state="completed"), Answer(status=status, body=body, cut=cut))
-    if isinstance(outcome, LookUp):
-        assert (request, status) == (Request.START, 422)
+    outcome = outcome_of_response(
+        RequestContext(request, job_id=7, state="completed"),
+        BackendResponse(status=status, body=body, truncated=cut),
+    )
+    if isinstance(outcome, LookupNeeded):
+        assert (request, status) == (RequestKind.START, 422)
     elif outcome.result is R.ACCEPTED:
-        assert status in (200, 201) or request in (Request.PROBE, Request.START)
+        assert status in (200, 201) or request in (RequestKind.PROBE, RequestKind.START)
     else:
         assert outcome.reason
         assert outcome.detail.isprintable()

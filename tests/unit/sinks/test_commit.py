@@ -10,7 +10,7 @@ import pytest
 
 from slurmsyncd.delivery import OutcomeKind
 from slurmsyncd.model import EventKind, JobState, OutboxEntry
-from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
+from slurmsyncd.sandbox.backend.server import BackendConfig, EmbeddedBackend
 from slurmsyncd.sinks.dialect import V1_5, Dialect
 from slurmsyncd.sinks.rest.commit import FIRST_S, PROVEN, CommitWatch
 from tests.unit.sinks.parts import START, FixedClock, entry, job, sink_on, token_file
@@ -33,8 +33,10 @@ EDIT = "/api/jobs/edit_meta/"
 
 
 @pytest.fixture
-async def backend() -> AsyncIterator[Backend]:
-    async with Backend.open(BackendConfig(clusters=site(), commit_interval=None, test_api=True)) as running:
+async def backend() -> AsyncIterator[EmbeddedBackend]:
+    async with EmbeddedBackend.open(
+        BackendConfig(clusters=site(), commit_interval=None, test_api=True)
+    ) as running:
         yield running
 
 
@@ -45,7 +47,7 @@ def clock() -> FixedClock:
 
 @pytest.fixture
 async def sinks(
-    backend: Backend, tmp_path: Path, clock: FixedClock
+    backend: EmbeddedBackend, tmp_path: Path, clock: FixedClock
 ) -> AsyncIterator[Callable[[Dialect], RestSink]]:
     """Return sinks of a dialect on the backend."""
     made: list[RestSink] = []
@@ -65,12 +67,12 @@ def stop(job_id: int = 7, **end: Any) -> OutboxEntry:
     return replace(entry(EventKind.STOP, run=job(job_id), **end), start_acknowledged_at=ACKED_AT)
 
 
-def asked(backend: Backend, path: str) -> int:
+def asked(backend: EmbeddedBackend, path: str) -> int:
     return sum(request["path"] == path for request in backend.requests)
 
 
 async def test_a_stop_waits_for_the_commit_and_not_for_a_time(
-    backend: Backend, sinks: Callable[..., RestSink], clock: FixedClock
+    backend: EmbeddedBackend, sinks: Callable[..., RestSink], clock: FixedClock
 ) -> None:
     """While the start is cached no stop is sent; once the tick has committed it the stop goes at once."""
     sink = sinks()
@@ -90,7 +92,9 @@ async def test_a_stop_waits_for_the_commit_and_not_for_a_time(
     assert (row["job_state"], row["duration"]) == ("completed", 60)
 
 
-async def test_the_record_says_how_the_run_ended(backend: Backend, sinks: Callable[..., RestSink]) -> None:
+async def test_the_record_says_how_the_run_ended(
+    backend: EmbeddedBackend, sinks: Callable[..., RestSink]
+) -> None:
     """State, exit code, end and run time stand in slurmInfo; a repeated attempt writes the same."""
     sink = sinks()
     await sink.deliver(entry())
@@ -111,7 +115,7 @@ async def test_the_record_says_how_the_run_ended(backend: Backend, sinks: Callab
 
 
 async def test_a_start_whose_end_is_known_says_how_the_run_ended(
-    backend: Backend, sinks: Callable[..., RestSink], clock: FixedClock
+    backend: EmbeddedBackend, sinks: Callable[..., RestSink], clock: FixedClock
 ) -> None:
     """A release without edit_meta shows the summary of the end, too, if it was known when the start was sent."""
     sink, ended = sinks(PLAIN), stop(state=JobState.FAILED, exit_code="3:0")
@@ -126,7 +130,7 @@ async def test_a_start_whose_end_is_known_says_how_the_run_ended(
 
 
 async def test_h24_without_a_proof_the_hold_counts_from_the_acknowledgement(
-    backend: Backend, sinks: Callable[..., RestSink], clock: FixedClock
+    backend: EmbeddedBackend, sinks: Callable[..., RestSink], clock: FixedClock
 ) -> None:
     """A release without edit_meta gets its stops after `stop_hold`, and so does a start that stays cached."""
     for dialect, job_id in ((PLAIN, 7), (V1_5, 8)):
@@ -142,7 +146,7 @@ async def test_h24_without_a_proof_the_hold_counts_from_the_acknowledgement(
 
 
 async def test_h24_after_an_outage_the_hold_counts_from_the_first_answer(
-    backend: Backend, sinks: Callable[..., RestSink], clock: FixedClock
+    backend: EmbeddedBackend, sinks: Callable[..., RestSink], clock: FixedClock
 ) -> None:
     """The commit tick of a restarted backend begins anew, so starts from before are cached that long again."""
     sink = sinks()

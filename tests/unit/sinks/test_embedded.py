@@ -10,7 +10,7 @@ import pytest
 from slurmsyncd.config import ClusterConfig
 from slurmsyncd.delivery import Outcome, OutcomeKind
 from slurmsyncd.model import EventKind, Gres, JobState, NodeAllocation, NodeState, OutboxEntry, RunKey
-from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
+from slurmsyncd.sandbox.backend.server import BackendConfig, EmbeddedBackend
 from tests.unit.sinks.parts import CLUSTERS, START, entry, gpu_job, job, sink_on, token_file
 
 if TYPE_CHECKING:
@@ -33,13 +33,15 @@ def site() -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-async def backend() -> AsyncIterator[Backend]:
-    async with Backend.open(BackendConfig(clusters=site(), commit_interval=None, test_api=True)) as running:
+async def backend() -> AsyncIterator[EmbeddedBackend]:
+    async with EmbeddedBackend.open(
+        BackendConfig(clusters=site(), commit_interval=None, test_api=True)
+    ) as running:
         yield running
 
 
 @pytest.fixture
-async def sink(backend: Backend, tmp_path: Path) -> AsyncIterator[RestSink]:
+async def sink(backend: EmbeddedBackend, tmp_path: Path) -> AsyncIterator[RestSink]:
     made = sink_on(backend.url, token_file(tmp_path / "token", backend.token()))
     yield made
     await made.aclose()
@@ -49,11 +51,11 @@ async def deliver(sink: RestSink, what: OutboxEntry) -> OutcomeKind:
     return (await sink.deliver(what)).result
 
 
-def running(backend: Backend) -> list[dict[str, Any]]:
+def running(backend: EmbeddedBackend) -> list[dict[str, Any]]:
     return [row for row in backend.rows() if row["job_state"] == "running"]
 
 
-async def test_a_run_from_start_to_stop(backend: Backend, sink: RestSink) -> None:
+async def test_a_run_from_start_to_stop(backend: EmbeddedBackend, sink: RestSink) -> None:
     """One record, with what was sent, ended as it ended."""
     run = gpu_job(Gres("gpu", "a100", 1, (1,)))
     assert await deliver(sink, entry(run=run)) is R.ACCEPTED
@@ -66,7 +68,9 @@ async def test_a_run_from_start_to_stop(backend: Backend, sink: RestSink) -> Non
     ]
 
 
-async def test_a_run_on_ignored_hosts_is_settled_and_not_sent(backend: Backend, tmp_path: Path) -> None:
+async def test_a_run_on_ignored_hosts_is_settled_and_not_sent(
+    backend: EmbeddedBackend, tmp_path: Path
+) -> None:
     """Nothing is asked of the backend for it, and nothing waits."""
     clusters = {"demo": ClusterConfig(name="demo", ignore_hosts=("cn*",))}
     sink = sink_on(backend.url, token_file(tmp_path / "token", backend.token()), clusters)
@@ -77,14 +81,16 @@ async def test_a_run_on_ignored_hosts_is_settled_and_not_sent(backend: Backend, 
 
 
 @pytest.mark.parametrize("state", [state for state in JobState if state.is_final])
-async def test_every_end_is_taken(backend: Backend, sink: RestSink, state: JobState) -> None:
+async def test_every_end_is_taken(backend: EmbeddedBackend, sink: RestSink, state: JobState) -> None:
     """No final state of Slurm's is refused."""
     assert await deliver(sink, entry()) is R.ACCEPTED
     assert await deliver(sink, entry(EventKind.STOP, state=state)) is R.ACCEPTED
     assert running(backend) == []
 
 
-async def test_h4_h5_a_start_that_is_repeated_is_counted_once(backend: Backend, sink: RestSink) -> None:
+async def test_h4_h5_a_start_that_is_repeated_is_counted_once(
+    backend: EmbeddedBackend, sink: RestSink
+) -> None:
     """While it is cached (500), and when it is committed (422)."""
     assert await deliver(sink, entry()) is R.ACCEPTED
     assert await deliver(sink, entry()) is R.ALREADY_DELIVERED
@@ -96,7 +102,7 @@ async def test_h4_h5_a_start_that_is_repeated_is_counted_once(backend: Backend, 
 
 
 async def test_h6_j2_a_requeue_within_a_day_is_not_taken_for_success(
-    backend: Backend, sink: RestSink
+    backend: EmbeddedBackend, sink: RestSink
 ) -> None:
     """The second run is refused with its reason, an earlier one however old; after a day it is taken."""
     await deliver(sink, entry())
@@ -110,7 +116,7 @@ async def test_h6_j2_a_requeue_within_a_day_is_not_taken_for_success(
     assert await deliver(sink, entry(run=job(start_at=START + 86400))) is R.ACCEPTED
 
 
-async def test_h6_the_first_of_two_runs_is_found_again(backend: Backend, sink: RestSink) -> None:
+async def test_h6_the_first_of_two_runs_is_found_again(backend: EmbeddedBackend, sink: RestSink) -> None:
     """With two rows of an id, a repeat of either is already there."""
     first, second = entry(), entry(run=job(start_at=START + 86400))
     for each in (first, second):
@@ -120,7 +126,7 @@ async def test_h6_the_first_of_two_runs_is_found_again(backend: Backend, sink: R
     assert await deliver(sink, second) is R.ALREADY_DELIVERED
 
 
-async def test_a_stop_that_is_repeated_is_already_there(backend: Backend, sink: RestSink) -> None:
+async def test_a_stop_that_is_repeated_is_already_there(backend: EmbeddedBackend, sink: RestSink) -> None:
     """Also with another state, which is reported."""
     await deliver(sink, entry())
     assert await deliver(sink, entry(EventKind.STOP)) is R.ACCEPTED
@@ -129,7 +135,7 @@ async def test_a_stop_that_is_repeated_is_already_there(backend: Backend, sink: 
     assert len(backend.rows()) == 1
 
 
-async def test_h11_a_stop_without_its_start(backend: Backend, sink: RestSink) -> None:
+async def test_h11_a_stop_without_its_start(backend: EmbeddedBackend, sink: RestSink) -> None:
     """Rows are gone: the stop says so, start and stop bring the run back."""
     assert await deliver(sink, entry(EventKind.STOP)) is R.START_MISSING
     assert await deliver(sink, entry()) is R.ACCEPTED
@@ -139,7 +145,7 @@ async def test_h11_a_stop_without_its_start(backend: Backend, sink: RestSink) ->
 
 @pytest.mark.parametrize("step", EventKind)
 async def test_h3_h4_an_answer_that_is_lost_after_the_effect(
-    backend: Backend, sink: RestSink, step: EventKind
+    backend: EmbeddedBackend, sink: RestSink, step: EventKind
 ) -> None:
     """The attempt failed as far as we know; the repeat finds it done, and there is one record."""
     if step is EventKind.STOP:
@@ -152,7 +158,9 @@ async def test_h3_h4_an_answer_that_is_lost_after_the_effect(
     assert len(backend.rows()) == 1
 
 
-async def test_h3_an_answer_that_comes_too_late(backend: Backend, sink: RestSink, tmp_path: Path) -> None:
+async def test_h3_an_answer_that_comes_too_late(
+    backend: EmbeddedBackend, sink: RestSink, tmp_path: Path
+) -> None:
     """The deadline passes while the start takes effect; the repeat settles it."""
     await deliver(sink, entry(run=job(job_id=1)))
     hasty = sink_on(backend.url, tmp_path / "token", timeout=2.0)
@@ -165,7 +173,7 @@ async def test_h3_an_answer_that_comes_too_late(backend: Backend, sink: RestSink
     await hasty.aclose()
 
 
-async def test_h9_401_for_a_while(backend: Backend, sink: RestSink, tmp_path: Path) -> None:
+async def test_h9_401_for_a_while(backend: EmbeddedBackend, sink: RestSink, tmp_path: Path) -> None:
     """An alarm for the sink; with a token that is good again things go on."""
     token_file(tmp_path / "token", backend.token(lifetime_s=-10))
     outcome = await sink.deliver(entry())
@@ -178,14 +186,14 @@ async def test_h9_401_for_a_while(backend: Backend, sink: RestSink, tmp_path: Pa
     assert await deliver(sink, entry()) is R.ACCEPTED
 
 
-async def test_h7_one_refused_run_concerns_no_other(backend: Backend, sink: RestSink) -> None:
+async def test_h7_one_refused_run_concerns_no_other(backend: EmbeddedBackend, sink: RestSink) -> None:
     """400 for one id, and the next is taken."""
     backend.knobs.refuse_job_ids = [7]
     assert await deliver(sink, entry()) is R.REJECTED
     assert await deliver(sink, entry(run=job(job_id=8))) is R.ACCEPTED
 
 
-async def test_a_backend_that_takes_jobs_by_nats(backend: Backend, sink: RestSink) -> None:
+async def test_a_backend_that_takes_jobs_by_nats(backend: EmbeddedBackend, sink: RestSink) -> None:
     """Start, stop and probe say that its jobs come by NATS; it is an alarm."""
     assert (await sink.probe()).result is R.ACCEPTED
     backend.knobs.nats_mode = True
@@ -203,7 +211,7 @@ async def test_a_backend_that_takes_jobs_by_nats(backend: Backend, sink: RestSin
     assert await deliver(sink, entry()) is R.ACCEPTED
 
 
-async def test_h8_transient_failures(backend: Backend, sink: RestSink) -> None:
+async def test_h8_transient_failures(backend: EmbeddedBackend, sink: RestSink) -> None:
     """502 with HTML and a locked database: the same again."""
     await deliver(sink, entry(run=job(job_id=1)))
     backend.knobs.bad_gateways = 1
@@ -213,7 +221,7 @@ async def test_h8_transient_failures(backend: Backend, sink: RestSink) -> None:
     assert await deliver(sink, entry()) is R.ACCEPTED
 
 
-async def test_h7_a_node_that_is_added_later(backend: Backend, sink: RestSink) -> None:
+async def test_h7_a_node_that_is_added_later(backend: EmbeddedBackend, sink: RestSink) -> None:
     """Parked until the admin adds it; then it is taken, with its threads."""
     held = NodeAllocation("new1", cores=((1, 0),), cpus=2)
     run = job(nodes=("new1",), allocation=(held,))
@@ -226,26 +234,26 @@ async def test_h7_a_node_that_is_added_later(backend: Backend, sink: RestSink) -
     assert json.loads(backend.rows()[0]["resources"]) == [{"hostname": "new1", "hwthreads": [2, 6]}]
 
 
-async def test_an_unknown_cluster_is_parked(backend: Backend, sink: RestSink) -> None:
+async def test_an_unknown_cluster_is_parked(backend: EmbeddedBackend, sink: RestSink) -> None:
     """An admin can add it."""
     run = job(key=RunKey("nope", 7, START))
     outcome = await sink.deliver(entry(run=run))
     assert (outcome.result, outcome.reason) == (R.REJECTED_UNTIL_FIXED, "no_cluster")
 
 
-async def test_any_host_of_a_star_cluster_is_taken(backend: Backend, sink: RestSink) -> None:
+async def test_any_host_of_a_star_cluster_is_taken(backend: EmbeddedBackend, sink: RestSink) -> None:
     """Its first sub-cluster has no node list."""
     run = job(key=RunKey("star", 7, START), nodes=("x.y.z",))
     assert await deliver(sink, entry(run=run)) is R.ACCEPTED
 
 
-async def test_node_states_are_stored(backend: Backend, sink: RestSink) -> None:
+async def test_node_states_are_stored(backend: EmbeddedBackend, sink: RestSink) -> None:
     """The upload is accepted."""
     nodes = (NodeState("cn001", "idle", 0, 0, 0, 0), NodeState("gpu01", "allocated", 4, 1000, 2, 1))
     assert (await sink.send_node_states("demo", nodes)).result is R.ACCEPTED
 
 
-async def test_the_probe_touches_no_job(backend: Backend, sink: RestSink) -> None:
+async def test_the_probe_touches_no_job(backend: EmbeddedBackend, sink: RestSink) -> None:
     """It only reads the way in which stops are taken, and nothing is stopped."""
     await deliver(sink, entry())
     before = backend.rows()

@@ -24,8 +24,8 @@ from slurmsyncd.delivery import Outcome, OutcomeKind
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.model import EventKind, JobState, NodeAllocation, NodeState, RunKey
 from slurmsyncd.sinks.dialect import V1_4, V1_5
-from slurmsyncd.sinks.rest.client import broken
-from slurmsyncd.sinks.rest.responses import Failure
+from slurmsyncd.sinks.rest.client import describe_failure
+from slurmsyncd.sinks.rest.responses import FailureKind
 from tests.unit.sinks.certificates import make_certificate
 from tests.unit.sinks.parts import CLUSTERS, START, FixedClock, entry, error, job, sink_on, token_file
 from tests.unit.sinks.rude import Rude, answer, bomb, drip, raw, rude_server, silence
@@ -843,12 +843,12 @@ def subclasses(kind: type[Exception]) -> list[type[Exception]]:
 @pytest.mark.parametrize("kind", subclasses(httpx.TransportError), ids=lambda kind: kind.__name__)
 def test_every_error_of_the_library_is_mapped(kind: type[Exception]) -> None:
     """None escapes, and a name that a younger release adds is a failed attempt."""
-    assert broken(kind("why")).failure in Failure
+    assert describe_failure(kind("why")).failure in FailureKind
 
 
 def test_a_header_that_cannot_be_written_is_not_quoted() -> None:
     """The library's message would have the token in it."""
-    assert "secret" not in broken(httpx.LocalProtocolError("Illegal header value b'secret'")).detail
+    assert "secret" not in describe_failure(httpx.LocalProtocolError("Illegal header value b'secret'")).detail
 
 
 # The probe

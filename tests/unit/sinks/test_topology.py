@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from slurmsyncd.model import Gres
 from slurmsyncd.sinks.topology import (
+    NotKnown,
     SubCluster,
     Topology,
-    Unknown,
     accelerator_ids,
     core_numbers,
-    hwthreads,
+    find_sub_cluster,
+    hwthreads_of,
     parse_term,
     parse_topology,
-    sub_cluster_of,
 )
 from tests.unit.sinks.parts import CLUSTERS
 
@@ -35,12 +35,12 @@ def one_cluster(*subs: Any) -> Any:
 
 
 def place(host: str, topology: Topology, cluster: str = "demo") -> str:
-    found = sub_cluster_of(topology.clusters[cluster], host)
+    found = find_sub_cluster(topology.clusters[cluster], host)
     return found.name if isinstance(found, SubCluster) else found.reason
 
 
 def sub(name: str, host: str) -> SubCluster:
-    found = sub_cluster_of(parsed().clusters[name], host)
+    found = find_sub_cluster(parsed().clusters[name], host)
     assert isinstance(found, SubCluster)
     return found
 
@@ -98,26 +98,26 @@ def test_a_host_in_two_sub_clusters_is_unknown() -> None:
 
 def test_cores_become_all_their_hardware_threads() -> None:
     """Socket and index give the core, and the core all its threads in the site's numbering."""
-    assert hwthreads(sub("demo", "cn001"), [(0, 0), (1, 1)], None) == (0, 3, 4, 7)
+    assert hwthreads_of(sub("demo", "cn001"), [(0, 0), (1, 1)], None) == (0, 3, 4, 7)
 
 
 @pytest.mark.parametrize("core", [(0, 2), (2, 0), (1, 5)])
 def test_a_core_that_the_backend_does_not_know_is_unknown(core: tuple[int, int]) -> None:
     """A topology that contradicts Slurm is not used for a part of the cores."""
-    assert isinstance(hwthreads(sub("demo", "cn001"), [(0, 0), core], None), Unknown)
+    assert isinstance(hwthreads_of(sub("demo", "cn001"), [(0, 0), core], None), NotKnown)
 
 
 def test_devices_become_ids() -> None:
     """The order is that of the indexes; an index too high is unknown, and so is a host without any."""
     assert accelerator_ids(sub("demo", "gpu01"), (1, 0), None) == ("00000000:13:00.0", "00000000:0E:00.0")
-    assert isinstance(accelerator_ids(sub("demo", "gpu01"), (0, 2), None), Unknown)
-    assert isinstance(accelerator_ids(sub("demo", "cn001"), (0,), None), Unknown)
+    assert isinstance(accelerator_ids(sub("demo", "gpu01"), (0, 2), None), NotKnown)
+    assert isinstance(accelerator_ids(sub("demo", "cn001"), (0,), None), NotKnown)
 
 
 def test_without_cores_per_socket_only_the_first_socket_can_be_numbered() -> None:
     """Nothing is guessed of the second."""
     assert core_numbers([(0, 3)], None, None) == (3,)
-    assert isinstance(core_numbers([(0, 3), (1, 0)], None, None), Unknown)
+    assert isinstance(core_numbers([(0, 3), (1, 0)], None, None), NotKnown)
 
 
 NUMA = {
@@ -142,7 +142,7 @@ def test_cores_are_numbered_by_slurms_own_sockets(
 ) -> None:
     """Slurm's sockets may be NUMA nodes or caches (numa_node_as_socket, l3cache_as_socket)."""
     topology = parsed(one_cluster(NUMA))
-    found = hwthreads(sub_cluster_of(topology.clusters["demo"], "n1"), cores, sockets)
+    found = hwthreads_of(find_sub_cluster(topology.clusters["demo"], "n1"), cores, sockets)
     assert found == threads
 
 
@@ -154,8 +154,8 @@ def test_shapes_that_cannot_be_brought_together_give_no_threads(
 ) -> None:
     """Another number of cores, or a core that Slurm's own shape does not have."""
     topology = parsed(one_cluster(NUMA))
-    found = hwthreads(sub_cluster_of(topology.clusters["demo"], "n1"), [core], sockets)
-    assert isinstance(found, Unknown)
+    found = hwthreads_of(find_sub_cluster(topology.clusters["demo"], "n1"), [core], sockets)
+    assert isinstance(found, NotKnown)
 
 
 def test_cores_that_the_backend_lists_in_turn_from_each_socket_are_put_in_slurms_order() -> None:
@@ -174,9 +174,9 @@ def test_cores_that_the_backend_lists_in_turn_from_each_socket_are_put_in_slurms
             }
         )
     )
-    node = sub_cluster_of(topology.clusters["demo"], "n1")
-    assert hwthreads(node, [(1, 0), (1, 1)], (2, 4)) == (1, 5)
-    assert hwthreads(node, [(1, 0), (1, 1)], (4, 2)) == (2, 6)
+    node = find_sub_cluster(topology.clusters["demo"], "n1")
+    assert hwthreads_of(node, [(1, 0), (1, 1)], (2, 4)) == (1, 5)
+    assert hwthreads_of(node, [(1, 0), (1, 1)], (4, 2)) == (2, 6)
 
 
 GPUS = {
@@ -210,8 +210,8 @@ def test_an_id_is_sent_where_devices_and_accelerators_match_one_to_one(
     devices: tuple[Gres, ...] | None, ids: tuple[str, ...] | None
 ) -> None:
     """By count, and where the node has several types also by kind; else the index counts something else."""
-    found = accelerator_ids(sub_cluster_of(parsed(one_cluster(GPUS)).clusters["demo"], "g1"), (1,), devices)
-    assert isinstance(found, Unknown) if ids is None else found == ids
+    found = accelerator_ids(find_sub_cluster(parsed(one_cluster(GPUS)).clusters["demo"], "g1"), (1,), devices)
+    assert isinstance(found, NotKnown) if ids is None else found == ids
 
 
 ODD = [
@@ -232,8 +232,8 @@ def test_odd_pieces_leave_the_rest_usable(odd: Any) -> None:
     topology = parsed(one_cluster(odd, {"name": "gpu", "nodes": "gpu1"}))
     assert place("cn007", topology) == "main"
     assert place("gpu1", topology) == "gpu"
-    found = hwthreads(sub_cluster_of(topology.clusters["demo"], "cn007"), [(1, 0)], None)
-    assert isinstance(found, Unknown)
+    found = hwthreads_of(find_sub_cluster(topology.clusters["demo"], "cn007"), [(1, 0)], None)
+    assert isinstance(found, NotKnown)
 
 
 def test_what_is_not_understood_is_set_aside_alone_and_named() -> None:
@@ -252,7 +252,7 @@ def test_what_is_not_understood_is_set_aside_alone_and_named() -> None:
 )
 def test_h17_what_is_no_list_of_clusters_is_unknown(body: bytes) -> None:
     """A portal's page, half an answer or a pile of brackets is no topology."""
-    assert isinstance(parse_topology(body), Unknown)
+    assert isinstance(parse_topology(body), NotKnown)
 
 
 @given(st.binary(max_size=300))

@@ -12,14 +12,14 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from slurmsyncd.sinks.rest.client import Broken, Call, Transport, broken
-from slurmsyncd.sinks.rest.responses import Answer, Failure
+from slurmsyncd.sinks.rest.client import BackendClient, BackendRequest, ExchangeFailure, describe_failure
+from slurmsyncd.sinks.rest.responses import BackendResponse, FailureKind
 
 pytestmark = pytest.mark.anyio
 
 
-def transport(url: str) -> Transport:
-    return Transport(url, ssl.create_default_context(), 20.0, time.time)
+def transport(url: str) -> BackendClient:
+    return BackendClient(url, ssl.create_default_context(), 20.0, time.time)
 
 
 @pytest.fixture
@@ -33,8 +33,8 @@ def closed_port() -> int:
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 async def test_a_refused_connection_is_called_that(closed_port: int, host: str) -> None:
     """The operating system's reason is reported, and not that of the library, which names none."""
-    found = await transport(f"http://{host}:{closed_port}").exchange(Call("GET", "/"), "a.b.c")
-    assert found == Broken(Failure.UNREACHABLE, "Connection refused")
+    found = await transport(f"http://{host}:{closed_port}").exchange(BackendRequest("GET", "/"), "a.b.c")
+    assert found == ExchangeFailure(FailureKind.UNREACHABLE, "Connection refused")
 
 
 class SeveralError(Exception):
@@ -50,8 +50,8 @@ def test_each_cause_of_several_addresses_is_named_once() -> None:
     refused, unreachable = (OSError(each, "x") for each in (errno.ECONNREFUSED, errno.EHOSTUNREACH))
     err, cause = httpx.ConnectError("no"), OSError("All connection attempts failed")
     err.__cause__, cause.__cause__ = cause, SeveralError(refused, unreachable, refused)
-    found = broken(err)
-    assert found == Broken(Failure.UNREACHABLE, "Connection refused; No route to host")
+    found = describe_failure(err)
+    assert found == ExchangeFailure(FailureKind.UNREACHABLE, "Connection refused; No route to host")
 
 
 async def test_each_request_is_a_debug_line_without_token_and_body(closed_port: int) -> None:
@@ -62,7 +62,7 @@ async def test_each_request_is_a_debug_line_without_token_and_body(closed_port: 
             await stream.receive()
             await stream.send(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
 
-    call = Call("POST", "/api/jobs/start_job/", b"body")
+    call = BackendRequest("POST", "/api/jobs/start_job/", b"body")
     async with (
         await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
         anyio.create_task_group() as group,
@@ -70,7 +70,7 @@ async def test_each_request_is_a_debug_line_without_token_and_body(closed_port: 
         group.start_soon(listener.serve, answer)
         url = f"http://127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}"
         with capture_logs() as lines:
-            assert isinstance(await transport(url).exchange(call, "a.b.c"), Answer)
+            assert isinstance(await transport(url).exchange(call, "a.b.c"), BackendResponse)
             await transport(f"http://127.0.0.1:{closed_port}").exchange(call, "a.b.c")
         group.cancel_scope.cancel()
     assert all(line.pop("seconds") >= 0 for line in lines)

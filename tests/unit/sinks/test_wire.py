@@ -15,9 +15,16 @@ from hypothesis import strategies as st
 
 from slurmsyncd.config import ClusterConfig
 from slurmsyncd.model import Gres, Job, JobState, NodeAllocation, NodeState, RunKey, Sharing
-from slurmsyncd.sinks.bodies import Body, Refusal, WireOptions, nodes_body, start_body, stop_body
+from slurmsyncd.sinks.bodies import (
+    BodyOptions,
+    NotRepresentable,
+    RequestBody,
+    nodes_body,
+    start_body,
+    stop_body,
+)
 from slurmsyncd.sinks.dialect import DIALECTS, V1_4, V1_5
-from slurmsyncd.sinks.resources import ignored
+from slurmsyncd.sinks.resources import is_ignored_run
 from slurmsyncd.sinks.topology import Topology, parse_topology
 from slurmsyncd.slurm.controller_jobs import read_detail
 from slurmsyncd.slurm.hostlist import expand_hostlist
@@ -25,7 +32,7 @@ from slurmsyncd.slurm.json_documents import read_records
 from tests.unit.sinks.parts import CLUSTERS, START, gpu_job, job
 
 CONFIG = ClusterConfig(name="demo")
-OPTIONS = WireOptions()
+OPTIONS = BodyOptions()
 DATA = Path(__file__).parent / "data"
 RELEASES = ("22.05.8", "24.11.5", "26.05.5")
 
@@ -40,17 +47,17 @@ TOPOLOGY = topology()
 
 
 def made(
-    run: Job, config: ClusterConfig = CONFIG, known: Topology = TOPOLOGY, options: WireOptions = OPTIONS
+    run: Job, config: ClusterConfig = CONFIG, known: Topology = TOPOLOGY, options: BodyOptions = OPTIONS
 ) -> tuple[dict[str, Any], set[str]]:
     """Return the fields of a start, and the kinds of notes."""
     body = start_body(run, config, known, options)
-    assert isinstance(body, Body)
+    assert isinstance(body, RequestBody)
     return json.loads(body.content), {note.kind for note in body.notes}
 
 
 def refusal(run: Job, config: ClusterConfig = CONFIG) -> str:
     body = start_body(run, config, TOPOLOGY, OPTIONS)
-    assert isinstance(body, Refusal)
+    assert isinstance(body, NotRepresentable)
     return body.reason
 
 
@@ -321,7 +328,7 @@ def test_domains_are_stripped_where_configured() -> None:
 def test_runs_only_on_ignored_hosts_are_not_sent(hosts: tuple[str, ...], skip: bool) -> None:
     """A run with one other host is sent, and so is one whose hosts are not known."""
     config = ClusterConfig(name="demo", ignore_hosts=("login*", "viz1"))
-    assert ignored(job(nodes=hosts, allocation=None), config) is skip
+    assert is_ignored_run(job(nodes=hosts, allocation=None), config) is skip
 
 
 # Fields
@@ -382,7 +389,7 @@ def test_the_backends_name_of_the_cluster_is_sent() -> None:
     fields, _ = made(job(), config)
     assert fields["cluster"] == "star"
     body = stop_body(job(), job(state=JobState.COMPLETED, end_at=START), config, OPTIONS)
-    assert isinstance(body, Body)
+    assert isinstance(body, RequestBody)
     assert json.loads(body.content)["cluster"] == "star"
 
 
@@ -417,7 +424,7 @@ def test_two_hosts_of_one_short_name_are_refused() -> None:
 def test_the_older_dialect_says_exclusive() -> None:
     """1.4 knows ``exclusive`` and refuses ``shared``."""
     for sharing, number in ((Sharing.NONE, 1), (Sharing.MULTI_USER, 0), (Sharing.SINGLE_USER, 2)):
-        fields, _ = made(job(sharing=sharing), options=WireOptions(dialect=V1_4))
+        fields, _ = made(job(sharing=sharing), options=BodyOptions(dialect=V1_4))
         assert fields["exclusive"] == number
         assert "shared" not in fields
 
@@ -432,9 +439,9 @@ STOPS_1_4 = {"completed", "failed", "cancelled", "timeout", "preempted", "out_of
 def test_only_the_backends_words_for_an_end_are_sent(state: JobState) -> None:
     """Final states are mapped, 1:1 where there is a word; a run that is not over is refused."""
     for dialect, words in ((V1_5, STOPS), (V1_4, STOPS_1_4)):
-        body = stop_body(job(), job(state=state, end_at=START + 9), CONFIG, WireOptions(dialect=dialect))
-        assert isinstance(body, Body) is (state.is_final or state is JobState.UNKNOWN)
-        if isinstance(body, Body):
+        body = stop_body(job(), job(state=state, end_at=START + 9), CONFIG, BodyOptions(dialect=dialect))
+        assert isinstance(body, RequestBody) is (state.is_final or state is JobState.UNKNOWN)
+        if isinstance(body, RequestBody):
             fields = json.loads(body.content)
             word = fields.pop("jobState")
             assert word in words
@@ -448,8 +455,8 @@ def test_only_the_backends_words_for_an_end_are_sent(state: JobState) -> None:
 
 def test_s16_an_end_in_a_word_that_we_do_not_know_is_sent_as_failed_and_noted() -> None:
     """That the run is over is sure once accounting gives its end; nobody guesses that it went well."""
-    body = stop_body(job(), job(state=JobState.UNKNOWN, end_at=START + 9), CONFIG, WireOptions())
-    assert isinstance(body, Body)
+    body = stop_body(job(), job(state=JobState.UNKNOWN, end_at=START + 9), CONFIG, BodyOptions())
+    assert isinstance(body, RequestBody)
     assert json.loads(body.content)["jobState"] == "failed"
     assert [note.kind for note in body.notes] == ["end_state_unknown"]
 
@@ -457,7 +464,7 @@ def test_s16_an_end_in_a_word_that_we_do_not_know_is_sent_as_failed_and_noted() 
 def test_s26_an_end_before_the_start_is_sent_as_equal() -> None:
     """The backend refuses a stop before its start; of a clock that jumped the run is not to blame."""
     body = stop_body(job(), job(state=JobState.FAILED, end_at=START - 3), CONFIG, OPTIONS)
-    assert isinstance(body, Body)
+    assert isinstance(body, RequestBody)
     assert json.loads(body.content)["stopTime"] == START
     assert [note.kind for note in body.notes] == ["end_before_start"]
 
@@ -465,7 +472,9 @@ def test_s26_an_end_before_the_start_is_sent_as_equal() -> None:
 @pytest.mark.parametrize("end", [None, START + 2**31, 2**64])
 def test_an_end_that_cannot_be_stored_is_refused(end: int | None) -> None:
     """The duration is 32 bits wide there."""
-    assert isinstance(stop_body(job(), job(state=JobState.FAILED, end_at=end), CONFIG, OPTIONS), Refusal)
+    assert isinstance(
+        stop_body(job(), job(state=JobState.FAILED, end_at=end), CONFIG, OPTIONS), NotRepresentable
+    )
 
 
 # Hostile content
@@ -474,7 +483,7 @@ def test_an_end_that_cannot_be_stored_is_refused(end: int | None) -> None:
 def test_x6_x7_scripts_and_texts_are_capped_between_characters() -> None:
     """The limit counts bytes, and never leaves half a character."""
     run = job(script="ü" * 100_000, comment="x" * 10_000_000, name="ü" * 100_000)
-    fields, _ = made(run, options=WireOptions(script_limit=1001))
+    fields, _ = made(run, options=BodyOptions(script_limit=1001))
     assert fields["metaData"]["jobScript"] == "ü" * 500
     assert len(json.dumps(fields)) < 40_000
 
@@ -482,7 +491,7 @@ def test_x6_x7_scripts_and_texts_are_capped_between_characters() -> None:
 def test_h12_a_slim_body_has_neither_script_nor_texts() -> None:
     """What is left is what the record cannot do without."""
     run = job(script="x" * 5000, comment="y" * 5000)
-    fields, _ = made(run, options=WireOptions(slim=True))
+    fields, _ = made(run, options=BodyOptions(without_long_texts=True))
     assert set(fields["metaData"]) == {"jobName"}
 
 
@@ -549,8 +558,10 @@ def test_any_job_gives_a_lawful_start_or_a_reason(
     run: Job, config: ClusterConfig, dialect: Any, slim: bool
 ) -> None:
     """Whatever Slurm says, what is sent obeys the contract's types, totals and names."""
-    body = start_body(run, config, TOPOLOGY, WireOptions(dialect=dialect, slim=slim, script_limit=16))
-    if isinstance(body, Refusal):
+    body = start_body(
+        run, config, TOPOLOGY, BodyOptions(dialect=dialect, without_long_texts=slim, script_limit=16)
+    )
+    if isinstance(body, NotRepresentable):
         assert body.reason
         return
     fields = json.loads(body.content)
@@ -585,8 +596,8 @@ def test_any_end_gives_a_lawful_stop_or_a_reason(
     start: Job, stop: Job, config: ClusterConfig, dialect: Any
 ) -> None:
     """Exactly the five fields, a word of the dialect, and never an end before the start."""
-    body = stop_body(start, stop, config, WireOptions(dialect=dialect))
-    if isinstance(body, Refusal):
+    body = stop_body(start, stop, config, BodyOptions(dialect=dialect))
+    if isinstance(body, NotRepresentable):
         assert body.reason
         return
     fields = json.loads(body.content)

@@ -37,7 +37,7 @@ def cycle(store: SqliteStore, number: int, say: Callable[[str], None]) -> None:
 def check(directory: Path, said: list[str]) -> int:
     """See that what was acknowledged is there, and what is there is whole; give the cursor."""
     now = open_store(directory, ["rest"], reserve_bytes=4096)
-    assert (now.recovered, now.set_aside) == (None, None)
+    assert (now.recovered, now.quarantined_as) == (None, None)
     store = now.store
     cursor = store.cursor(CLUSTER) or 0
     # I1: all runs of every plan up to the cursor, and none behind it.

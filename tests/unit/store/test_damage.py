@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 from slurmsyncd.delivery import DeadLetter, Delivered, Retry
 from slurmsyncd.errors import StoreError
 from slurmsyncd.store import SqliteStore, open_store
-from slurmsyncd.store.database import Damaged
-from slurmsyncd.store.queries import Selection
+from slurmsyncd.store.database import DatabaseCorrupt
+from slurmsyncd.store.queries import DeliverySelection
 from tests.tools.flips.life import flips
 from tests.unit.store.builders import T0, key, opened, plan, settle, started, starts, stopped, stops
 
@@ -135,11 +135,11 @@ def test_d6_t6_damage_that_looks_like_something_else_is_set_aside_once(
     """None of it is taken for another release, a read-only disk or a sound store, start after start."""
     damage(left)
     now = reopened(left)
-    assert (now.recovered, now.set_aside is not None) == ("damaged", True)
+    assert (now.recovered, now.quarantined_as is not None) == ("damaged", True)
     now.store.record(plan(cursor=5), T0)
     now.store.close()
     again = reopened(left)
-    assert (again.recovered, again.set_aside) == (None, None)
+    assert (again.recovered, again.quarantined_as) == (None, None)
     again.store.close()
 
 
@@ -210,9 +210,9 @@ def test_d6_an_impossible_value_holds_up_nothing(left: Path, table: str, column:
 
 
 def everything_can_be_asked_for(store: SqliteStore) -> None:
-    assert [letter.key for letter in store.letters()] == [key(4)]
+    assert [letter.key for letter in store.list_deliveries()] == [key(4)]
     for job_id in range(1, 6):
-        (story,) = store.runs_of(job_id)
+        (story,) = store.run_histories(job_id)
         for delivery in story.deliveries:
             assert isinstance(delivery.attempts, int)
             assert isinstance(delivery.waiting_since, float)
@@ -275,18 +275,18 @@ def test_d6_damage_that_shows_in_use_is_remembered_and_the_file_set_aside_once(i
     """The error says what the next start does, and it does so even if that would find nothing wrong."""
     in_use.rot()
     with pytest.raises(StoreError, match=r"malformed|not a database.*restart; the file is then set aside"):
-        [in_use.store.runs_of(job_id) for job_id in range(2000, 2400)]
-    with pytest.raises(Damaged):
-        in_use.store.integrity()  # whoever asked that question, the daemon ends
+        [in_use.store.run_histories(job_id) for job_id in range(2000, 2400)]
+    with pytest.raises(DatabaseCorrupt):
+        in_use.store.check_files()  # whoever asked that question, the daemon ends
     in_use.heal()
     in_use.store.close()
     in_use.path.with_name("store.sqlite-wal").unlink(missing_ok=True)
     in_use.heal()
     now = reopened(in_use.path.parent)
-    assert (now.recovered, now.set_aside is not None) == ("damaged", True)
+    assert (now.recovered, now.quarantined_as is not None) == ("damaged", True)
     now.store.close()
     again = reopened(in_use.path.parent)
-    assert (again.recovered, again.set_aside) == ("damaged", None)  # said until Slurm was read
+    assert (again.recovered, again.quarantined_as) == ("damaged", None)  # said until Slurm was read
     again.store.close()
 
 
@@ -295,7 +295,7 @@ def test_d6_an_error_out_of_a_rotten_file_is_called_damage_and_any_other_is_not(
     with pytest.raises(TypeError), in_use.store.examined():
         raise TypeError
     in_use.rot()
-    with pytest.raises(Damaged), in_use.store.examined():
+    with pytest.raises(DatabaseCorrupt), in_use.store.examined():
         raise TypeError
     in_use.store.close()
     now = reopened(in_use.path.parent)
@@ -306,8 +306,8 @@ def test_d6_an_error_out_of_a_rotten_file_is_called_damage_and_any_other_is_not(
 def test_d6_a_record_that_is_gone_in_use_is_damage(left: Path) -> None:
     """It is no dead letter: Slurm can be asked again, for this run and whatever else is gone."""
     store = reopened(left).store
-    store._db.let_out(lambda con: con.execute("DELETE FROM started WHERE run_id = 5"))
-    with pytest.raises(Damaged, match="is missing"):
+    store._db.write_relaxed(lambda con: con.execute("DELETE FROM started WHERE run_id = 5"))
+    with pytest.raises(DatabaseCorrupt, match="is missing"):
         starts(store, T0)
     store.close()
     now = reopened(left)
@@ -318,13 +318,13 @@ def test_d6_a_record_that_is_gone_in_use_is_damage(left: Path) -> None:
 def test_d6_a_start_is_never_sent_as_a_stop(left: Path) -> None:
     """Where a page leads to another table, the record is sound, and of the right run."""
     store = reopened(left).store
-    store._db.let_out(
+    store._db.write_relaxed(
         lambda con: con.execute(
             "UPDATE stopped SET (body, crc) = (SELECT body, crc FROM started a WHERE a.run_id = stopped.run_id)"
         )
     )
     assert stops(store, T0) == []
-    assert {letter.key for letter in store.select(Selection(state="dead", reason="damaged_record"))} == {
-        key(3)
-    }
+    assert {
+        letter.key for letter in store.select(DeliverySelection(state="dead", reason="damaged_record"))
+    } == {key(3)}
     store.close()

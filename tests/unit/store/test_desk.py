@@ -52,7 +52,7 @@ def test_i7_counts_tell_how_many_wait_and_why(store: SqliteStore) -> None:
     assert counts.reasons["parked", "no_subcluster"] == 1
     assert counts.reasons["ready", "http_500"] == 1
     assert counts.waiting_since == T0
-    assert fifth.id in {letter.id for letter in store.letters(state="ready")}
+    assert fifth.id in {letter.id for letter in store.list_deliveries(state="ready")}
 
 
 def test_d14_dead_letters_are_listed_by_reason_retried_and_dropped(store: SqliteStore) -> None:
@@ -62,13 +62,15 @@ def test_d14_dead_letters_are_listed_by_reason_retried_and_dropped(store: Sqlite
         settle(
             store, [entry], DeadLetter("http_400" if number < 3 else "bad_times", f"no {number}"), T0 + number
         )
-    page = store.letters("rest", reason="http_400", limit=2)
+    page = store.list_deliveries("rest", reason="http_400", limit=2)
     assert [letter.key.job_id for letter in page] == [0, 1]
-    assert [letter.key.job_id for letter in store.letters(reason="http_400", after=page[-1].id)] == [2]
+    assert [letter.key.job_id for letter in store.list_deliveries(reason="http_400", after=page[-1].id)] == [
+        2
+    ]
     assert page[0].history == ((T0, "start", "http_400", "no 0"),)
     assert store.retry([letter.id for letter in page], T0 + 100) == 2
     assert [(entry.start.key.job_id, entry.attempts) for entry in starts(store, T0 + 100)] == [(0, 0), (1, 0)]
-    assert store.drop([letter.id for letter in store.letters(reason="bad_times")]) == 2
+    assert store.drop([letter.id for letter in store.list_deliveries(reason="bad_times")]) == 2
     assert store.drop([12345]) == 0
     assert store.counts("rest").states == {"ready": 2, "dead": 1, "dropped": 2}
 
@@ -101,7 +103,7 @@ def test_runs_of_tells_the_story_of_a_job(directory: Path) -> None:
     store.record(plan(started(second)), T0 + 510)
     tell_starts(store, T0 + 600)
     tell_starts(store, T0 + 600)
-    one, two = store.runs_of(7)
+    one, two = store.run_histories(7)
     assert (one.key, one.phase, one.start, one.stop) == (
         first,
         RunPhase.STOPPED,
@@ -115,7 +117,7 @@ def test_runs_of_tells_the_story_of_a_job(directory: Path) -> None:
         ("rest", EventKind.STOP, "ready"),
     ]
     assert [each.state for each in two.deliveries] == ["ready", "idle"]
-    assert store.runs_of(8) == ()
+    assert store.run_histories(8) == ()
     store.close()
 
 

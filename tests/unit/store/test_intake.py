@@ -83,7 +83,7 @@ def test_j1_j3_requeued_job_is_another_run(store: SqliteStore) -> None:
     """The same id with another start is a run of its own, with a delivery of its own."""
     store.record(plan(started(key(1, T0)), stopped(key(1, T0)), started(key(1, T0 + 100))), T0)
     assert known(store, "alpha") == {key(1, T0 + 100): RunPhase.STARTED}
-    (story, again) = store.runs_of(1)
+    (story, again) = store.run_histories(1)
     assert (story.key.start_at, again.key.start_at) == (T0, T0 + 100)
     assert [each.deliveries[0].state for each in (story, again)] == ["ready", "ready"]
 
@@ -131,7 +131,7 @@ def test_a_new_sink_gets_the_runs_recorded_from_then_on(directory: Path) -> None
     assert [entry.start.key for entry in starts(store, T0, sink="file")] == [key(2)]
     assert [entry.start.key for entry in starts(store, T0)] == [key(1)]
     assert store.sinks() == {"rest", "file"}
-    store.configure(["rest", "file"])
+    store.set_sinks(["rest", "file"])
     store.record(plan(started(key(3))), T0)
     assert [entry.start.key for entry in starts(store, T0)] == [key(1), key(3)]
     store.close()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from slurmsyncd.control.delivery_requests import AskBare, Refill
+from slurmsyncd.control.delivery_requests import ListRunsWithoutBody, RestoreBodies
 from slurmsyncd.delivery import DeadLetter
 from tests.unit.store.builders import (
     CLUSTER,
@@ -33,7 +33,7 @@ KEEP = 3
 
 def records(store: SqliteStore) -> dict[int, tuple[bool, bool]]:
     """Return of which jobs start and stop can still be told."""
-    runs = [store.runs_of(job_id)[0] for job_id in range(6)]
+    runs = [store.run_histories(job_id)[0] for job_id in range(6)]
     return {run.key.job_id: (run.start is not None, run.stop is not None) for run in runs}
 
 
@@ -51,7 +51,7 @@ def test_d15_i6_beyond_a_number_dead_letters_keep_name_and_reason_only(store: Sq
         store.prune(T0, keep_s=0, keep=KEEP)
     assert records(store) == {n: (n < KEEP, n < KEEP) for n in range(6)}
     assert [(line["event"], line["records_given_up"]) for line in logs] == [("dead_letters_pile_up", 6)]
-    letters = store.letters()
+    letters = store.list_deliveries()
     assert [(each.key, each.reason, each.detail) for each in letters] == [
         (run, "http_400", "no such thing") for run in runs
     ]
@@ -64,10 +64,10 @@ def test_d15_a_letter_without_its_record_is_never_sent_and_can_be_dropped(store:
     store.record(plan(*map(started, runs), *map(stopped, runs)), T0)
     bury(store)
     store.prune(T0, keep_s=0, keep=KEEP)
-    ids = [letter.id for letter in store.letters()]
+    ids = [letter.id for letter in store.list_deliveries()]
     store.retry(ids[-1:], T0)
     assert starts(store, T0) == []
-    last = store.letters()[-1]
+    last = store.list_deliveries()[-1]
     assert (last.reason, last.history[0][2]) == ("damaged_record", "http_400")
     assert last.detail.endswith("given up, since there were too many dead letters")
     store.drop(ids)
@@ -86,12 +86,14 @@ def test_d15_a_record_that_was_given_up_is_read_from_accounting_again_and_sent(
         store.prune(T0, keep_s=0, keep=KEEP)
     else:
         spoil = "UPDATE {} SET crc = crc + 1 WHERE run_id > 3"
-        store._db.let_out(lambda con: [con.execute(spoil.format(name)) for name in ("started", "stopped")])
-    ids = tuple(letter.id for letter in store.letters())
-    assert AskBare(ids).run(store) == tuple(zip(ids[KEEP:], runs[KEEP:], strict=True))
+        store._db.write_relaxed(
+            lambda con: [con.execute(spoil.format(name)) for name in ("started", "stopped")]
+        )
+    ids = tuple(letter.id for letter in store.list_deliveries())
+    assert ListRunsWithoutBody(ids).run(store) == tuple(zip(ids[KEEP:], runs[KEEP:], strict=True))
     again = tuple(ended(run) for run in runs)
-    assert Refill(cluster=CLUSTER, jobs=again).run(store) == 3
-    assert AskBare(ids).run(store) == ()
+    assert RestoreBodies(cluster=CLUSTER, jobs=again).run(store) == 3
+    assert ListRunsWithoutBody(ids).run(store) == ()
     assert store.retry(ids, T0) == 6
     sent = starts(store, T0)
     assert [entry.start.key for entry in sent] == runs
@@ -106,9 +108,9 @@ def test_j4_a_run_whose_start_moved_is_refilled_under_its_first_one(store: Sqlit
     bury(store)
     store.prune(T0, keep_s=0, keep=0)
     moved, other = ended(key(1, T0 + 5), end_at=T0 + 60), ended(key(1, T0 + 900), end_at=T0 + 990)
-    assert Refill(cluster=CLUSTER, jobs=(other,)).run(store) == 0
-    assert Refill(cluster=CLUSTER, jobs=(moved, other)).run(store) == 1
-    (story,) = store.runs_of(1)
+    assert RestoreBodies(cluster=CLUSTER, jobs=(other,)).run(store) == 0
+    assert RestoreBodies(cluster=CLUSTER, jobs=(moved, other)).run(store) == 1
+    (story,) = store.run_histories(1)
     assert story.start is not None
     assert story.start.key == first
 

@@ -195,7 +195,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(sink=st.sampled_from(SINKS))
     def retry_the_dead(self, sink: str) -> None:
-        self.store.retry([letter.id for letter in self.store.letters(sink)], self.now)
+        self.store.retry([letter.id for letter in self.store.list_deliveries(sink)], self.now)
         for (name, _), told in self.told.items():
             if name == sink and told.state == "dead":
                 told.state, told.due, told.attempts = (
@@ -207,7 +207,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(sink=st.sampled_from(SINKS))
     def drop_the_dead(self, sink: str) -> None:
-        self.store.drop([letter.id for letter in self.store.letters(sink)])
+        self.store.drop([letter.id for letter in self.store.list_deliveries(sink)])
         for (name, _), told in self.told.items():
             if name == sink and told.state == "dead":
                 told.state = "dropped"

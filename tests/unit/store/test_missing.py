@@ -58,7 +58,7 @@ async def test_d7_a_lastrun_file_beside_a_lost_store_is_not_where_the_next_start
     deleted(directory)
     opened(directory).close()
     store = opened(directory)
-    store.acknowledge()
+    store.acknowledge_data_loss()
     store.close()
     assert await looks(directory, T0 + 100) == [T0 + 100 - WEEK] * len(CLUSTERS)
     assert await looks(directory, T0 + 200) == [T0 + 100 - 60] * len(CLUSTERS)

@@ -46,5 +46,5 @@ async def test_d9_j8_an_older_store_is_caught_up_with_and_nothing_is_doubled() -
                 await there(world, job_id, "completed")
             assert (daemon.events["store_older_than_checkpoint"], dict(daemon.exits)) == (1, {})
         with closing(open_store(state, ["cc"]).store) as store:
-            assert store.letters() == ()
+            assert store.list_deliveries() == ()
             assert store.counts("cc").states == {}

@@ -46,7 +46,7 @@ def reopened(directory: Path) -> Opened:
 def test_a_killed_daemons_store_opens_whole(left: Path) -> None:
     """D5, P5: nothing is recovered, nothing is lost, no lock is left."""
     now = reopened(left)
-    assert (now.recovered, now.set_aside) == (None, None)
+    assert (now.recovered, now.quarantined_as) == (None, None)
     assert (len(known(now.store, "alpha")), now.store.cursor("alpha")) == (201, 9)
     now.store.close()
 
@@ -54,7 +54,7 @@ def test_a_killed_daemons_store_opens_whole(left: Path) -> None:
 def test_a_new_directory_is_private_and_nothing_is_recovered(directory: Path) -> None:
     """The first start is no incident, and nobody else can read what is written."""
     now = reopened(directory)
-    assert (now.recovered, now.store.incident()) == (None, None)
+    assert (now.recovered, now.store.data_loss()) == (None, None)
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     for path in directory.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
@@ -122,22 +122,22 @@ def test_d6_d7_t6_a_damaged_store_is_set_aside_and_said(
     size = path.stat().st_size
     now = reopened(left)
     assert now.recovered == ("emptied" if damage is zero else "damaged")
-    assert now.set_aside is not None
-    assert now.set_aside.name.startswith("store.sqlite.damaged-")
+    assert now.quarantined_as is not None
+    assert now.quarantined_as.name.startswith("store.sqlite.damaged-")
     if not keep_log:  # else SQLite may have merged the log into the file
-        assert now.set_aside.stat().st_size == size
+        assert now.quarantined_as.stat().st_size == size
     store = now.store
     assert (known(store, "alpha"), store.cursor("alpha")) == ({}, None)
     store.record(plan(started(key(1)), cursor=3), T0)
     store.close()
     after = reopened(left)
-    assert (after.recovered, after.set_aside) == (None, None)
+    assert (after.recovered, after.quarantined_as) == (None, None)
     assert known(after.store, "alpha") == {key(1): RunPhase.STARTED}
-    incident = after.store.incident()
+    incident = after.store.data_loss()
     assert incident is not None
     assert incident[1] == now.recovered
-    after.store.acknowledge()
-    assert after.store.incident() is None
+    after.store.acknowledge_data_loss()
+    assert after.store.data_loss() is None
     after.store.close()
 
 
@@ -146,7 +146,7 @@ def test_d7_a_deleted_store_is_missed(left: Path) -> None:
     for name in ("store.sqlite", "store.sqlite-wal"):
         (left / name).unlink()
     now = reopened(left)
-    assert (now.recovered, now.set_aside) == ("missing", None)
+    assert (now.recovered, now.quarantined_as) == ("missing", None)
     now.store.close()
 
 
@@ -162,7 +162,7 @@ def test_d7_what_a_deleted_store_left_behind_is_not_taken_for_the_next_ones(
             path.unlink()
     (left / f"store.sqlite{suffix}").write_bytes(wal)
     now = reopened(left)
-    assert (now.recovered, now.set_aside) == ("missing" if marked else None, None)
+    assert (now.recovered, now.quarantined_as) == ("missing" if marked else None, None)
     assert known(now.store, "alpha") == {}
     (kept,) = left.glob(f"store.sqlite.damaged-*{suffix}")
     assert kept.read_bytes() == wal
@@ -174,7 +174,7 @@ def test_d7_a_loss_is_said_again_until_slurm_was_read(left: Path) -> None:
     zero(left / "store.sqlite")
     reopened(left).store.close()
     again = reopened(left)
-    assert (again.recovered, again.set_aside) == ("emptied", None)
+    assert (again.recovered, again.quarantined_as) == ("emptied", None)
     again.store.record(plan(cursor=5), T0)
     again.store.close()
     last = reopened(left)
@@ -188,7 +188,7 @@ def test_d6_two_damaged_stores_within_a_second_are_both_kept(left: Path) -> None
     for _ in range(3):
         text(left / "store.sqlite")
         now = reopened(left)
-        kept.append(now.set_aside)
+        kept.append(now.quarantined_as)
         now.store.close()
     assert len({path for path in kept if path and path.exists()}) == 3
 
@@ -359,13 +359,13 @@ def test_d8_files_deleted_or_replaced_under_us_are_noticed(
     """Each cycle looks; what is written from then on would vanish."""
     store = opened(directory)
     store.record(plan(started(key(1))), T0)
-    store.integrity()
+    store.check_files()
     content = (directory / name).read_bytes()
     (directory / name).unlink()
     if replaced:
         (directory / name).write_bytes(content)
     with pytest.raises(StoreError, match="deleted or replaced"):
-        store.integrity()
+        store.check_files()
     store.close()
 
 

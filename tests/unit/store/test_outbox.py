@@ -248,7 +248,7 @@ def test_i2_a_dead_start_takes_its_stop_along_and_stays_with_its_reason(store: S
     store.record(plan(stopped(key(1)), stopped(key(2))), T0)
     assert [entry.start.key for entry in stops(store, T0 + 9999)] == [key(2)]
     assert starts(store, T0 + 9999) == []
-    (letter,) = store.letters("rest")
+    (letter,) = store.list_deliveries("rest")
     assert (letter.key, letter.step, letter.state) == (key(1), EventKind.START, "dead")
     assert (letter.reason, letter.detail, letter.attempts) == ("http_400", "unknown host", 1)
 
@@ -270,7 +270,7 @@ def test_i6_history_keeps_the_last_attempts_and_details_are_cut(store: SqliteSto
     store.record(plan(started(key(1))), T0)
     for number in range(30):
         settle(store, starts(store, T0, 1), Retry(T0, f"r{number}", "\ud800x" * 9999), T0 + number)
-    (letter,) = store.letters("rest", state="ready")
+    (letter,) = store.list_deliveries("rest", state="ready")
     assert [attempt[2] for attempt in letter.history] == [f"r{number}" for number in range(22, 30)]
     assert len(json.dumps(letter.history)) < 8 * 700
     assert (letter.failing_since, letter.attempts) == (T0, 30)
@@ -284,10 +284,10 @@ def test_d6_a_flipped_byte_in_a_body_is_never_sent(store: SqliteStore, table: st
     tell_starts(store)
     flip(store, table, run_id=2)
     assert [entry.start.key.job_id for entry in stops(store, T0)] == [1, 3]
-    (letter,) = store.letters("rest")
+    (letter,) = store.list_deliveries("rest")
     assert (letter.key, letter.reason) == (key(2), "damaged_record")
     assert store.counts("rest").reasons["dead", "damaged_record"] == 1
-    (story,) = store.runs_of(2)
+    (story,) = store.run_histories(2)
     assert (story.start is None) == (table == "started")
 
 
@@ -299,16 +299,16 @@ def test_d6_a_start_goes_out_though_the_record_of_its_stop_is_damaged(store: Sql
     assert (entry.kind, entry.stop) == (EventKind.START, None)
     settle(store, [entry], Delivered(T0, T0, "ok"), T0)
     assert stops(store, T0) == []
-    assert store.letters("rest")[0].step is EventKind.STOP
+    assert store.list_deliveries("rest")[0].step is EventKind.STOP
 
 
 def test_d6_the_checksum_is_what_counts_not_whether_it_can_be_read(store: SqliteStore) -> None:
     """A body that reads well but is not what was written is not sent."""
     store.record(plan(started(key(1), name="written")), T0)
     body, _ = encode(running(key(1), name="changed"))
-    store._db.let_out(lambda con: con.execute("UPDATE started SET body = ?", (body,)))
+    store._db.write_relaxed(lambda con: con.execute("UPDATE started SET body = ?", (body,)))
     assert starts(store, T0) == []
-    assert store.letters("rest")[0].reason == "damaged_record"
+    assert store.list_deliveries("rest")[0].reason == "damaged_record"
 
 
 def test_d6_a_body_of_another_run_is_damage_too(store: SqliteStore) -> None:
@@ -317,9 +317,9 @@ def test_d6_a_body_of_another_run_is_damage_too(store: SqliteStore) -> None:
     swap = (
         "UPDATE started SET (body, crc) = (SELECT body, crc FROM started WHERE run_id = 1) WHERE run_id = 2"
     )
-    store._db.let_out(lambda con: con.execute(swap))
+    store._db.write_relaxed(lambda con: con.execute(swap))
     assert [entry.start.key.job_id for entry in starts(store, T0)] == [1]
-    assert store.letters("rest")[0].reason == "damaged_record"
+    assert store.list_deliveries("rest")[0].reason == "damaged_record"
 
 
 def flip(store: SqliteStore, table: str, run_id: int) -> None:
@@ -328,4 +328,4 @@ def flip(store: SqliteStore, table: str, run_id: int) -> None:
     middle = len(body) // 2
     bad = body[:middle] + bytes([body[middle] ^ 4]) + body[middle + 1 :]
     sql = f"UPDATE {table} SET body = ? WHERE run_id = ?"
-    store._db.let_out(lambda con: con.execute(sql, (bad, run_id)))
+    store._db.write_relaxed(lambda con: con.execute(sql, (bad, run_id)))

@@ -61,7 +61,7 @@ def test_t12_an_earlier_schema_opens_and_drains(directory: Path, version: int) -
     assert [(entry.start, entry.stop) for entry in starts(store, T0)] == [(running(key(1)), None)]
     (two,) = stops(store, T0 + 200)
     assert (two.stop, two.start_acknowledged_at) == (ended(key(2)), T0 + 1)
-    (dead,) = store.letters()
+    (dead,) = store.list_deliveries()
     assert (dead.key, dead.reason, dead.history) == (
         key(5),
         "http_400",

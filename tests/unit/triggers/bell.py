@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from slurmsyncd.config import HookConfig
-from slurmsyncd.triggers.hook_sockets import hint_sockets, make_gate
+from slurmsyncd.triggers.hook_sockets import build_filter, open_hook_sockets
 from slurmsyncd.triggers.listener import listen
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slurmsyncd.model import Notification
-    from slurmsyncd.triggers.notification_filter import Gate
+    from slurmsyncd.triggers.notification_filter import NotificationFilter
 
 SECRET = "sesame-sesame-00"
 
@@ -26,7 +26,11 @@ class Bell:
     """A running listener and the hints that got through."""
 
     def __init__(
-        self, hints: list[Notification], gate: Gate, sockets: tuple[socket.socket, ...], path: Path
+        self,
+        hints: list[Notification],
+        gate: NotificationFilter,
+        sockets: tuple[socket.socket, ...],
+        path: Path,
     ) -> None:
         self.hints = hints
         self.gate = gate
@@ -50,8 +54,8 @@ async def listening(
 ) -> AsyncIterator[Bell]:
     hints: list[Notification] = []
     config = HookConfig(socket=f"unix:{path}", **{"allow_users": (), **settings})
-    gate = make_gate(config, hints.append)
-    with hint_sockets(config, inherited or {}) as sockets:
+    gate = build_filter(config, hints.append)
+    with open_hook_sockets(config, inherited or {}) as sockets:
         async with anyio.create_task_group() as group:
             group.start_soon(listen, gate, sockets)
             yield Bell(hints, gate, sockets, path)

@@ -11,25 +11,27 @@ from hypothesis import strategies as st
 from slurmsyncd import notify
 from slurmsyncd.errors import NotificationError
 from slurmsyncd.model import Notification
-from slurmsyncd.triggers.notification import MESSAGE_LIMIT, parse_hint
+from slurmsyncd.triggers.notification import MESSAGE_LIMIT, parse_notification
 
 GOOD = b"slurmsyncd/1 context=epilog cluster=alpha job=27 restarts=1 array=6 task=0\n"
 
 
 def refusal(data: bytes, *, secret: str = "") -> str:
     with pytest.raises(NotificationError) as caught:
-        parse_hint(data, secret=secret)
+        parse_notification(data, secret=secret)
     return str(caught.value)
 
 
 def test_reads_what_a_hook_says() -> None:
     """A message becomes a hint of its cluster, job, context and restart count; the rest is validated only."""
-    assert parse_hint(GOOD) == Notification(cluster="alpha", job_id=27, context="epilog", restarts=1)
+    assert parse_notification(GOOD) == Notification(cluster="alpha", job_id=27, context="epilog", restarts=1)
 
 
 def test_a_test_needs_no_job() -> None:
     """An operator can ring without a job; a hook cannot."""
-    assert parse_hint(b"slurmsyncd/1 context=test") == Notification(cluster="", job_id=0, context="test")
+    assert parse_notification(b"slurmsyncd/1 context=test") == Notification(
+        cluster="", job_id=0, context="test"
+    )
     assert refusal(b"slurmsyncd/1 context=prolog cluster=alpha") == "job"
     assert refusal(b"slurmsyncd/1 context=prolog job=1") == "cluster"
 
@@ -79,7 +81,10 @@ def test_k11_a_secret_has_to_match() -> None:
     """Where a secret is wanted, a message without it or with another one is refused."""
     assert refusal(GOOD, secret="sesame-sesame-00") == "secret"
     assert refusal(GOOD.rstrip() + b" secret=x\n", secret="sesame-sesame-00") == "secret"
-    assert parse_hint(GOOD.rstrip() + b" secret=sesame-sesame-00\n", secret="sesame-sesame-00").job_id == 27
+    assert (
+        parse_notification(GOOD.rstrip() + b" secret=sesame-sesame-00\n", secret="sesame-sesame-00").job_id
+        == 27
+    )
 
 
 @given(st.binary(max_size=300))
@@ -87,7 +92,7 @@ def test_k11_a_secret_has_to_match() -> None:
 def test_k7_any_bytes_are_a_hint_or_refused(data: bytes) -> None:
     """Whatever comes in, the answer is a hint or a HintError, never another exception."""
     with suppress(NotificationError):
-        parse_hint(data)
+        parse_notification(data)
 
 
 @given(
@@ -105,7 +110,7 @@ def test_k7_near_misses_are_a_hint_or_refused(pairs: list[tuple[str, str]]) -> N
     """Messages that are almost right are read or refused, and what is read is within bounds."""
     line = " ".join(["slurmsyncd/1", *(f"{name}={value}" for name, value in pairs)])
     try:
-        hint = parse_hint(line.encode())
+        hint = parse_notification(line.encode())
     except NotificationError:
         return
     assert hint.context in {"prolog", "epilog", "test"}
@@ -131,4 +136,4 @@ def test_what_notify_composes_is_read_back(job: int, restarts: int, cluster: str
             "SLURM_HET_JOB_OFFSET": "0",
         }
     )
-    assert parse_hint(said.encode()) == Notification(cluster, job, script[:6], restarts)
+    assert parse_notification(said.encode()) == Notification(cluster, job, script[:6], restarts)

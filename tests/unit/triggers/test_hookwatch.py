@@ -12,7 +12,7 @@ from slurmsyncd.config import HookConfig
 from slurmsyncd.daemon.hookwatch import HookWatch
 from slurmsyncd.errors import SourceUnavailable
 from slurmsyncd.model import Job, JobState, Notification, RunKey, RunStarted, Trigger
-from slurmsyncd.pipeline.announced import Announced
+from slurmsyncd.pipeline.announced import NotificationMonitor
 from slurmsyncd.slurm.settings import SlurmSettings
 from tests.paths import ROOT
 
@@ -41,16 +41,16 @@ class Controllers:
         return self.active
 
 
-def unannounced(runs: int = 3) -> Announced:
+def unannounced(runs: int = 3) -> NotificationMonitor:
     """Return the hooks of a cluster of which polls saw so many starts without a hint."""
-    announced = Announced(1000.0)
+    announced = NotificationMonitor(1000.0)
     announced.note(
         [RunStarted(Job(key=RunKey("alpha", 7, 2000), state=JobState.RUNNING), Trigger.POLL)] * runs
     )
     return announced
 
 
-async def silent(controllers: Controllers, announced: Announced, **hook: Any) -> list[str]:
+async def silent(controllers: Controllers, announced: NotificationMonitor, **hook: Any) -> list[str]:
     await HookWatch(controllers, announced, HookConfig(**hook)).look()  # type: ignore[arg-type]
     return [each.name for each in announced.hooks if each.silent]
 
@@ -71,7 +71,7 @@ async def test_sites_without_our_hooks_are_left_alone() -> None:
 
 async def test_a_hook_that_was_heard_once_is_ours_whatever_it_is_called() -> None:
     """A script that calls a script that calls ours cannot be told by its text."""
-    announced = Announced(1000.0)
+    announced = NotificationMonitor(1000.0)
     announced.hear(Notification("alpha", 7, "prolog"), 1500.0)
     announced.note([RunStarted(Job(key=RunKey("alpha", 7, 2000), state=JobState.RUNNING), Trigger.POLL)] * 3)
     assert await silent(Controllers(PrologSlurmctld="/etc/slurm/prolog"), announced) == ["PrologSlurmctld"]

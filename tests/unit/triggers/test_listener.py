@@ -20,9 +20,9 @@ import structlog
 
 from slurmsyncd.config import HookConfig
 from slurmsyncd.model import Notification
-from slurmsyncd.triggers.hook_sockets import hint_sockets, make_gate
+from slurmsyncd.triggers.hook_sockets import build_filter, open_hook_sockets
 from slurmsyncd.triggers.listener import listen
-from slurmsyncd.triggers.notification_filter import Gate
+from slurmsyncd.triggers.notification_filter import NotificationFilter
 from tests.unit.triggers.bell import SECRET, listening
 
 pytestmark = pytest.mark.anyio
@@ -57,7 +57,7 @@ async def test_a_datagram_of_our_own_user_gets_through(run_dir: Path) -> None:
         await bell.received(1)
         counts = bell.gate.counts()
     assert bell.hints == [HINT]
-    assert (counts.accepted, counts.refused, counts.accepted_at is not None) == (1, {}, True)
+    assert (counts.accepted, counts.rejected, counts.accepted_at is not None) == (1, {}, True)
     assert not bell.path.exists()
 
 
@@ -69,7 +69,7 @@ async def test_k7_bad_datagrams_are_counted_by_reason_and_change_nothing(run_dir
         send(bell.path, GOOD)
         await bell.received(6)
         counts = bell.gate.counts()
-    assert counts.refused == {"syntax": 3, "version": 1, "size": 1}
+    assert counts.rejected == {"syntax": 3, "version": 1, "size": 1}
     assert bell.hints == [HINT]
 
 
@@ -77,11 +77,11 @@ async def test_after_a_reload_the_same_sockets_are_served_again(run_dir: Path) -
     """A listener that is cancelled leaves its sockets open; what came in between waits for the next."""
     hints: list[Notification] = []
     config = HookConfig(socket=f"unix:{run_dir}/hook.sock")
-    with hint_sockets(config, {}) as sockets:
+    with open_hook_sockets(config, {}) as sockets:
         for count in (1, 2):
             send(run_dir / "hook.sock", GOOD)
             async with anyio.create_task_group() as group:
-                group.start_soon(listen, make_gate(config, hints.append), sockets)
+                group.start_soon(listen, build_filter(config, hints.append), sockets)
                 with anyio.fail_after(20):
                     while len(hints) < count:  # noqa: ASYNC110 - the daemon has no need of an event here
                         await anyio.sleep(0.005)
@@ -100,7 +100,7 @@ async def test_k9_a_stranger_is_refused_by_his_uid(run_dir: Path) -> None:
         assert bell.hints == []
         await anyio.to_thread.run_sync(send_as, 1, bell.path, GOOD)
         await bell.received(2)
-        assert bell.gate.counts().refused == {"uid": 1}
+        assert bell.gate.counts().rejected == {"uid": 1}
     assert bell.hints == [HINT]
 
 
@@ -148,12 +148,14 @@ async def test_hints_survive_a_restart_with_systemds_socket(run_dir: Path) -> No
 def test_k10_a_flood_of_one_user_is_cut() -> None:
     """Beyond the rate messages are refused unread, and another user is not charged for it."""
     hints: list[Notification] = []
-    gate = Gate(hints.append, uids=frozenset({7, 8}), per_second=1.0, burst=3.0, clock=lambda: 0.0)
+    gate = NotificationFilter(
+        hints.append, uids=frozenset({7, 8}), per_second=1.0, burst=3.0, clock=lambda: 0.0
+    )
     for _ in range(10):
         gate.admit_local(GOOD, 7)
     gate.admit_local(GOOD, 8)
     assert len(hints) == 4
-    assert gate.counts().refused == {"rate": 7}
+    assert gate.counts().rejected == {"rate": 7}
 
 
 async def test_k10_a_flood_does_not_starve_other_tasks(run_dir: Path) -> None:
@@ -193,7 +195,7 @@ async def test_k11_tcp_needs_the_secret(run_dir: Path, secret_file: str) -> None
             with socket.create_connection(("127.0.0.1", bell.port)) as client:
                 client.sendall(data)
             await bell.received(number)
-        assert bell.gate.counts().refused == {"secret": 2, "syntax": 2}
+        assert bell.gate.counts().rejected == {"secret": 2, "syntax": 2}
         with pytest.raises(ConnectionRefusedError):  # listening nowhere but where it was told to
             socket.create_connection(("127.0.0.2", bell.port))
     assert bell.hints == [HINT]
@@ -222,7 +224,7 @@ async def test_k11_idle_and_endless_connections_end_and_an_honest_hint_gets_thro
         await bell.received(101)
         for client in idle:
             client.close()
-        refused = bell.gate.counts().refused
+        refused = bell.gate.counts().rejected
     assert bell.hints == [HINT]
     assert refused["size"] == 1
     assert refused["slow"] == 99
@@ -239,7 +241,7 @@ async def test_k11_a_connection_that_is_reset_is_counted(run_dir: Path, secret_f
         await bell.received(1)
         send(bell.path, GOOD)
         await bell.received(2)
-    assert bell.gate.counts().refused == {"reset": 1}
+    assert bell.gate.counts().rejected == {"reset": 1}
     assert bell.hints == [HINT]
 
 

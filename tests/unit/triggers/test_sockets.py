@@ -11,7 +11,7 @@ import structlog
 
 from slurmsyncd.config import HookConfig
 from slurmsyncd.errors import AlreadyRunning, ConfigError
-from slurmsyncd.triggers.hook_sockets import hint_sockets, make_gate
+from slurmsyncd.triggers.hook_sockets import build_filter, open_hook_sockets
 from slurmsyncd.triggers.sockets import allowed_uids, open_datagram_socket, open_stream_sockets
 
 if TYPE_CHECKING:
@@ -103,12 +103,12 @@ def test_k11_an_address_must_be_one_of_this_host(address: str) -> None:
 def test_k11_tcp_without_a_secret_is_refused() -> None:
     """A listener that would take anybody's hints does not open."""
     with pytest.raises(ConfigError, match=r"hook\.secret_file: is missing"):
-        make_gate(HookConfig(listen=("tcp:127.0.0.1:0",)), print)
+        build_filter(HookConfig(listen=("tcp:127.0.0.1:0",)), print)
 
 
 def test_no_socket_at_all_is_a_setting() -> None:
     """With an empty address and no systemd there is nothing to listen on, and the timer does it all."""
-    with hint_sockets(HookConfig(socket=""), {}) as sockets:
+    with open_hook_sockets(HookConfig(socket=""), {}) as sockets:
         assert sockets == ()
 
 
@@ -118,7 +118,7 @@ def test_a_stream_socket_from_systemd_is_refused() -> None:
         socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as wrong,
         pytest.raises(ConfigError, match="ListenDatagram="),
     ):
-        hint_sockets(HookConfig(), {"hook": wrong}).__enter__()
+        open_hook_sockets(HookConfig(), {"hook": wrong}).__enter__()
 
 
 def test_k9_users_are_named_or_numbered() -> None:
@@ -131,7 +131,7 @@ def test_a_socket_that_cannot_be_had_leaves_no_other_behind(run_dir: Path) -> No
     """When one address fails, what was opened before it is closed and removed."""
     hook = HookConfig(socket=f"unix:{run_dir}/hook.sock", listen=("tcp:192.0.2.1:9",), allow_users=())
     with pytest.raises(ConfigError, match="cannot listen"):
-        hint_sockets(hook, {}).__enter__()
+        open_hook_sockets(hook, {}).__enter__()
     assert list(run_dir.iterdir()) == []
 
 
@@ -141,7 +141,7 @@ def test_k11_a_secret_that_can_be_guessed_is_refused(word: str, tmp_path: Path) 
     (tmp_path / "secret").write_text(word)
     hook = HookConfig(listen=("tcp:127.0.0.1:0",), secret_file=str(tmp_path / "secret"))
     with pytest.raises(ConfigError, match=r"hook\.secret_file = "):
-        make_gate(hook, print)
+        build_filter(hook, print)
 
 
 def test_x9_a_secret_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_x9_a_secret_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("sesame-sesame-00")
     (tmp_path / "secret").chmod(0o644)
     with structlog.testing.capture_logs() as logs:
-        make_gate(
+        build_filter(
             HookConfig(listen=("tcp:127.0.0.1:0",), secret_file=str(tmp_path / "secret"), allow_users=()),
             print,
         )

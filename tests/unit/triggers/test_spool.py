@@ -15,8 +15,8 @@ from slurmsyncd.config import HookConfig
 from slurmsyncd.errors import ConfigError
 from slurmsyncd.model import Notification
 from slurmsyncd.triggers import spool as spooling
-from slurmsyncd.triggers.notification_filter import Gate
-from slurmsyncd.triggers.spool import BATCH, Sweeper, spool
+from slurmsyncd.triggers.notification_filter import NotificationFilter
+from slurmsyncd.triggers.spool import BATCH, SpoolReader, spool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,12 +32,12 @@ class Place:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.hints: list[Notification] = []
-        self.gate = Gate(self.hints.append, uids=frozenset({os.geteuid()}))
+        self.gate = NotificationFilter(self.hints.append, uids=frozenset({os.geteuid()}))
         self.hook = HookConfig(spool=str(path), allow_users=())
-        self.sweeper = Sweeper(self.hook.spool, self.gate)
+        self.sweeper = SpoolReader(self.hook.spool, self.gate)
 
     async def sweep(self) -> None:
-        await self.sweeper.sweep()
+        await self.sweeper.read_spool()
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ async def test_k13_what_is_found_is_never_opened_nor_followed(place: Place, tmp_
         assert {hint.job_id for hint in place.hints} == {1, 2}
         assert list(place.path.iterdir()) == []
     assert target.read_text() == "precious"
-    assert place.gate.counts().refused == {"spool": 1}
+    assert place.gate.counts().rejected == {"spool": 1}
 
 
 async def test_i6_k13_what_cannot_be_removed_is_named_once_and_passed_over(place: Place) -> None:
@@ -100,7 +100,7 @@ async def test_i6_k13_what_cannot_be_removed_is_named_once_and_passed_over(place
             (place.path / NAME.format(n)).touch()
             await place.sweep()
     assert [hint.job_id for hint in place.hints] == [1000, 1001, 1002]
-    assert place.gate.counts().refused == {"spool": 300}
+    assert place.gate.counts().rejected == {"spool": 300}
     said = [entry for entry in logs if entry["event"] == "hook_spool_obstructed"]
     assert [entry["entries"] for entry in said] == [300]
 
@@ -160,7 +160,7 @@ async def test_k14_the_owner_of_the_file_is_the_sender(place: Place) -> None:
         os.chown(path, 65534, 65534)
         await place.sweep()
     assert place.hints == []
-    assert place.gate.counts().refused == {"uid": 1}
+    assert place.gate.counts().rejected == {"uid": 1}
 
 
 @as_root
@@ -207,7 +207,7 @@ async def test_a_directory_that_is_gone_is_said_once_and_found_again(
     monkeypatch.setattr("slurmsyncd.triggers.spool.SCAN_S", 0.01)
     with structlog.testing.capture_logs() as logs:
         async with anyio.create_task_group() as group:
-            group.start_soon(place.sweeper.watch)
+            group.start_soon(place.sweeper.poll_spool)
             with anyio.fail_after(20):
                 while not logs:  # noqa: ASYNC110 - the daemon has no need of an event here
                     await anyio.sleep(0.01)

@@ -6,8 +6,8 @@ import importlib
 import os
 
 from slurmsyncd.sandbox.slurm.commands.apply_faults import misbehave
-from slurmsyncd.sandbox.slurm.commands.invocation import Answer, Enough, Refused
-from slurmsyncd.sandbox.slurm.release_format import Shape
+from slurmsyncd.sandbox.slurm.commands.invocation import CommandError, Invocation, OutputCut
+from slurmsyncd.sandbox.slurm.release_format import ReleaseFormat
 from slurmsyncd.sandbox.slurm.state import State
 
 
@@ -18,9 +18,9 @@ def main(command: str, state_dir: str, release: str, argv: list[str]) -> int:
     Returns:
         Its exit status.
     """
-    shape = Shape(release)
+    shape = ReleaseFormat(release)
     state = State(state_dir)
-    answer = Answer(command, state, shape, argv)
+    answer = Invocation(command, state, shape, argv)
     try:
         status = _run(answer)
         answer.flush()
@@ -32,7 +32,7 @@ def main(command: str, state_dir: str, release: str, argv: list[str]) -> int:
     return status
 
 
-def _run(answer: Answer) -> int:
+def _run(answer: Invocation) -> int:
     if answer.argv in (["--version"], ["-V"]):
         answer.write(f"slurm-wlm {answer.shape.version}\n")
         return 0
@@ -40,8 +40,8 @@ def _run(answer: Answer) -> int:
         misbehave(answer)
         run = importlib.import_module("slurmsyncd.sandbox.slurm.commands." + answer.command).run
         return int(run(answer))
-    except Refused as refused:
+    except CommandError as refused:
         answer.complain(refused.message)
         return refused.status
-    except Enough:
+    except OutputCut:
         return 0

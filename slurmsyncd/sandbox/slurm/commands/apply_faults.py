@@ -7,10 +7,10 @@ import sys
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from slurmsyncd.sandbox.slurm.commands.invocation import Refused
+from slurmsyncd.sandbox.slurm.commands.invocation import CommandError
 
 if TYPE_CHECKING:
-    from slurmsyncd.sandbox.slurm.commands.invocation import Answer
+    from slurmsyncd.sandbox.slurm.commands.invocation import Invocation
 
 _MUNGE = (
     "{0}: error: If munged is up, restart with --num-threads=10\n"
@@ -35,7 +35,7 @@ _DBD = (
 )
 
 
-def misbehave(answer: Answer) -> None:
+def misbehave(answer: Invocation) -> None:
     """
     Do what the faults in force say before, or instead of, the command's work.
 
@@ -45,10 +45,10 @@ def misbehave(answer: Answer) -> None:
     _beside(answer)
     _instead(answer.faults)
     if answer.command in ("sacct", "sacctmgr"):
-        dbd(answer)
+        reach_slurmdbd(answer)
 
 
-def _beside(answer: Answer) -> None:
+def _beside(answer: Invocation) -> None:
     """Faults with which the answer comes, late or spoilt."""
     faults = answer.faults
     if "stderr" in faults:
@@ -73,7 +73,7 @@ def _instead(faults: dict[str, str]) -> None:
     if "endless" in faults:
         _for_ever()
     if "garbage" in faults or "empty" in faults:
-        raise Refused("", 0)
+        raise CommandError("", 0)
 
 
 def _leave_a_child(seconds: float) -> None:
@@ -88,7 +88,7 @@ def _for_ever() -> NoReturn:
         sys.stdout.buffer.write(b"y\n" * 32768)
 
 
-def ctld(answer: Answer, caller: str, *, twice: bool = False) -> None:
+def reach_slurmctld(answer: Invocation, caller: str, *, twice: bool = False) -> None:
     """
     Reach slurmctld, or fail as measured.
 
@@ -104,10 +104,10 @@ def ctld(answer: Answer, caller: str, *, twice: bool = False) -> None:
         if answer.faults.get(fault, "").partition(":")[0] == value:
             _wait(answer.faults[fault], seconds * (1 + (twice and fault == "ctld")))
             before = _MUNGE.format(answer.command, "REQUEST_JOB_INFO") + "\n" if fault == "munge" else ""
-            raise Refused(f"{before}{caller}: {why}")
+            raise CommandError(f"{before}{caller}: {why}")
 
 
-def dbd(answer: Answer) -> None:
+def reach_slurmdbd(answer: Invocation) -> None:
     """
     Reach slurmdbd, or fail as measured.
 
@@ -124,7 +124,7 @@ def dbd(answer: Answer) -> None:
                 lines.append(f"{head}Problem talking to the database: {why}")
             elif answer.command != "sacctmgr":
                 lines += [f"{head}DBD_GET_CLUSTERS failure: {why}", f"{head}Problem talking to database"]
-            raise Refused("\n".join(lines))
+            raise CommandError("\n".join(lines))
 
 
 def _wait(value: str, seconds: float) -> None:

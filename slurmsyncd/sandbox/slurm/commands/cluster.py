@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slurmsyncd.sandbox.slurm.commands.apply_faults import dbd
-from slurmsyncd.sandbox.slurm.commands.invocation import Refused
+from slurmsyncd.sandbox.slurm.commands.apply_faults import reach_slurmdbd
+from slurmsyncd.sandbox.slurm.commands.invocation import CommandError
 
 if TYPE_CHECKING:
-    from slurmsyncd.sandbox.slurm.commands.invocation import Answer
+    from slurmsyncd.sandbox.slurm.commands.invocation import Invocation
 
 
-def go_to(answer: Answer, options: dict[str, str], *, heading: bool = True) -> None:
+def select_cluster(answer: Invocation, options: dict[str, str], *, heading: bool = True) -> None:
     """
     Let a command that asks a controller go where ``-M`` says; without it, it stays where it is.
 
@@ -28,7 +28,7 @@ def go_to(answer: Answer, options: dict[str, str], *, heading: bool = True) -> N
     """
     if "clusters" not in options:
         return
-    dbd(answer)
+    reach_slurmdbd(answer)
     name = options["clusters"].split(",")[0].lower()
     head = f"{answer.command}: error: "
     known = answer.visit(name)
@@ -40,6 +40,6 @@ def go_to(answer: Answer, options: dict[str, str], *, heading: bool = True) -> N
         )
         if answer.shape.modern:
             lines.append(f"{answer.command}: fatal: Could not get cluster information")
-        raise Refused("\n".join(lines))
+        raise CommandError("\n".join(lines))
     if heading and "noheader" not in options and ("json" not in options or answer.shape.modern):
         answer.write(f"CLUSTER: {name}\n")

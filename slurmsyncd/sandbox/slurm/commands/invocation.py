@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
-    from slurmsyncd.sandbox.slurm.records import Run
-    from slurmsyncd.sandbox.slurm.release_format import Shape
+    from slurmsyncd.sandbox.slurm.records import RunRow
+    from slurmsyncd.sandbox.slurm.release_format import ReleaseFormat
 
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-class Refused(Exception):
+class CommandError(Exception):
     """The command ends here, with a message on stderr."""
 
     def __init__(self, message: str, status: int = 1) -> None:
@@ -29,11 +29,11 @@ class Refused(Exception):
         self.status = status
 
 
-class Enough(Exception):
+class OutputCut(Exception):
     """The output is cut off here: a fault said so."""
 
 
-class Answer:
+class Invocation:
     """
     One call of a command.
 
@@ -43,7 +43,7 @@ class Answer:
         poison: Kind and job id of the one record that is to be unreadable.
     """
 
-    def __init__(self, command: str, state: State, shape: Shape, argv: list[str]) -> None:
+    def __init__(self, command: str, state: State, shape: ReleaseFormat, argv: list[str]) -> None:
         self.command = command
         self.state = state
         self.shape = shape
@@ -79,7 +79,7 @@ class Answer:
             self.limit -= len(data)
             if cut:
                 sys.stdout.buffer.write(data)
-                raise Enough
+                raise OutputCut
         sys.stdout.buffer.write(data)
 
     def flush(self) -> None:
@@ -107,7 +107,7 @@ class Answer:
         """Write an instant as the caller's environment wants it."""
         return words.instant(at, os.environ.get("SLURM_TIME_FORMAT", ""), self.shape.release)
 
-    def told(self, runs: Iterable[Run]) -> Iterator[Run]:
+    def told(self, runs: Iterable[RunRow]) -> Iterator[RunRow]:
         """Pass runs on as they come, but for those that a fault hides, doubles or spoils."""
         vanished, doubled = self.faults.get("vanish", ""), self.faults.get("double", "")
         for run in runs:
@@ -117,7 +117,7 @@ class Answer:
             if str(run["job_id"]) == doubled:
                 yield self._poisoned(run)
 
-    def _poisoned(self, run: Run) -> Run:
+    def _poisoned(self, run: RunRow) -> RunRow:
         """Spoil one record as it is read: a state that nobody knows, a name that is no UTF-8."""
         kind, job_id = self.poison or ("", 0)
         if run["job_id"] != job_id:

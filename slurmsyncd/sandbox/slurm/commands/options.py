@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slurmsyncd.sandbox.slurm.commands.invocation import Refused
+from slurmsyncd.sandbox.slurm.commands.invocation import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,14 +50,14 @@ def _long(
     found = {spec for key, spec in known.items() if len(key) > 1 and key.startswith(name)}
     exact = known.get(name) if len(name) > 1 else None
     if exact is None and len(found) != 1:
-        raise Refused(_try(command, f"unrecognized option '--{name}'"))
+        raise CommandError(_try(command, f"unrecognized option '--{name}'"))
     spec = exact or found.pop()
     key = spec.rstrip("=?")
     if equals and spec[-1] not in "=?":
-        raise Refused(_try(command, f"option '--{name}' doesn't allow an argument"))
+        raise CommandError(_try(command, f"option '--{name}' doesn't allow an argument"))
     if spec.endswith("=") and not equals:
         if not rest:
-            raise Refused(_try(command, f"option '--{name}' requires an argument"))
+            raise CommandError(_try(command, f"option '--{name}' requires an argument"))
         value = rest.pop(0)
     options[key] = value
 
@@ -69,12 +69,12 @@ def _short(
         letter, letters = letters[0], letters[1:]
         spec = known.get(letter)
         if spec is None:
-            raise Refused(_try(command, f"invalid option -- '{letter}'"))
+            raise CommandError(_try(command, f"invalid option -- '{letter}'"))
         if not spec.endswith("="):
             options[spec.rstrip("?")] = ""
             continue
         if not letters and not rest:
-            raise Refused(_try(command, f"option requires an argument -- '{letter}'"))
+            raise CommandError(_try(command, f"option requires an argument -- '{letter}'"))
         options[spec[:-1]] = letters or rest.pop(0)
         letters = ""
 

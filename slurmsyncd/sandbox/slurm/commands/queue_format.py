@@ -8,8 +8,8 @@ from slurmsyncd.sandbox.slurm import formatting as words
 from slurmsyncd.sandbox.slurm import visibility as views
 
 if TYPE_CHECKING:
-    from slurmsyncd.sandbox.slurm.commands.invocation import Answer
-    from slurmsyncd.sandbox.slurm.records import Run
+    from slurmsyncd.sandbox.slurm.commands.invocation import Invocation
+    from slurmsyncd.sandbox.slurm.records import RunRow
 
 SHORT_STATES = {
     "PD": "PENDING",
@@ -32,7 +32,7 @@ SHORT_STATES = {
 class Format:
     """A format; text between them is printed as it stands."""
 
-    def __init__(self, answer: Answer, form: str) -> None:
+    def __init__(self, answer: Invocation, form: str) -> None:
         self._answer = answer
         before, *parts = form.split("%")
         self._parts = [("", 0, False, before)] if before else []
@@ -50,7 +50,7 @@ class Format:
         """Return the line of titles."""
         return self._line(dict(_LETTERS))
 
-    def row(self, run: Run) -> str:
+    def row(self, run: RunRow) -> str:
         """Return the line of a job."""
         values = _values(run, self._answer)
         return self._line({letter: values.get(letter, "N/A") for letter, *_ in self._parts if letter})
@@ -107,7 +107,7 @@ _LETTERS = {
 }
 
 
-def _values(run: Run, answer: Answer) -> dict[str, str]:
+def _values(run: RunRow, answer: Invocation) -> dict[str, str]:
     asked = run["request"]
     start, end = views.shown_times(run)
     state = views.shown_state(run)
@@ -158,7 +158,7 @@ def _values(run: Run, answer: Answer) -> dict[str, str]:
     }
 
 
-def _task(run: Run) -> str:
+def _task(run: RunRow) -> str:
     return "N/A" if run["array_task_id"] is None else str(run["array_task_id"])
 
 

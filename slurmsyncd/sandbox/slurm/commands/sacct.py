@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from slurmsyncd.sandbox.slurm import sacct_record as accounts
 from slurmsyncd.sandbox.slurm import visibility as views
-from slurmsyncd.sandbox.slurm.commands.invocation import Refused
+from slurmsyncd.sandbox.slurm.commands.invocation import CommandError
 from slurmsyncd.sandbox.slurm.commands.options import parse
 from slurmsyncd.sandbox.slurm.commands.squeue import json_shape
 from slurmsyncd.sandbox.slurm.commands.window import Window
@@ -14,8 +14,8 @@ from slurmsyncd.sandbox.slurm.commands.window import Window
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from slurmsyncd.sandbox.slurm.commands.invocation import Answer
-    from slurmsyncd.sandbox.slurm.records import Run
+    from slurmsyncd.sandbox.slurm.commands.invocation import Invocation
+    from slurmsyncd.sandbox.slurm.records import RunRow
 
 _OPTIONS = {
     **dict.fromkeys(("a", "allusers"), "allusers"),
@@ -42,7 +42,7 @@ _OPTIONS = {
 _DEFAULT_FIELDS = "JobID,JobName,Partition,Account,AllocCPUS,State,ExitCode"
 
 
-def run(answer: Answer) -> int:
+def run(answer: Invocation) -> int:
     """Answer one sacct."""
     options, _ = parse("sacct", answer.argv, _OPTIONS)
     if "helpformat" in options:
@@ -70,18 +70,18 @@ def run(answer: Answer) -> int:
     return 0
 
 
-def _fields(answer: Answer, options: dict[str, str]) -> list[str]:
+def _fields(answer: Invocation, options: dict[str, str]) -> list[str]:
     known = {name.lower(): name for name in answer.shape.text("helpformat").split()}
     fields = []
     for field in options.get("format", _DEFAULT_FIELDS).split(","):
         name = field.partition("%")[0].strip()
         if name.lower() not in known:
-            raise Refused(f'sacct: error: Invalid field requested: "{name}"')
+            raise CommandError(f'sacct: error: Invalid field requested: "{name}"')
         fields.append(known[name.lower()])
     return fields
 
 
-def _as_text(answer: Answer, options: dict[str, str], fields: list[str], found: Iterator[Run]) -> None:
+def _as_text(answer: Invocation, options: dict[str, str], fields: list[str], found: Iterator[RunRow]) -> None:
     parsable = "parsable" in options or "parsable2" in options
     between = options.get("delimiter", "|") if parsable else " "
     after = between if "parsable" in options else "" if parsable else " "
@@ -97,7 +97,7 @@ def _as_text(answer: Answer, options: dict[str, str], fields: list[str], found: 
         answer.write(between.join(t if parsable else f"{t[:10]:>10}" for t in texts) + after + "\n")
 
 
-def _runs(answer: Answer, window: Window, options: dict[str, str]) -> Iterator[Run]:
+def _runs(answer: Invocation, window: Window, options: dict[str, str]) -> Iterator[RunRow]:
     """Return the runs by job id, the oldest run of an id first; without -D only its newest."""
     ids = _candidates(answer, window)
     newest = {} if "duplicates" in options or _json_doubles(answer, options) else _newest(answer)
@@ -111,12 +111,12 @@ def _runs(answer: Answer, window: Window, options: dict[str, str]) -> Iterator[R
         yield window.cut(shown) if "truncate" in options else shown
 
 
-def _json_doubles(answer: Answer, options: dict[str, str]) -> bool:
+def _json_doubles(answer: Invocation, options: dict[str, str]) -> bool:
     """22.05's JSON has every record of a requeued job, asked or not."""
     return "json" in options and not answer.shape.modern
 
 
-def _newest(answer: Answer) -> dict[int, int]:
+def _newest(answer: Invocation) -> dict[int, int]:
     """Return job id → row of its newest run that slurmdbd knows of, for ids with more than one."""
     newest: dict[int, int] = {}
     where = "WHERE job_id IN (SELECT job_id FROM run WHERE state = 'REQUEUED') ORDER BY id"
@@ -126,7 +126,7 @@ def _newest(answer: Answer) -> dict[int, int]:
     return newest
 
 
-def _candidates(answer: Answer, window: Window) -> list[int]:
+def _candidates(answer: Invocation, window: Window) -> list[int]:
     """Return the rows that may fit, found by index; the window decides."""
     state = answer.state
     if window.ids:

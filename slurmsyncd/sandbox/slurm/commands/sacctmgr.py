@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slurmsyncd.sandbox.slurm.commands.invocation import Refused
+from slurmsyncd.sandbox.slurm.commands.invocation import CommandError
 from slurmsyncd.sandbox.slurm.commands.options import parse
 
 if TYPE_CHECKING:
-    from slurmsyncd.sandbox.slurm.commands.invocation import Answer
+    from slurmsyncd.sandbox.slurm.commands.invocation import Invocation
 
 _OPTIONS = {
     **dict.fromkeys(("n", "noheader"), "noheader"),
@@ -35,13 +35,13 @@ _COLUMNS = (
 _RPC = {"22.05": "9728", "24.11": "10752", "26.05": "11520"}
 
 
-def run(answer: Answer) -> int:
+def run(answer: Invocation) -> int:
     """Answer one sacctmgr."""
     known = _OPTIONS | ({"json": "json?"} if answer.shape.modern else {})
     options, words = parse("sacctmgr", answer.argv, known)
     verb, what, *rest = [*words, "", ""]
     if verb not in ("list", "show") or not what.startswith("cluster"):
-        raise Refused(f" Unknown option: {' '.join(words)}\n Use keyword set to modify value")
+        raise CommandError(f" Unknown option: {' '.join(words)}\n Use keyword set to modify value")
     if "json" in options:
         return _as_json(answer)
     names = [word.partition("=")[2] or word for word in rest if word and not word.startswith("format=")]
@@ -58,7 +58,7 @@ def run(answer: Answer) -> int:
     return 0
 
 
-def _values(answer: Answer) -> dict[str, str]:
+def _values(answer: Invocation) -> dict[str, str]:
     up = "ctld" not in answer.faults
     values = dict.fromkeys(_COLUMNS, "")
     return values | {
@@ -71,7 +71,7 @@ def _values(answer: Answer) -> dict[str, str]:
     }
 
 
-def _as_json(answer: Answer) -> int:
+def _as_json(answer: Invocation) -> int:
     document = answer.shape.records["clusters"]
     around = {key: value for key, value in document.items() if key != "clusters"}
     answer.json("clusters", [document["clusters"][0] | {"name": answer.cluster}], around)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from slurmsyncd.sandbox.slurm import node_usage as machines
 from slurmsyncd.sandbox.slurm import scontrol_text as details
 from slurmsyncd.sandbox.slurm import squeue_record as jobs
-from slurmsyncd.sandbox.slurm.commands.apply_faults import ctld
-from slurmsyncd.sandbox.slurm.commands.cluster import go_to
-from slurmsyncd.sandbox.slurm.commands.invocation import Refused
+from slurmsyncd.sandbox.slurm.commands.apply_faults import reach_slurmctld
+from slurmsyncd.sandbox.slurm.commands.cluster import select_cluster
+from slurmsyncd.sandbox.slurm.commands.invocation import CommandError
 from slurmsyncd.sandbox.slurm.commands.options import parse
 from slurmsyncd.sandbox.slurm.commands.squeue import in_memory, json_shape
 
 if TYPE_CHECKING:
-    from slurmsyncd.sandbox.slurm.commands.invocation import Answer
+    from slurmsyncd.sandbox.slurm.commands.invocation import Invocation
 
 _OPTIONS = {
     **dict.fromkeys(("a", "all"), "all"),
@@ -31,18 +31,18 @@ _BOX = (
 _UNKNOWN = "slurm_load_jobs error: Invalid job id specified"
 
 
-def run(answer: Answer) -> int:
+def run(answer: Invocation) -> int:
     """Answer one scontrol."""
     known = _OPTIONS | ({"json": "json?"} if answer.shape.modern else {})
     options, words = parse("scontrol", answer.argv, known)
     if "json" in options:
         answer.shape = json_shape(answer, options["json"])
-    go_to(answer, options, heading=False)
+    select_cluster(answer, options, heading=False)
     match words:
         case ["ping"]:
             return _ping(answer, options)
         case ["show", "config" | "conf"]:
-            ctld(answer, "slurm_load_ctl_conf error")
+            reach_slurmctld(answer, "slurm_load_ctl_conf error")
             answer.write(_config(answer))
         case ["show", "job" | "jobs" | "jobid", *ids]:
             _show_jobs(answer, options, ids)
@@ -51,11 +51,11 @@ def run(answer: Answer) -> int:
         case ["write", "batch_script", job_id, "-"]:
             _write_script(answer, job_id)
         case _:
-            raise Refused(f"invalid keyword: {' '.join(words)}")
+            raise CommandError(f"invalid keyword: {' '.join(words)}")
     return 0
 
 
-def _ping(answer: Answer, options: dict[str, str]) -> int:
+def _ping(answer: Invocation, options: dict[str, str]) -> int:
     up = "ctld" not in answer.faults and "munge" not in answer.faults
     if not up and not answer.faults.get("ctld", "").startswith(
         "down"
@@ -73,14 +73,14 @@ def _ping(answer: Answer, options: dict[str, str]) -> int:
     return 0 if up else 1
 
 
-def _wait_in_vain(answer: Answer) -> None:
+def _wait_in_vain(answer: Invocation) -> None:
     try:
-        ctld(answer, "slurm_ping")
-    except Refused as refused:
+        reach_slurmctld(answer, "slurm_ping")
+    except CommandError as refused:
         answer.complain(refused.message.rpartition("\n")[0])
 
 
-def _config(answer: Answer) -> str:
+def _config(answer: Invocation) -> str:
     host = answer.settings.get("host", "head")
     instead = {
         "ClusterName": answer.cluster,
@@ -97,22 +97,22 @@ def _config(answer: Answer) -> str:
     return "\n".join(lines).replace(" at head is ", f" at {host} is ")
 
 
-def _show_jobs(answer: Answer, options: dict[str, str], ids: list[str]) -> None:
+def _show_jobs(answer: Invocation, options: dict[str, str], ids: list[str]) -> None:
     shape = answer.shape
     if "json" in options:
         updated = 0 if ids else int(answer.now)
         try:
-            ctld(answer, "slurm_load_jobs error", twice=bool(ids))
+            reach_slurmctld(answer, "slurm_load_jobs error", twice=bool(ids))
             found = list(in_memory(answer, ids))
-        except Refused:
+        except CommandError:
             found, updated = [], 0  # exits 0, says nothing: README 1.1
         around = shape.envelope("ctld", answer.home, updated, ["scontrol", *answer.argv])
         answer.json("jobs", (answer.spoil(jobs.record(one, shape, answer.cluster)) for one in found), around)
         return
-    ctld(answer, "slurm_load_jobs error", twice=bool(ids))
+    reach_slurmctld(answer, "slurm_load_jobs error", twice=bool(ids))
     found = list(in_memory(answer, ids))
     if ids and not found:
-        raise Refused(_UNKNOWN)
+        raise CommandError(_UNKNOWN)
     if not found:
         answer.write("No jobs in the system\n")
     for one in found:
@@ -122,8 +122,8 @@ def _show_jobs(answer: Answer, options: dict[str, str], ids: list[str]) -> None:
         answer.write(text)
 
 
-def _show_nodes(answer: Answer, options: dict[str, str], names: list[str]) -> int:
-    ctld(answer, "slurm_load_node error")
+def _show_nodes(answer: Invocation, options: dict[str, str], names: list[str]) -> int:
+    reach_slurmctld(answer, "slurm_load_node error")
     shape = answer.shape
     found = machines.loads(answer.state, names)
     if "json" in options:
@@ -137,13 +137,13 @@ def _show_nodes(answer: Answer, options: dict[str, str], names: list[str]) -> in
     return 0 if found or not names else 1
 
 
-def _write_script(answer: Answer, job_id: str) -> None:
+def _write_script(answer: Invocation, job_id: str) -> None:
     """Print a batch script; whatever goes wrong, the status is 0."""
     try:
-        ctld(answer, "job script retrieval failed")
-    except Refused as refused:
-        raise Refused(refused.message, 0) from None
+        reach_slurmctld(answer, "job script retrieval failed")
+    except CommandError as refused:
+        raise CommandError(refused.message, 0) from None
     found = list(in_memory(answer, [job_id]))
     if not found or not found[0]["request"]["batch"]:
-        raise Refused("job script retrieval failed: Invalid job id specified", 0)
+        raise CommandError("job script retrieval failed: Invalid job id specified", 0)
     answer.write(found[0]["request"]["script"])

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slurmsyncd.sandbox.slurm import node_usage as machines
-from slurmsyncd.sandbox.slurm.commands.apply_faults import ctld
-from slurmsyncd.sandbox.slurm.commands.cluster import go_to
-from slurmsyncd.sandbox.slurm.commands.invocation import Refused
+from slurmsyncd.sandbox.slurm.commands.apply_faults import reach_slurmctld
+from slurmsyncd.sandbox.slurm.commands.cluster import select_cluster
+from slurmsyncd.sandbox.slurm.commands.invocation import CommandError
 from slurmsyncd.sandbox.slurm.commands.options import parse
 from slurmsyncd.sandbox.slurm.commands.squeue import json_shape
 
 if TYPE_CHECKING:
-    from slurmsyncd.sandbox.slurm.commands.invocation import Answer
+    from slurmsyncd.sandbox.slurm.commands.invocation import Invocation
 
 _OPTIONS = {
     **dict.fromkeys(("a", "all"), "all"),
@@ -24,23 +24,23 @@ _OPTIONS = {
 }
 
 
-def run(answer: Answer) -> int:
+def run(answer: Invocation) -> int:
     """Answer one sinfo."""
     options, _ = parse("sinfo", answer.argv, _OPTIONS)
     if "json" in options:
         answer.shape = json_shape(answer, options["json"])
         if options["json"] == "list":
             return 0
-    go_to(answer, options)
+    select_cluster(answer, options)
     if "json" not in options:
-        ctld(answer, "slurm_load_partitions")
+        reach_slurmctld(answer, "slurm_load_partitions")
         return _as_text(answer, options)
     shape = answer.shape
     around = shape.envelope("sinfo", answer.home, 0, ["sinfo", *answer.argv])
     try:
-        ctld(answer, "slurm_load_partitions")
+        reach_slurmctld(answer, "slurm_load_partitions")
         found = machines.loads(answer.state)
-    except Refused as refused:
+    except CommandError as refused:
         if shape.modern:
             raise
         answer.complain(refused.message.rpartition("\n")[0])  # exits 0; only errors[] tells
@@ -53,7 +53,7 @@ def run(answer: Answer) -> int:
     return 0
 
 
-def _as_text(answer: Answer, options: dict[str, str]) -> int:
+def _as_text(answer: Invocation, options: dict[str, str]) -> int:
     if "noheader" not in options:
         answer.write("PARTITION AVAIL  TIMELIMIT  NODES  STATE NODELIST\n")
     for some in machines.alike(machines.loads(answer.state)):

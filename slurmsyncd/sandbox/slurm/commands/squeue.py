@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 from slurmsyncd.sandbox.slurm import formatting as words
 from slurmsyncd.sandbox.slurm import squeue_record as jobs
 from slurmsyncd.sandbox.slurm import visibility as views
-from slurmsyncd.sandbox.slurm.commands.apply_faults import ctld
-from slurmsyncd.sandbox.slurm.commands.cluster import go_to
-from slurmsyncd.sandbox.slurm.commands.invocation import Refused
+from slurmsyncd.sandbox.slurm.commands.apply_faults import reach_slurmctld
+from slurmsyncd.sandbox.slurm.commands.cluster import select_cluster
+from slurmsyncd.sandbox.slurm.commands.invocation import CommandError
 from slurmsyncd.sandbox.slurm.commands.options import parse
 from slurmsyncd.sandbox.slurm.commands.queue_format import SHORT_STATES, Format
-from slurmsyncd.sandbox.slurm.release_format import Shape
+from slurmsyncd.sandbox.slurm.release_format import ReleaseFormat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from slurmsyncd.sandbox.slurm.commands.invocation import Answer
-    from slurmsyncd.sandbox.slurm.records import Run
+    from slurmsyncd.sandbox.slurm.commands.invocation import Invocation
+    from slurmsyncd.sandbox.slurm.records import RunRow
 
 _OPTIONS = {
     **dict.fromkeys(("a", "all"), "all"),
@@ -38,17 +38,17 @@ _OPTIONS = {
 }
 
 
-def run(answer: Answer) -> int:
+def run(answer: Invocation) -> int:
     """Answer one squeue."""
     options, _ = parse("squeue", answer.argv, _OPTIONS)
     if "json" in options:
         answer.shape = json_shape(answer, options["json"])
     if options.get("json") == "list":
         return 0
-    go_to(answer, options)
+    select_cluster(answer, options)
     if "json" in options:
         return _as_json(answer, options)
-    ctld(answer, "slurm_load_jobs error")
+    reach_slurmctld(answer, "slurm_load_jobs error")
     found = _wanted(answer, options)
     form = Format(answer, options.get("format", "%.18i %.9P %.8j %.8u %.2t %.10M %.6D %R"))
     if "noheader" not in options:
@@ -58,7 +58,7 @@ def run(answer: Answer) -> int:
     return 0
 
 
-def json_shape(answer: Answer, version: str) -> Shape:
+def json_shape(answer: Invocation, version: str) -> ReleaseFormat:
     """
     Choose the data version that ``--json=VERSION`` names.
 
@@ -70,7 +70,7 @@ def json_shape(answer: Answer, version: str) -> Shape:
     if not version:
         return answer.shape
     if not offered:
-        raise Refused(
+        raise CommandError(
             f"{name}: option '--json' doesn't allow an argument\nTry \"{name} --help\" for more information"
         )
     if version == "list":
@@ -80,25 +80,25 @@ def json_shape(answer: Answer, version: str) -> Shape:
     version = version.removeprefix("data_parser/")
     if version not in offered:
         default = answer.shape.parser
-        raise Refused(
+        raise CommandError(
             f"{name}: error: load_plugins: unable to find plugin: data_parser/{version}\n"
             f"{name}: error: application/json output not supported by data_parser/{default}"
         )
     if answer.faults.get("mute") == version:
-        raise Refused("", 0)
-    return Shape(answer.shape.release, version)
+        raise CommandError("", 0)
+    return ReleaseFormat(answer.shape.release, version)
 
 
-def _as_json(answer: Answer, options: dict[str, str]) -> int:
+def _as_json(answer: Invocation, options: dict[str, str]) -> int:
     shape = answer.shape
     around = shape.envelope("ctld", answer.home, int(answer.now), ["squeue", *answer.argv])
-    found: Iterator[Run]
+    found: Iterator[RunRow]
     if not shape.modern:
         options = {}  # 22.05 shows everything, whatever was asked for
     try:
-        ctld(answer, "slurm_load_jobs error")
+        reach_slurmctld(answer, "slurm_load_jobs error")
         found = _wanted(answer, options, everything=not shape.modern)
-    except Refused as refused:
+    except CommandError as refused:
         if shape.modern:
             raise
         answer.complain(refused.message.rpartition("\n")[0])  # exits 0; only errors[] tells
@@ -115,15 +115,17 @@ _FAILED = (
 )
 
 
-def _wanted(answer: Answer, options: dict[str, str], *, everything: bool = False) -> Iterator[Run]:
+def _wanted(answer: Invocation, options: dict[str, str], *, everything: bool = False) -> Iterator[RunRow]:
     """Choose what to show: by default nothing that is over."""
     ids = options.get("jobs", "").split(",") if options.get("jobs") else []
     if len(ids) == 1 and not list(in_memory(answer, ids)):
-        raise Refused("slurm_load_jobs error: Invalid job id specified")
+        raise CommandError("slurm_load_jobs error: Invalid job id specified")
     return _filtered(answer, options, ids, everything=everything)
 
 
-def _filtered(answer: Answer, options: dict[str, str], ids: list[str], *, everything: bool) -> Iterator[Run]:
+def _filtered(
+    answer: Invocation, options: dict[str, str], ids: list[str], *, everything: bool
+) -> Iterator[RunRow]:
     words_of_state = options.get("states", "").upper().replace(" ", "").split(",")
     states = {SHORT_STATES.get(word, word) for word in words_of_state if word}
     for run in in_memory(answer, ids):
@@ -141,7 +143,7 @@ def _filtered(answer: Answer, options: dict[str, str], ids: list[str], *, everyt
         yield run
 
 
-def in_memory(answer: Answer, ids: list[str]) -> Iterator[Run]:
+def in_memory(answer: Invocation, ids: list[str]) -> Iterator[RunRow]:
     """Return what slurmctld holds, all or by id; ``4`` is all of array or het job 4."""
     if not ids:
         yield from answer.told(answer.state.runs("WHERE in_memory = 1 ORDER BY job_id"))

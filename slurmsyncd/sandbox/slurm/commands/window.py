@@ -6,10 +6,10 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from slurmsyncd.sandbox.slurm.commands.invocation import Refused
+from slurmsyncd.sandbox.slurm.commands.invocation import CommandError
 
 if TYPE_CHECKING:
-    from slurmsyncd.sandbox.slurm.records import Run
+    from slurmsyncd.sandbox.slurm.records import RunRow
 
 STATES = {
     "BF": "BOOT_FAIL",
@@ -59,7 +59,7 @@ class Window:
         else:  # with states and no end, the end is the start: a trap
             self.end = self.start if self.states and not self.ids else int(now)
 
-    def takes(self, run: Run) -> bool:
+    def takes(self, run: RunRow) -> bool:
         """Return whether a run, as slurmdbd has it, is in the answer."""
         if not self._timed:
             return True
@@ -70,7 +70,7 @@ class Window:
             return alive and (not run["start_at"] or run["start_at"] <= self.end)
         return alive and 0 < run["eligible_at"] <= self.end
 
-    def _was(self, run: Run, state: str) -> bool:
+    def _was(self, run: RunRow, state: str) -> bool:
         """Return whether it was in a state at some time in the window, or ended in it."""
         if state == "PENDING":
             until = run["start_at"] or run["end_at"] or _LATE
@@ -81,7 +81,7 @@ class Window:
             return run["state"] == "SUSPENDED"
         return run["state"] == state and self.start <= run["end_at"] <= self.end
 
-    def cut(self, run: Run) -> Run:
+    def cut(self, run: RunRow) -> RunRow:
         """Cut start and end to the window, as ``-T`` does."""
         end = run["end_at"] or self.end
         return run | {"start_at": max(run["start_at"], self.start), "end_at": min(end, self.end)}
@@ -90,14 +90,14 @@ class Window:
 def _state(word: str) -> str:
     name = STATES.get(word.strip().upper(), word.strip().upper())
     if name not in STATES.values():
-        raise Refused(f"sacct: fatal: unrecognized job state value: {word}")
+        raise CommandError(f"sacct: fatal: unrecognized job state value: {word}")
     return name
 
 
 def _number(word: str) -> int:
     digits = re.match(r"\d+", word)
     if not digits:
-        raise Refused(f"sacct: fatal: Invalid job id: {word}")
+        raise CommandError(f"sacct: fatal: Invalid job id: {word}")
     return int(digits[0])
 
 
@@ -127,7 +127,7 @@ def instant_of(text: str, now: float) -> int:
         year = time.localtime(now).tm_year
         return int(time.mktime((year, month, day, hour, minute, 0, 0, 0, -1)))
     tail = re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", text)
-    raise Refused(f"Invalid time specification (pos={tail.end() if tail else 0}): {text}")
+    raise CommandError(f"Invalid time specification (pos={tail.end() if tail else 0}): {text}")
 
 
 def _midnight(now: float) -> int:

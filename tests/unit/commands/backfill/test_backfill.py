@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from slurmsyncd.commands.backfill.progress import Progress
-from slurmsyncd.commands.backfill.resume_file import Position
+from slurmsyncd.commands.backfill.resume_file import ResumeFile
 from tests.unit.commands.verify.site import Site, site, until
 
 pytestmark = pytest.mark.anyio
@@ -74,22 +74,22 @@ async def test_a_window_that_is_none_is_refused(tmp_path: Path) -> None:
 
 def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
     """The position is one window's own, survives, and is gone when all is told; garbage is no position."""
-    position = Position(tmp_path, 100, 900)
-    position.reached("a", 500)
-    assert (Position(tmp_path, 100, 900).of("a"), Position(tmp_path, 100, 900).of("b")) == (500, 100)
-    assert Position(tmp_path, 200, 900).of("a") == 200
+    position = ResumeFile(tmp_path, 100, 900)
+    position.save("a", 500)
+    assert (ResumeFile(tmp_path, 100, 900).load("a"), ResumeFile(tmp_path, 100, 900).load("b")) == (500, 100)
+    assert ResumeFile(tmp_path, 200, 900).load("a") == 200
     for garbage in (b"[]", b'{"\xe9": 7}', b""):
         (tmp_path / "backfill-100-900.json").write_bytes(garbage)
-        assert Position(tmp_path, 100, 900).of("a") == 100
-    position.done()
+        assert ResumeFile(tmp_path, 100, 900).load("a") == 100
+    position.delete()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_position_that_cannot_be_written_is_no_failure() -> None:
     """What is told is told; only time is lost."""
-    position = Position(Path("/nowhere"), 100, 900)
-    position.reached("a", 500)
-    assert position.of("a") == 500
+    position = ResumeFile(Path("/nowhere"), 100, 900)
+    position.save("a", 500)
+    assert position.load("a") == 500
 
 
 def test_the_words_of_progress() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from slurmsyncd.commands.check.host import file_system, spool
-from slurmsyncd.commands.check.nodes import SlurmNode, judge_nodes, parse_nodes
-from slurmsyncd.commands.check.result import Finding, Level, worst
-from slurmsyncd.commands.check.slurm_settings import judge_permission, judge_release, judge_settings
+from slurmsyncd.commands.check.nodes import SlurmNode, assess_nodes, parse_nodes
+from slurmsyncd.commands.check.result import CheckLevel, CheckResult, worst
+from slurmsyncd.commands.check.slurm_settings import assess_permission, assess_release, assess_settings
 from slurmsyncd.config import ClusterConfig
 from slurmsyncd.model import Gres
 from slurmsyncd.sinks.topology import SubCluster, Topology
@@ -22,14 +22,16 @@ RELEASES = sorted(path.name for path in CAPTURES.iterdir() if (path / "scontrol-
 NOW = 1_800_000_000
 
 
-def judged(*, poll_s: float = 60.0, gpus: bool = True, told_at: int = NOW, **values: str) -> dict[str, Level]:
+def judged(
+    *, poll_s: float = 60.0, gpus: bool = True, told_at: int = NOW, **values: str
+) -> dict[str, CheckLevel]:
     """Judge settings that are sound but for some; gives levels by name."""
     sound = {
         "AccountingStorageType": "accounting_storage/slurmdbd",
         "AccountingStorageTRES": "cpu,mem,node,gres/gpu,gres/gpu:a100",
         "MinJobAge": "300 sec",
     }
-    found = judge_settings(SlurmSettings({**sound, **values}, told_at), poll_s=poll_s, gpus=gpus, now=NOW)
+    found = assess_settings(SlurmSettings({**sound, **values}, told_at), poll_s=poll_s, gpus=gpus, now=NOW)
     return {each.name: each.level for each in found}
 
 
@@ -47,13 +49,20 @@ def test_settings_of_real_releases_are_read(release: str) -> None:
 def test_s18_which_releases_are_tested_is_said() -> None:
     """Tested, between, older and younger releases are told apart."""
     said = ("slurm 22.05.8", "slurm-wlm 24.11.5", "slurm 23.11.1", "slurm 21.08.5", "slurm 27.05.0", "bash")
-    levels = [judge_release(text).level for text in said]
-    assert levels == [Level.OK, Level.OK, Level.NOTE, Level.FAIL, Level.WARN, Level.WARN]
+    levels = [assess_release(text).level for text in said]
+    assert levels == [
+        CheckLevel.OK,
+        CheckLevel.OK,
+        CheckLevel.NOTE,
+        CheckLevel.FAIL,
+        CheckLevel.WARN,
+        CheckLevel.WARN,
+    ]
 
 
 def test_sound_settings_are_all_right() -> None:
     """Nothing is said against a slurm.conf as it should be."""
-    assert set(judged().values()) == {Level.OK}
+    assert set(judged().values()) == {CheckLevel.OK}
 
 
 @pytest.mark.parametrize(
@@ -68,30 +77,30 @@ def test_sound_settings_are_all_right() -> None:
 def test_a_wrong_setting_is_named(name: str, values: dict[str, Any]) -> None:
     """Each of them alone."""
     found = judged(**values)
-    assert [each for each, level in found.items() if level is not Level.OK] == [name]
+    assert [each for each, level in found.items() if level is not CheckLevel.OK] == [name]
 
 
 def test_what_does_not_matter_is_not_said() -> None:
     """Without GPUs nobody has to keep them; MinJobAge 0 keeps jobs for ever."""
-    assert set(judged(gpus=False, AccountingStorageTRES="cpu", MinJobAge="0 sec").values()) == {Level.OK}
+    assert set(judged(gpus=False, AccountingStorageTRES="cpu", MinJobAge="0 sec").values()) == {CheckLevel.OK}
 
 
 def test_z_clocks_that_disagree_are_named() -> None:
     """A minute is too much, a second is not."""
-    assert judged(told_at=NOW - 60)["clock"] is Level.WARN
-    assert judged(told_at=NOW + 1)["clock"] is Level.OK
+    assert judged(told_at=NOW - 60)["clock"] is CheckLevel.WARN
+    assert judged(told_at=NOW + 1)["clock"] is CheckLevel.OK
 
 
 def test_s19_who_is_no_operator_gets_the_commands() -> None:
     """An operator is demanded where jobs are hidden or batch scripts are asked for, and nowhere else."""
-    assert judge_permission("sync", "Operator", hidden="slurm.conf", scripts=True).level is Level.OK
-    unknown = judge_permission("sync", "", hidden="slurmdbd.conf", scripts=False)
-    assert (unknown.level, "slurmdbd.conf" in unknown.said) == (Level.FAIL, True)
+    assert assess_permission("sync", "Operator", hidden="slurm.conf", scripts=True).level is CheckLevel.OK
+    unknown = assess_permission("sync", "", hidden="slurmdbd.conf", scripts=False)
+    assert (unknown.level, "slurmdbd.conf" in unknown.text) == (CheckLevel.FAIL, True)
     assert "add user sync" in unknown.remedy
-    known = judge_permission("sync", "None", hidden="", scripts=True)
-    assert (known.level, "add user" in known.remedy) == (Level.WARN, False)
+    known = assess_permission("sync", "None", hidden="", scripts=True)
+    assert (known.level, "add user" in known.remedy) == (CheckLevel.WARN, False)
     assert "modify user sync set adminlevel=operator" in known.remedy
-    assert judge_permission("sync", "", hidden="", scripts=False).level is Level.OK
+    assert assess_permission("sync", "", hidden="", scripts=False).level is CheckLevel.OK
 
 
 def test_s19_slurmdbds_own_settings_are_told_from_those_of_slurm_conf() -> None:
@@ -114,8 +123,8 @@ def test_nodes_are_read_once_each() -> None:
     )
 
 
-def _judge_nodes(nodes: tuple[SlurmNode, ...], config: ClusterConfig, *subs: SubCluster) -> list[Finding]:
-    return list(judge_nodes(nodes, Topology({"alpha": subs}), "alpha", config, "sink x"))
+def _judge_nodes(nodes: tuple[SlurmNode, ...], config: ClusterConfig, *subs: SubCluster) -> list[CheckResult]:
+    return list(assess_nodes(nodes, Topology({"alpha": subs}), "alpha", config, "sink x"))
 
 
 def test_what_the_configuration_maps_is_not_compared() -> None:
@@ -123,7 +132,7 @@ def test_what_the_configuration_maps_is_not_compared() -> None:
     sub = SubCluster("main", hosts=frozenset({"n1"}), cores=((0,), (1,)), accelerators=())
     nodes = (SlurmNode("n1.site", (1, 4), (Gres("gpu", None, 2),)), SlurmNode("login1", (1, 4)))
     plain = _judge_nodes(nodes, ClusterConfig(name="alpha"), sub)
-    assert [each.level for each in plain] == [Level.FAIL]
+    assert [each.level for each in plain] == [CheckLevel.FAIL]
     told = ClusterConfig(
         name="alpha",
         ignore_hosts=("login*",),
@@ -131,7 +140,7 @@ def test_what_the_configuration_maps_is_not_compared() -> None:
         hwthreads={"n*": ((0,), (1,), (2,), (3,))},
         gpus={"n1*": ("a", "b")},
     )
-    assert [each.level for each in _judge_nodes(nodes, told, sub)] == [Level.OK]
+    assert [each.level for each in _judge_nodes(nodes, told, sub)] == [CheckLevel.OK]
 
 
 @pytest.mark.parametrize(
@@ -157,8 +166,8 @@ def test_nodes_are_compared_as_runs_are_mapped(
         "main", hosts=frozenset({"n1"}), cores=cores, cores_per_socket=2, accelerators=("A", "B")
     )
     (found,) = _judge_nodes((SlurmNode("n1", sockets, devices),), ClusterConfig(name="alpha"), sub)
-    assert (found.level is Level.OK) == (not trouble)
-    assert trouble in found.said
+    assert (found.level is CheckLevel.OK) == (not trouble)
+    assert trouble in found.text
 
 
 def test_many_nodes_with_one_trouble_are_one_finding() -> None:
@@ -166,13 +175,13 @@ def test_many_nodes_with_one_trouble_are_one_finding() -> None:
     nodes = tuple(SlurmNode(f"n{number}", (1, 4)) for number in range(2000))
     sub = SubCluster("main", hosts=frozenset({"other"}), cores=((0,),))
     (found,) = _judge_nodes(nodes, ClusterConfig(name="alpha"), sub)
-    assert "and 1995 more" in found.said
+    assert "and 1995 more" in found.text
 
 
 def test_a_cluster_that_the_backend_lacks_is_named() -> None:
     """With those that it has."""
-    (found,) = judge_nodes((), Topology({"beta": ()}), "alpha", ClusterConfig(name="alpha"), "sink x")
-    assert (found.level, "beta" in found.said) == (Level.FAIL, True)
+    (found,) = assess_nodes((), Topology({"beta": ()}), "alpha", ClusterConfig(name="alpha"), "sink x")
+    assert (found.level, "beta" in found.text) == (CheckLevel.FAIL, True)
 
 
 def test_d12_the_file_system_is_that_of_the_innermost_mount(tmp_path: Path) -> None:
@@ -188,22 +197,22 @@ def test_d12_the_file_system_is_that_of_the_innermost_mount(tmp_path: Path) -> N
 def test_the_worst_decides() -> None:
     """Notes and skipped lines are no reason to worry."""
 
-    def found(*levels: Level) -> tuple[Finding, ...]:
-        return tuple(Finding("a", "n", level, "s") for level in levels)
+    def found(*levels: CheckLevel) -> tuple[CheckResult, ...]:
+        return tuple(CheckResult("a", "n", level, "s") for level in levels)
 
-    assert worst(found(Level.OK, Level.NOTE, Level.SKIPPED)) is Level.OK
-    assert worst(found(Level.WARN, Level.OK)) is Level.WARN
-    assert worst(found(Level.WARN, Level.FAIL)) is Level.FAIL
+    assert worst(found(CheckLevel.OK, CheckLevel.NOTE, CheckLevel.SKIPPED)) is CheckLevel.OK
+    assert worst(found(CheckLevel.WARN, CheckLevel.OK)) is CheckLevel.WARN
+    assert worst(found(CheckLevel.WARN, CheckLevel.FAIL)) is CheckLevel.FAIL
 
 
 def test_a_spool_that_nobody_empties_is_named(tmp_path: Path) -> None:
     """Missing, shut by a daemon that stopped, or full after one that was killed: hints go nowhere."""
     directory = tmp_path / "spool"
-    assert spool(directory).level is Level.FAIL
+    assert spool(directory).level is CheckLevel.FAIL
     directory.mkdir(mode=0o730)
-    assert spool(directory).level is Level.OK
+    assert spool(directory).level is CheckLevel.OK
     for number in range(5001):
         (directory / str(number)).touch()
-    assert "5,001 hints wait" in spool(directory).said
+    assert "5,001 hints wait" in spool(directory).text
     directory.chmod(0o500)
-    assert "is shut" in spool(directory).said
+    assert "is shut" in spool(directory).text

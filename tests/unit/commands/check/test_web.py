@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slurmsyncd.commands.check.result import Finding, Level
+from slurmsyncd.commands.check.result import CheckLevel, CheckResult
 from slurmsyncd.commands.check.web import EXPIRES_S, examine_web
 from slurmsyncd.config import WebConfig
 from tests.unit.sinks.certificates import make_certificate
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def found(*, now: float | None = None, **web: Any) -> dict[str, Finding]:
+def found(*, now: float | None = None, **web: Any) -> dict[str, CheckResult]:
     """Return what is found, by name."""
     texts: dict[str, Any] = {key: str(value) for key, value in web.items()}
     section = WebConfig(**texts)
@@ -40,17 +40,17 @@ def test_a_usable_certificate_and_password_are_named(tmp_path: Path) -> None:
     cert = make_certificate(tmp_path, "localhost")
     shown = found(now=0.0, cert_file=cert, user="eve", password_file=password(tmp_path / "password"))
     assert {name: each.level for name, each in shown.items()} == dict.fromkeys(
-        ("certificate", "password"), Level.OK
+        ("certificate", "password"), CheckLevel.OK
     )
-    assert "valid until" in shown["certificate"].said
-    assert "'eve'" in shown["password"].said
+    assert "valid until" in shown["certificate"].text
+    assert "'eve'" in shown["password"].text
 
 
 def test_a_certificate_that_expires_soon_deserves_attention(tmp_path: Path) -> None:
     """The test's certificate is valid for another day."""
     cert = make_certificate(tmp_path, "localhost")
-    assert found(cert_file=cert)["certificate"].level is Level.WARN
-    assert found(now=time.time() - EXPIRES_S, cert_file=cert)["certificate"].level is Level.OK
+    assert found(cert_file=cert)["certificate"].level is CheckLevel.WARN
+    assert found(now=time.time() - EXPIRES_S, cert_file=cert)["certificate"].level is CheckLevel.OK
 
 
 def _expired(folder: Path) -> dict[str, Path]:
@@ -91,8 +91,8 @@ def test_an_unusable_certificate_fails_with_a_remedy(
     """Expired, unreadable, not a certificate, or the key of another one."""
     files: dict[str, Any] = {**make(tmp_path)}
     shown = found(**files)["certificate"]
-    assert (shown.level, bool(shown.remedy)) == (Level.FAIL, True)
-    assert said in shown.said
+    assert (shown.level, bool(shown.remedy)) == (CheckLevel.FAIL, True)
+    assert said in shown.text
 
 
 def test_a_key_that_every_user_can_read_is_named(tmp_path: Path) -> None:
@@ -101,26 +101,26 @@ def test_a_key_that_every_user_can_read_is_named(tmp_path: Path) -> None:
     cert.chmod(0o640)
     assert "key" not in found(cert_file=cert)
     cert.chmod(0o644)
-    assert (found(cert_file=cert)["key"].level, "644" in found(cert_file=cert)["key"].said) == (
-        Level.WARN,
+    assert (found(cert_file=cert)["key"].level, "644" in found(cert_file=cert)["key"].text) == (
+        CheckLevel.WARN,
         True,
     )
 
 
 @pytest.mark.parametrize(
     ("text", "mode", "level"),
-    [("", 0o600, Level.FAIL), ("two words", 0o600, Level.FAIL), ("secret", 0o644, Level.WARN)],
+    [("", 0o600, CheckLevel.FAIL), ("two words", 0o600, CheckLevel.FAIL), ("secret", 0o644, CheckLevel.WARN)],
 )
 def test_a_password_file_is_checked_as_the_daemon_reads_it(
-    tmp_path: Path, text: str, mode: int, level: Level
+    tmp_path: Path, text: str, mode: int, level: CheckLevel
 ) -> None:
     """Empty, more than a word, or readable by others; the password itself is never shown."""
     shown = found(password_file=password(tmp_path / "password", text, mode))["password"]
     assert shown.level is level
     assert shown.remedy
-    assert "secret" not in shown.said.replace(str(tmp_path), "").replace("the secret", "")
+    assert "secret" not in shown.text.replace(str(tmp_path), "").replace("the secret", "")
 
 
 def test_a_missing_password_file_fails(tmp_path: Path) -> None:
     """No client could log in."""
-    assert found(password_file=tmp_path / "nothing")["password"].level is Level.FAIL
+    assert found(password_file=tmp_path / "nothing")["password"].level is CheckLevel.FAIL

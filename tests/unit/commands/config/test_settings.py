@@ -12,8 +12,8 @@ import pytest
 from slurmsyncd.cli import main
 from slurmsyncd.commands.config.example import example
 from slurmsyncd.commands.config.globs import globs_of
-from slurmsyncd.commands.config.import_cc_slurm_adapter import imported
-from slurmsyncd.commands.config.show import shown
+from slurmsyncd.commands.config.import_cc_slurm_adapter import import_settings
+from slurmsyncd.commands.config.show import config_lines
 from slurmsyncd.commands.config.toml_writer import value_text
 from slurmsyncd.config import load_config
 from slurmsyncd.config import toml as tomllib
@@ -81,7 +81,7 @@ def test_what_is_shown_reads_back_the_same() -> None:
             },
         }
     )
-    assert load_config(tomllib.parse("\n".join(shown(config, None)))) == config
+    assert load_config(tomllib.parse("\n".join(config_lines(config, None)))) == config
 
 
 def test_origins_are_those_of_the_last_who_set_it(
@@ -133,8 +133,8 @@ def test_regular_expressions_become_globs_or_nothing(regex: str, globs: tuple[st
 
 def test_every_key_of_the_ancestor_is_taken_over() -> None:
     """Numbers, paths, addresses, GPUs, hosts, REST and NATS; what differs is said, secrets go to files."""
-    found = imported(OLD, cluster="alpha", secret_dir="/etc/slurmsyncd")
-    assert found.lost == []
+    found = import_settings(OLD, cluster="alpha", secret_dir="/etc/slurmsyncd")
+    assert found.not_imported == []
     text = found.toml("config.json")
     config = load_config(tomllib.parse(text))
     assert (config.daemon.poll_interval, config.daemon.query_delay, config.daemon.max_span) == (30, 1, 86400)
@@ -172,7 +172,7 @@ def test_every_key_of_the_ancestor_is_taken_over() -> None:
 )
 def test_the_socket_in_all_its_forms(address: str, socket: str, listen: tuple[str, ...]) -> None:
     """A path, with and without its prefix, and TCP on one address, on all, and on both families."""
-    found = imported({**OLD, "prepSockListenPath": address}, cluster="alpha", secret_dir="/s")
+    found = import_settings({**OLD, "prepSockListenPath": address}, cluster="alpha", secret_dir="/s")
     config = load_config(tomllib.parse(found.toml("x")))
     assert (config.hook.socket, config.hook.listen) == (socket, listen)
 
@@ -186,16 +186,16 @@ def test_what_cannot_be_taken_over_is_named() -> None:
         "gpuPciAddrs": {"^n[^1]$": ["x"], "^m$": "y", "^g$": ["z"]},
         "prepSockListenPath": "udp:1",
     }
-    found = imported(old, cluster="", secret_dir="/s")
-    text = " ".join(found.lost)
+    found = import_settings(old, cluster="", secret_dir="/s")
+    text = " ".join(found.not_imported)
     for word in ("slurmPollInterval", "fleetUrl", "ignoreHosts", "^n[^1]$", "^m$", "udp:1", "NAME"):
         assert word in text
-    assert found.toml("x").count("NOT TAKEN OVER") == len(found.lost)
+    assert found.toml("x").count("NOT TAKEN OVER") == len(found.not_imported)
 
 
 def test_rest_switched_off_leaves_nats_with_the_audit() -> None:
     """ccRestSubmitJobs = false: one sink, of NATS, that keeps url and token for the audit."""
-    found = imported({**OLD, "ccRestSubmitJobs": False}, cluster="alpha", secret_dir="/s")
+    found = import_settings({**OLD, "ccRestSubmitJobs": False}, cluster="alpha", secret_dir="/s")
     assert [path for path in found.sections if path[0] == "sinks"] == [("sinks", "nats")]
     assert found.sections["sinks", "nats"]["url"] == "https://cc.example"
     assert load_config(tomllib.parse(found.toml("x"))).sinks["nats"].type == "nats"
@@ -380,7 +380,7 @@ def test_a_cluster_that_slurm_does_not_name_is_asked_for(
 
 def test_of_several_ways_to_log_in_one_is_kept() -> None:
     """NATS takes one; the README's example has three, and those that are left out are named."""
-    found = imported(PUBLISHED["readme"], cluster="alpha", secret_dir="/s")
+    found = import_settings(PUBLISHED["readme"], cluster="alpha", secret_dir="/s")
     sink = load_config(tomllib.parse(found.toml("x"))).sinks["nats"]
     assert (sink.creds_file, sink.nkey_seed_file, sink.user, sink.password_file) == (
         "/etc/cc-slurm-adapter/nats.creds", "", "", "",

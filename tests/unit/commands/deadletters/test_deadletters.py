@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurmsyncd.control.client import office
-from slurmsyncd.control.store_requests import AskTotals
+from slurmsyncd.control.client import connect
+from slurmsyncd.control.store_requests import GetTotals
 from slurmsyncd.delivery import DeadLetter
 from slurmsyncd.errors import SlurmsyncdError
 from slurmsyncd.model import EventKind, Job, JobState, OutboxEntry
 from slurmsyncd.sandbox.demo.environment import stop_daemon
 from slurmsyncd.sandbox.slurm.faults import clear_faults, set_fault
-from slurmsyncd.store.queries import Selection
+from slurmsyncd.store.queries import DeliverySelection
 from tests.system.daemon.test_audit import site, until
 from tests.unit.commands.status.test_status import shown, typed
 from tests.unit.store.builders import T0, key, opened, plan, settle, started, starts
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 def states(config: Config) -> dict[str, int]:
     """Count the deliveries by state."""
-    with office(config) as desk:
-        return desk.ask(AskTotals()).sinks["rest"].states
+    with connect(config) as desk:
+        return desk.ask(GetTotals()).sinks["rest"].states
 
 
 def test_they_are_listed_by_reason_with_what_to_do(asked: Config, command: Command) -> None:
@@ -210,7 +210,7 @@ async def test_d15_a_retry_reads_from_slurm_what_was_given_up(tmp_path: Path) ->
         finally:
             assert await stop_daemon(daemon) == 0
         with closing(opened(at.stage.root / "state", "demo")) as store:
-            (entry,) = store.select(Selection(job_id=job))
+            (entry,) = store.select(DeliverySelection(job_id=job))
             store.settle(
                 [
                     (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slurmsyncd.commands.job.explain_absence import why_nothing
+from slurmsyncd.commands.job.explain_absence import explain_absence
 from slurmsyncd.config import ClusterConfig, Config, DaemonConfig
 from slurmsyncd.console.ask_slurm import Said
 from slurmsyncd.control.store_requests import Totals
@@ -35,7 +35,7 @@ def test_the_reason_is_the_one_that_applies(job: Job, says: str) -> None:
     config = Config(daemon=DaemonConfig(), clusters={"alpha": ClusterConfig(name="alpha")})
     totals = Totals(sinks={}, open_runs={}, cursors={"alpha": NOW - 60}, incident=None)
     said = [Said(cluster=job.key.cluster, controller=(), accounting=(job,))]
-    (line,) = why_nothing(7, config, totals, said, running=True, now=float(NOW))
+    (line,) = explain_absence(7, config, totals, said, running=True, now=float(NOW))
     assert says in line
 
 
@@ -46,6 +46,6 @@ def test_no_answer_is_not_taken_for_a_word(accounting: tuple[Job, ...] | None, s
     """That accounting is down proves nothing of the job."""
     totals = Totals(sinks={}, open_runs={}, cursors={}, incident=None)
     said = [Said(cluster="alpha", controller=None, accounting=accounting, trouble=("down",))]
-    (line,) = why_nothing(7, Config(), totals, said, running=True, now=float(NOW))
+    (line,) = explain_absence(7, Config(), totals, said, running=True, now=float(NOW))
     assert says in line
     assert ("nothing is to be told" in line) == (accounting is not None)

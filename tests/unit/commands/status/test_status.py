@@ -15,7 +15,7 @@ import anyio
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from slurmsyncd.control.client import office
+from slurmsyncd.control.client import connect
 from slurmsyncd.sandbox.demo.environment import stop_daemon
 from slurmsyncd.sandbox.slurm.faults import clear_faults, set_fault
 from tests.system.daemon.test_audit import site, until
@@ -169,7 +169,7 @@ def test_an_incident_is_said_until_it_is_acknowledged(config: Config, command: C
     assert "store: lost what was written down" in said
     assert "--acknowledge" in said
     assert "store: lost" not in command(config, "status", "--acknowledge").shown
-    with office(config) as desk:
+    with connect(config) as desk:
         assert not desk.running
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from slurmsyncd.commands.status.view import show
 from slurmsyncd.console.terminal import Terminal
-from slurmsyncd.control.health import judge
+from slurmsyncd.control.health import assess
 from slurmsyncd.control.status import CommandCost, HookStatus, Status
 from slurmsyncd.control.store_requests import SinkTotals
 from slurmsyncd.pipeline.minute_counters import Minute
@@ -36,7 +36,7 @@ def lines(shown: Status, columns: int | None = None) -> list[str]:
     stream = io.StringIO()
     terminal = Terminal(stream, {})
     terminal.columns = columns
-    show(shown, judge(shown), terminal)
+    show(shown, assess(shown), terminal)
     return stream.getvalue().splitlines()
 
 

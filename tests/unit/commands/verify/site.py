@@ -17,12 +17,12 @@ import anyio
 import anyio.to_thread
 
 from slurmsyncd.config import read_config
-from slurmsyncd.control.client import office
-from slurmsyncd.control.run_requests import AskWritten
-from slurmsyncd.control.store_requests import AskTotals
+from slurmsyncd.control.client import connect
+from slurmsyncd.control.run_requests import GetStoredRuns
+from slurmsyncd.control.store_requests import GetTotals
 from slurmsyncd.errors import SlurmsyncdError
-from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
-from slurmsyncd.sandbox.demo.environment import Stage, simulated_cluster, stop_daemon
+from slurmsyncd.sandbox.backend.server import BackendConfig, EmbeddedBackend
+from slurmsyncd.sandbox.demo.environment import DemoEnvironment, simulated_cluster, stop_daemon
 from slurmsyncd.sandbox.slurm import install
 from slurmsyncd.sandbox.slurm.engine import Simulation
 from slurmsyncd.sandbox.slurm.workload import Submission, request
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from slurmsyncd.control.store_requests import Request
+    from slurmsyncd.control.store_requests import ControlRequest
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ MIN_JOB_AGE_S = 2
 class Site:
     """What a test meddles with, and looks at."""
 
-    def __init__(self, stage: Stage, backend: Backend, simulation: Simulation) -> None:
+    def __init__(self, stage: DemoEnvironment, backend: EmbeddedBackend, simulation: Simulation) -> None:
         self.stage = stage
         self.backend = backend
         self.simulation = simulation
@@ -94,23 +94,23 @@ class Site:
         """Have the backend lose a run."""
         self.backend._core.database.link.execute("DELETE FROM job WHERE job_id = ?", (job_id,))
 
-    def ask(self, request: Request[T]) -> T:
+    def ask(self, request: ControlRequest[T]) -> T:
         """Ask the running daemon."""
-        with office(read_config(self.stage.config, {})) as desk:
+        with connect(read_config(self.stage.config, {})) as desk:
             assert desk.running
             return desk.ask(request)
 
     def answers(self) -> bool:
         """Return whether the daemon listens."""
         try:
-            self.ask(AskTotals())
+            self.ask(GetTotals())
         except (SlurmsyncdError, AssertionError):
             return False
         return True
 
     def all_acknowledged(self) -> bool:
         """Return whether the sink has been told everything that is written down."""
-        return not {"ready", "parked", "dead"} & set(self.ask(AskTotals()).sinks["demo"].states)
+        return not {"ready", "parked", "dead"} & set(self.ask(GetTotals()).sinks["demo"].states)
 
     def point_sink_at(self, url: str) -> None:
         """Have the daemon, once it is started, tell somebody else."""
@@ -119,7 +119,7 @@ class Site:
 
     def is_written(self, *job_ids: int) -> bool:
         """Return whether these jobs' runs are written down with their ends."""
-        found = self.ask(AskWritten(cluster="demo", job_ids=job_ids, sinks=()))
+        found = self.ask(GetStoredRuns(cluster="demo", job_ids=job_ids, sinks=()))
         return {run.key.job_id for run in found.runs if run.end_at is not None} == set(job_ids)
 
     async def verify(self, *options: str) -> tuple[int, str, str]:
@@ -152,13 +152,13 @@ class Site:
 @asynccontextmanager
 async def site(path: Path) -> AsyncIterator[Site]:
     """Run everything but the daemon."""
-    stage = Stage(path)
+    stage = DemoEnvironment(path)
     (path / "run").mkdir(mode=0o700)
     install(path / "bin", path / "slurm", "24.11")
     slurm = Simulation(path / "slurm", cluster="demo", seed=1, min_job_age_s=MIN_JOB_AGE_S)
     with closing(slurm) as simulation:
         config = BackendConfig(clusters=[simulated_cluster(simulation.nodes)], commit_interval=0.2)
-        async with Backend.open(config) as backend, anyio.create_task_group() as group:
+        async with EmbeddedBackend.open(config) as backend, anyio.create_task_group() as group:
             stage.write(
                 cluster="demo",
                 url=backend.url,

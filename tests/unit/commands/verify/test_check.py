@@ -14,9 +14,9 @@ import msgspec
 import pytest
 
 from slurmsyncd.commands.verify import backend as backend_module
-from slurmsyncd.commands.verify.backend import Backend
-from slurmsyncd.commands.verify.checker import Check
-from slurmsyncd.commands.verify.compare import Fate
+from slurmsyncd.commands.verify.backend import BackendQuery
+from slurmsyncd.commands.verify.checker import Verifier
+from slurmsyncd.commands.verify.compare import RunStatus
 from slurmsyncd.commands.verify.json_report import document
 from slurmsyncd.commands.verify.report import NAMED, Report
 from slurmsyncd.commands.verify.text_report import show
@@ -116,8 +116,8 @@ class Shelf:
         return self._failures.pop(0) if self._failures else self._shown
 
 
-def asking(shown: Mapping[int, RemoteState], answers: Iterable[Outcome] = ()) -> Backend:
-    return Backend(cast("Inventory", Shelf(shown, answers)), 300.0, questions_per_s=1e6)
+def asking(shown: Mapping[int, RemoteState], answers: Iterable[Outcome] = ()) -> BackendQuery:
+    return BackendQuery(cast("Inventory", Shelf(shown, answers)), 300.0, questions_per_s=1e6)
 
 
 def job(job_id: int, end_at: int, **changes: Any) -> Job:
@@ -154,11 +154,18 @@ def written(config: Config, *jobs: Job, running: Iterable[Job] = (), ago_s: int 
 
 
 async def check(
-    config: Config, slurm: Slurm, *, repair: bool = False, backend: Backend | None = None, since: int = SINCE
+    config: Config,
+    slurm: Slurm,
+    *,
+    repair: bool = False,
+    backend: BackendQuery | None = None,
+    since: int = SINCE,
 ) -> Report:
     report = Report(since=since, until=NOW)
     backends = {} if backend is None else {SINK: backend}
-    checker = Check(config, report, sinks=[SINK], backends=backends, repair=repair, progress=lambda *_: None)
+    checker = Verifier(
+        config, report, sinks=[SINK], backends=backends, repair=repair, progress=lambda *_: None
+    )
     await checker.cluster(slurm, now_too=True)
     return report
 
@@ -200,8 +207,8 @@ async def test_memory_holds_one_slice_of_20000_runs(config: Config) -> None:
     total = report.total()
     assert looked >= slices_
     assert sum(total.values()) == a_slice * looked >= 20_000
-    assert total[Fate.MISSING] > 19_000
-    assert (len(report.differences), report.unnamed) == (NAMED, total[Fate.MISSING] - NAMED)
+    assert total[RunStatus.MISSING] > 19_000
+    assert (len(report.differences), report.unnamed) == (NAMED, total[RunStatus.MISSING] - NAMED)
     assert max(slurm.alive) - before <= 2 * a_slice
 
 
@@ -219,7 +226,7 @@ async def test_what_is_missing_is_found_named_and_repaired(config: Config) -> No
     repaired = await check(config, slurm, repair=True)
     assert repaired.complete
     assert repaired.repaired == 2
-    assert repaired.total() == {Fate.DELIVERED: 1, Fate.WAITING: 2}
+    assert repaired.total() == {RunStatus.DELIVERED: 1, RunStatus.WAITING: 2}
     assert "2 runs repaired: written down, and sent when the daemon is started" in shown(repaired)
 
     again = await check(config, slurm, repair=True)
@@ -233,17 +240,17 @@ async def test_a_sink_that_came_later_misses_what_was_before_it(config: Config) 
     late = replace(config, sinks={"late": SinkConfig(name="late", url="http://127.0.0.1:1")})
     for repair, complete in ((False, False), (True, True)):
         report = Report(since=SINCE, until=NOW)
-        checker = Check(late, report, sinks=["late"], backends={}, repair=repair, progress=lambda *_: None)
+        checker = Verifier(late, report, sinks=["late"], backends={}, repair=repair, progress=lambda *_: None)
         await checker.cluster(Slurm(among(run)), now_too=False)
         assert report.complete is complete
-    assert report.total() == {Fate.WAITING: 1}
+    assert report.total() == {RunStatus.WAITING: 1}
 
 
 async def test_while_the_daemon_is_behind_nothing_is_missing(config: Config) -> None:
     """What ended after its position it reads itself; that is said, with how far it has read."""
     written(config, ago_s=30_000)
     report = await check(config, Slurm(among(job(1, NOW - 20_000), job(2, NOW - 31_000))))
-    assert report.total() == {Fate.UNREAD: 1, Fate.MISSING: 1}
+    assert report.total() == {RunStatus.UNREAD: 1, RunStatus.MISSING: 1}
     assert "when it is started; it has read up to" in shown(report)
 
 
@@ -253,13 +260,13 @@ async def test_what_the_store_forgot_is_asked_of_the_backend(config: Config) -> 
     slurm = Slurm(among(job(1, NOW - days), job(2, NOW - days)), slice_s=DAY_S)
     written(config)
     report = await check(config, slurm, since=NOW - days - 100)
-    assert report.total() == {Fate.FORGOTTEN: 2}
+    assert report.total() == {RunStatus.FORGOTTEN: 2}
     assert report.complete
     assert "--backend asks the backend itself" in shown(report)
 
     backend = asking({1: RemoteState.ENDED})
     report = await check(config, slurm, since=NOW - days - 100, backend=backend)
-    assert report.total() == {Fate.DELIVERED: 1, Fate.MISSING: 1}
+    assert report.total() == {RunStatus.DELIVERED: 1, RunStatus.MISSING: 1}
     assert backend.questions == 1, "one for each second in which runs began"
 
 
@@ -269,9 +276,9 @@ async def test_what_the_backend_lost_is_found_and_told_again(config: Config) -> 
     written(config, *runs)
     backend = asking({1: RemoteState.ENDED, 2: RemoteState.RUNNING})
     report = await check(config, Slurm(among(*runs)), backend=backend)
-    assert report.total() == {Fate.DELIVERED: 1, Fate.LOST: 2}
+    assert report.total() == {RunStatus.DELIVERED: 1, RunStatus.LOST: 2}
     report = await check(config, Slurm(among(*runs)), backend=backend, repair=True)
-    assert report.total() == {Fate.DELIVERED: 1, Fate.WAITING: 2}
+    assert report.total() == {RunStatus.DELIVERED: 1, RunStatus.WAITING: 2}
     assert {each.job_id: each.why.split()[0] for each in report.differences} == {2: "its", 3: "acknowledged,"}
 
 
@@ -281,7 +288,7 @@ async def test_what_the_backend_closed_wrongly_cannot_be_repaired(config: Config
     written(config, running=[run])
     backend = asking({1: RemoteState.ENDED})
     report = await check(config, Slurm(among(), runs=[run]), backend=backend, repair=True)
-    assert (report.total(), report.repaired) == ({Fate.LOST: 1}, 0)
+    assert (report.total(), report.repaired) == ({RunStatus.LOST: 1}, 0)
 
 
 async def test_who_does_not_answer_is_no_proof(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,9 +329,9 @@ async def test_a_run_that_the_backend_cannot_list_is_named_and_the_others_are_ch
 
     shelf = Archive(dict.fromkeys(range(1, 6), RemoteState.ENDED))
     for repair in (False, True):
-        backend = Backend(cast("Inventory", shelf), 300.0, questions_per_s=1e6)
+        backend = BackendQuery(cast("Inventory", shelf), 300.0, questions_per_s=1e6)
         report = await check(config, Slurm(among(*runs)), backend=backend, repair=repair)
-        assert report.total() == {Fate.DELIVERED: 4, Fate.UNREADABLE: 1}
+        assert report.total() == {RunStatus.DELIVERED: 4, RunStatus.UNREADABLE: 1}
         assert not report.complete
         assert report.repaired == 0
         (named,) = report.differences

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from slurmsyncd.commands.verify.compare import Fate
+from slurmsyncd.commands.verify.compare import RunStatus
 from tests.unit.commands.verify.site import OVERLAP_S, Site, site, until
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ async def test_the_document_has_one_shape(tmp_path: Path) -> None:
     }
     (sink,) = cluster["sinks"]
     assert set(sink) == {"sink", "days", "running", "all"}
-    numbers = {"runs", *(fate.value for fate in Fate)}
+    numbers = {"runs", *(fate.value for fate in RunStatus)}
     assert [set(each) for each in sink["days"]] == [{"day", *numbers}] * len(sink["days"])
     assert set(sink["running"]) == set(sink["all"]) == numbers
     assert time.strftime("%Y-%m-%d", time.gmtime(ended_at)) in {each["day"] for each in sink["days"]}

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from slurmsyncd.commands.verify.compare import (
     REMEMBERED_S,
-    Bounds,
-    Fate,
-    bounds,
-    confirmed,
-    fate,
-    find,
+    KnownRange,
+    RunStatus,
+    find_stored,
+    known_range,
     remedy,
+    status_of,
+    with_backend_state,
 )
 from slurmsyncd.delivery import (
     OVERTAKEN,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 T0 = 1_700_000_000
 SINK = "cc"
 #: The daemon has read up to some time after the runs of these tests.
-WITHIN = Bounds(read_from=T0 + 20_000, known_from=T0 - 100_000)
+WITHIN = KnownRange(read_from=T0 + 20_000, known_from=T0 - 100_000)
 
 
 def ran(start_at: int = T0, end_at: int | None = T0 + 60) -> Job:
@@ -59,85 +59,85 @@ def written(
 
 
 ENDED = [
-    ("both told", [written()], Fate.DELIVERED),
-    ("its start waits", [written(told_=told("ready", EventKind.START))], Fate.WAITING),
-    ("its stop waits", [written(told_=told("ready"))], Fate.WAITING),
-    ("parked", [written(told_=told("parked", reason="no_subcluster"))], Fate.PARKED),
-    ("dead", [written(told_=told("dead", EventKind.START, "http_400"))], Fate.DEAD),
-    ("refused as a repeat", [written(told_=told("dead", EventKind.START, REPEAT))], Fate.REFUSED),
-    ("left out as a repeat", [written(told_=told("dropped", EventKind.START, REPEAT))], Fate.REFUSED),
-    ("refused for a later run", [written(told_=told("dead", EventKind.START, OVERTAKEN))], Fate.REFUSED),
-    ("gave way to a requeue", [written(told_=told(reason=REPLACED))], Fate.REFUSED),
-    ("on ignored hosts", [written(told_=told(reason=NOT_SENT))], Fate.IGNORED),
-    ("dropped", [written(told_=told("dropped"))], Fate.DROPPED),
-    ("known as running", [written(end_at=None)], Fate.UNREAD),
+    ("both told", [written()], RunStatus.DELIVERED),
+    ("its start waits", [written(told_=told("ready", EventKind.START))], RunStatus.WAITING),
+    ("its stop waits", [written(told_=told("ready"))], RunStatus.WAITING),
+    ("parked", [written(told_=told("parked", reason="no_subcluster"))], RunStatus.PARKED),
+    ("dead", [written(told_=told("dead", EventKind.START, "http_400"))], RunStatus.DEAD),
+    ("refused as a repeat", [written(told_=told("dead", EventKind.START, REPEAT))], RunStatus.REFUSED),
+    ("left out as a repeat", [written(told_=told("dropped", EventKind.START, REPEAT))], RunStatus.REFUSED),
+    ("refused for a later run", [written(told_=told("dead", EventKind.START, OVERTAKEN))], RunStatus.REFUSED),
+    ("gave way to a requeue", [written(told_=told(reason=REPLACED))], RunStatus.REFUSED),
+    ("on ignored hosts", [written(told_=told(reason=NOT_SENT))], RunStatus.IGNORED),
+    ("dropped", [written(told_=told("dropped"))], RunStatus.DROPPED),
+    ("known as running", [written(end_at=None)], RunStatus.UNREAD),
     (
         "known as running, its start waits",
         [written(end_at=None, told_=told("ready", EventKind.START))],
-        Fate.WAITING,
+        RunStatus.WAITING,
     ),
-    ("not written down", [], Fate.MISSING),
-    ("another run of the id is", [written(T0 - 500, T0 - 400)], Fate.MISSING),
-    ("the run after it is, and runs", [written(T0 + 120, None)], Fate.MISSING),
-    ("its start moved", [written(T0 - 300)], Fate.DELIVERED),
-    ("its start moved while it ran", [written(T0 - 300, None)], Fate.UNREAD),
-    ("its start moved by hours", [written(T0 - 5 * 3600)], Fate.DELIVERED),
-    ("the right one of two", [written(T0 - 500, T0 - 400, told("dead")), written()], Fate.DELIVERED),
+    ("not written down", [], RunStatus.MISSING),
+    ("another run of the id is", [written(T0 - 500, T0 - 400)], RunStatus.MISSING),
+    ("the run after it is, and runs", [written(T0 + 120, None)], RunStatus.MISSING),
+    ("its start moved", [written(T0 - 300)], RunStatus.DELIVERED),
+    ("its start moved while it ran", [written(T0 - 300, None)], RunStatus.UNREAD),
+    ("its start moved by hours", [written(T0 - 5 * 3600)], RunStatus.DELIVERED),
+    ("the right one of two", [written(T0 - 500, T0 - 400, told("dead")), written()], RunStatus.DELIVERED),
     (
         "for another sink only",
         [StoredRun(key=RunKey("alpha", 7, T0), end_at=T0 + 60, deliveries={})],
-        Fate.MISSING,
+        RunStatus.MISSING,
     ),
 ]
 
 RUNNING = [
-    ("told", [written(end_at=None)], Fate.DELIVERED),
-    ("on ignored hosts", [written(end_at=None, told_=told("idle", reason=NOT_SENT))], Fate.IGNORED),
-    ("its start waits", [written(end_at=None, told_=told("ready", EventKind.START))], Fate.WAITING),
+    ("told", [written(end_at=None)], RunStatus.DELIVERED),
+    ("on ignored hosts", [written(end_at=None, told_=told("idle", reason=NOT_SENT))], RunStatus.IGNORED),
+    ("its start waits", [written(end_at=None, told_=told("ready", EventKind.START))], RunStatus.WAITING),
     (
         "refused as a repeat",
         [written(end_at=None, told_=told("dead", EventKind.START, REPEAT))],
-        Fate.REFUSED,
+        RunStatus.REFUSED,
     ),
-    ("its start moved", [written(T0 - 300, None)], Fate.DELIVERED),
-    ("its earlier run is still open", [written(T0 - MOVE_LIMIT_S - 9, None)], Fate.UNREAD),
-    ("its earlier run ended", [written(T0 - 500, T0 - 400)], Fate.MISSING),
-    ("ended meanwhile", [written()], Fate.DELIVERED),
-    ("not written down", [], Fate.MISSING),
+    ("its start moved", [written(T0 - 300, None)], RunStatus.DELIVERED),
+    ("its earlier run is still open", [written(T0 - MOVE_LIMIT_S - 9, None)], RunStatus.UNREAD),
+    ("its earlier run ended", [written(T0 - 500, T0 - 400)], RunStatus.MISSING),
+    ("ended meanwhile", [written()], RunStatus.DELIVERED),
+    ("not written down", [], RunStatus.MISSING),
 ]
 
 
 @pytest.mark.parametrize(("known", "expected"), [case[1:] for case in ENDED], ids=[case[0] for case in ENDED])
-def test_ended_runs(known: Sequence[StoredRun], expected: Fate) -> None:
+def test_ended_runs(known: Sequence[StoredRun], expected: RunStatus) -> None:
     """What is written down of an ended run decides, under whatever start it was announced (J4)."""
-    assert fate(ran(), known, SINK, WITHIN) is expected
+    assert status_of(ran(), known, SINK, WITHIN) is expected
 
 
 @pytest.mark.parametrize(
     ("known", "expected"), [case[1:] for case in RUNNING], ids=[case[0] for case in RUNNING]
 )
-def test_running_runs(known: Sequence[StoredRun], expected: Fate) -> None:
+def test_running_runs(known: Sequence[StoredRun], expected: RunStatus) -> None:
     """A running run is delivered once its start is told."""
-    assert fate(ran(end_at=None), known, SINK, WITHIN) is expected
+    assert status_of(ran(end_at=None), known, SINK, WITHIN) is expected
 
 
 @pytest.mark.parametrize(
     ("end_at", "expected"),
     [
-        (WITHIN.read_from, Fate.UNREAD),
-        (WITHIN.read_from - 1, Fate.MISSING),
-        (WITHIN.known_from, Fate.MISSING),
-        (WITHIN.known_from - 1, Fate.FORGOTTEN),
+        (WITHIN.read_from, RunStatus.UNREAD),
+        (WITHIN.read_from - 1, RunStatus.MISSING),
+        (WITHIN.known_from, RunStatus.MISSING),
+        (WITHIN.known_from - 1, RunStatus.FORGOTTEN),
     ],
 )
-def test_only_what_the_daemon_has_passed_by_is_missing(end_at: int, expected: Fate) -> None:
+def test_only_what_the_daemon_has_passed_by_is_missing(end_at: int, expected: RunStatus) -> None:
     """What the next look reads is not missing, and of what is settled and old nothing need be known."""
-    assert fate(ran(end_at - 10, end_at), [], SINK, WITHIN) is expected
+    assert status_of(ran(end_at - 10, end_at), [], SINK, WITHIN) is expected
 
 
 def test_a_run_that_has_just_begun_is_seen_by_the_next_look() -> None:
     """A run that began after the daemon's position is not missing yet."""
-    assert fate(ran(WITHIN.read_from, None), [], SINK, WITHIN) is Fate.UNREAD
+    assert status_of(ran(WITHIN.read_from, None), [], SINK, WITHIN) is RunStatus.UNREAD
 
 
 @pytest.mark.parametrize(
@@ -152,40 +152,42 @@ def test_a_run_that_has_just_begun_is_seen_by_the_next_look() -> None:
 )
 def test_where_the_next_look_begins(cursor: int | None, read_from: int) -> None:
     """As the collector does: the position less the overlap, no further back than the look-back (Z1)."""
-    found = bounds(cursor, T0, overlap_s=100, max_span_s=1000)
-    assert found == Bounds(read_from=read_from, known_from=T0 - 1000 - int(REMEMBERED_S))
+    found = known_range(cursor, T0, overlap_s=100, max_span_s=1000)
+    assert found == KnownRange(read_from=read_from, known_from=T0 - 1000 - int(REMEMBERED_S))
 
 
 CONFIRMED = [
-    (Fate.DELIVERED, RemoteState.ENDED, told(), Fate.DELIVERED),
-    (Fate.DELIVERED, RemoteState.ABSENT, told(), Fate.LOST),
-    (Fate.DELIVERED, RemoteState.RUNNING, told(), Fate.LOST),
-    (Fate.DELIVERED, RemoteState.RUNNING, told("idle"), Fate.DELIVERED),
-    (Fate.DELIVERED, RemoteState.ABSENT, told("idle"), Fate.LOST),
-    (Fate.DELIVERED, RemoteState.ENDED, told("idle"), Fate.LOST),
-    (Fate.FORGOTTEN, RemoteState.ENDED, None, Fate.DELIVERED),
-    (Fate.FORGOTTEN, RemoteState.ABSENT, None, Fate.MISSING),
-    (Fate.FORGOTTEN, RemoteState.RUNNING, None, Fate.MISSING),
-    (Fate.MISSING, RemoteState.ENDED, None, Fate.DELIVERED),
-    (Fate.MISSING, RemoteState.ABSENT, None, Fate.MISSING),
-    (Fate.WAITING, RemoteState.ABSENT, told("ready"), Fate.WAITING),
+    (RunStatus.DELIVERED, RemoteState.ENDED, told(), RunStatus.DELIVERED),
+    (RunStatus.DELIVERED, RemoteState.ABSENT, told(), RunStatus.LOST),
+    (RunStatus.DELIVERED, RemoteState.RUNNING, told(), RunStatus.LOST),
+    (RunStatus.DELIVERED, RemoteState.RUNNING, told("idle"), RunStatus.DELIVERED),
+    (RunStatus.DELIVERED, RemoteState.ABSENT, told("idle"), RunStatus.LOST),
+    (RunStatus.DELIVERED, RemoteState.ENDED, told("idle"), RunStatus.LOST),
+    (RunStatus.FORGOTTEN, RemoteState.ENDED, None, RunStatus.DELIVERED),
+    (RunStatus.FORGOTTEN, RemoteState.ABSENT, None, RunStatus.MISSING),
+    (RunStatus.FORGOTTEN, RemoteState.RUNNING, None, RunStatus.MISSING),
+    (RunStatus.MISSING, RemoteState.ENDED, None, RunStatus.DELIVERED),
+    (RunStatus.MISSING, RemoteState.ABSENT, None, RunStatus.MISSING),
+    (RunStatus.WAITING, RemoteState.ABSENT, told("ready"), RunStatus.WAITING),
 ]
 
 
 @pytest.mark.parametrize(("before", "there", "at", "after"), CONFIRMED)
 def test_the_backend_has_the_last_word(
-    before: Fate, there: RemoteState, at: DeliverySummary | None, after: Fate
+    before: RunStatus, there: RemoteState, at: DeliverySummary | None, after: RunStatus
 ) -> None:
     """What it was told and does not show is lost; what it shows as ended is there, whoever told it."""
-    assert confirmed(before, there, at, asked_at=T0 + 5000, grace_s=300) is after
+    assert with_backend_state(before, there, at, asked_at=T0 + 5000, grace_s=300) is after
 
 
 def test_within_the_grace_absence_proves_nothing() -> None:
     """A start that was acknowledged just now may wait for the backend's commit (H22)."""
     asked_at = told().start_acknowledged_at
     assert asked_at is not None
-    found = confirmed(Fate.DELIVERED, RemoteState.ABSENT, told("idle"), asked_at=asked_at + 299, grace_s=300)
-    assert found is Fate.DELIVERED
+    found = with_backend_state(
+        RunStatus.DELIVERED, RemoteState.ABSENT, told("idle"), asked_at=asked_at + 299, grace_s=300
+    )
+    assert found is RunStatus.DELIVERED
 
 
 @pytest.mark.parametrize(
@@ -218,7 +220,7 @@ def test_what_is_found_is_the_run_or_may_be(
     """A run is found under its own start, the same end, or an open run that it overlaps; else it is not."""
     run = ran(start_at, start_at + ran_s)
     known = [written(at, None if s is None else at + s) for at, s in others]
-    found = find(run, known)
+    found = find_stored(run, known)
     same_start = [each for each in known if each.key.start_at == start_at]
     if same_start:
         assert found is not None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurmsyncd.commands.verify.checker import Check
+from slurmsyncd.commands.verify.checker import Verifier
 from slurmsyncd.commands.verify.json_report import document
 from slurmsyncd.commands.verify.report import Report
 from slurmsyncd.console.accounting_windows import slices
@@ -41,7 +41,7 @@ def slurm() -> FakeSlurm:
 
 async def check(config: Config, slurm: FakeSlurm, *, repair: bool) -> Report:
     report = Report(since=SINCE, until=NOW - 900)
-    checker = Check(config, report, sinks=[SINK], backends={}, repair=repair, progress=lambda *_: None)
+    checker = Verifier(config, report, sinks=[SINK], backends={}, repair=repair, progress=lambda *_: None)
     await checker.cluster(FakeSource(slurm), now_too=False)
     return report
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slurmsyncd.control import store_requests as requests
-from slurmsyncd.control.client import office
-from slurmsyncd.control.run_requests import AskWritten, Mend, Record
+from slurmsyncd.control.client import connect
+from slurmsyncd.control.run_requests import GetStoredRuns, RecordRuns, RepairSink
 from slurmsyncd.delivery import Delivered, Discrepancy, Repair
 from slurmsyncd.model import EventKind, JobState, RunKey
 from tests.unit.control.conftest import config, serving
@@ -51,8 +51,8 @@ def asked(request: pytest.FixtureRequest, config: Config) -> Iterator[Config]:
 
 
 def ask(config: Config, *ids: int) -> dict[RunKey, tuple[int | None, dict[str, str]]]:
-    with office(config) as desk:
-        answer = desk.ask(AskWritten(cluster="alpha", job_ids=ids, sinks=("rest", "late")))
+    with connect(config) as desk:
+        answer = desk.ask(GetStoredRuns(cluster="alpha", job_ids=ids, sinks=("rest", "late")))
     assert answer.cursor == T0
     return {
         each.key: (each.end_at, {sink: told.state for sink, told in each.deliveries.items()})
@@ -70,10 +70,10 @@ def test_what_is_written_down_is_told(asked: Config) -> None:
 def test_what_is_missing_is_written_down_once(asked: Config) -> None:
     """An ended run becomes a start and a stop, a running one a start; a second time nothing new comes of it."""
     jobs = (replace(ended(key(5)), name="a\x1b[31mb\n", nodes=("n1",)), running(key(6)))
-    with office(asked) as desk:
-        assert desk.ask(Record(cluster="alpha", jobs=jobs)) == 2
-        assert desk.ask(Record(cluster="alpha", jobs=jobs)) == 0
-        (story,) = desk.ask(requests.AskStories(5))
+    with connect(asked) as desk:
+        assert desk.ask(RecordRuns(cluster="alpha", jobs=jobs)) == 2
+        assert desk.ask(RecordRuns(cluster="alpha", jobs=jobs)) == 0
+        (story,) = desk.ask(requests.GetRunHistories(5))
     assert story.stop is not None
     assert (story.stop.name, story.stop.end_at) == ("a\x1b[31mb\n", T0 + 60)
     assert ask(asked, 5, 6) == {key(5): (T0 + 60, {"rest": "ready"}), key(6): (None, {"rest": "ready"})}
@@ -91,17 +91,17 @@ def test_what_is_missing_is_written_down_once(asked: Config) -> None:
 )
 def test_j4_a_run_that_may_be_known_under_another_start_is_not_told_twice(asked: Config, job: Job) -> None:
     """What is known, or may turn out to be, is left to the daemon, which asks Slurm."""
-    with office(asked) as desk:
-        assert desk.ask(Record(cluster="alpha", jobs=(job,))) == 0
+    with connect(asked) as desk:
+        assert desk.ask(RecordRuns(cluster="alpha", jobs=(job,))) == 0
     assert set(ask(asked, job.key.job_id)) <= {key(1), key(2)}
 
 
 def test_a_run_that_was_lost_is_sent_again_from_its_start(asked: Config) -> None:
     """Start and stop, with the loss in its history; what has not been told to the end is left alone."""
     wanted = tuple(Repair(key(job_id), Discrepancy.RUN_LOST) for job_id in (1, 2, 3))
-    with office(asked) as desk:
-        assert desk.ask(Mend(sink="rest", repairs=wanted)) == 1
-        (story,) = desk.ask(requests.AskStories(1))
+    with connect(asked) as desk:
+        assert desk.ask(RepairSink(sink="rest", repairs=wanted)) == 1
+        (story,) = desk.ask(requests.GetRunHistories(1))
     (delivery,) = story.deliveries
     assert (delivery.step, delivery.state, delivery.attempts) == (EventKind.START, "ready", 0)
     assert [reason for _, _, reason, _ in delivery.history] == ["run_lost"]
@@ -110,10 +110,10 @@ def test_a_run_that_was_lost_is_sent_again_from_its_start(asked: Config) -> None
 def test_a_sink_that_came_later_is_told_of_what_it_missed(asked: Config) -> None:
     """The whole run, once; the sink that was told is left alone."""
     wanted = tuple(Repair(key(job_id), Discrepancy.NOT_REPORTED) for job_id in (1, 3))
-    with office(asked) as desk:
-        assert desk.ask(Mend(sink="late", repairs=wanted)) == 1
-        assert desk.ask(Mend(sink="late", repairs=wanted)) == 0
-        assert desk.ask(Mend(sink="rest", repairs=wanted)) == 0
+    with connect(asked) as desk:
+        assert desk.ask(RepairSink(sink="late", repairs=wanted)) == 1
+        assert desk.ask(RepairSink(sink="late", repairs=wanted)) == 0
+        assert desk.ask(RepairSink(sink="rest", repairs=wanted)) == 0
     assert ask(asked, 1) == {key(1): (T0 + 60, {"rest": "done", "late": "ready"})}
 
 

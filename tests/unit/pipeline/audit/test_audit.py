@@ -187,7 +187,7 @@ async def test_a_run_that_we_never_told_of_and_slurm_ended_is_stopped(tmp_path: 
         assert world.slurm.asked == [frozenset({50})]
         await world.deliver()
         assert world.there() == {(50, START): ("timeout", 60)}
-        assert [each.sink for each in world.store.runs_of(50)[0].deliveries] == ["cc"]
+        assert [each.sink for each in world.store.run_histories(50)[0].deliveries] == ["cc"]
         assert await world.audit() == {}
 
 
@@ -272,13 +272,13 @@ async def test_j2_a_run_refused_as_a_repeat_is_not_repaired(world: World) -> Non
     await world.deliver()
     world.begin(second)
     await world.deliver()
-    (letter,) = world.store.letters("cc", state="dropped")
+    (letter,) = world.store.list_deliveries("cc", state="dropped")
     assert (letter.key, letter.reason) == (second.key, "repeat_of_earlier_run")
     sent = len(world.asked("/api/jobs/start_job/"))
     assert await world.audit() == {}
     await world.deliver()
     assert len(world.asked("/api/jobs/start_job/")) == sent
-    assert world.store.letters("cc", state="dropped") == (letter,)
+    assert world.store.list_deliveries("cc", state="dropped") == (letter,)
 
 
 async def test_a_run_that_was_given_up_and_is_there_after_all_gets_its_stop(world: World) -> None:
@@ -286,10 +286,10 @@ async def test_a_run_that_was_given_up_and_is_there_after_all_gets_its_stop(worl
     run = job(1)
     world.begin(replace(run, user=""))
     await world.deliver()
-    assert [letter.reason for letter in world.store.letters("cc")] == ["no_user"]
+    assert [letter.reason for letter in world.store.list_deliveries("cc")] == ["no_user"]
     await world.tell_as_other(run)
     assert await world.audit() == {"refused_yet_there": 1}
-    assert world.store.letters("cc") == ()
+    assert world.store.list_deliveries("cc") == ()
     world.end(run)
     await world.deliver()
     assert world.there() == {(1, START): COMPLETED}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slurmsyncd.model import Job, RunKey
-    from slurmsyncd.sinks.bodies import Body
+    from slurmsyncd.sinks.bodies import RequestBody
 
 pytestmark = pytest.mark.anyio
 
@@ -42,7 +42,7 @@ def states(world: World) -> dict[int, tuple[str, str]]:
     """Return start → (step, state) of the job's deliveries."""
     return {
         story.key.start_at: (story.deliveries[0].step.value, story.deliveries[0].state)
-        for story in world.store.runs_of(1)
+        for story in world.store.run_histories(1)
     }
 
 
@@ -71,13 +71,13 @@ async def test_j2_without_the_setting_the_first_run_is_kept(world: World) -> Non
     world.begin(SECOND)
     await world.deliver()
     assert world.there() == {(1, START): COMPLETED}
-    assert world.store.letters("cc") == ()
+    assert world.store.list_deliveries("cc") == ()
     assert left_out(world) == {SECOND.key: "repeat_of_earlier_run"}
     assert world.asked("/api/jobs/delete_job/") == []
 
 
 def left_out(world: World) -> dict[RunKey, str]:
-    return {each.key: each.reason for each in world.store.letters("cc", state="dropped")}
+    return {each.key: each.reason for each in world.store.list_deliveries("cc", state="dropped")}
 
 
 def note_at(world: World, run: Job) -> str:
@@ -109,7 +109,7 @@ async def test_j2_later_runs_are_noted_at_the_one_that_is_kept(
     before = [{**row, "meta_data": None} for row in world.backend.rows()]
     world.begin(SECOND, THIRD)
     await world.deliver(keeping)
-    ids = [each.id for each in world.store.letters("cc", state="dropped")]
+    ids = [each.id for each in world.store.list_deliveries("cc", state="dropped")]
     world.store.retry(ids, world.clock.now())
     await world.deliver(keeping)
     assert left_out(world) == dict.fromkeys((SECOND.key, THIRD.key), "repeat_of_earlier_run")
@@ -134,7 +134,7 @@ async def test_j2_a_note_that_cannot_be_made_keeps_no_run_waiting(world: World, 
     assert "again from" in note_at(world, FIRST)
 
     class NoEdits(RestSink):
-        async def _edit(self, body: Body) -> Outcome:
+        async def _edit(self, body: RequestBody) -> Outcome:
             return Outcome(result=OutcomeKind.FAILED, reason="http_502")
 
     failing = NoEdits(keeping._config, {}, world.clock)
@@ -189,7 +189,7 @@ async def test_j1_a_run_that_a_later_one_keeps_out_is_a_dead_letter_whose_remedy
     world.begin(early)
     world.end(early)
     await world.deliver(sink)
-    (letter,) = world.store.letters("cc")
+    (letter,) = world.store.list_deliveries("cc")
     assert (letter.key, letter.reason) == (early.key, "later_run_is_there")
     assert moment(late.key.start_at) in letter.detail
     world.remove(1)
@@ -247,7 +247,7 @@ async def test_a_foreign_row_is_never_removed(world: World, sink: ReplacingSink)
     world.begin(SECOND)
     await world.deliver(sink)
     assert world.there() == {(1, START): COMPLETED}
-    assert [letter.reason for letter in world.store.letters("cc")] == ["repeat_of_earlier_run"]
+    assert [letter.reason for letter in world.store.list_deliveries("cc")] == ["repeat_of_earlier_run"]
     assert world.asked("/api/jobs/delete_job/") == []
 
 
@@ -261,7 +261,7 @@ async def test_a_later_run_does_not_give_way_to_an_earlier_one(world: World, sin
     await world.deliver(sink)
     assert world.there() == {(1, SECOND.key.start_at): COMPLETED}
     assert left_out(world) == {FIRST.key: "later_run_is_there"}
-    assert world.store.letters("cc") == ()
+    assert world.store.list_deliveries("cc") == ()
 
 
 async def test_several_earlier_runs_give_way_one_after_the_other(world: World, sink: ReplacingSink) -> None:

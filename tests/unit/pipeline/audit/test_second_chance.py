@@ -24,7 +24,7 @@ LATER_S = WELL_S + 60.0
 
 
 def dead(world: World) -> list[int]:
-    return [letter.key.job_id for letter in world.store.letters("cc")]
+    return [letter.key.job_id for letter in world.store.list_deliveries("cc")]
 
 
 def kill(world: World, run: Job) -> None:

@@ -26,8 +26,8 @@ from slurmsyncd.model import (
     Trigger,
 )
 from slurmsyncd.pipeline.audit import Auditor, AuditPolicy
-from slurmsyncd.pipeline.deliver import Delivery
-from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
+from slurmsyncd.pipeline.deliver import DeliveryLoop
+from slurmsyncd.sandbox.backend.server import BackendConfig, EmbeddedBackend
 from slurmsyncd.store import SqliteStore, open_store
 from tests.fakes import FakeClock
 from tests.unit.pipeline.conftest import CountingThread
@@ -130,7 +130,7 @@ class Skipping:
 class World:
     """Everything of one sink, and the time."""
 
-    def __init__(self, backend: Backend, sink: RestSink, store: SqliteStore) -> None:
+    def __init__(self, backend: EmbeddedBackend, sink: RestSink, store: SqliteStore) -> None:
         self.backend = backend
         self.sink = sink
         self.store = store
@@ -168,7 +168,9 @@ class World:
 
     async def deliver_uncommitted(self, sink: Sink | None = None) -> None:
         workers = {EventKind.START: 2, EventKind.STOP: 1}
-        delivery = Delivery(sink or self.sink, self.store, self.thread, POLICY, self.clock, workers=workers)
+        delivery = DeliveryLoop(
+            sink or self.sink, self.store, self.thread, POLICY, self.clock, workers=workers
+        )
         await delivery.run(until_idle=True)
 
     async def tell_as_other(self, run: Job, *, over: bool = False) -> None:
@@ -212,7 +214,7 @@ class World:
 
     def history(self, run: Job) -> list[str]:
         """Return the reasons in the history of a run's delivery."""
-        (story,) = [each for each in self.store.runs_of(run.key.job_id) if each.key == run.key]
+        (story,) = [each for each in self.store.run_histories(run.key.job_id) if each.key == run.key]
         return [line[2] for line in story.deliveries[0].history]
 
 
@@ -229,7 +231,7 @@ async def world_in(path: Path, *sinks: str, ignore: tuple[str, ...] = ()) -> Asy
     config = BackendConfig(clusters=site(), commit_interval=None, test_api=True)
     store = open_store(path / "state", sinks or ("cc",)).store
     try:
-        async with Backend.open(config) as backend:
+        async with EmbeddedBackend.open(config) as backend:
             clusters = {CLUSTER: ClusterConfig(name=CLUSTER, ignore_hosts=ignore)}
             token = token_file(path / "token", backend.token())
             sink = sink_on(backend.url, token, clusters, stop_hold=POLICY.stop_hold_s)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slurmsyncd.sandbox.backend.clusters import join_cluster, make_cluster, make_sub_cluster
-from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
+from slurmsyncd.sandbox.backend.server import BackendConfig, EmbeddedBackend
 from tests.unit.sandbox.backend.client import Client, http
 
 if TYPE_CHECKING:
@@ -21,13 +21,13 @@ CLUSTERS = [join_cluster("demo", MAIN, GPU), STAR]
 
 
 @pytest.fixture
-async def backend() -> AsyncIterator[Backend]:
+async def backend() -> AsyncIterator[EmbeddedBackend]:
     config = BackendConfig(clusters=CLUSTERS, commit_interval=None, archive_queue=2, test_api=True)
-    async with Backend.open(config) as running:
+    async with EmbeddedBackend.open(config) as running:
         yield running
 
 
 @pytest.fixture
-async def client(backend: Backend) -> AsyncIterator[Client]:
+async def client(backend: EmbeddedBackend) -> AsyncIterator[Client]:
     async with http(backend.url) as connection:
         yield Client(connection, backend.token())

@@ -15,7 +15,7 @@ from tests.unit.sandbox.backend.client import J, refused
 if TYPE_CHECKING:
     import httpx
 
-    from slurmsyncd.sandbox.backend.server import Backend
+    from slurmsyncd.sandbox.backend.server import EmbeddedBackend
     from tests.unit.sandbox.backend.client import Client
 
 pytestmark = pytest.mark.anyio
@@ -65,19 +65,19 @@ async def test_A6_x_auth_token_decides_alone(client: Client) -> None:
 
 
 @pytest.mark.parametrize("roles", [["user"], ["api", "user"], ["admin"]], ids=["A7a", "A7b", "A7c"])
-async def test_A7_wrong_roles(backend: Backend, client: Client, roles: Any) -> None:
+async def test_A7_wrong_roles(backend: EmbeddedBackend, client: Client, roles: Any) -> None:
     """The role api alone, or admin together with api, may call."""
     refused(await start(client, {"X-Auth-Token": backend.token(roles=roles)}), 401)
 
 
-async def test_A7_no_role_at_all(backend: Backend, client: Client) -> None:
+async def test_A7_no_role_at_all(backend: EmbeddedBackend, client: Client) -> None:
     """A token with an empty role list is answered with two objects in one body."""
     answer = await start(client, {"X-Auth-Token": backend.token(roles=[])})
     assert answer.status_code == 401
     assert answer.text.count('"Unauthorized"') == 2
 
 
-async def test_A8_admin_and_api(backend: Backend, client: Client) -> None:
+async def test_A8_admin_and_api(backend: EmbeddedBackend, client: Client) -> None:
     """Admin together with api may call."""
     assert (await start(client, {"X-Auth-Token": backend.token(roles=["admin", "api"])})).status_code == 201
 
@@ -87,7 +87,7 @@ def foreign(algorithm: str) -> str:
     return jwt.encode({"sub": "x", "roles": ["api"]}, key, algorithm=algorithm)
 
 
-async def test_A9_expired(backend: Backend, client: Client) -> None:
+async def test_A9_expired(backend: EmbeddedBackend, client: Client) -> None:
     """An expired token is refused."""
     refused(await start(client, {"X-Auth-Token": backend.token(lifetime_s=-10)}), 401)
 
@@ -114,18 +114,18 @@ async def test_A9_unsigned(client: Client) -> None:
         pytest.param({"sub": "x", "roles": "api"}, id="roles-no-list"),
     ],
 )
-async def test_A9_bad_claims(backend: Backend, client: Client, claims: Any) -> None:
+async def test_A9_bad_claims(backend: EmbeddedBackend, client: Client, claims: Any) -> None:
     """A token that is not valid yet, or lacks its user or roles, is refused."""
     refused_or_twice = await start(client, {"X-Auth-Token": backend.sign(claims)})
     assert refused_or_twice.status_code == 401
 
 
-async def test_A10_unknown_user(backend: Backend, client: Client) -> None:
+async def test_A10_unknown_user(backend: EmbeddedBackend, client: Client) -> None:
     """The token alone decides; its user need not exist."""
     assert (await start(client, {"X-Auth-Token": backend.token("nobody-knows")})).status_code == 201
 
 
-async def test_A11_address_list(backend: Backend, client: Client) -> None:
+async def test_A11_address_list(backend: EmbeddedBackend, client: Client) -> None:
     """With a list of addresses others are refused; a proxy's header tells the address."""
     backend.knobs.allowed_ips = ["10.1.2.3"]
     token = {"X-Auth-Token": client.token}

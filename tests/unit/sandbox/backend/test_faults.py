@@ -14,13 +14,13 @@ from tests.unit.sandbox.backend.conftest import CLUSTERS
 from tests.unit.sandbox.backend.waiting import until
 
 if TYPE_CHECKING:
-    from slurmsyncd.sandbox.backend.server import Backend
+    from slurmsyncd.sandbox.backend.server import EmbeddedBackend
     from tests.unit.sandbox.backend.client import Client
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_H1_start_takes_effect_without_an_answer(backend: Backend, client: Client) -> None:
+async def test_H1_start_takes_effect_without_an_answer(backend: EmbeddedBackend, client: Client) -> None:
     """The connection closes after the insert; the retry finds the job there."""
     backend.knobs.hang_up_starts = 1
     with pytest.raises(httpx.RemoteProtocolError):
@@ -28,7 +28,7 @@ async def test_H1_start_takes_effect_without_an_answer(backend: Backend, client:
     refused(await client.start(J(1)), 500, "UNIQUE constraint failed: job_cache")
 
 
-async def test_H2_stop_takes_effect_without_an_answer(backend: Backend, client: Client) -> None:
+async def test_H2_stop_takes_effect_without_an_answer(backend: EmbeddedBackend, client: Client) -> None:
     """The connection closes after the update; the retry finds the job stopped."""
     await client.committed(J(1))
     backend.knobs.hang_up_stops = 1
@@ -37,7 +37,9 @@ async def test_H2_stop_takes_effect_without_an_answer(backend: Backend, client: 
     refused(await client.stop(S(1)), 422, "already been stopped")
 
 
-async def test_H3_full_archive_queue_blocks_stops_and_starts(backend: Backend, client: Client) -> None:
+async def test_H3_full_archive_queue_blocks_stops_and_starts(
+    backend: EmbeddedBackend, client: Client
+) -> None:
     """With the queue full a stop waits, and with it every start and the tick; reading goes on."""
     backend.knobs.archive_delay_s = 600.0
     for job_id in range(1, 6):
@@ -58,7 +60,7 @@ async def test_H3_full_archive_queue_blocks_stops_and_starts(backend: Backend, c
         group.cancel_scope.cancel()
 
 
-async def test_H4_race_with_the_tick(backend: Backend, client: Client) -> None:
+async def test_H4_race_with_the_tick(backend: EmbeddedBackend, client: Client) -> None:
     """A stop that meets the tick is acknowledged and lost, and ends somebody else's job."""
     for job_id in (1, 2):
         await client.start(J(job_id))
@@ -72,7 +74,7 @@ async def test_H4_race_with_the_tick(backend: Backend, client: Client) -> None:
     assert (await client.stop(S(1))).status_code == 200
 
 
-async def test_H4_race_comes_about_by_itself(backend: Backend, client: Client) -> None:
+async def test_H4_race_comes_about_by_itself(backend: EmbeddedBackend, client: Client) -> None:
     """A stop that read its row before a tick, and writes after it, loses it without any knob."""
     jobs = backend._core.jobs
     for job_id in (1, 2):
@@ -87,7 +89,7 @@ async def test_H4_race_comes_about_by_itself(backend: Backend, client: Client) -
     assert states == {1: "running", 2: "completed"}
 
 
-async def test_H5_unauthorized_for_a_while(backend: Backend, client: Client) -> None:
+async def test_H5_unauthorized_for_a_while(backend: EmbeddedBackend, client: Client) -> None:
     """Every token is refused until the knob is turned back."""
     backend.knobs.unauthorized = True
     refused(await client.start(J(1)), 401)
@@ -95,7 +97,7 @@ async def test_H5_unauthorized_for_a_while(backend: Backend, client: Client) -> 
     assert (await client.start(J(1))).status_code == 201
 
 
-async def test_H6_one_job_is_always_refused(backend: Backend, client: Client) -> None:
+async def test_H6_one_job_is_always_refused(backend: EmbeddedBackend, client: Client) -> None:
     """One job is refused for ever, all others are taken."""
     backend.knobs.refuse_job_ids = [7]
     refused(await client.start(J(7)), 400)
@@ -110,7 +112,7 @@ async def test_H7_wiped(client: Client) -> None:
     assert (await client.start(J(1))).status_code == 201
 
 
-async def test_H8_nats_mode(backend: Backend, client: Client) -> None:
+async def test_H8_nats_mode(backend: EmbeddedBackend, client: Client) -> None:
     """Start and stop are not mounted, reading and node states are."""
     backend.knobs.nats_mode = True
     for answer in (await client.start(J(1)), await client.stop(S(1))):
@@ -120,7 +122,7 @@ async def test_H8_nats_mode(backend: Backend, client: Client) -> None:
     assert (await client.ask("PUT", "/api/nodestate/", json={})).status_code == 200
 
 
-async def test_H9_bad_gateway(backend: Backend, client: Client) -> None:
+async def test_H9_bad_gateway(backend: EmbeddedBackend, client: Client) -> None:
     """A proxy's page comes instead of an answer, and nothing is stored."""
     backend.knobs.bad_gateways = 1
     answer = await client.start(J(1))
@@ -128,7 +130,7 @@ async def test_H9_bad_gateway(backend: Backend, client: Client) -> None:
     assert (await client.start(J(1))).status_code == 201
 
 
-async def test_H10_locked(backend: Backend, client: Client) -> None:
+async def test_H10_locked(backend: EmbeddedBackend, client: Client) -> None:
     """A locked database stores nothing."""
     backend.knobs.locked = 1
     refused(await client.start(J(1)), 500, "database is locked")
@@ -147,7 +149,7 @@ async def test_H11_node_added_later(client: Client) -> None:
     assert (await client.start(job)).status_code == 201
 
 
-async def test_H12_slow_answers(backend: Backend, client: Client) -> None:
+async def test_H12_slow_answers(backend: EmbeddedBackend, client: Client) -> None:
     """A slow answer comes, one slower than the write timeout is lost; both took effect."""
     backend.knobs.delay_s = 0.02
     assert (await client.start(J(1))).status_code == 201

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from slurmsyncd.http_server.server import Request
+from slurmsyncd.http_server.server import HttpRequest
 from slurmsyncd.sandbox.backend.page import is_loopback, page
 from tests.unit.sandbox.backend.client import J, S, T
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from slurmsyncd.sandbox.backend.server import Backend
+    from slurmsyncd.sandbox.backend.server import EmbeddedBackend
     from tests.unit.sandbox.backend.client import Client
 
 pytestmark = pytest.mark.anyio
@@ -151,13 +151,13 @@ async def test_fragment_leaves_out_the_frame(jobs: Client) -> None:
     assert "<style>" not in text
 
 
-async def test_foreign_names_get_nothing(backend: Backend, client: Client) -> None:
+async def test_foreign_names_get_nothing(backend: EmbeddedBackend, client: Client) -> None:
     """A foreign name for this address, or another address to listen on, turns the page off."""
     answer = await client.http.get("/", headers={"Host": "evil.example"})
     assert (answer.status_code, "loopback" in answer.text) == (403, True)
     assert (await client.http.get("/", headers={"Host": "localhost:8080"})).status_code == 200
     assert (await client.http.post("/-/wipe", headers={"Host": "evil.example"})).status_code == 404
-    local = Request("GET", "/", headers={"host": "localhost"})
+    local = HttpRequest("GET", "/", headers={"host": "localhost"})
     assert page(backend._core, local, "0.0.0.0:8080").status == 403
     assert page(backend._core, local, "[::1]:8080").status == 200
 
@@ -206,7 +206,7 @@ FLAGS = [
 
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-async def test_in_a_browser(backend: Backend, client: Client, tmp_path: Path) -> None:
+async def test_in_a_browser(backend: EmbeddedBackend, client: Client, tmp_path: Path) -> None:
     """The page's script runs under its policy and refreshes; a hostile name runs nothing."""
     await client.start(J(1, metaData={"jobName": HOSTILE}))
     command: list[Any] = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path}", f"{backend.url}/?job=demo/1/{T}"]

@@ -17,7 +17,7 @@ from slurmsyncd.sandbox.backend.clusters import (
     make_sub_cluster,
     read_clusters,
 )
-from slurmsyncd.sandbox.backend.database import Database, DatabaseUnusable
+from slurmsyncd.sandbox.backend.database import BackendDatabase, DatabaseUnusable
 from slurmsyncd.sandbox.backend.decode import BadJson, decode
 from slurmsyncd.sandbox.backend.node_list import BadNodeList, NodeList
 from slurmsyncd.sandbox.backend.ranges import fold_hosts, fold_numbers
@@ -178,7 +178,7 @@ def test_broken_database_is_named(tmp_path: Path) -> None:
     file = tmp_path / "backend.sqlite"
     file.write_bytes(b"garbage" * 1000)
     with pytest.raises(DatabaseUnusable, match=r"backend\.sqlite: .*; remove it"):
-        Database(file)
+        BackendDatabase(file)
 
 
 def test_broken_key_is_named(tmp_path: Path) -> None:

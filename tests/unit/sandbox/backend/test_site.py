@@ -10,7 +10,7 @@ import pytest
 from tests.unit.sandbox.backend.client import J, S, T, refused
 
 if TYPE_CHECKING:
-    from slurmsyncd.sandbox.backend.server import Backend
+    from slurmsyncd.sandbox.backend.server import EmbeddedBackend
     from tests.unit.sandbox.backend.client import Client
 
 pytestmark = pytest.mark.anyio
@@ -103,7 +103,7 @@ async def test_G6_edit_meta_by_id(client: Client) -> None:
     assert (await client.ask("POST", f"/api/jobs/edit_meta/{job['id']}", json=change)).status_code == 405
 
 
-async def test_edit_meta_before_the_archive_is_written(backend: Backend, client: Client) -> None:
+async def test_edit_meta_before_the_archive_is_written(backend: EmbeddedBackend, client: Client) -> None:
     """A finished job that is not archived yet is changed, and the answer is 500."""
     backend.knobs.archive_delay_s = 60.0
     await client.committed(J(1))
@@ -180,7 +180,7 @@ async def test_delete_before(client: Client) -> None:
     refused(await client.ask("DELETE", f"{path}?omit-tagged=x"), 400)
 
 
-async def test_users_need_an_admin(backend: Backend, client: Client) -> None:
+async def test_users_need_an_admin(backend: EmbeddedBackend, client: Client) -> None:
     """Users are an admin's business: 403, not 401."""
     refused(await client.get("/api/users/"), 403)
     refused(await client.ask("POST", "/api/user/bob"), 403)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from slurmsyncd.sandbox.demo.reconciliation import balance
-from slurmsyncd.sandbox.slurm.expected_runs import Obligation
+from slurmsyncd.sandbox.demo.reconciliation import reconcile
+from slurmsyncd.sandbox.slurm.expected_runs import ExpectedRun
 
-RUN = Obligation(
+RUN = ExpectedRun(
     cluster="demo",
     job_id=7,
     start_at=1000,
@@ -37,9 +37,9 @@ def row(**changes: Any) -> dict[str, Any]:
     return plain | changes
 
 
-def columns(run: Obligation, rows: list[dict[str, Any]], state: tuple[str, str] | None = None) -> list[int]:
+def columns(run: ExpectedRun, rows: list[dict[str, Any]], state: tuple[str, str] | None = None) -> list[int]:
     states = {} if state is None else {(run.job_id, run.start_at): state}
-    result = balance([run], rows, states)
+    result = reconcile([run], rows, states)
     counts = [
         result.delivered,
         result.refused,

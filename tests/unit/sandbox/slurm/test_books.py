@@ -10,13 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slurmsyncd.sandbox.slurm.placement import Books
+from slurmsyncd.sandbox.slurm.placement import NodePool
 from slurmsyncd.sandbox.slurm.workload import nodes, request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from slurmsyncd.sandbox.slurm.records import Held, Request
+    from slurmsyncd.sandbox.slurm.records import HeldResources, JobRequest
     from tests.unit.sandbox.slurm.lab import Lab
 
 JOBS = st.builds(
@@ -32,10 +32,10 @@ STEPS = st.lists(st.tuples(st.booleans(), JOBS, st.integers(0, 99)), max_size=60
 
 
 @given(STEPS)
-def test_books(steps: list[tuple[bool, Request, int]]) -> None:
+def test_books(steps: list[tuple[bool, JobRequest, int]]) -> None:
     """Every core and GPU has one holder at most, a job gets what it asked for, and all comes back."""
-    books = Books(nodes(6, gpu_nodes=3))
-    held: list[tuple[list[Held], Request]] = []
+    books = NodePool(nodes(6, gpu_nodes=3))
+    held: list[tuple[list[HeldResources], JobRequest]] = []
     for leave, asked, which in steps:
         if leave and held:
             books.release(*held.pop(which % len(held)))
@@ -54,7 +54,7 @@ def test_books(steps: list[tuple[bool, Request, int]]) -> None:
     assert books.place(request(nodes=6, exclusive="node")) is not None
 
 
-def check(held: list[tuple[list[Held], Request]]) -> None:
+def check(held: list[tuple[list[HeldResources], JobRequest]]) -> None:
     cores = Counter((h["node"], *core) for alloc, _ in held for h in alloc for core in h["cores"])
     gpus = Counter((h["node"], gpu) for alloc, _ in held for h in alloc for gpu in h["gpus"])
     assert max([*cores.values(), *gpus.values(), 1]) == 1
@@ -65,7 +65,7 @@ def check(held: list[tuple[list[Held], Request]]) -> None:
             assert len({user for user, _ in users}) == 1
 
 
-def users_by_node(held: list[tuple[list[Held], Request]]) -> dict[str, list[tuple[str, str]]]:
+def users_by_node(held: list[tuple[list[HeldResources], JobRequest]]) -> dict[str, list[tuple[str, str]]]:
     found: dict[str, list[tuple[str, str]]] = {}
     for alloc, asked in held:
         for one in alloc:
@@ -75,7 +75,7 @@ def users_by_node(held: list[tuple[list[Held], Request]]) -> dict[str, list[tupl
 
 def test_taking_twice_is_refused() -> None:
     """What somebody holds cannot be booked again."""
-    books = Books(nodes(1))
+    books = NodePool(nodes(1))
     asked = request(cores=2)
     alloc = books.place(asked)
     assert alloc is not None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from slurmsyncd.model import Job
-    from slurmsyncd.sandbox.slurm.expected_runs import Obligation
+    from slurmsyncd.sandbox.slurm.expected_runs import ExpectedRun
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +28,7 @@ def source_of(lab: Lab) -> CommandSource:
     return CommandSource(lab.sim.cluster, config, now=lambda: lab.now)
 
 
-def key(run: Obligation) -> tuple[int, int]:
+def key(run: ExpectedRun) -> tuple[int, int]:
     return run.job_id, run.start_at
 
 

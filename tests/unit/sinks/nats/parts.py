@@ -14,7 +14,7 @@ from nats.js.api import StreamConfig
 from slurmsyncd.config import load_config
 from slurmsyncd.delivery import DeliveryPolicy
 from slurmsyncd.model import EventKind, Job, JobState, Plan, RunEnded, RunStarted, Trigger
-from slurmsyncd.pipeline.deliver import Delivery
+from slurmsyncd.pipeline.deliver import DeliveryLoop
 from slurmsyncd.pipeline.store_thread import StoreThread
 from slurmsyncd.sinks.nats.sink import NatsSink
 from tests.unit.sinks.parts import START, FixedClock, job
@@ -138,16 +138,16 @@ def runs(count: int, first: int = 1) -> list[Job]:
     return [job(job_id=first + n) for n in range(count)]
 
 
-def delivery(told: Sink, store: SqliteStore, thread: StoreThread | None = None) -> Delivery:
+def delivery(told: Sink, store: SqliteStore, thread: StoreThread | None = None) -> DeliveryLoop:
     """Return the very loop that the daemon runs for a sink."""
     workers = {EventKind.START: 4, EventKind.STOP: 2}
-    return Delivery(told, store, thread or StoreThread(), POLICY, RunningClock(), workers=workers)
+    return DeliveryLoop(told, store, thread or StoreThread(), POLICY, RunningClock(), workers=workers)
 
 
 @contextlib.asynccontextmanager
 async def delivering(
     told: Sink, store: SqliteStore, thread: StoreThread | None = None
-) -> AsyncIterator[Delivery]:
+) -> AsyncIterator[DeliveryLoop]:
     """Deliver while the block runs."""
     loop = delivery(told, store, thread)
     async with anyio.create_task_group() as group:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from slurmsyncd.config import load_config
 from slurmsyncd.sinks.nats.sink import NatsSink
-from slurmsyncd.sinks.registry import build_sink, inventory_of, stop_hold_s
+from slurmsyncd.sinks.registry import build_inventory, build_sink, stop_hold_s
 from slurmsyncd.sinks.rest.sink import RestSink
 from tests.unit.sinks.parts import FixedClock
 
@@ -24,7 +24,7 @@ NATS = {"type": "nats", "servers": ["nats://127.0.0.1:1"]}
 def built(section: Mapping[str, object]) -> tuple[Sink, Inventory | None, float]:
     config = load_config({"sinks": {"x": section}})
     sink = build_sink(config.sinks["x"], config.clusters, FixedClock())
-    return sink, inventory_of(sink), stop_hold_s(config.sinks["x"])
+    return sink, build_inventory(sink), stop_hold_s(config.sinks["x"])
 
 
 def test_each_type_is_built_with_what_can_be_audited() -> None:

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from slurmsyncd.config import ClusterConfig
 from slurmsyncd.model import EventKind, Gres, Job, JobState, NodeState, RunEnded, RunKey, RunStarted
-from slurmsyncd.sinks.bodies import Refusal
+from slurmsyncd.sinks.bodies import NotRepresentable
 from slurmsyncd.sinks.nats import event
 from slurmsyncd.sinks.nats.event import BadEvent, job_event, nodes_event, read_event
-from slurmsyncd.sinks.nats.messages import Form, Message, job_json, nodes_message, subject
+from slurmsyncd.sinks.nats.messages import MessageFormat, NatsMessage, job_json, nodes_message, subject
 from slurmsyncd.sinks.text import clean
 from tests.paths import ROOT
 from tests.strategies import jobs
@@ -25,15 +25,15 @@ from tests.unit.sinks.nats.parts import over
 from tests.unit.sinks.parts import START, entry, gpu_job, job
 
 DOCS = ROOT / "docs"
-FORM = Form("slurm.{cluster}.job", "slurm.{cluster}.node", 65536, 1_000_000)
+FORM = MessageFormat("slurm.{cluster}.job", "slurm.{cluster}.node", 65536, 1_000_000)
 DEMO = ClusterConfig(name="demo")
 
 
 def published(
-    step: EventKind = EventKind.START, run: Job | None = None, form: Form = FORM, **end: Any
-) -> Message:
+    step: EventKind = EventKind.START, run: Job | None = None, form: MessageFormat = FORM, **end: Any
+) -> NatsMessage:
     made = job_json(entry(step, run, **end), DEMO, form)
-    assert isinstance(made, Message)
+    assert isinstance(made, NatsMessage)
     return made
 
 
@@ -131,10 +131,12 @@ def test_n9_a_cluster_name_cannot_change_subject_or_header(name: str, template: 
     run = job(key=RunKey(name, 7, START))
     form = replace(FORM, job_subject=template)
     made = job_json(entry(run=run), ClusterConfig(name=name), form)
-    assert isinstance(made, Refusal)
+    assert isinstance(made, NotRepresentable)
     assert made.reason == "bad_cluster"
-    assert isinstance(subject("slurm.{cluster}.node", name), Refusal)
-    assert isinstance(nodes_message(name, (), ClusterConfig(name=name), FORM, cc=False, at=1), Refusal)
+    assert isinstance(subject("slurm.{cluster}.node", name), NotRepresentable)
+    assert isinstance(
+        nodes_message(name, (), ClusterConfig(name=name), FORM, cc=False, at=1), NotRepresentable
+    )
 
 
 def test_n9_nothing_that_users_write_is_in_subject_or_headers() -> None:
@@ -149,7 +151,7 @@ def test_n9_nothing_that_users_write_is_in_subject_or_headers() -> None:
 def test_the_backends_name_of_the_cluster_is_told() -> None:
     """In subject, identity and headers, so that clusters of many sites can be told apart."""
     made = job_json(entry(), ClusterConfig(name="demo", backend_name="site-demo"), FORM)
-    assert isinstance(made, Message)
+    assert isinstance(made, NatsMessage)
     assert made.subject == "slurm.site-demo.job"
     assert read_event(made.payload).job.key.cluster == "site-demo"
 
@@ -172,7 +174,7 @@ def test_n5_without_a_script_long_texts_go_and_then_it_is_refused() -> None:
     assert "comment" not in json.loads(made.payload)["run"]
     many = job(nodes=tuple(f"n{n}" for n in range(1000)))
     refused = job_json(entry(run=many), DEMO, replace(FORM, limit=2000))
-    assert isinstance(refused, Refusal)
+    assert isinstance(refused, NotRepresentable)
     assert refused.reason == "too_large"
 
 

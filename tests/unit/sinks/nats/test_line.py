@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from slurmsyncd.config import ClusterConfig
 from slurmsyncd.model import EventKind, Job, JobState, NodeState, RunKey
-from slurmsyncd.sinks.bodies import Body, Refusal, WireOptions, start_body, stop_body
+from slurmsyncd.sinks.bodies import BodyOptions, NotRepresentable, RequestBody, start_body, stop_body
 from slurmsyncd.sinks.nats.line_protocol import job_line
-from slurmsyncd.sinks.nats.messages import Form, Message, job_lines, nodes_message
+from slurmsyncd.sinks.nats.messages import MessageFormat, NatsMessage, job_lines, nodes_message
 from slurmsyncd.sinks.topology import Topology
 from tests.unit.sinks.parts import START, entry, job
 
-FORM = Form("cc.jobs", "cc.nodes", 65536, 1_000_000)
+FORM = MessageFormat("cc.jobs", "cc.nodes", 65536, 1_000_000)
 DEMO = ClusterConfig(name="demo")
 BOTH = (EventKind.START, EventKind.STOP)
 TAGS = "partition=batch,type=node,type-id=0"
@@ -29,7 +29,9 @@ _LINE = re.compile(
 )
 
 
-def told(*steps: EventKind, run: Job | None = None, form: Form = FORM, **end: Any) -> Message | Refusal:
+def told(
+    *steps: EventKind, run: Job | None = None, form: MessageFormat = FORM, **end: Any
+) -> NatsMessage | NotRepresentable:
     return job_lines(steps, entry(EventKind.STOP, run, **end), DEMO, Topology(), form)
 
 
@@ -47,22 +49,22 @@ def read(payload: bytes) -> list[tuple[str, Any, int]]:
 def test_start_and_stop_are_the_bodies_of_the_rest_interface() -> None:
     """The same JSON, with function and a timestamp in nanoseconds."""
     run = job(script='#!/bin/sh\necho "\\n"\n')
-    options, end = WireOptions(), entry(EventKind.STOP, run)
+    options, end = BodyOptions(), entry(EventKind.STOP, run)
     start = start_body(run, DEMO, Topology(), options, end.stop)
     assert end.stop is not None
     stop = stop_body(run, end.stop, DEMO, options)
-    assert isinstance(start, Body)
-    assert isinstance(stop, Body)
+    assert isinstance(start, RequestBody)
+    assert isinstance(stop, RequestBody)
     both = told(*BOTH, run=run)
-    assert isinstance(both, Message)
+    assert isinstance(both, NatsMessage)
     assert read(both.payload) == [
         (f"job,function=start_job,{TAGS}", json.loads(start.content), START * 10**9),
         (f"job,function=stop_job,{TAGS}", json.loads(stop.content), (START + 60) * 10**9),
     ]
 
 
-def summary_of(message: Message | Refusal) -> str:
-    assert isinstance(message, Message)
+def summary_of(message: NatsMessage | NotRepresentable) -> str:
+    assert isinstance(message, NatsMessage)
     summary: str = read(message.payload)[0][1]["metaData"]["slurmInfo"]
     return summary
 
@@ -102,7 +104,7 @@ def test_n9_a_tag_is_its_value_or_is_left_out(partition: str) -> None:
 def test_each_kind_of_message_has_an_id_of_its_own() -> None:
     """A start that went out alone is no duplicate of one that has its stop with it."""
     made = [told(EventKind.START), told(EventKind.STOP), told(*BOTH)]
-    ids = [each.headers["Nats-Msg-Id"] for each in made if isinstance(each, Message)]
+    ids = [each.headers["Nats-Msg-Id"] for each in made if isinstance(each, NatsMessage)]
     assert ids == [f"demo.7.{START}.{kind}" for kind in ("start", "stop", "run")]
 
 
@@ -117,14 +119,14 @@ def test_n9_no_text_can_end_its_line(text: str) -> None:
 def test_n9_hostile_names_make_neither_lines_nor_tags() -> None:
     """Two lines for two steps, whatever the job is called."""
     made = told(*BOTH, run=job(name='x" 1\njob,function=stop_job event="', user="a\\", comment='\r\n\\"'))
-    assert isinstance(made, Message)
+    assert isinstance(made, NatsMessage)
     assert len(read(made.payload)) == 2
 
 
 def test_n5_the_script_is_cut_by_what_it_takes_when_escaped() -> None:
     """A quote of the script takes four bytes there."""
     made = told(EventKind.START, run=job(script='"\\"' * 30_000), form=replace(FORM, limit=40_000))
-    assert isinstance(made, Message)
+    assert isinstance(made, NatsMessage)
     assert 35_000 < made.size <= 40_000
     assert read(made.payload)[0][1]["metaData"]["jobScript"].startswith('"\\""')
 
@@ -134,7 +136,7 @@ def test_n5_what_is_too_large_without_its_script_is_refused() -> None:
     made = told(
         EventKind.START, run=job(nodes=tuple(f"n{n}" for n in range(2000))), form=replace(FORM, limit=9000)
     )
-    assert isinstance(made, Refusal)
+    assert isinstance(made, NotRepresentable)
     assert "max_payload" in made.detail
 
 
@@ -150,7 +152,7 @@ def test_n5_what_is_too_large_without_its_script_is_refused() -> None:
 def test_what_the_backend_would_only_log_is_refused_here(run: Job | None, end: Any, reason: str) -> None:
     """Nobody would ever hear of it."""
     made = told(*BOTH, run=run, **end)
-    assert isinstance(made, Refusal)
+    assert isinstance(made, NotRepresentable)
     assert made.reason == reason
 
 
@@ -158,7 +160,7 @@ def test_node_states_are_a_line() -> None:
     """With the same JSON as in the REST upload."""
     nodes = (NodeState("cn001", "idle", 1, 2, 3, 4),)
     made = nodes_message("demo", nodes, DEMO, FORM, cc=True, at=5)
-    assert isinstance(made, Message)
+    assert isinstance(made, NatsMessage)
     ((kind, event, at),) = read(made.payload)
     assert (kind, made.subject, at) == ("nodestate", "cc.nodes", 5 * 10**9)
     assert event["nodes"][0]["states"] == ["idle"]
