@@ -13,7 +13,7 @@ import sqlite3
 from contextlib import closing
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
@@ -110,6 +110,8 @@ def check(database: Database) -> None:
     version = schema_version(database)
     if version > VERSION:
         _refuse_newer(database, version)
+    if (_objects(VERSION) - _objects(version)) & set(database.rows(_OBJECTS)):
+        _refuse_number(database, version)  # a migration would find its tables there, at each start
     if not _has_schema(database, version):
         raise DatabaseCorrupt(database.path, f"its tables are not those of schema {version}")
     answer = database.rows("PRAGMA integrity_check(1)")
@@ -151,13 +153,15 @@ def _refuse_newer(database: Database, version: int) -> None:
     """Tell a newer release's store from one of ours with another number in its header."""
     program = max((name for (name,) in database.rows("SELECT program FROM meta")), default="of its release")
     if _numbers(program) <= _numbers(__version__) and _has_schema(database, VERSION):
-        raise DatabaseCorrupt(
-            database.path, f"its header says schema {version}, and its tables are of {VERSION}"
-        )
+        _refuse_number(database, version)
     raise StoreError(
         f"{database.path} has schema {version}, this slurmsyncd knows {VERSION}: "
         f"install slurmsyncd {program} or newer"
     )
+
+
+def _refuse_number(database: Database, version: int) -> NoReturn:
+    raise DatabaseCorrupt(database.path, f"its header says schema {version}, and its tables are of {VERSION}")
 
 
 def _numbers(release: str) -> tuple[int, ...]:
@@ -166,8 +170,12 @@ def _numbers(release: str) -> tuple[int, ...]:
 
 def _has_schema(database: Database, version: int) -> bool:
     """Return whether all that so many migrations make is there; what somebody added does no harm."""
+    return version > 0 and _objects(version) <= set(database.rows(_OBJECTS))
+
+
+def _objects(version: int) -> set[tuple[str, ...]]:
+    """Return the tables and indexes that so many migrations make."""
     with closing(sqlite3.connect(":memory:")) as con:
         for statement in chain.from_iterable(MIGRATIONS[:version]):
             con.execute(statement)
-        made = set(con.execute(_OBJECTS))
-    return version > 0 and made <= set(database.rows(_OBJECTS))
+        return set(con.execute(_OBJECTS))

@@ -14,6 +14,7 @@ from slurmsyncd.errors import StoreError
 from slurmsyncd.store import SqliteStore, open_store
 from slurmsyncd.store.database import DatabaseCorrupt
 from slurmsyncd.store.queries import DeliverySelection
+from slurmsyncd.store.schema import VERSION
 from tests.tools.flips.life import flips
 from tests.unit.store.builders import T0, key, opened, plan, settle, started, starts, stopped, stops
 
@@ -127,6 +128,8 @@ def a_function_in_the_schema(directory: Path) -> None:
         pytest.param(overwrite(60, bytes(4)), id="version 0"),
         pytest.param(overwrite(60, b"\x80"), id="version below 0"),
         pytest.param(overwrite(62, b"\x01"), id="version above ours"),
+        pytest.param(overwrite(63, bytes((VERSION - 1,))), id="version before ours"),
+        pytest.param(overwrite(63, b"\x01"), id="version 1"),
     ],
 )
 def test_d6_t6_damage_that_looks_like_something_else_is_set_aside_once(
