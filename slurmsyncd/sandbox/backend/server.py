@@ -54,8 +54,8 @@ log = structlog.get_logger(__name__)
 
 _TEXT = (("content-type", "text/plain; charset=utf-8"),)
 _NOT_FOUND = HttpResponse(404, b"not found\n", _TEXT)
-# The original keeps idle connections for ever.
-_LIMITS = ServerLimits(body_bytes=2 * BODY_BYTES, connections=1024, idle_s=None)
+# The original keeps idle connections for ever, and waits that long for a request's head.
+_LIMITS = ServerLimits(body_bytes=2 * BODY_BYTES, connections=1024, idle_s=None, head_s=20.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

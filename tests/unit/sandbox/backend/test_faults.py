@@ -183,3 +183,13 @@ async def test_request_log(client: Client) -> None:
     assert f'"startTime":{T}' in log[0]["body"].replace(" ", "")
     await client.http.delete("/-/requests")
     assert (await client.http.get("/-/requests")).json() == {"requests": []}
+
+
+async def test_a_client_that_is_held_up_between_connecting_and_asking_is_answered(backend: Backend) -> None:
+    """As by the original, which waits 20 s for a head; a client on a busy host may take seconds for it."""
+    port = httpx.URL(backend.url).port
+    assert port
+    async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+        await anyio.sleep(6.0)  # longer than our own servers wait: what is being tested is that time passes
+        await stream.send(b"GET /-/knobs HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert (await stream.receive()).startswith(b"HTTP/1.1 200")
