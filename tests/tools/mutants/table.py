@@ -42,7 +42,7 @@ MUTANTS = (
     ),
     Mutant(
         "intake_not_on_disk",
-        "Database.take_in",
+        "Database.write_durable",
         'return self._transact(work, "FULL")',
         'return self._transact(work, "OFF")',
         ("system/crash/test_syncs.py",),
@@ -107,8 +107,8 @@ MUTANTS = (
     ),
     Mutant(
         "reserve_not_used",
-        "Database.let_out",
-        "if self._reserve.give_up():",
+        "Database.write_relaxed",
+        "if self._reserve.release():",
         "if not self._reserve:",
         ("unit/store/test_space.py",),
     ),
@@ -121,7 +121,7 @@ MUTANTS = (
     ),
     Mutant(
         "later_checkpoint_wins",
-        "Checkpoint.begin",
+        "CheckpointFile.apply_at_start",
         "(at < stored)",
         "(at > stored)",
         ("unit/pipeline/test_parts.py",),
@@ -129,7 +129,7 @@ MUTANTS = (
     # What is told, and in which order
     Mutant(
         "settle_before_answer",
-        "Delivery._attempt",
+        "DeliveryLoop._attempt",
         "        outcome = await self.sink.deliver(entry)\n",
         "        from slurmsyncd.delivery import Done\n\n"
         "        now = self._clock.now()\n"
@@ -149,7 +149,7 @@ MUTANTS = (
     Mutant(
         "no_stop_hold",
         "_hold_s",
-        "hold = policy.stop_hold_s if entry.step is Step.START else 0.0",
+        "hold = policy.stop_hold_s if entry.kind is EventKind.START else 0.0",
         "hold = 0.0",
         ("unit/test_delivery.py",),
     ),
@@ -176,7 +176,7 @@ MUTANTS = (
     ),
     Mutant(
         "dead_start_keeps_its_stop",
-        "moved",
+        "row_after",
         '._replace(state="dead", due_at=None)',
         '._replace(step="stop", state="ready" if ended else "idle", due_at=now if ended else None)',
         ("unit/store/test_outbox.py::test_i2_a_dead_start_takes_its_stop_along_and_stays_with_its_reason",),
@@ -184,7 +184,7 @@ MUTANTS = (
     Mutant(
         "refused_is_dropped",
         "_after_rejection",
-        "        return Dead(reason, detail)\n",
+        "        return DeadLetter(reason, detail)\n",
         "        return Done(at=now, next_at=now, reason=reason)\n",
         (
             "unit/test_delivery.py",
@@ -194,8 +194,8 @@ MUTANTS = (
     Mutant(
         "later_runs_overtake",
         "_by_step",
-        "Step.START: sql.format(turn=_IN_TURN)",
-        'Step.START: sql.format(turn="1")',
+        "EventKind.START: sql.format(turn=_IN_TURN)",
+        'EventKind.START: sql.format(turn="1")',
         ("unit/pipeline/test_order.py",),
     ),
     Mutant(
@@ -230,14 +230,14 @@ MUTANTS = (
     ),
     Mutant(
         "sigterm_without_settling",
-        "Delivery.run",
+        "DeliveryLoop.run",
         "            with anyio.CancelScope(shield=True):\n                await self._settle()\n",
         "            self._verdicts.clear()\n",
         ("unit/pipeline/test_deliver.py::test_what_was_answered_is_settled_even_when_all_is_torn_down",),
     ),
     Mutant(
         "sigterm_cuts_exchanges",
-        "Outlet.finish",
+        "Deliveries.finish",
         "            delivery.stop()\n",
         "            delivery.stop()\n        sending.cancel_scope.cancel()\n",
         ("system/crash/test_stopping.py",),
@@ -252,7 +252,7 @@ MUTANTS = (
     ),
     Mutant(
         "repeat_taken_for_success",
-        "look_up_outcome",
+        "outcome_of_lookup",
         "if row.startTime == key.start_at:",
         "if row.startTime:",
         ("unit/sinks/test_rest.py::test_h6_another_start_is_a_refusal",),
@@ -266,7 +266,7 @@ MUTANTS = (
     ),
     Mutant(
         "exchange_without_deadline",
-        "Transport._in_time",
+        "BackendClient._in_time",
         "with anyio.fail_after(self._timeout_s):",
         "with anyio.fail_after(None):",
         ("unit/sinks/test_rest.py::test_h15_an_answer_that_drips_is_given_up_at_the_deadline",),
@@ -298,7 +298,7 @@ MUTANTS = (
     ),
     Mutant(
         "token_quoted",
-        "Transport._exchange",
+        "BackendClient._exchange",
         'bytes(body[: call.limit]).replace(token.encode(), b"[token]")',
         "bytes(body[: call.limit])",
         ("unit/sinks/test_rest.py::test_x8_the_token_is_in_no_log_error_or_repr",),
@@ -330,9 +330,9 @@ MUTANTS = (
     ),
     Mutant(
         "delimiter_can_be_guessed",
-        "Accounting._read_sacct",
-        "        fields = await self._commands.fields()\n        token = secrets.token_hex(8)\n",
-        "        fields = await self._commands.fields()\n        token = '|'\n",
+        "AccountingReader._read_sacct",
+        "token = secrets.token_hex(8)",
+        "token = '|'",
         ("unit/sources/test_commands.py::test_s15_hostile_names_stay_names",),
     ),
     Mutant(
@@ -344,21 +344,21 @@ MUTANTS = (
     ),
     Mutant(
         "requeue_merges_runs",
-        "is_same",
+        "is_same_run",
         "return not apart or (end_at is not None and seen.end_at == end_at)",
         "return apart <= MOVE_LIMIT_S",
         ("unit/planner/test_planner.py",),
     ),
     Mutant(
         "no_overlap",
-        "Reading._from_cursor",
+        "AccountingProgress._from_cursor",
         "return max(min(cursor, until) - overlap, floor)",
         "return max(min(cursor, until), floor)",
         ("unit/pipeline/test_collect.py::TestTheWindow::test_z6_windows_overlap",),
     ),
     Mutant(
         "future_cursor_believed",
-        "Reading._from_cursor",
+        "AccountingProgress._from_cursor",
         "if cursor > until + overlap:",
         "if cursor < 0:",
         (
@@ -368,14 +368,14 @@ MUTANTS = (
     Mutant(
         "cursor_moves_though_accounting_is_down",
         "plan",
-        "cursor=seen.through,",
-        "cursor=seen.through or seen.looked_at,",
+        "cursor=seen.accounting_read_until,",
+        "cursor=seen.accounting_read_until or seen.looked_at,",
         ("unit/pipeline/test_collect.py::test_s1_accounting_down_leaves_the_cursor_and_sees_what_starts",),
     ),
     Mutant(
         "ends_wait_for_job_details",
         "Planning._ask",
-        "            return Answers(details=None, accounting=None, trouble=(str(err),), disk_full=err.disk_full)\n",
+        "            return JobAnswers(details=None, accounting=None, errors=(str(err),), disk_full=err.disk_full)\n",
         "            raise\n",
         ("unit/pipeline/test_collect.py", "unit/pipeline/test_portions.py"),
     ),
@@ -403,14 +403,14 @@ MUTANTS = (
     # Who may speak to us
     Mutant(
         "hint_of_a_stranger_accepted",
-        "Gate.admit_local",
+        "NotificationFilter.admit_local",
         "if uid in self._uids:",
         "if uid >= 0:",
         ("unit/triggers/test_listener.py::test_k9_a_stranger_is_refused_by_his_uid",),
     ),
     Mutant(
         "secret_not_compared",
-        "parse_hint",
+        "parse_notification",
         "if secret and not hmac.compare_digest",
         "if not secret and not hmac.compare_digest",
         ("unit/triggers/test_hints.py::test_k11_a_secret_has_to_match",),

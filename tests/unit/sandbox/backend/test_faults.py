@@ -185,7 +185,9 @@ async def test_request_log(client: Client) -> None:
     assert (await client.http.get("/-/requests")).json() == {"requests": []}
 
 
-async def test_a_client_that_is_held_up_between_connecting_and_asking_is_answered(backend: Backend) -> None:
+async def test_a_client_that_is_held_up_between_connecting_and_asking_is_answered(
+    backend: EmbeddedBackend,
+) -> None:
     """As by the original, which waits 20 s for a head; a client on a busy host may take seconds for it."""
     port = httpx.URL(backend.url).port
     assert port
