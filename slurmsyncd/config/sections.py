@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-#: Where the configuration is unless a command is given another.
+#: Path of the configuration unless a command has another.
 DEFAULT_FILE: Final = Path("/etc/slurmsyncd/config.toml")
 
 
@@ -18,31 +18,31 @@ DEFAULT_FILE: Final = Path("/etc/slurmsyncd/config.toml")
 class DaemonConfig:
     """``[daemon]``: the process, its timer and its files."""
 
-    #: Seconds between two looks at Slurm.
+    #: Seconds between two polls of Slurm.
     poll_interval: float = 60.0
-    #: Seconds between the first hint of a hook and the question to Slurm.
+    #: Seconds between a hook's first notification and the targeted query.
     query_delay: float = 1.0
-    #: Seconds by which windows of accounting overlap, for rows that slurmdbd writes late.
+    #: Seconds by which accounting windows overlap, for rows that slurmdbd writes late.
     overlap: float = 300.0
-    #: Seconds to look back at most when the checkpoint is older (or missing); the rest is said and skipped.
+    #: Maximum age of the accounting cursor at start, in seconds. Older accounting is skipped with a warning.
     max_span: float = 7 * 86400.0
     #: Directory of the store; private to the daemon.
     state_dir: Path = Path("/var/lib/slurmsyncd")
-    #: The checkpoint: its modification time is what accounting was read up to. `touch -d` looks back.
+    #: Checkpoint file: its modification time is the accounting cursor. `touch -d` moves the cursor back.
     lastrun_file: Path = Path("/var/lib/slurmsyncd/lastrun")
-    #: Holds the pid and a lock.
+    #: File with the pid and a lock.
     pid_file: Path = Path("/run/slurmsyncd/slurmsyncd.pid")
-    #: UNIX socket that `slurmsyncd status` and its like ask; empty: control.sock beside the PID file.
+    #: UNIX socket that `slurmsyncd status` and other commands use; empty: control.sock beside the PID file.
     control_socket: str = ""
-    #: debug, info, warning or error.
+    #: Minimum severity: debug, info, warning or error.
     log_level: str = "info"
-    #: auto (readable on a terminal, JSON otherwise), console or json.
+    #: Format of the log: auto (text on a terminal, JSON otherwise), console or json.
     log_format: str = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlurmConfig:
-    """``[slurm]``: how its commands are run."""
+    """``[slurm]``: Slurm commands."""
 
     #: Directory of squeue, sacct, scontrol and sinfo; empty: PATH.
     bin_dir: str = ""
@@ -50,9 +50,9 @@ class SlurmConfig:
     command_timeout: float = 60.0
     #: MiB that a command may print before it is killed.
     output_limit: int = 512
-    #: Seconds of accounting that sacct is first asked for; later slices adapt to how many rows there are.
+    #: Seconds of the first accounting window; later windows adapt to the number of rows.
     slice: float = 3600.0
-    #: Job ids in one question.
+    #: Maximum number of job ids in one command.
     batch: int = 500
     #: Fetch batch scripts (one `scontrol write batch_script` for each new batch job).
     job_script: bool = False
@@ -60,15 +60,15 @@ class SlurmConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterConfig:
-    """``[clusters.NAME]``: one Slurm cluster, by Slurm's name. Without any, the host's own is taken."""
+    """``[clusters.NAME]``: one Slurm cluster, by Slurm's name. Default: the host's cluster."""
 
     #: Slurm's name of the cluster (the section's name).
     name: str = ""
-    #: What the backend calls it; empty: the same.
+    #: The backend's name of the cluster; empty: the same name.
     backend_name: str = ""
-    #: SLURM_CONF for its commands; empty: Slurm's own default.
+    #: SLURM_CONF for Slurm commands; empty: Slurm's default.
     slurm_conf: str = ""
-    #: Ask for it by name (``-M``), through the slurmdbd of another cluster's slurm.conf.
+    #: Query the cluster by name (``-M``), through the slurmdbd of another cluster's slurm.conf.
     remote: bool = False
     #: Globs of hosts; jobs that ran only there are not sent.
     ignore_hosts: tuple[str, ...] = ()
@@ -84,32 +84,32 @@ class ClusterConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HookConfig:
-    """``[hook]``: where hints come in."""
+    """``[hook]``: addresses for notifications of the hook."""
 
     #: Datagram socket, ``unix:/path``; empty: none.
     socket: str = "unix:/run/slurmsyncd/hook.sock"
     #: Further addresses, ``tcp:host:port`` or ``tcp:[::1]:port``.
     listen: tuple[str, ...] = ()
-    #: Directory where ``hooks/slurmctld-hook.sh`` leaves its hints, looked at once a second; empty: none.
+    #: Directory where ``hooks/slurmctld-hook.sh`` leaves notifications, read once per second; empty: none.
     spool: str = ""
-    #: Users whose hints count besides root and the daemon's own.
+    #: Users whose notifications are accepted, besides root and the daemon's user.
     allow_users: tuple[str, ...] = ("slurm",)
-    #: File with the shared secret that TCP hints must carry; TCP is refused without it.
+    #: File with the shared secret of TCP notifications; TCP requires it.
     secret_file: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebConfig:
-    """``[web]``: metrics, health and the status page. Nothing is served unless asked for."""
+    """``[web]``: metrics, health and the status page. Nothing is served by default."""
 
-    #: Where: ``127.0.0.1:9481``, ``[::1]:9481`` or ``unix:/path``; any other ``host:port`` requires
+    #: Addresses: ``127.0.0.1:9481``, ``[::1]:9481`` or ``unix:/path``; any other ``host:port`` requires
     #: cert_file and password_file.
     listen: tuple[str, ...] = ()
-    #: Serve the status page, too. It names jobs and users to everybody who can connect.
+    #: Whether the status page is served. It names jobs and users to every client that can connect.
     page: bool = True
     #: PEM file with the certificate and its chain, for TLS on all addresses with a port.
     cert_file: str = ""
-    #: PEM file with the key of cert_file; empty: it is in cert_file.
+    #: PEM file with the key of cert_file; empty: cert_file has the key.
     key_file: str = ""
     #: User that clients must log in as where password_file is set (HTTP basic authentication).
     user: str = "prometheus"
@@ -119,53 +119,53 @@ class WebConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SinkConfig:
-    """``[sinks.NAME]``: somebody who is told of runs."""
+    """``[sinks.NAME]``: one destination of events."""
 
     #: The section's name.
     name: str = ""
-    #: Kind of sink: rest (ClusterCockpit's cc-backend by its REST interface), or nats (events to NATS).
+    #: Type of the sink: rest (cc-backend's REST interface) or nats (events to NATS).
     type: str = "rest"
     #: Base address, e.g. https://monitoring.example.org (without /api); with nats: for the audit of cc.
     url: str = ""
-    #: File with the JWT; a systemd credential's name is taken if it is no path.
+    #: File with the JWT; a name without a path is that of a systemd credential.
     token_file: str = ""
     #: CA certificates for TLS; empty: the system's.
     ca_file: str = ""
     #: Allow plain http, or a password in the clear to NATS, to another host than this one.
     insecure_http: bool = False
-    #: Seconds for one whole exchange.
+    #: Time limit of one request and its response, in seconds.
     timeout: float = 45.0
-    #: Starts under way at once.
+    #: Maximum number of starts in flight.
     start_workers: int = 4
-    #: Stops under way at once; the backend archives one at a time.
+    #: Maximum number of stops in flight; the backend archives one at a time.
     stop_workers: int = 2
-    #: Seconds from a start's acknowledgement, or a backend's return, after which a stop is sent although
-    #: nothing proves that the start was committed: the backend's commit interval and a margin.
+    #: Seconds from a start's acknowledgement, or from a backend's return, after which a stop is sent without
+    #: a proof that the start is committed: the backend's commit interval and a margin.
     stop_hold: float = 150.0
     #: First wait after a failure, in seconds; doubles.
     backoff: float = 1.0
     #: Longest wait after failures, in seconds.
     backoff_max: float = 300.0
-    #: Seconds between attempts of what the backend refuses until an admin changes something there.
+    #: Seconds between attempts of a parked delivery.
     park_interval: float = 3600.0
-    #: Seconds between two audits, which compare what the backend shows as running with what it was told, and
-    #: with Slurm; 0: none.
+    #: Seconds between two audits, which compare the backend's running jobs with the store and with Slurm;
+    #: 0: none.
     audit_interval: float = 3600.0
-    #: Seconds for which a started run may be missing there: twice the backend's commit interval and a margin.
+    #: Seconds for which a started run may be missing at the backend: twice its commit interval and a margin.
     audit_grace: float = 300.0
-    #: What becomes of a requeued job's later run, which the backend refuses for a day while it holds the
-    #: earlier one: replace (the earlier one is deleted there once it is archived), or keep-first (the later
-    #: one is left out, which is noted at the earlier one).
+    #: Run of a requeued job that the backend keeps, since it rejects a second run within a day: replace (the
+    #: earlier run is deleted there after it is archived) or keep-first (the later run is dropped, with a note
+    #: at the earlier one).
     requeue: str = "replace"
     #: Seconds between uploads of node states; 0: none.
     nodestate_interval: float = 60.0
-    #: Bytes of batch script that are sent.
+    #: Maximum size of a batch script that is sent, in bytes.
     script_limit: int = 65536
     #: NATS: nats://host:port or tls://host:port, of one server or of several of one cluster.
     servers: tuple[str, ...] = ()
-    #: NATS: core (at most once, and lost if nobody listens), or jetstream (settled by the acknowledgement).
+    #: NATS: core (at most once, and lost without a listener) or jetstream (settled by the acknowledgement).
     mode: str = "core"
-    #: NATS: json (our own event, see docs/events.md), or cc (the line protocol that cc-backend reads).
+    #: NATS: json (events as in docs/events.md) or cc (the line protocol that cc-backend reads).
     format: str = "json"
     #: NATS: subject of starts and stops; {cluster} is the backend's name of the cluster.
     job_subject: str = "slurm.{cluster}.job"
@@ -175,7 +175,7 @@ class SinkConfig:
     user: str = ""
     #: NATS: file with the user's password.
     password_file: str = ""
-    #: NATS: file with a token, where the server wants no user but that.
+    #: NATS: file with a token, for a server that requires a token instead of a user.
     nats_token_file: str = ""
     #: NATS: file with a user's JWT and seed, as nsc writes it.
     creds_file: str = ""
@@ -185,9 +185,9 @@ class SinkConfig:
     cert_file: str = ""
     #: NATS: PEM file with the key of cert_file.
     key_file: str = ""
-    #: JetStream: name of the stream; empty: the one that takes the subjects.
+    #: JetStream: name of the stream; empty: the stream that has the subjects.
     stream: str = ""
-    #: JetStream: make the stream if it is not there; an existing one is never changed.
+    #: JetStream: create the stream if it does not exist; an existing stream is never changed.
     manage_stream: bool = False
 
 
