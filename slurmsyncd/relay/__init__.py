@@ -1,20 +1,20 @@
 """
-From a stream of our events to a REST backend, by any number of relays that share one consumer.
+The relay: moves events from a JetStream stream to a REST backend. All relays of a stream share one consumer.
 
-A relay keeps nothing: the stream is the queue, and a message is acknowledged only when the backend has its
-step (or the dead letters have it). So a relay may be lost with its disk, or killed at any moment: what it had
-in hand comes to another one, and what the backend had taken by then is "already there". To write messages
-into a store of the relay's own, and acknowledge them then, would make that disk part of the promise.
+A relay has no store, because the stream is the queue. A relay acknowledges a message only when the backend
+has accepted its event, or when the event is in the file of dead letters. A relay may therefore be killed at
+any moment or lost with its disk. Another relay receives its messages in flight, and an event that the backend
+had already accepted counts as "already known". With a store of its own, delivery would depend on that disk.
 
-Which relay gets which message is chance, and so start and stop of a run meet different relays. Therefore
-nothing that a relay remembers orders them, but the backend itself: a stop is sent when the backend lists its
-run as committed (``order``), which is at the same time what the daemon's stop hold waits for. A stop whose
-run stays away brings the start along, since it repeats all that was known then but for the script.
+The start and the stop of a run may reach different relays, so the memory of a relay cannot order them. The
+backend orders them: a stop is sent when the backend lists its run as committed (``ordered_sink``). The
+daemon's stop hold waits for the same condition. If the run stays missing, the relay sends the start from the
+stop event, which repeats everything of the start except the script.
 
-decode.py    a message → the entry that the delivery wants
-hand.py      the messages that we hold: the delivery's queue, and what the stream is told of each
-order.py     a stop after its start, whoever took that there
-letters.py   what was never taken, in a file
-consumer.py  one connection: pulls, heartbeats, answers
-work.py      all of it together
+decode.py            parses a message into an outbox entry
+in_flight.py         the messages that the relay holds: outbox of the delivery, and their acknowledgements
+ordered_sink.py      sends a stop after its start, no matter which relay sent the start
+dead_letter_file.py  stores permanently rejected events in a file
+consumer.py          pulls messages, extends their deadlines and acknowledges them over one connection
+relay.py             runs the parts together
 """

@@ -1,4 +1,4 @@
-"""A durable consumer of the stream, by one connection after the other: pulls, heartbeats, answers."""
+"""The client of a durable consumer: pulls messages, extends their deadlines and acknowledges them."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Without a word of us for so long, the stream gives a message to another relay.
+#: Acknowledgement deadline: without a sign of the relay, the stream then delivers a message to another relay.
 ACK_WAIT_S = 60.0
-#: Messages that all relays together may hold or have put off.
+#: Maximum number of messages that all relays together hold or have delayed.
 MAX_ACK_PENDING = 100_000
-#: Messages of one pull, and how long it stays open.
+#: Maximum number of messages of one pull, and the time that it stays open.
 BATCH, EXPIRES_S = 64, 5.0
-#: Between two tries with a full file of dead letters.
+#: Time between two attempts while the file of dead letters is full.
 FULL_S = 300.0
 
 _API = "$JS.API.CONSUMER"
@@ -52,16 +52,16 @@ _NS = 10**9
 _MARGIN_S = 2.0
 _NOT_FOUND = 10014
 _BACKOFF = DeliveryPolicy(backoff_s=0.5, backoff_max_s=15.0)
-# The next message is larger than the room that is left.
+# The next message is larger than the remaining capacity.
 _TOO_LARGE = "409 Message Size Exceeds MaxBytes"
-# From NATS 2.10 on after a pull's last message. It may overtake messages, and we count them anyway.
+# NATS 2.10 and later send this after a pull's last message. It may overtake messages, so they are counted.
 _COMPLETED = "409 Batch Completed"
-# No messages, or none within the time: the usual ends of a pull.
+# No messages, or none in time: a pull usually ends like this.
 _USUAL = ("404", "408", _TOO_LARGE)
 
 
 class _Config(msgspec.Struct):
-    """A consumer, as far as it concerns us; -1 or 0 for no limit."""
+    """The settings of a consumer that the relay checks; -1 or 0 for no limit."""
 
     ack_policy: str = ""
     max_deliver: int = -1
@@ -80,15 +80,15 @@ _decoder = msgspec.json.Decoder(_Reply)
 
 class Consumer:
     """
-    The stream's side of a relay.
+    The part of a relay that communicates with the stream.
 
     Args:
-        config: The section of the NATS sink that fills the stream.
-        durable: Name of the consumer, which all relays share; it is made if it is missing.
-        letters: Takes what is dead before the stream is told so.
-        take: Takes a message.
-        room: How much more may come.
-        held: What we hold, for the heartbeats.
+        config: Section of the NATS sink that fills the stream.
+        durable: Name of the consumer, which all relays share; created if it is missing.
+        letters: File that stores a dead letter before its message is acknowledged.
+        take: Receives each message.
+        room: Returns the number and bytes of messages that can still be accepted.
+        held: Returns the held messages, whose deadlines are extended.
     """
 
     def __init__(
@@ -121,13 +121,13 @@ class Consumer:
         self._trouble = ""
 
     def answer(self, answer: Ack) -> None:
-        """Have the stream told of a message. If that gets lost, the message comes again."""
+        """Queue an acknowledgement. If it is lost, the stream delivers the message again."""
         self._answers.append(answer)
         self._to_answer.set()
         self._wake.set()
 
     async def run(self) -> None:
-        """Pull for ever; whatever the servers do."""
+        """Pull until cancelled, and reconnect after every error."""
         failures = 0
         while True:
             try:
@@ -141,13 +141,13 @@ class Consumer:
             await anyio.sleep(backoff(failures, _BACKOFF, dice=random.random()))  # noqa: S311
 
     async def answer_forever(self) -> None:
-        """Tell the stream what became of messages."""
+        """Send queued acknowledgements to the stream until cancelled."""
         while True:
             await self._to_answer.wait(60.0)
             await self.flush()
 
     async def flush(self) -> None:
-        """Tell the stream all that is to be told."""
+        """Send all queued acknowledgements to the stream."""
         while self._answers:
             answer = self._answers.pop(0)
             reply = answer.message.reply
@@ -160,14 +160,14 @@ class Consumer:
                     await self._tell(reply, await self._write_dead_letter(answer))
 
     async def extend_ack_deadlines(self) -> None:
-        """Say of all that we hold that we are at it, for ever."""
+        """Periodically extend the acknowledgement deadline of all held messages. Runs until cancelled."""
         while True:
             await anyio.sleep(self._ack_wait_s / 3)
             for message in self._held():
                 await self._tell(message.reply, b"+WPI")
 
     async def aclose(self) -> None:
-        """Take what is on its way to us, answer all, and let go of the connection."""
+        """Receive the messages in transit, send all acknowledgements and close the connection."""
         if self._link is not None and self._link.alive:
             await self._link.drain()
             await self.flush()
@@ -185,8 +185,8 @@ class Consumer:
                 await self._wake.wait(1.0)
 
     async def _pull(self, link: NatsConnection, inbox: str, room: Capacity) -> None:
-        """Ask for messages, and wait until they have come or the stream says that there are none."""
-        # One that has no room is taken alone: it would stand before all others for ever.
+        """Request messages, and wait until they have arrived or the stream reports that it has none."""
+        # A message that exceeds the capacity is accepted alone; otherwise it would block all others.
         wanted = {"batch": min(room.messages, BATCH), "max_bytes": room.bytes}
         if self._status == _TOO_LARGE:
             wanted = {"batch": 1}
@@ -198,12 +198,12 @@ class Consumer:
         with anyio.move_on_after(EXPIRES_S + _MARGIN_S):
             await self._ended.wait()
         if self._status and not self._status.startswith(_USUAL):
-            # The consumer is gone, or moves: the next connection sees to it.
+            # The consumer was deleted or is moving; the next connection handles both.
             await self._connector.aclose()
             raise sink_unavailable("no_pull", f"{self._durable}: {self._status}")
 
     async def _on_message(self, msg: Msg) -> None:
-        """Take a message, or the word that a pull has ended."""
+        """Process a message, or the status that ends a pull."""
         message = parse_message(msg.subject, msg.reply, msg.data)
         if message is not None:
             self._take(message)
@@ -237,7 +237,7 @@ class Consumer:
             self._note(err.outcome)
 
     async def _greet(self, link: NatsConnection) -> None:
-        """See that stream and consumer are there."""
+        """Ensure that the stream and the consumer exist."""
         config = self._config
         self._stream = (await ensure_stream(link, config, subjects_of(config, ()))).name
         name = f"{self._stream}.{self._durable}"
@@ -251,7 +251,7 @@ class Consumer:
             detail = f"{name} is no pull consumer with explicit acknowledgements; choose another --consumer"
             raise sink_unavailable("wrong_consumer", detail, alarm=True)
         if found.config.max_deliver > 0:
-            # A stop that is held back, or an outage, uses them up.
+            # A held stop or an outage would use up the deliveries.
             detail = f"{name} gives a message up after {found.config.max_deliver} deliveries"
             raise sink_unavailable(
                 "wrong_consumer", f"{detail}; make it anew with max_deliver = -1", alarm=True
@@ -274,7 +274,7 @@ class Consumer:
         }
 
     def _note(self, outcome: Outcome | None) -> None:
-        """Return when the stream goes away, and when it comes back; not each time in between."""
+        """Log when the stream becomes unavailable and when it recovers, but no repetition in between."""
         reason = "" if outcome is None else outcome.reason
         if outcome is not None and reason != self._trouble:
             level = log.error if outcome.action_required else log.warning

@@ -1,4 +1,4 @@
-"""What was never taken, in a file: a line of JSON each, on the disk before the stream is told to go on."""
+"""The file of dead letters: one line of JSON each, on disk before the stream message is acknowledged."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
     from slurmsyncd.relay.in_flight import Ack
 
-#: Bytes of the file. What comes when it is full stays in the stream.
+#: Maximum size of the file in bytes. When the file is full, further messages stay in the stream.
 LIMIT = 64 * 2**20
 
 
 class DeadLetterFile:
     """
-    The file.
+    A file to which dead letters are appended.
 
     Args:
-        path: Made when it is first needed, for us alone.
-        limit: Bytes.
+        path: Path of the file, created on first use with access for its owner only.
+        limit: Maximum size in bytes.
     """
 
     def __init__(self, path: Path, limit: int = LIMIT) -> None:
@@ -33,10 +33,10 @@ class DeadLetterFile:
 
     def write(self, dead: Ack) -> None:
         """
-        Write one down; it is on the disk when this returns.
+        Append one dead letter and wait until it is on disk.
 
         Raises:
-            StoreError: It is not.
+            StoreError: The dead letter is not on disk. The caller must not acknowledge the message.
         """
         try:
             file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)

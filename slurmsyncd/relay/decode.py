@@ -1,4 +1,4 @@
-"""From a message of the stream to what a sink is told. Pure."""
+"""Parsing of stream messages into outbox entries. Pure."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamMessage:
     """
-    One message of the stream, as it was given to us.
+    One message as received from the stream.
 
     Attributes:
-        seq: Its place in the stream: its identity, however often it is given.
-        delivery_count: How often it was, this time included; to whomever.
-        stored_at: When the stream took it (epoch seconds).
-        reply: Where the stream listens for what becomes of it.
+        seq: Sequence number in the stream, the same at each delivery of the message.
+        delivery_count: Number of deliveries to any relay, including this one.
+        stored_at: Time when the stream stored the message, in seconds since the epoch.
+        reply: Subject for the acknowledgement of the message.
     """
 
     seq: int
@@ -40,7 +40,7 @@ _FIELDS, _LONG_FIELDS = 9, 11
 
 
 def parse_message(subject: str, reply: str, body: bytes) -> StreamMessage | None:
-    """Return a message that the stream gave us; None if it is none of a stream's."""
+    """Parse a message of a stream; return None for any other message."""
     words = reply.split(".")
     if not reply.startswith(_ACK) or len(words) not in (_FIELDS, _LONG_FIELDS, _LONG_FIELDS + 1):
         return None
@@ -59,15 +59,15 @@ def parse_message(subject: str, reply: str, body: bytes) -> StreamMessage | None
 
 def parse_entry(message: StreamMessage, sink: str, job_subject: str) -> OutboxEntry:
     """
-    Return what a sink is to be told.
+    Parse a stream message into an outbox entry.
 
     Args:
-        message: As it came.
-        sink: Its name.
-        job_subject: Template of the subject. Who may publish for one cluster shall not speak for another.
+        message: Message as received.
+        sink: Name of the sink.
+        job_subject: Template of the subject. A publisher for one cluster must not report runs of another.
 
     Raises:
-        BadEvent: It is no event, one of a version that we do not know, or one of another cluster.
+        BadEvent: Not an event, or an event of an unsupported version or of another cluster.
     """
     event = read_event(message.body)
     if message.subject != job_subject.replace(CLUSTER, event.job.key.cluster):
@@ -86,5 +86,5 @@ def parse_entry(message: StreamMessage, sink: str, job_subject: str) -> OutboxEn
 
 
 def _began(event: Event) -> Job:
-    """Return the run as it was before it ended."""
+    """Return the run as it was at its start."""
     return replace(event.job, state=JobState.RUNNING, end_at=None, exit_code="")

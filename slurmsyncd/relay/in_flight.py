@@ -1,8 +1,8 @@
 """
-The messages that we hold: the queue that the delivery drains, and what the stream is told of each.
+The messages that a relay holds: the outbox of its delivery, and the acknowledgement of each message.
 
-A message is held while it is tried, and while its next attempt is near. Everything else goes back to the
-stream, with the delay that it wants: there it survives us, and takes no room here.
+The relay holds a message during an attempt and while its next attempt is near. Every other message returns to
+the stream with the delay until its next attempt. There it survives the relay and uses no memory of the relay.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from slurmsyncd.model import OutboxEntry
     from slurmsyncd.relay.decode import StreamMessage
 
-#: Messages and bytes that are held at most. A wide run takes up to twenty times its bytes when it is read.
+#: Maximum number and bytes of held messages. A parsed run on many nodes needs up to twenty times its bytes.
 MOST, MOST_BYTES = 256, 4 * 2**20
-#: Attempts that are nearer than this wait here.
+#: A message whose next attempt is due within this time stays in the relay.
 NEAR_S = 5.0
 #: Shortest time for which a message goes back.
 LEAST_S = 1.0
 
 
 class AckKind(enum.Enum):
-    """What the stream is told of a message."""
+    """The kind of an acknowledgement to the stream."""
 
     SETTLED = "settled"
     LATER = "later"
@@ -40,11 +40,11 @@ class AckKind(enum.Enum):
 @dataclass(frozen=True, slots=True)
 class Ack:
     """
-    What becomes of a message.
+    An acknowledgement of one message.
 
     Attributes:
-        delay_s: LATER: when somebody shall have it again.
-        reason: DEAD: why nobody will.
+        delay_s: For LATER: time until the stream delivers the message again, in seconds.
+        reason: For DEAD: why the message is never delivered again.
     """
 
     message: StreamMessage
@@ -56,7 +56,7 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """How much more may be taken."""
+    """The number and bytes of messages that a relay can still accept."""
 
     messages: int
     bytes: int
@@ -71,10 +71,10 @@ class _Held:
 
 class InFlight:
     """
-    What we hold, by its place in the stream; see ``ports.OutboxReader``.
+    The held messages by sequence number in the stream; implements ``ports.OutboxReader``.
 
     Args:
-        answer: Takes what the stream is to be told.
+        answer: Receives each acknowledgement for the stream.
     """
 
     def __init__(self, answer: Callable[[Ack], None]) -> None:
@@ -84,7 +84,7 @@ class InFlight:
 
     @property
     def room(self) -> Capacity:
-        """How much more may be taken."""
+        """The number and bytes of messages that can still be accepted."""
         left = MOST_BYTES - self._bytes
         return Capacity(MOST - len(self._held) if left > 0 else 0, max(0, left))
 
@@ -92,7 +92,7 @@ class InFlight:
         return len(self._held)
 
     def add(self, message: StreamMessage, entry: OutboxEntry) -> None:
-        """Hold a message. One that we hold already was given to us again: its new reply counts."""
+        """Hold a message. If it is already held, use the reply subject of this newer delivery."""
         held = self._held.get(message.seq)
         if held is not None:
             held.message = message
@@ -101,7 +101,7 @@ class InFlight:
         self._bytes += len(message.body)
 
     def messages(self) -> list[StreamMessage]:
-        """Return all that is held."""
+        """Return all held messages."""
         return [held.message for held in self._held.values()]
 
     def release(self, keep: int = 0, *, delay_s: float = LEAST_S) -> None:
@@ -119,7 +119,7 @@ class InFlight:
         *,
         newest_first: bool = False,
     ) -> Sequence[OutboxEntry]:
-        """Return what may be told now."""
+        """Return the entries that may be delivered now."""
         flying = set(in_flight)
         found = [held for seq, held in self._in_turn(step) if held.due_at <= now and seq not in flying]
         found.sort(key=lambda held: (held.due_at, held.entry.id), reverse=newest_first)
@@ -129,10 +129,10 @@ class InFlight:
         self,
         sink: str,  # noqa: ARG002 - there is but one
         step: EventKind,
-        now: float,  # noqa: ARG002 - what waits here waits for nothing else
+        now: float,  # noqa: ARG002 - held messages wait for their time only
         in_flight: Iterable[int] = (),
     ) -> float | None:
-        """Return when the next one is due."""
+        """Return the time when the next entry is due."""
         flying = set(in_flight)
         waiting = (held.due_at for seq, held in self._in_turn(step) if seq not in flying)
         return min(waiting, default=None)
@@ -151,13 +151,13 @@ class InFlight:
         return [pair for pair, key in starts if first[key.cluster, key.job_id] == key.start_at]
 
     def settle(self, verdicts: Sequence[tuple[OutboxEntry, Verdict]], now: float) -> None:
-        """Carry out verdicts. One on what we no longer hold changes nothing: somebody tries it again."""
+        """Apply decisions. One about a released message has no effect, since another relay retries it."""
         for entry, verdict in verdicts:
             if (held := self._held.get(entry.id)) is not None:
                 self._carry_out(held, verdict, now)
 
     def hasten(self, ids: Iterable[int], now: float) -> None:
-        """Make messages due that wait here for a later attempt."""
+        """Make held messages due before their next attempt."""
         for id_ in ids:
             if (held := self._held.get(id_)) is not None:
                 held.due_at = min(held.due_at, now)
@@ -167,12 +167,12 @@ class InFlight:
             case Delivered(next_at=next_at) if (
                 held.entry.kind is EventKind.START and held.entry.stop is not None
             ):
-                # The start that a stop brought along: now the stop's turn comes.
+                # This was the start that was rebuilt from a stop; the stop comes next.
                 self._move(held, EventKind.STOP, next_at, now)
             case Delivered() | Drop():
                 self._leave(held, AckKind.SETTLED)
             case Retry(at, charged=False):
-                held.due_at = at  # the backend's trouble: others have it no better
+                held.due_at = at  # a failure of the backend, which other relays see as well
             case Retry(at):
                 self._move(held, held.entry.kind, at, now)
             case Park(at):

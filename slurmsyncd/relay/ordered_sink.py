@@ -1,4 +1,4 @@
-"""A stop after its start, whoever took that there: the backend is asked whether it has the run."""
+"""A sink that sends a stop only after the backend has the start, no matter which relay sent that."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ if TYPE_CHECKING:
     from slurmsyncd.model import NodeState, OutboxEntry, RunKey
     from slurmsyncd.sinks.rest.sink import RestSink
 
-#: How often a stop is given before it brings its start along: that may be on its way, with the script.
+#: Deliveries of a stop before its start is rebuilt from it: the real start, with the script, may still come.
 PATIENCE = 6
-#: Runs of which we remember that they are there. Forgetting one costs a question.
+#: Number of remembered runs that the backend has. Forgetting one costs a query.
 REMEMBERED = 10_000
 
 
 class OrderedSink:
     """
-    A backend that is told of a stop only when it has committed the run.
+    A sink that sends a stop to the backend only when the backend has committed the run.
 
-    A stop within the commit interval may be acknowledged and lost there, and one before its start is refused.
+    Within its commit interval, the backend may acknowledge a stop and lose it. A stop without a start is
+    rejected.
     """
 
     def __init__(self, inner: RestSink, clusters: Mapping[str, ClusterConfig]) -> None:
@@ -37,11 +38,11 @@ class OrderedSink:
 
     @property
     def name(self) -> str:
-        """The section of the configuration."""
+        """Name of the sink's section in the configuration."""
         return self._inner.name
 
     async def deliver(self, entry: OutboxEntry) -> Outcome:
-        """Tell of one step of one run. Never raises for what the other side does."""
+        """Deliver one event of one run. Errors of the backend are returned as outcomes, never raised."""
         key = entry.start.key
         if (
             entry.kind is EventKind.STOP
@@ -62,18 +63,18 @@ class OrderedSink:
         return outcome
 
     async def send_node_states(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
-        """Tell the states of a cluster's nodes."""
+        """Send the node states of a cluster."""
         return await self._inner.send_node_states(cluster, nodes)
 
     async def aclose(self) -> None:
-        """Let go of connections."""
+        """Close all connections of the sink."""
         await self._inner.aclose()
 
     async def _look(self, key: RunKey) -> RemoteState | Outcome:
-        """Ask for all runs of that second: those of an array come together, and are asked for once."""
+        """Query all runs of the same start second, so that the runs of an array need one query."""
         found = await self._inner.find_runs(key.cluster, key.start_at)
         if isinstance(found, Outcome):
-            # What a question comes to is no verdict on the run.
+            # The outcome of a query must not decide about the run.
             return replace(found, result=OutcomeKind.FAILED) if found.result in _FINAL else found
         for job_id, there in found.items():
             if there is RemoteState.RUNNING:

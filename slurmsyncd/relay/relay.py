@@ -1,4 +1,4 @@
-"""One relay: what the stream gives, delivered by the daemon's own rules."""
+"""The relay process: delivers the messages of a stream by the rules of the daemon."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ log = structlog.get_logger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: What an exchange under way gets after SIGTERM.
+#: Time that an attempt in flight gets after SIGTERM.
 STOP_S = 25.0
-#: Between two looks at whether the backend is away for longer.
+#: Time between two checks whether the backend is still unreachable.
 LOOK_S = 10.0
-#: For so long a message that a suspected backend rejected goes back.
+#: Delay of a message that returns to the stream after a backend in a suspected failure rejected it.
 REJECTED_S = 60.0
-#: The stream counts every attempt of every relay, an outage's, too: nothing is parked for their number.
+#: The stream counts the attempts of all relays, also during outages, so their number never parks a delivery.
 _NEVER = 10**9
 
 
 class _Here(StoreThread):
-    """Calls what is in memory where we are."""
+    """A store thread that calls directly, since the relay keeps its messages in memory."""
 
     async def __call__(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         await anyio.lowlevel.checkpoint()
@@ -58,17 +58,17 @@ class _Here(StoreThread):
 
 class Relay:
     """
-    From one stream to one backend.
+    A relay from one stream to one backend.
 
     Args:
-        config: The whole configuration.
-        source: The section of the NATS sink that fills the stream.
-        target: The section of the backend.
+        config: The complete configuration.
+        source: Section of the NATS sink that fills the stream.
+        target: Section of the backend.
         durable: Name of the consumer.
         letters: File of the dead letters.
 
     Raises:
-        ConfigError: A file that it names cannot be used.
+        ConfigError: A file that the configuration names cannot be used.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Relay:
         self.delivery = DeliveryLoop(sink, self.hand, _Here(), policy(target), clock, workers=workers)
 
     async def run(self, signals: AsyncIterator[signal.Signals]) -> None:
-        """Relay until a signal; then finish what is under way, and give the rest back."""
+        """Relay until a signal arrives; then finish attempts in flight and return all other messages."""
         async with anyio.create_task_group() as sending:
             sending.start_soon(self.delivery.run)
             sending.start_soon(self.consumer.answer_forever)
@@ -112,7 +112,7 @@ class Relay:
         await self.delivery.sink.aclose()
 
     async def _finish(self, signals: AsyncIterator[signal.Signals]) -> None:
-        """Let exchanges under way end; a second signal or the deadline ends them."""
+        """Wait for attempts in flight. A second signal or the deadline cancels them."""
         self._stopping = True
         self.delivery.stop()
 
@@ -140,14 +140,14 @@ class Relay:
 
     def _room(self) -> Capacity:
         room = self.hand.room
-        # One is enough to try a backend that is away; another relay may reach it.
+        # One message is enough to probe an unreachable backend; another relay may reach the backend.
         return replace(room, messages=1 - len(self.hand)) if self.delivery.health.down.reason else room
 
     def _answer(self, answer: Ack) -> None:
         self.consumer.answer(answer)
 
     async def _watch(self) -> None:
-        """Let others have what we hold if the backend stays away from us."""
+        """Release held messages to other relays while this relay cannot reach the backend."""
         before: Any = None
         while True:
             await anyio.sleep(LOOK_S)
@@ -164,7 +164,7 @@ class Relay:
 
 
 def policy(target: SinkConfig) -> DeliveryPolicy:
-    """Return how patient a relay is with a backend."""
+    """Return the delivery policy of a relay for a backend."""
     return DeliveryPolicy(
         backoff_s=target.backoff,
         backoff_max_s=target.backoff_max,

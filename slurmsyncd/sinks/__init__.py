@@ -1,1 +1,1 @@
-"""Tell others of runs."""
+"""Sinks: deliver run events to REST backends and NATS."""

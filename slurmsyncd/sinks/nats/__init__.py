@@ -1,1 +1,1 @@
-"""Events to NATS: as line protocol for cc-backend, or as documented JSON for everybody."""
+"""The NATS sink: publishes events in cc-backend's line protocol or as documented JSON."""

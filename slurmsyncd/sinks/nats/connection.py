@@ -1,9 +1,9 @@
 """
-One connection to a NATS server while it lasts.
+One connection to a NATS server, from login to loss.
 
-nats-py's own reconnecting is not used: it keeps what was published meanwhile in a buffer of 2 MB, gives up
-for good on some of the server's errors, and goes on with the credentials that it read at first. Here a lost
-connection is an answer (the sink is down), and the delivery's backoff is what tries again, for ever.
+The reconnection of nats-py is not used. It buffers up to 2 MB of messages that are published meanwhile. It
+stops permanently on some errors of the server. It keeps the credentials that it read first. Here a lost
+connection is an outcome (the sink is paused), and the delivery's backoff retries without a limit.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ _CLOSE_S = 2.0
 _PING_S = 20
 _DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
 #: What nats-py raises on a broken connection. TypeError: writelines() of asyncio in Python 3.12 and 3.13
-#: where the transport has closed by itself.
+#: if the transport closed on its own.
 _BROKEN = (nats.errors.Error, OSError, TypeError)
 _LOGIN = ("authorization", "authentication", "account")
 
 
 class ConnectionFailed(Exception):
-    """An exchange that did not come to its end, and what it comes to for the delivery."""
+    """A failed exchange with the server, and its outcome for the delivery."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.reason)
@@ -51,7 +51,7 @@ class ConnectionFailed(Exception):
 
 
 def sink_unavailable(reason: str, detail: str, *, alarm: bool = False) -> ConnectionFailed:
-    """Return the trouble of the sink itself, charged to no entry."""
+    """Return a sink-wide failure, which is not charged to any delivery."""
     return ConnectionFailed(
         Outcome(
             result=OutcomeKind.SINK_UNAVAILABLE,
@@ -64,10 +64,10 @@ def sink_unavailable(reason: str, detail: str, *, alarm: bool = False) -> Connec
 
 class _Client(Client):
     """
-    nats-py's client, but for two habits.
+    The client of nats-py with two corrections.
 
-    It tells its secrets to a server that offers no TLS, though TLS is wanted. And when it closes a broken
-    connection it writes what is left to it, stumbles over that, and leaves the socket open.
+    nats-py sends its secrets to a server that offers no TLS, although TLS is required. When nats-py closes a
+    broken connection, it writes its remaining data, fails in doing so, and leaves the socket open.
     """
 
     tls_wanted = False
@@ -84,11 +84,11 @@ class _Client(Client):
 
 class NatsConnection:
     """
-    One connection while it lasts.
+    A connection to one NATS server, which is not reused after a loss.
 
     Args:
-        sink: Whose.
-        timeout_s: For one answer.
+        sink: Name of the sink, for logs.
+        timeout_s: Time limit of one response, in seconds.
     """
 
     def __init__(self, sink: str, timeout_s: float) -> None:
@@ -105,22 +105,22 @@ class NatsConnection:
 
     @property
     def alive(self) -> bool:
-        """Whether it can be used, as far as we know."""
+        """Whether the connection is open, as far as is known."""
         return self._client.is_connected and not self._lost
 
     @property
     def max_payload(self) -> int:
-        """Bytes of a message's headers and payload that the server takes."""
+        """Largest message that the server accepts, headers and payload, in bytes."""
         return self._client.max_payload
 
     async def open(
         self, server: str, tls: ssl.SSLContext, secrets: dict[str, Any], *, tls_wanted: bool
     ) -> None:
         """
-        Connect and log in.
+        Connect to a server and log in.
 
         Raises:
-            Trouble: It cannot be done now.
+            ConnectionFailed: The server is unreachable or rejects the login.
         """
         self._client.tls_wanted = tls_wanted
         self._secrets = secrets
@@ -138,7 +138,7 @@ class NatsConnection:
                     tls=tls,
                     **secrets,
                 )
-        except Exception as err:  # whatever nats-py makes of what a hostile server says
+        except Exception as err:  # nats-py may raise anything on the data of a hostile server
             await self.close()
             raise _not_connected(server, err, self._words(err) or self._error) from err
         if not self.alive or type(self._client.max_payload) is not int:
@@ -148,24 +148,24 @@ class NatsConnection:
 
     async def publish(self, subject: str, payload: bytes, headers: dict[str, str]) -> None:
         """
-        Publish, and wait until the server has read it. Whether anybody listens is not known.
+        Publish a message and wait until the server has read it. Whether it has subscribers is unknown.
 
         Raises:
-            Trouble: It did not come to that, and may yet have been read.
+            ConnectionFailed: No confirmation. The server may still have read the message.
         """
         with self._bounded(subject, deniable=False):
             await self._client.publish(subject, payload, headers=headers or None)
             await self._written()
-            # A flush would believe itself where the reading loop has died; a round trip does not.
+            # If the reading loop has died, flush() still reports success; a round trip does not.
             await self._client.rtt(self._timeout_s)  # type: ignore[arg-type]  # any number will do
         self._raise_if_denied(subject)
 
     async def request(self, subject: str, payload: bytes, headers: dict[str, str] | None = None) -> Msg:
         """
-        Publish and wait for the answer.
+        Publish a request and wait for the response.
 
         Raises:
-            Trouble: There was none; ``timeout`` if it may yet have been read.
+            ConnectionFailed: No response; reason ``timeout`` if the request may still have been read.
         """
         self._raise_if_denied("")
         with self._bounded(subject, deniable=True):
@@ -174,13 +174,13 @@ class NatsConnection:
 
     async def subscribe(self, hear: Callable[[Msg], Awaitable[None]], subject: str = "") -> str:
         """
-        Hear what comes on a subject from now on; without any, on an inbox of our own and below it.
+        Subscribe to a subject; if it is empty, to a new inbox and the subjects below that.
 
         Returns:
             The subject, or the inbox.
 
         Raises:
-            Trouble: The connection is lost.
+            ConnectionFailed: The connection is lost.
         """
         inbox = subject or self._client.new_inbox()
         try:
@@ -192,10 +192,10 @@ class NatsConnection:
 
     async def publish_unconfirmed(self, subject: str, payload: bytes, reply: str = "") -> None:
         """
-        Publish what is repeated, or asked for again, if it gets lost on its way.
+        Publish a message without waiting, for messages that are repeated or requested again when lost.
 
         Raises:
-            Trouble: The connection is lost.
+            ConnectionFailed: The connection is lost.
         """
         try:
             await self._client.publish(subject, payload, reply)
@@ -204,7 +204,7 @@ class NatsConnection:
             raise sink_unavailable("connection_lost", self._error or self._words(err)) from err
 
     async def drain(self) -> None:
-        """Hear no more but what is on its way, and wait for that; what was told is then on its way, too."""
+        """Stop receiving, wait for messages in transit and flush published messages."""
         with anyio.move_on_after(_CLOSE_S), contextlib.suppress(*_BROKEN):
             while self._heard:
                 await self._heard.pop().drain()  # type: ignore[no-untyped-call]
@@ -212,14 +212,14 @@ class NatsConnection:
             await self._client.flush()
 
     async def _written(self) -> None:
-        """Wait until nats-py has written all that it holds: its pings overtake what still waits for that."""
+        """Wait until nats-py has written its buffer. Otherwise pings overtake the buffered messages."""
         for wait_s in itertools.chain((0.0,) * 8, itertools.repeat(0.001)):
             if not self._client.pending_data_size or not self.alive:
                 return
             await anyio.sleep(wait_s)
 
     async def close(self) -> None:
-        """Let go of it; never waits long."""
+        """Close the connection without waiting for the server."""
         self._lost = True
         with anyio.move_on_after(_CLOSE_S, shield=True), contextlib.suppress(*_BROKEN):
             await self._client.close()
@@ -237,7 +237,7 @@ class NatsConnection:
                     done = True
                 finally:
                     self._asking.remove(asking)
-                    # A pong for whom nobody waits any more would stop nats-py from reading on.
+                    # A pong without a waiting task would end the reading loop of nats-py.
                     self._lost = self._lost or not (done or deniable)
         except nats.errors.NoRespondersError:
             raise
@@ -246,7 +246,7 @@ class NatsConnection:
         except _BROKEN as err:
             self._lost = True
             raise sink_unavailable("connection_lost", self._error or self._words(err)) from err
-        # A round trip on a link that somebody else gave up meanwhile proves nothing.
+        # A round trip proves nothing on a connection that another task has meanwhile marked as lost.
         if done and (deniable or not self._lost):
             return
         self._raise_if_denied(subject)
@@ -255,7 +255,7 @@ class NatsConnection:
         raise self._timed_out(deniable=deniable)
 
     def _timed_out(self, *, deniable: bool) -> ConnectionFailed:
-        # Perhaps it is the way there that is broken: the next attempt is made on a new one.
+        # The network path may be broken, so the next attempt uses a new connection.
         self._lost = True
         if deniable:
             return ConnectionFailed(
@@ -276,14 +276,14 @@ class NatsConnection:
             return
         if found := _DENIED.search(str(err).lower()):
             kind, subject = found.groups()
-            # Without the subscription to our inbox no answer ever comes.
+            # Without the subscription to the inbox, no response ever arrives.
             denied = subject if kind == "publish" else ""
             self._denied[denied] = self._error
             for name, scope in self._asking:
                 if name and denied in ("", name.lower()):
                     scope.cancel()
         elif isinstance(err, (OSError, nats.errors.StaleConnectionError)):
-            self._lose()  # nats-py closes it in a moment; nobody has to wait for that
+            self._lose()  # nats-py closes the connection shortly; waiting tasks need not wait for that
         elif not self._lost:
             log.warning("nats_error", sink=self._sink, detail=self._error)
 
@@ -292,7 +292,7 @@ class NatsConnection:
         self._lose()
 
     def _words(self, err: BaseException | None) -> str:
-        """Say an error in words: in one line, without nats-py's prefix and without our secrets."""
+        """Return an error as one line, without the prefix of nats-py and without secrets."""
         text = (str(err).removeprefix("nats: ") or type(err).__name__) if err else ""
         return printable(redact(text, self._secrets), 300)
 

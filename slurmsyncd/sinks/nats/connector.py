@@ -1,4 +1,4 @@
-"""The way to a connection that works: made when it is first needed, and made anew when it was lost."""
+"""The connector: opens a connection on first use, and a new one after a loss."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _ANSWER_S = 10.0
 
 class Connector:
     """
-    The way to a link that works.
+    Provider of a working connection to one of the sink's servers.
 
     Args:
-        config: The sink's.
-        greet: Looks around on a new link before anybody uses it; raises Trouble if that is of no use.
+        config: Section of the sink.
+        greet: Checks a new connection before its first use; raises ConnectionFailed if it is unusable.
 
     Raises:
         ConfigError: A certificate or key cannot be used.
@@ -47,17 +47,17 @@ class Connector:
 
     async def link(self) -> NatsConnection:
         """
-        Return a connection that works; makes one if there is none.
+        Return a working connection. Open one if there is none.
 
         Raises:
-            Trouble: There is none to be had now.
+            ConnectionFailed: No server can be used now.
         """
         tried = self._tried
         async with self._lock:
             if self._link is not None and self._link.alive:
                 return self._link
             if tried != self._tried and self._trouble is not None:
-                raise ConnectionFailed(self._trouble.outcome)  # somebody tried just now
+                raise ConnectionFailed(self._trouble.outcome)  # another task has just tried
             self._tried += 1
             try:
                 self._link = await self._connected()
@@ -67,12 +67,12 @@ class Connector:
             return self._link
 
     async def aclose(self) -> None:
-        """Let go of the connection."""
+        """Close the current connection."""
         if self._link is not None:
             await self._link.close()
 
     async def _connected(self) -> NatsConnection:
-        """Connect to the first server that takes us, beginning with the next one."""
+        """Connect to the first server that accepts the sink, beginning after the last one used."""
         await self.aclose()
         servers, first = self._config.servers, self._tried % len(self._config.servers)
         failures: list[ConnectionFailed] = []
@@ -81,7 +81,7 @@ class Connector:
                 return await self._connect(server)
             except ConnectionFailed as err:
                 failures.append(err)
-        # What the operator has to act on says more than a server that is merely away.
+        # An error that requires an operator is more useful than an unreachable server.
         raise max(failures, key=lambda each: each.outcome.action_required)
 
     async def _connect(self, server: str) -> NatsConnection:

@@ -1,4 +1,4 @@
-"""How we show a NATS server who we are: read anew for each connection, so that a changed file is enough."""
+"""The credentials of a NATS sink, read for each connection, so that a changed file needs no restart."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _SEED = re.compile(r"SU[A-Z2-7]{56}", re.ASCII)
 
 class Credentials:
     """
-    A sink's way to log in.
+    The credentials with which a sink logs in.
 
     Args:
-        config: The sink's.
+        config: Section of the sink.
     """
 
     def __init__(self, config: SinkConfig) -> None:
@@ -42,10 +42,10 @@ class Credentials:
 
     def read(self) -> dict[str, Any]:
         """
-        Return what nats-py wants to log in with; empty where the configuration names nothing.
+        Return the login options of nats-py; empty if the configuration names no credentials.
 
         Raises:
-            ConfigError: A file cannot be used.
+            ConfigError: A file cannot be read, or does not contain valid credentials.
         """
         config = self._config
         if config.password_file:
@@ -88,18 +88,18 @@ class Credentials:
         return f"sinks.{self._config.name}.{key}"
 
     def _warn(self, detail: str) -> None:
-        """Say each thing once, and not with each connection."""
+        """Log each warning once, and not for each connection."""
         if detail and detail not in self._said:
             self._said.add(detail)
             log.warning("secret_file", sink=self._config.name, detail=detail)
 
 
 def redact(text: str, secrets: Mapping[str, Any]) -> str:
-    """Take the secrets of ``Credentials.read`` out of a server's words: it may say what it was told."""
+    """Remove the secrets of ``Credentials.read`` from a server's error text, which may repeat them."""
     told = [str(value) for key, value in secrets.items() if key != "user"]
     lines = {line for each in told for line in each.splitlines() if line}
     forms = lines | {json.dumps(line)[1:-1] for line in lines}
-    # nats-py gives a server's words in small letters.
+    # nats-py converts error texts of a server to lower case.
     for form in sorted(forms | {form.lower() for form in forms}, key=len, reverse=True):
         text = text.replace(form, "[secret]")
     return text

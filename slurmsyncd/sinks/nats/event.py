@@ -1,8 +1,8 @@
 """
-The JSON event that anybody may read: its form, its headers, and the way back to a run. Pure.
+The public JSON event: its schema, its headers, and parsing it into a run. Pure.
 
-The form is versioned and written down in ``docs/event.schema.json``. Fields may be added within a version;
-none is removed and none changes its meaning. A field without a value is left out.
+The schema is versioned and published in ``docs/event.schema.json``. Fields may be added within a version.
+No field is removed and none changes its meaning. A field without a value is omitted.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 JOB_START, JOB_STOP, NODES = "slurmsyncd.job.start", "slurmsyncd.job.stop", "slurmsyncd.nodes"
 
 _TEXT = 4096  # bytes of a text that users write
-_BEYOND = 2**40  # no job id and no time of Slurm's
+_BEYOND = 2**40  # larger than every job id and every time of Slurm
 
 
 class Device(msgspec.Struct, omit_defaults=True, frozen=True):
@@ -53,7 +53,7 @@ class Device(msgspec.Struct, omit_defaults=True, frozen=True):
 
 
 class Node(msgspec.Struct, omit_defaults=True, frozen=True):
-    """What a run holds on one node, as far as Slurm said."""
+    """The allocation of a run on one node, as far as Slurm reported it."""
 
     host: Annotated[str, Meta(description="Slurm's NodeName.")]
     cores: Annotated[tuple[tuple[int, int], ...], Meta(description="(socket, core in the socket).")] = ()
@@ -69,7 +69,7 @@ class Node(msgspec.Struct, omit_defaults=True, frozen=True):
 
 
 class Run(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
-    """All that is known of a run. Times are epoch seconds."""
+    """The fields of a run. Times are seconds since the epoch."""
 
     cluster: Annotated[str, Meta(description="Name of the cluster; with job_id and start_at the identity.")]
     job_id: Annotated[int, Meta(description="Raw job id; an array's task has its own.")]
@@ -108,7 +108,7 @@ class Run(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
 
 
 class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """A run has begun, or is over. A stop repeats what was known at the start, so it can stand alone."""
+    """The start or the end of a run. A stop repeats the fields of the start and can be used alone."""
 
     version: Annotated[Literal[1], Meta(description="Of this form.")]
     kind: Literal["start", "stop"]
@@ -116,7 +116,7 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NodesEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """What the nodes of a cluster do now."""
+    """The current states of a cluster's nodes."""
 
     version: Annotated[Literal[1], Meta(description="Of this form.")]
     kind: Literal["nodes"]
@@ -129,7 +129,7 @@ _decoder = msgspec.json.Decoder(JobEvent)
 
 
 class BadEvent(ValueError):
-    """The bytes are no event of a version that we know."""
+    """The bytes are not an event of a supported version."""
 
 
 def schema() -> dict[str, Any]:
@@ -147,13 +147,13 @@ def schema() -> dict[str, Any]:
 
 def job_event(step: EventKind, start: Job, stop: Job | None, cluster: str, script_limit: int) -> bytes:
     """
-    Return the event of one step of a run.
+    Return the JSON of the start or stop event of a run.
 
     Args:
-        step: Which.
-        start: The run as it was announced.
-        stop: As it ended; only for the stop.
-        cluster: The name under which others know the cluster.
+        step: Kind of the event.
+        start: The run as delivered with its start.
+        stop: The run as it ended; only for a stop.
+        cluster: The backend cluster name.
         script_limit: Bytes of batch script; 0 leaves it out.
     """
     job = start if step is EventKind.START or stop is None else with_end(start, stop)
@@ -165,17 +165,17 @@ def job_event(step: EventKind, start: Job, stop: Job | None, cluster: str, scrip
 
 
 def nodes_event(cluster: str, nodes: tuple[NodeState, ...], at: int) -> bytes:
-    """Return the event of the states of a cluster's nodes."""
+    """Return the JSON event with the node states of a cluster."""
     named = tuple(replace(node, host=clean(node.host, _TEXT)) for node in nodes)
     return msgspec.json.encode(NodesEvent(version=1, kind="nodes", cluster=cluster, at=at, nodes=named))
 
 
 def read_event(body: bytes) -> Event:
     """
-    Return the event of a message, as if Slurm had shown it. Fields that we do not know are passed over.
+    Parse the payload of a message into an event. Unknown fields are ignored.
 
     Raises:
-        BadEvent: It is none, or of another version.
+        BadEvent: The payload is not an event, or has another version.
     """
     try:
         event = decode_json(body, _decoder)
@@ -194,13 +194,13 @@ def read_event(body: bytes) -> Event:
 
 def headers(kind: str, cluster: str, at: int, event_id: str) -> dict[str, str]:
     """
-    Return the attributes of CloudEvents, in NATS's binary content mode.
+    Return the CloudEvents attributes as headers, in the binary content mode of NATS.
 
     Args:
-        kind: Of event.
-        cluster: Where it happened.
-        at: When it happened (epoch seconds).
-        event_id: The same for the same event, however often it is sent.
+        kind: Kind of the event.
+        cluster: Cluster of the event.
+        at: Time of the event in seconds since the epoch.
+        event_id: Identity of the event, the same each time that it is sent.
     """
     return {
         "ce-specversion": "1.0",
@@ -238,7 +238,7 @@ _FORMED = frozenset({"key", "tres", "nodes", "allocation"})
 
 
 def _tidy(value: Any) -> Any:
-    # Script and comment may hold anything, also what is no valid Unicode.
+    # Script and comment may contain anything, including invalid Unicode.
     return clean(value, 1 << 30) if type(value) is str else value
 
 

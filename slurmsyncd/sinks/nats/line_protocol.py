@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from slurmsyncd.model import RunKey
 
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"'})
-# Values of tags; what else would end one is left out with its tag.
+# Allowed values of tags. A tag with another value is omitted, since that value could end the tag early.
 _TAG_ESCAPES = str.maketrans({" ": "\\ ", ",": "\\,", "=": "\\="})
 _FUNCTIONS = {EventKind.START: "start_job", EventKind.STOP: "stop_job"}
 
@@ -19,13 +19,14 @@ def job_line(step: EventKind, body: bytes, at: int, *, host: str = "", partition
     """
     Return one line for the start or the stop of a run.
 
-    cc-backend reads the tag ``function`` alone. The others are those of cc-slurm-adapter: cc-energy-manager
-    takes a stop's partition from its tag, and leaves power limits lowered where it is missing.
+    cc-backend reads only the tag ``function``; the other tags are those of cc-slurm-adapter.
+    cc-energy-manager reads the partition of a stop from its tag. If the tag is missing, it does not restore
+    power limits.
 
     Args:
-        step: Which of them.
+        step: Kind of the event.
         body: The same JSON as in the request to the REST interface, in one line.
-        at: Epoch seconds. The value is not used there, but without one the message is dropped.
+        at: Seconds since the epoch. cc-backend ignores the value, but drops a message without one.
         host: Name of the host that sends the line; empty: no tag.
         partition: The run's partition; empty: no tag.
 
@@ -45,12 +46,12 @@ def job_line(step: EventKind, body: bytes, at: int, *, host: str = "", partition
 
 
 def nodes_line(body: bytes, at: int) -> bytes:
-    """Return one line for the states of a cluster's nodes."""
+    """Return one line for the node states of a cluster."""
     return _line("nodestate", body, at)
 
 
 def message_id(key: RunKey, kind: str) -> str:
-    """Return what JetStream knows a repeated message by: cluster, job id, start and kind."""
+    """Return the id by which JetStream detects a repeated message: cluster, job id, start and kind."""
     return f"{key.cluster}.{key.job_id}.{key.start_at}.{kind}"
 
 

@@ -1,4 +1,4 @@
-"""What is published of a step: subject, headers and payload, cut to what the server takes. Pure."""
+"""NATS messages of an event: subject, headers and payload, cut to the server's size limit. Pure."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ _STEP = 256
 @dataclass(frozen=True, slots=True)
 class NatsMessage:
     """
-    One message.
+    A message that is ready to be published.
 
     Attributes:
-        notes: What had to be left out.
+        notes: Parts that were omitted.
     """
 
     subject: str
@@ -50,17 +50,17 @@ class NatsMessage:
 
     @property
     def size(self) -> int:
-        """Bytes that count for the server's limit."""
+        """Bytes that count towards the server's limit."""
         return len(self.payload) + headers_size(self.headers)
 
 
 @dataclass(frozen=True, slots=True)
 class MessageFormat:
     """
-    How messages are made.
+    Options for building messages.
 
     Attributes:
-        limit: Bytes that the server takes.
+        limit: Largest message that the server accepts, in bytes.
         host: Name of this host, for the tag of a line.
     """
 
@@ -72,13 +72,13 @@ class MessageFormat:
 
 
 def headers_size(found: dict[str, str]) -> int:
-    """Return the bytes that headers take in a message; the server counts them with the payload."""
+    """Return the encoded size of headers in bytes; the server counts them with the payload."""
     lines = sum(len(key) + len(value.encode()) + 4 for key, value in found.items())
     return lines + len("NATS/1.0\r\n\r\n") if found else 0
 
 
 def subject(template: str, cluster: str) -> str | NotRepresentable:
-    """Return the subject for a cluster; a name that could be more than one word of it is refused."""
+    """Return the subject of a cluster. A name that would not be exactly one token of it is rejected."""
     if CLUSTER in template and not TOKEN.fullmatch(cluster):
         detail = f"{cluster[:80]!a} cannot be part of a subject; set backend_name to letters, digits, _ and -"
         return NotRepresentable("bad_cluster", detail)
@@ -88,7 +88,7 @@ def subject(template: str, cluster: str) -> str | NotRepresentable:
 def job_json(
     entry: OutboxEntry, config: ClusterConfig, form: MessageFormat
 ) -> NatsMessage | NotRepresentable:
-    """Return the JSON event of the entry's step."""
+    """Return the message with the JSON event of an outbox entry."""
     step, start, stop = entry.kind, entry.start, entry.stop
     cluster = backend_cluster_name(start.key.cluster, config)
     where = _checked(start.key, cluster, form)
@@ -113,7 +113,7 @@ def job_lines(
     topology: Topology,
     form: MessageFormat,
 ) -> NatsMessage | NotRepresentable:
-    """Return the line protocol of a start, of a stop, or of both in one message, in order."""
+    """Return the message with a start, a stop or both in line protocol, in this order."""
     key = replace(entry.start.key, cluster=backend_cluster_name(entry.start.key.cluster, config))
     where = _checked(key, key.cluster, form)
     if isinstance(where, NotRepresentable):
@@ -138,7 +138,7 @@ def job_lines(
 def nodes_message(
     cluster: str, nodes: Sequence[NodeState], config: ClusterConfig, form: MessageFormat, *, cc: bool, at: int
 ) -> NatsMessage | NotRepresentable:
-    """Return the states of a cluster's nodes, in either format."""
+    """Return the message with the node states of a cluster, in the sink's format."""
     name = backend_cluster_name(cluster, config)
     where = subject(form.node_subject, name)
     if isinstance(where, NotRepresentable):
@@ -155,7 +155,7 @@ def _checked(key: RunKey, cluster: str, form: MessageFormat) -> str | NotReprese
     if key.job_id < 1 or key.start_at < 1:
         return NotRepresentable("bad_key", f"{key.job_id} {key.start_at}"[:80])
     if not TOKEN.fullmatch(cluster):
-        # It is part of the message's id, too, and so of a header.
+        # The name is also part of the message id, which is a header.
         return subject(CLUSTER, cluster)
     return subject(form.job_subject, cluster)
 
@@ -180,7 +180,7 @@ def _body(
 def _fitted(
     make: Callable[..., NatsMessage | NotRepresentable], start: Job, form: MessageFormat
 ) -> NatsMessage | NotRepresentable:
-    """Return the message with as much of the script as the server takes; else without long texts."""
+    """Return the message with as much of the script as fits the limit, otherwise without long texts."""
     best = make(form.script_limit, slim=False)
     if isinstance(best, NotRepresentable) or best.size <= form.limit:
         return best

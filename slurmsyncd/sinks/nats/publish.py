@@ -1,4 +1,4 @@
-"""Publish one message, at most once or until JetStream has it, and say what came of it."""
+"""Publishing of one message, at most once or until JetStream acknowledges it, with the outcome."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from slurmsyncd.sinks.nats.connection import NatsConnection
     from slurmsyncd.sinks.nats.messages import NatsMessage
 
-# While a stream changes its leader nobody answers for a moment.
+# No server responds while a stream elects a new leader.
 _LEADERLESS_S = (0.25, 0.5)
 _STREAM_FULL = frozenset({10077, 10047, 10048, 10023})
 _TOO_LARGE = 10054
@@ -25,7 +25,7 @@ _WRONG_STREAM = 10060
 
 
 class JetStreamError(msgspec.Struct):
-    """An error of JetStream's, in its own words."""
+    """An error response of JetStream."""
 
     code: int = 0
     err_code: int = 0
@@ -44,10 +44,10 @@ _decoder = msgspec.json.Decoder(_Ack)
 
 async def publish_core(link: NatsConnection, message: NatsMessage) -> Outcome:
     """
-    Publish and flush. That the server has read it is all that can be known: at most once.
+    Publish and flush a message. Success means that the server has read it: at most once.
 
     Raises:
-        Trouble: Not even that; it is kept, and sent again.
+        ConnectionFailed: The server may not have read the message. The caller keeps it and sends it again.
     """
     await link.publish(message.subject, message.payload, message.headers)
     return Outcome(result=OutcomeKind.ACCEPTED, reason="published")
@@ -55,10 +55,10 @@ async def publish_core(link: NatsConnection, message: NatsMessage) -> Outcome:
 
 async def publish_stream(link: NatsConnection, message: NatsMessage, stream: str) -> Outcome:
     """
-    Publish and wait until the stream says that it has it, now or before.
+    Publish a message and wait until the stream acknowledges it as new or as a duplicate.
 
     Raises:
-        Trouble: Nobody said so; it is kept, and sent again under the same id.
+        ConnectionFailed: No acknowledgement. The caller keeps the message and resends it with the same id.
     """
     headers = {**message.headers, "Nats-Expected-Stream": stream}
     for wait_s in (*_LEADERLESS_S, None):

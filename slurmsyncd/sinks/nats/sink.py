@@ -1,4 +1,4 @@
-"""Tell NATS of runs: in cc-backend's line protocol or as JSON, by core NATS or by JetStream."""
+"""The NATS sink: publishes events in cc-backend's line protocol or as JSON, by core NATS or JetStream."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Short runs whose stop went out with the start and is not settled yet. Forgetting one costs a repeat.
+#: Short runs whose stop was published with the start and is not settled yet. A forgotten one is sent twice.
 _REMEMBERED = 10_000
 #: Bytes kept free for the header that names the stream.
 _STREAM_HEADER = 128
@@ -39,13 +39,13 @@ _STREAM_HEADER = 128
 
 class NatsSink:
     """
-    One NATS cluster.
+    A sink that publishes to one NATS cluster.
 
     Args:
-        config: Its section.
-        clusters: Sections of clusters by Slurm's name; one that is missing has no special settings.
-        clock: For node states.
-        backend: The cc-backend behind it, for its topology and its audit; None if it cannot be asked.
+        config: Section of the sink.
+        clusters: Sections of clusters by Slurm's name; a cluster without a section has no special settings.
+        clock: Time of node states.
+        backend: The cc-backend behind NATS, for its topology and its audit; None if it cannot be queried.
 
     Attributes:
         notes: How often each kind of note was made, for metrics.
@@ -74,16 +74,16 @@ class NatsSink:
 
     @property
     def name(self) -> str:
-        """The section of the configuration."""
+        """Name of the sink's section in the configuration."""
         return self._config.name
 
     @property
     def inventory(self) -> RestSink | None:
-        """Who can say what the backend holds; None if nobody can."""
+        """The REST sink that lists the backend's runs; None if the backend cannot be queried."""
         return self._backend
 
     async def deliver(self, entry: OutboxEntry) -> Outcome:
-        """Tell of one step of one run. Never raises for what the other side does."""
+        """Publish one event of one run. Errors of the server are returned as outcomes, never raised."""
         out = skip_reason(entry.start, self._clusters)
         if out is not None:
             return out
@@ -100,7 +100,7 @@ class NatsSink:
             return err.outcome
 
     async def send_node_states(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
-        """Tell the states of a cluster's nodes; always at most once, since the next ones replace them."""
+        """Publish the node states of a cluster at most once; the next report replaces a lost one."""
         try:
             link = await self._connector.link()
             message = nodes_message(
@@ -120,7 +120,7 @@ class NatsSink:
             return err.outcome
 
     async def probe(self) -> Outcome:
-        """Find out whether events would be taken now. Publishes nothing."""
+        """Return whether the server would accept events now. Publishes nothing."""
         try:
             await self._connector.link()
         except ConnectionFailed as err:
@@ -128,7 +128,7 @@ class NatsSink:
         return Outcome(result=OutcomeKind.ACCEPTED, reason="connected")
 
     async def aclose(self) -> None:
-        """Let go of connections."""
+        """Close all connections of the sink."""
         await self._connector.aclose()
         if self._backend is not None:
             await self._backend.aclose()
@@ -163,9 +163,10 @@ class NatsSink:
 
     def _steps(self, entry: OutboxEntry) -> tuple[EventKind, ...]:
         """
-        Return what goes into the message: a run that is over when its start is due is told whole.
+        Return the events of the message: start and stop together if the run has ended when its start is due.
 
-        The backend's workers take two messages out of order and lose the stop; two lines of one they do not.
+        The backend's workers may process two messages out of order and then lose the stop. They process two
+        lines of one message in order.
         """
         over = entry.kind is EventKind.START and entry.stop is not None
         if self._config.format == "cc" and over and entry.stop and backend_stop_state(entry.stop, V1_5):
@@ -199,7 +200,7 @@ class NatsSink:
         )
 
     async def _look_around(self, link: NatsConnection) -> None:
-        """Return what of a stream may cost events, each once; a sink without one is down."""
+        """Log settings of the stream that may lose events, each once. Raise if there is no stream."""
         if self._config.mode == "core":
             return
         names = [backend_cluster_name(name, cluster_section(name, self._clusters)) for name in self._clusters]
@@ -216,7 +217,7 @@ class NatsSink:
             self._sent_whole.popitem(last=False)
 
     def _say(self, job: Job, message: NatsMessage) -> None:
-        """Count what had to be left out, and say each kind once."""
+        """Count omitted parts of a message, and log each kind once."""
         for note in message.notes:
             self.notes[note.kind] += 1
             level = log.warning if self.notes[note.kind] == 1 else log.debug
@@ -224,7 +225,7 @@ class NatsSink:
 
 
 def _refused(refusal: NotRepresentable) -> Outcome:
-    # A name can be mapped and a limit raised; what is no run will never be one.
+    # An operator can map a name or raise a limit. A record that is not a run stays invalid.
     result = OutcomeKind.REJECTED_UNTIL_FIXED if refusal.reason == "bad_cluster" else OutcomeKind.REJECTED
     return Outcome(
         result=result,

@@ -1,4 +1,4 @@
-"""What JetStream has to offer for our subjects: looked at on every new connection, and said in words."""
+"""The JetStream stream of a sink: found or created, and checked on every new connection."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _REPLICAS = 3
 
 
 class StreamConfig(msgspec.Struct):
-    """A stream, as far as it concerns us; times in nanoseconds, -1 or 0 for no limit."""
+    """The settings of a stream that the sink checks; times in nanoseconds, -1 or 0 for no limit."""
 
     name: str = ""
     subjects: tuple[str, ...] = ()
@@ -55,12 +55,12 @@ _decoder = msgspec.json.Decoder(_Reply)
 
 
 def longest_retry_s(config: SinkConfig) -> int:
-    """Return the longest time between two attempts of one step, while we run."""
+    """Return the longest time between two attempts of one event while the daemon runs, in seconds."""
     return math.ceil(max(config.backoff_max, config.park_interval * 1.25) + config.timeout)
 
 
 def subject_covers(pattern: str, subject: str) -> bool:
-    """Return whether a stream's subject takes every subject that ``subject`` stands for."""
+    """Return whether ``pattern`` matches every subject that ``subject`` can stand for."""
     ours = subject.split(".")
     theirs = pattern.split(".")
     for index, word in enumerate(theirs):
@@ -72,7 +72,7 @@ def subject_covers(pattern: str, subject: str) -> bool:
 
 
 def stream_warnings(found: StreamConfig, config: SinkConfig, subjects: Sequence[str]) -> Iterator[str]:
-    """Return what may cost events, and what to do about it."""
+    """Yield a warning, with its remedy, for each setting of the stream that may lose events."""
     edit = f"nats stream edit {found.name}"
     for subject in subjects:
         if not any(subject_covers(pattern, subject) for pattern in found.subjects):
@@ -93,16 +93,16 @@ def stream_warnings(found: StreamConfig, config: SinkConfig, subjects: Sequence[
 
 
 def subjects_of(config: SinkConfig, clusters: Sequence[str]) -> list[str]:
-    """Return the subjects of starts and stops; a cluster that only Slurm can name is a wildcard."""
+    """Return the subjects of starts and stops. A cluster whose name only Slurm knows becomes a wildcard."""
     return list(dict.fromkeys(config.job_subject.replace(CLUSTER, name) for name in clusters or ("*",)))
 
 
 async def ensure_stream(link: NatsConnection, config: SinkConfig, subjects: Sequence[str]) -> StreamConfig:
     """
-    Return the stream that takes our events; it is made if it is missing and ``manage_stream`` is set.
+    Return the stream that stores the sink's events. Create it if it is missing and ``manage_stream`` is set.
 
     Raises:
-        Trouble: There is none, or it acknowledges nothing.
+        ConnectionFailed: There is no such stream, or it does not acknowledge messages.
     """
     name = config.stream or await _find(link, subjects[0])
     found = await _call(link, f"INFO.{name}")
@@ -118,7 +118,7 @@ async def ensure_stream(link: NatsConnection, config: SinkConfig, subjects: Sequ
 
 
 def stream_config(config: SinkConfig, subjects: Sequence[str]) -> dict[str, Any]:
-    """Return the stream that we make: nothing is dropped before a week, and a full one says so."""
+    """Return the settings of a new stream: it keeps messages for a week, and rejects new ones when full."""
     return {
         "name": config.stream,
         "subjects": list(subjects),
@@ -150,7 +150,7 @@ def _none(name: str, fault: JetStreamError | None) -> Exception:
     if fault is not None and fault.code == _NOT_NOW:
         return sink_unavailable(
             "jetstream_unavailable", f"{name}: {said}"
-        )  # no leader yet: it passes by itself
+        )  # no leader yet: resolves without an operator
     return sink_unavailable("no_stream", f"{name}: {said}; make it, or set manage_stream = true", alarm=True)
 
 
