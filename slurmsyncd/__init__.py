@@ -1,11 +1,11 @@
 """
-Slurm accounting, pushed to where it is needed.
+A daemon that reports every Slurm job to cc-backend and NATS.
 
-    triggers ── "look now" ──▶ source ── Observation ──▶ planner ── Plan ──▶ store ── Entry ──▶ sinks
-    hook socket, timer         Slurm commands            pure               SQLite             REST
+    triggers ── poll now ──▶ source ── Observation ──▶ planner ── Plan ──▶ store ── OutboxEntry ──▶ sinks
+    hooks, timer             Slurm commands            pure                SQLite                  REST, NATS
 
-A trigger is a hint and carries no facts. The source looks. The planner compares what is seen with
-what is known. The store makes it durable. Each sink drains its own queue.
+A trigger starts a query and carries no facts. The source queries Slurm. The planner compares the observation
+with the known runs. The store records the plan in one transaction. Each sink has its own queue.
 """
 
 __version__ = "0.1.0"

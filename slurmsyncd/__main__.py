@@ -1,17 +1,17 @@
 """
-The console script. ``notify`` leaves before anything else is imported: slurmctld pays for it per job.
+The console script: starts ``notify`` or the command line.
 
-Decides nothing but which of the two ways is taken.
+``notify`` runs before other modules are imported, because slurmctld waits for it at every job.
 """
 
 import sys
 
-#: What httpx and structlog take along wherever it happens to be installed: 6 MB that nothing here uses.
+#: Modules that httpx and structlog import if they are installed: 6 MB that slurmsyncd does not use.
 _UNUSED = ("click", "pygments", "rich")
 
 
 def main() -> int:
-    """Run the command line; give the exit status."""
+    """Run the command line and return the exit status."""
     if sys.argv[1:2] == ["notify"]:
         from slurmsyncd import notify  # noqa: PLC0415 - one command's way in must not load the other's
 

@@ -1,15 +1,15 @@
 """
-Every failure we name. A class exists because somebody reacts to it differently.
+All exceptions that cross packages. Each class exists because a caller reacts to it differently.
 
 SlurmsyncdError
-├── ConfigError            the operator must act: key path, value, hint; exit 78, no restart
-├── AlreadyRunning         another daemon holds the lock; exit 75, naming the holder
+├── ConfigError            the operator must act: key, value and remedy; exit status 78, no restart
+├── AlreadyRunning         another process holds the lock and is named; exit status 75
 ├── SourceError
-│   ├── SourceUnavailable  Slurm cannot answer now: look again later
-│   └── DecodeError        Slurm said what we do not understand: set that record aside, go on, count it
-├── StoreError             our state is unusable: exit, never guess
-│   └── DiskFull           no room: look again later, go on draining
-└── HintError              bytes on the hook socket that are no hint: drop, count
+│   ├── SourceUnavailable  Slurm does not answer: conclude nothing, query again later
+│   └── DecodeError        output cannot be parsed: skip and count the record, use all others
+├── StoreError             the stored state is unusable: exit, never guess
+│   └── DiskFull           no space: record nothing, query again later, continue to deliver
+└── NotificationError      invalid bytes on a hook socket: drop and count
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class SlurmsyncdError(Exception):
-    """Anything that slurmsyncd itself reports; the message is one line and ends in what to do."""
+    """Base class of all errors of slurmsyncd; the message is one line and ends with the remedy."""
 
 
 class ConfigError(SlurmsyncdError):
@@ -29,7 +29,7 @@ class ConfigError(SlurmsyncdError):
     The configuration cannot be used.
 
     Attributes:
-        problems: All of them, each "path = value: what is wrong; what is allowed".
+        problems: All problems found, each ``KEY = VALUE: WHAT IS WRONG; ALLOWED VALUES``.
     """
 
     def __init__(self, problems: Sequence[str]) -> None:
@@ -42,15 +42,15 @@ class AlreadyRunning(SlurmsyncdError):
 
 
 class SourceError(SlurmsyncdError):
-    """Slurm did not give what was asked."""
+    """A query of Slurm failed."""
 
 
 class SourceUnavailable(SourceError):
     """
-    Slurm cannot answer now. Nothing may be concluded; look again later.
+    Slurm does not answer. The caller must conclude nothing and query again later.
 
     Attributes:
-        disk_full: The answer found no room on a disk of this host.
+        disk_full: Whether a full disk of this host prevented reading the answer.
     """
 
     def __init__(self, message: str = "", *, disk_full: bool = False) -> None:
@@ -59,21 +59,21 @@ class SourceUnavailable(SourceError):
 
 
 def is_disk_full(said: object) -> bool:
-    """Return whether an answer failed because it found no room on a disk of this host."""
+    """Return whether a query failed because a disk of this host is full."""
     return isinstance(said, SourceUnavailable) and said.disk_full
 
 
 class DecodeError(SourceError):
-    """Slurm's answer, or one record of it, is not understood."""
+    """Output of Slurm, or one record of it, that cannot be parsed."""
 
 
 class StoreError(SlurmsyncdError):
-    """The state on disk cannot be used. Exit; never guess."""
+    """The stored state is unusable. The daemon must exit and never guess."""
 
 
 class DiskFull(StoreError):
-    """There is no room to write down more. Nothing was changed; take in nothing, go on draining."""
+    """The disk is full. Nothing was changed; record no events and continue to deliver."""
 
 
 class NotificationError(SlurmsyncdError):
-    """Bytes on the hook socket are no hint."""
+    """Bytes on a hook socket that are not a valid notification."""

@@ -1,4 +1,4 @@
-"""The values that flow. Pure: frozen, no I/O, no clock."""
+"""The values that pass between the parts of the daemon. Pure: frozen, no I/O, no clock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class JobState(str, enum.Enum):
     PENDING = "PENDING"
     RUNNING = "RUNNING"  # with CONFIGURING, SIGNALING, STAGE_OUT, RESIZING, STOPPED
     SUSPENDED = "SUSPENDED"
-    COMPLETING = "COMPLETING"  # over, but Slurm did not say how yet
+    COMPLETING = "COMPLETING"  # ended, but Slurm has not reported the final state
     COMPLETED = "COMPLETED"
     CANCELLED = "CANCELLED"
     FAILED = "FAILED"
@@ -26,13 +26,13 @@ class JobState(str, enum.Enum):
     BOOT_FAIL = "BOOT_FAIL"
     DEADLINE = "DEADLINE"
     OUT_OF_MEMORY = "OUT_OF_MEMORY"
-    REQUEUED = "REQUEUED"  # this run is over; the same job id may start again
+    REQUEUED = "REQUEUED"  # this run has ended; the same job id may start again
     REVOKED = "REVOKED"
-    UNKNOWN = "UNKNOWN"  # a word of a release younger than we are: held back, asked again
+    UNKNOWN = "UNKNOWN"  # a state of a newer Slurm release: not reported yet, queried again
 
     @property
     def is_final(self) -> bool:
-        """Whether a run in this state is over for good."""
+        """Whether a run in this state has ended."""
         return self in _FINAL
 
     @property
@@ -46,7 +46,7 @@ _FINAL = frozenset(JobState) - _ACTIVE - {JobState.PENDING, JobState.UNKNOWN}
 
 
 class Sharing(str, enum.Enum):
-    """Who else may be on the nodes of a run; the backend's three words."""
+    """Who may share the nodes of a run; the three values of the backend."""
 
     NONE = "none"
     SINGLE_USER = "single_user"
@@ -54,21 +54,21 @@ class Sharing(str, enum.Enum):
 
 
 class Trigger(str, enum.Enum):
-    """What made us look."""
+    """What caused an observation."""
 
     HOOK = "hook"
     POLL = "poll"
 
 
 class EventKind(str, enum.Enum):
-    """What a sink has to be told of a run next."""
+    """The kind of an event: the start or the end of a run."""
 
     START = "start"
     STOP = "stop"
 
 
 class RunPhase(str, enum.Enum):
-    """How far a run has been written down."""
+    """The last event of a run that is recorded in the store."""
 
     STARTED = "started"
     STOPPED = "stopped"
@@ -77,12 +77,12 @@ class RunPhase(str, enum.Enum):
 @dataclass(frozen=True, slots=True, order=True)
 class RunKey:
     """
-    Identity of a run. Slurm starts the same id again after a requeue, and ids wrap.
+    Identity of a run. A job id alone is ambiguous: a requeue starts it again, and ids wrap.
 
     Attributes:
         cluster: Slurm's name of the cluster.
         job_id: Raw job id; array tasks and het components have their own.
-        start_at: Epoch seconds, as Slurm's accounting has it.
+        start_at: Start time in accounting (epoch seconds).
     """
 
     cluster: str
@@ -98,8 +98,8 @@ class Gres:
     Attributes:
         name: ``gpu``, ``shard``, …
         type: ``a100``, a MIG profile, or None if untyped.
-        count: How many.
-        indexes: Device indexes on the node, ascending; empty when Slurm did not say.
+        count: Number of devices.
+        indexes: Device indexes on the node, ascending; empty if Slurm did not report them.
     """
 
     name: str
@@ -111,11 +111,11 @@ class Gres:
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
     """
-    What a node is, as Slurm is configured.
+    Properties of a node in Slurm's configuration.
 
     Attributes:
-        sockets: (sockets, cores per socket); None if not said.
-        devices: Its generic resources; None if not understood.
+        sockets: (sockets, cores per socket); None if not reported.
+        devices: Generic resources of the node; None if they cannot be parsed.
     """
 
     sockets: tuple[int, int] | None
@@ -125,17 +125,17 @@ class NodeFacts:
 @dataclass(frozen=True, slots=True)
 class NodeAllocation:
     """
-    What a run holds on one node.
+    Resources that a run holds on one node.
 
     Attributes:
         host: Slurm's NodeName.
-        cores: (socket, core within the socket), ascending; empty when Slurm did not say.
-        cpus: Slurm CPUs (hardware threads as Slurm counts them), None if not said.
-        memory_mib: Allocated memory in MiB, None if not said.
-        gres: What ``gres_detail`` says for this node.
+        cores: (socket, core within the socket), ascending; empty if Slurm did not report them.
+        cpus: Slurm CPUs (hardware threads as Slurm counts them), None if not reported.
+        memory_mib: Allocated memory in MiB, None if not reported.
+        gres: Generic resources that ``gres_detail`` lists for this node.
         sockets: Shape of the node by which ``cores`` are numbered: (sockets, cores per socket) as Slurm is
             configured, which may count NUMA nodes or caches as sockets. None if not known.
-        devices: All that the node has of the kinds in ``gres``, held or not; None if not known.
+        devices: All devices of the node of the kinds in ``gres``, allocated or not; None if not known.
     """
 
     host: str
@@ -150,20 +150,20 @@ class NodeAllocation:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """
-    A run, as one look at Slurm showed it. Fields that Slurm did not give are None or empty.
+    A run as one observation shows it. A field that Slurm did not report is None or empty.
 
     Attributes:
-        key: Identity.
-        state: Base state at the time of the look.
-        end_at: Epoch seconds; only for a run that is over (Slurm's forecast of a running
-            job's end is dropped where it is read).
+        key: Identity of the run.
+        state: Base state at the time of the observation.
+        end_at: Epoch seconds; set only for a run that has ended (the parser drops Slurm's forecast
+            of the end of a running job).
         time_limit_s: Seconds; None means unlimited or unknown.
         nodes: Host names, expanded, in allocation order; shape ``(num_nodes,)``.
         tres: Allocated TRES, e.g. ``(("cpu", 4), ("gres/gpu", 2))``; memory in MiB.
-        allocation: Per node, in the order of ``nodes``; None when Slurm no longer knows.
-            Perishable: GPU indexes vanish when the job ends, cores MinJobAge later.
+        allocation: Resources per node, in the order of ``nodes``; None if Slurm no longer knows them.
+            Perishable: Slurm forgets GPU indexes at the end of the job and cores after MinJobAge.
         exit_code: ``code:signal`` as sacct prints it.
-        sluid: Slurm's own unique id as text, from 24.11 on.
+        sluid: Slurm's unique id of the job as text, since release 24.11.
         script: Batch script, None if not fetched.
 
     Source:
@@ -206,10 +206,10 @@ class Job:
 
 class ListedJob(NamedTuple):
     """
-    One line of the controller's listing: enough to see what is new and what is gone.
+    One line of the controller's job list: sufficient to detect new and missing runs.
 
     Attributes:
-        start_at: Epoch seconds; None while it never started (Slurm's forecast is dropped).
+        start_at: Epoch seconds; None for a job that has not started (Slurm's forecast is dropped).
     """
 
     job_id: int
@@ -220,13 +220,13 @@ class ListedJob(NamedTuple):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
     """
-    A span of a cluster's accounting that cannot be read, though what follows it can.
+    A span of a cluster's accounting that cannot be read, although later accounting can.
 
     Attributes:
-        since: Accounting is read up to here (epoch seconds).
-        until: Its last second; reading continues behind it.
-        reason: Why its first window failed.
-        recorded_at: When it was found (epoch seconds).
+        since: Time up to which accounting was read before the gap (epoch seconds).
+        until: Last second of the gap (epoch seconds); reading continues after it.
+        reason: Why the first window of the gap failed.
+        recorded_at: When the gap was found (epoch seconds).
     """
 
     cluster: str
@@ -239,19 +239,19 @@ class Gap:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """
-    What one look at one cluster showed.
+    The result of a poll or of a targeted query of one cluster.
 
     Attributes:
-        observed_at: Epoch seconds of our clock when the look began.
-        job_list: The controller's memory; None if not asked or no answer: conclude nothing.
-        ended_runs: Runs of accounting whose end lies in the window that was asked for.
-        accounting_read_until: Accounting is complete up to here (epoch seconds); None if it did not answer.
-        never_started: Jobs in the window that ended without ever starting (counted only).
-        records_skipped: Records that were not understood (counted only).
-        errors: What did not answer, a line each; empty when everything did.
-        disk_full: An answer found no room on a disk of this host.
-        gap: What cannot be read and ends at ``accounting_read_until``; nothing is known of it.
-        filled: A span of a gap that has been read now: since, until (epoch seconds).
+        observed_at: When the query began, by the daemon's clock (epoch seconds).
+        job_list: The controller's job list; None if not queried or not answered: conclude nothing.
+        ended_runs: Runs whose end lies in the queried accounting window.
+        accounting_read_until: Accounting is complete up to here (epoch seconds); None without an answer.
+        never_started: Number of jobs in the window that ended without starting.
+        records_skipped: Number of records that could not be parsed.
+        errors: Failed queries, a line each; empty if all succeeded.
+        disk_full: Whether a full disk of this host prevented reading an answer.
+        gap: Span that cannot be read and ends at ``accounting_read_until``; its runs are unknown.
+        filled: Span of a gap that has now been read: since, until (epoch seconds).
     """
 
     cluster: str
@@ -270,12 +270,12 @@ class Observation:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobQuestions:
     """
-    What has to be asked of Slurm by job id.
+    Job ids that must be queried individually.
 
     Attributes:
-        details: Ask the controller for the allocation (perishable).
-        accounting: Ask slurmdbd how it stands.
-        again: Ids that an earlier observation left open.
+        details: Ids to query from the controller, for the perishable allocation.
+        accounting: Ids to query from accounting, for all runs of the id.
+        again: Ids that an earlier observation did not settle.
     """
 
     details: frozenset[int] = frozenset()
@@ -287,20 +287,20 @@ class JobQuestions:
 
     @property
     def job_ids(self) -> frozenset[int]:
-        """All ids that are asked for."""
+        """All ids in the questions to the controller and to accounting."""
         return self.details | self.accounting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobAnswers:
     """
-    What Slurm said to the questions.
+    Slurm's answers to the questions.
 
     Attributes:
         details: Runs with their allocation; None if the controller did not answer.
-        accounting: Runs as accounting has them, all runs of an id; None if no answer.
-        unanswered: Ids of which nothing is known, though the source answered for others.
-        disk_full: An answer found no room on a disk of this host.
+        accounting: All runs of each id in accounting; None if accounting did not answer.
+        unanswered: Ids without an answer, although the source answered for others.
+        disk_full: Whether a full disk of this host prevented reading an answer.
     """
 
     details: tuple[Job, ...] | None = ()
@@ -311,7 +311,7 @@ class JobAnswers:
     disk_full: bool = False
 
     def left(self, asked: JobQuestions) -> JobQuestions:
-        """Return the questions that were not answered, and are asked again."""
+        """Return the questions that were not answered and must be repeated."""
         return JobQuestions(
             details=asked.details if self.details is None else self.unanswered.details,
             accounting=asked.accounting if self.accounting is None else self.unanswered.accounting,
@@ -320,7 +320,7 @@ class JobAnswers:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """A run has begun. ``job`` is frozen here: what was seen at the start is what is sent."""
+    """The start of a run. ``job`` keeps the state at the start, and sinks send exactly that."""
 
     job: Job
     trigger: Trigger
@@ -328,7 +328,7 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class RunEnded:
-    """A run is over: ``job.state`` is final and ``job.end_at`` is set."""
+    """The end of a run: ``job.state`` is final and ``job.end_at`` is set."""
 
     job: Job
     trigger: Trigger
@@ -340,15 +340,15 @@ Event = Union[RunStarted, RunEnded]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """
-    What a look leads to; recorded in one transaction.
+    The result of the planner for one observation; recorded in one transaction.
 
     Attributes:
-        events: A run's start before its stop.
-        cursor: New position in accounting (epoch seconds), None to leave it.
-        rechecks: Job ids to ask about again soon.
-        moved_starts: Open runs whose start moved: (as Slurm shows it now, as it was announced).
-        gap: What is skipped as the cursor moves.
-        filled: What is no gap any more, its runs being among the events: since, until (epoch seconds).
+        events: New events, the start of a run before its stop.
+        cursor: New accounting cursor (epoch seconds); None to keep the present one.
+        rechecks: Job ids to query again soon.
+        moved_starts: Open runs whose start moved: (key that Slurm shows now, key that was reported).
+        gap: Span that the new cursor skips.
+        filled: Span of a gap whose runs are now among the events: since, until (epoch seconds).
     """
 
     cluster: str
@@ -363,16 +363,16 @@ class Plan:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxEntry:
     """
-    What one sink has to be told next of one run.
+    The next due event of one run for one sink.
 
     Attributes:
-        id: Of the delivery in the store; one per (sink, run), so never two in flight.
-        start: The run as it was announced.
+        id: Id of the delivery in the store; one per (sink, run), so two are never in flight.
+        start: The run as its start was reported.
         stop: The run as it ended; None while it runs.
-        attempts: How many were charged to this step so far.
-        start_acknowledged_at: When the sink acknowledged the start (epoch seconds).
-        recorded_at: When this step was written down (epoch seconds, our clock).
-        trigger: What made us look then.
+        attempts: Number of attempts charged to this event.
+        start_acknowledged_at: When the sink acknowledged the start (epoch seconds); None if it did not.
+        recorded_at: When this event was recorded, by the daemon's clock (epoch seconds).
+        trigger: What caused the observation of this event.
     """
 
     id: int
@@ -389,11 +389,11 @@ class OutboxEntry:
 @dataclass(frozen=True, slots=True)
 class NodeState:
     """
-    One node, as the node-state upload wants it.
+    State of one node for the node state report.
 
     Attributes:
         state: One of allocated, reserved, idle, down, mixed, unknown.
-        memory_mib: Allocated memory.
+        memory_mib: Allocated memory in MiB.
     """
 
     host: str
@@ -407,7 +407,7 @@ class NodeState:
 @dataclass(frozen=True, slots=True)
 class Notification:
     """
-    What a hook says: look at this job. Never a fact about it.
+    A hook's request to query one job. A notification carries no facts about the job.
 
     Attributes:
         context: ``prolog``, ``epilog`` or ``test``.

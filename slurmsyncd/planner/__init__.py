@@ -1,19 +1,20 @@
 """
-What has to be asked and what has to be told, from what is seen and what is known. Pure.
+The planner: derives questions and events from an observation and the known runs. Pure.
 
-Three rules carry the rest:
+The planner follows three rules:
 
-- Only accounting ends a run. A run that is missing from the listing is asked for, never closed.
-- A run is announced with its allocation, which is perishable, or once it is clear that nobody has it
-  any more.
-- A job id may come back (requeue), and a start may move while nodes are being set up. Both are told
-  apart by asking accounting for all runs of the id, never by guessing.
+- Only accounting ends a run. A run that is missing from the job list is queried in accounting, never ended.
+- A start is reported with the allocation, which is perishable. It is reported without one only when Slurm no
+  longer has the allocation.
+- A job id may return after a requeue, and a start may move while nodes boot. The planner queries
+  accounting for all runs of the id to distinguish the two, and never guesses.
 
-runs.py       known runs, and which sightings are of one run
-asking.py     the questions that a look leads to
-judging.py    the events that the answers lead to
-vanishing.py  open runs that Slurm has forgotten
-gaps.py       spans of accounting that cannot be read
+known_runs.py    known runs, and which sightings belong to the same run
+questions.py     the questions that follow from an observation
+events.py        the events that follow from the answers
+missing_runs.py  open runs that Slurm no longer knows
+gaps.py          spans of accounting that cannot be read
+audit.py         comparison of a backend's list with the store
 """
 
 from slurmsyncd.planner.events import has_ended, merge_details, plan, unsettled

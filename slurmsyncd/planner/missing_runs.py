@@ -1,4 +1,4 @@
-"""Open runs of which Slurm knows nothing any more. Pure."""
+"""Missing runs: open runs that Slurm no longer knows. Pure."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ def vanished(
     seen: Observation, asked: JobQuestions, answers: JobAnswers, known: Known, now: int
 ) -> frozenset[RunKey] | None:
     """
-    Return the open runs that neither the controller nor accounting knows: purged, or hidden from us.
+    Return the open runs that neither the controller nor accounting knows: purged, or hidden from the daemon.
 
-    Nothing follows from it: only Slurm's own word ends a run. But somebody should look.
+    A missing run stays open, because only accounting ends a run. The operator should investigate.
 
     Returns:
-        None if one of the two did not answer, or accounting was not read up to ``now``.
+        Keys of the missing runs; None if the controller or accounting did not answer, or accounting was not
+        read up to ``now`` (epoch seconds).
     """
     if seen.job_list is None or seen.accounting_read_until is None or seen.accounting_read_until < now:
         return None
@@ -52,5 +53,5 @@ def _sightings(seen: Observation, answers: JobAnswers) -> Iterator[Sighting]:
 
 
 def _is_near(start_at: int, starts: Collection[int]) -> bool:
-    """Return whether one of these may be the start that was told, before or after it moved."""
+    """Return whether one of ``starts`` may be the reported start, before or after it moved."""
     return any(abs(start_at - each) <= MOVE_LIMIT_S for each in starts)
