@@ -1,8 +1,8 @@
 """
 Bodies of requests to the backend. Pure.
 
-Only keys that the contract names are ever sent (an unknown one is refused), and what the backend
-should check but does not is checked here: an id or a start of 0, a host twice, totals that differ.
+Only keys of the contract are sent, since the backend rejects unknown keys. This module also checks what the
+backend should check but does not: an id or a start of 0, a duplicate host, totals that differ.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}", re.ASCII)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BodyOptions:
     """
-    How bodies are made.
+    Options for building bodies.
 
     Attributes:
-        script_limit: Bytes of batch script that are sent.
-        without_long_texts: Leave out script and texts, for a backend that found the body too large.
+        script_limit: Maximum size of the batch script in bytes.
+        without_long_texts: Omit script and texts, because the backend rejected the body as too large.
     """
 
     dialect: Dialect = V1_5
@@ -49,7 +49,7 @@ class BodyOptions:
 
 @dataclass(frozen=True, slots=True)
 class RequestBody:
-    """A request's JSON, and what an operator should know of how it came about."""
+    """The JSON of a request, with notes for the operator about omitted parts."""
 
     content: bytes
     notes: tuple[Note, ...] = ()
@@ -57,14 +57,14 @@ class RequestBody:
 
 @dataclass(frozen=True, slots=True)
 class NotRepresentable:
-    """Why a run cannot be represented in the backend."""
+    """The reason why the backend cannot represent a run."""
 
     reason: str
     detail: str
 
 
 def backend_cluster_name(name: str, config: ClusterConfig) -> str:
-    """Return the backend's name of Slurm's cluster ``name``."""
+    """Return the backend cluster name of the Slurm cluster ``name``."""
     return config.backend_name or name
 
 
@@ -72,15 +72,15 @@ def start_body(
     job: Job, config: ClusterConfig, topology: Topology, options: BodyOptions, ended: Job | None = None
 ) -> Union[RequestBody, NotRepresentable]:
     """
-    Make the body of ``start_job``.
+    Build the body of ``start_job``.
 
-    A stop cannot carry metadata. A start whose end is known carries the summary of the end, which no later
-    request may be able to write: there is no edit by NATS, and none before cc-backend 1.5.
+    A stop cannot carry metadata. A start whose end is known carries the summary of the end. A later request
+    may be unable to write the summary: there is no edit by NATS, and none before cc-backend 1.5.
 
     Args:
-        job: As it was announced.
-        config: Its cluster's.
-        topology: What the backend says of its clusters; an empty one is all unknown.
+        job: The run at its start.
+        config: Section of the run's cluster.
+        topology: Topology of the backend; an empty one means that nothing is known.
         options: Dialect and limits.
         ended: The run as it ended; None while its end is not known.
 
@@ -94,7 +94,7 @@ def start_body(
     held = resources_of(job, config, topology.clusters.get(cluster, ()))
     notes = list(held.notes)
     if job.sharing is None:
-        # Calling a run shared that is alone shows it with other people's load; the reverse is mild.
+        # An exclusive run reported as shared is shown with foreign load; the reverse does less harm.
         notes.append(Note("sharing_unknown", "sent as none"))
     fields: dict[str, Any] = {
         "jobId": job.key.job_id,
@@ -148,7 +148,7 @@ def _bad_key(job: Job, config: ClusterConfig) -> NotRepresentable | None:
 
 
 def backend_stop_state(stop: Job, dialect: Dialect) -> str | None:
-    """Return the backend's word for how a run ended, None if it is not over in a way we know."""
+    """Return the backend's state of an ended run; None if the run has not ended in a known state."""
     return dialect.states.get(stop.state)
 
 
@@ -156,12 +156,12 @@ def stop_body(
     start: Job, stop: Job, config: ClusterConfig, options: BodyOptions
 ) -> Union[RequestBody, NotRepresentable]:
     """
-    Make the body of ``stop_job``.
+    Build the body of ``stop_job``.
 
     Args:
-        start: As it was announced: its key is what the backend finds the run by.
-        stop: As it ended.
-        config: The cluster's.
+        start: The run as delivered with its start; the backend finds the run by this key.
+        stop: The run as it ended.
+        config: Section of the run's cluster.
         options: Dialect.
 
     Source:
@@ -195,21 +195,21 @@ def stop_body(
 
 def end_body(start: Job, stop: Job, config: ClusterConfig) -> RequestBody:
     """
-    Make the body of ``edit_meta`` that writes how a run ended into its ``slurmInfo``.
+    Build the body of ``edit_meta`` that writes the end of a run into its ``slurmInfo``.
 
     Args:
-        start: As it was announced: its key is what the backend finds the run by.
-        stop: As it ended.
-        config: The cluster's.
+        start: The run as delivered with its start; the backend finds the run by this key.
+        stop: The run as it ended.
+        config: Section of the run's cluster.
 
     Source:
-        Contract sections 8 and 17: one key a request, a string.
+        Contract sections 8 and 17: one key per request, whose value is a string.
     """
     return edit_body(start.key, "slurmInfo", slurm_info(with_end(start, stop)), config)
 
 
 def edit_body(key: RunKey, name: str, value: str, config: ClusterConfig) -> RequestBody:
-    """Make the body of ``edit_meta`` that sets one value of a run's metadata."""
+    """Build the body of ``edit_meta`` that sets one value of a run's metadata."""
     which = {
         "jobId": key.job_id,
         "cluster": backend_cluster_name(key.cluster, config),
@@ -223,7 +223,7 @@ _NODE_WORDS = frozenset({"allocated", "reserved", "idle", "down", "mixed", "unkn
 
 def nodes_body(cluster: str, nodes: Iterable[NodeState], config: ClusterConfig) -> RequestBody:
     """
-    Make the body of the node-state upload; each node has exactly one of the backend's six words.
+    Build the body of the node state report. Each node has exactly one of the backend's six states.
 
     Source:
         Contract section 10.

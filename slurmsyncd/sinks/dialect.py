@@ -1,4 +1,4 @@
-"""What differs between releases of the backend, in one place. Pure."""
+"""The differences between releases of the backend. Pure."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """
-    How one line of releases wants to be spoken to.
+    The request format of one release line of cc-backend.
 
     Attributes:
-        sharing_field: Key of the sharing value; the other release's key is an error.
-        sharing: Our word → its value.
-        states: Slurm's final state → its word. A state that is missing here is never sent.
-        edits: A job's metadata can be changed by its id, cluster and start.
+        sharing_field: Key of the sharing value; the key of the other release line is an error.
+        sharing: Sharing in slurmsyncd → value at the backend.
+        states: Final state in Slurm → state at the backend. A state that is missing here is never sent.
+        edits: Whether a job's metadata can be changed by job id, cluster and start.
     """
 
     name: str
@@ -41,10 +41,10 @@ _STATES = {
     JobState.OUT_OF_MEMORY: "out_of_memory",
     JobState.PREEMPTED: "preempted",
     JobState.TIMEOUT: "timeout",
-    # The backend has no word for these; the run as such was called off.
+    # The backend has no state for these; each of them means that the run was cancelled.
     JobState.REQUEUED: "cancelled",
     JobState.REVOKED: "cancelled",
-    # A word younger than we are, of a run that accounting gives an end: that it is over is sure, how is not.
+    # A state newer than slurmsyncd. Accounting has an end of the run, so only the result is unknown.
     JobState.UNKNOWN: "failed",
 }
 
@@ -56,7 +56,7 @@ V1_5 = Dialect(
     edits=True,
 )
 
-#: 1.4.3 and later 1.4; older ones answer a start before it is stored and are not supported.
+#: 1.4.3 and later 1.4. Older releases acknowledge a start before it is stored and are not supported.
 V1_4 = Dialect(
     name="1.4",
     sharing_field="exclusive",

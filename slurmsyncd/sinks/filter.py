@@ -1,4 +1,4 @@
-"""Which runs concern a sink at all. Pure."""
+"""The filter of runs that are not reported to a sink. Pure."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def skip_reason(job: Job, clusters: Mapping[str, ClusterConfig]) -> Outcome | None:
-    """Return why a run is not to be told of, None if it is."""
+    """Return why a run is not reported; None if the run is reported."""
     name = job.key.cluster
     if clusters and name not in clusters:
-        # What the backend calls it, its hosts and its hardware threads went with the section.
+        # The removed section also held the backend's names of the cluster, its hosts and hardware threads.
         remedy = f"put [clusters.{name}] back, or drop what is left of it"
         return Outcome(
             result=OutcomeKind.REJECTED_UNTIL_FIXED, reason="cluster_not_configured", detail=remedy
@@ -29,5 +29,5 @@ def skip_reason(job: Job, clusters: Mapping[str, ClusterConfig]) -> Outcome | No
 
 
 def cluster_section(name: str, clusters: Mapping[str, ClusterConfig]) -> ClusterConfig:
-    """Return the settings of a cluster; one without a section has no special ones."""
+    """Return the section of a cluster, or the defaults if it has no section."""
     return clusters.get(name) or ClusterConfig(name=name)

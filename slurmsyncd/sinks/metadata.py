@@ -1,4 +1,4 @@
-"""The free part of a start record: names, texts and a readable summary. Pure."""
+"""The metadata of a start: names, texts and a readable summary. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from slurmsyncd.model import NodeAllocation
 
-# Never filled in from the start: they say how it stood then.
+# Never copied from the start into the end, because these values describe the time of the start.
 _OF_THE_END = frozenset({"key", "state", "end_at", "exit_code", "script"})
 _SHORT = 255  # bytes of a name
 _LONG = 4096  # bytes of a comment or a command line
@@ -26,13 +26,13 @@ def meta_data(
     job: Job, missing: Iterable[str], *, script_limit: int, slim: bool = False, ended: Job | None = None
 ) -> dict[str, str]:
     """
-    Return ``metaData``: what is known, as texts of bounded size; keys without a value are left out.
+    Return ``metaData``: strings of limited size; keys without a value are omitted.
 
     Args:
-        job: As it was announced.
-        missing: What had to be left out of the resources.
-        script_limit: Bytes of batch script.
-        slim: Without script, summary and long texts.
+        job: The run at its start.
+        missing: Parts that were omitted from the resources.
+        script_limit: Maximum size of the batch script in bytes.
+        slim: Whether to omit script, summary and long texts.
         ended: The run as it ended, for the summary; None while it runs.
     """
     found = {
@@ -57,7 +57,7 @@ def meta_data(
 
 
 def with_end(start: Job, stop: Job) -> Job:
-    """Return the run as it ended, with what only the start knew: accounting forgets cores and GPUs."""
+    """Return the run as it ended, with the cores and GPUs of its start, which accounting does not have."""
     known = {
         spec.name: getattr(start, spec.name)
         for spec in fields(Job)
@@ -71,7 +71,7 @@ def _number(value: int | None) -> str:
 
 
 def slurm_info(job: Job) -> str:
-    """Write down what we know of a run, in the manner of ``scontrol show job``."""
+    """Return a summary of a run in the format of ``scontrol show job``."""
     lines = [
         [("JobId", str(job.key.job_id)), ("JobName", job.name), ("SLUID", job.sluid)],
         [

@@ -1,4 +1,4 @@
-"""What a sink is sent of a run, made anew of what is written down. Asks nobody."""
+"""Preview of the requests for a run, built again from the store. Sends no query."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendInfo:
-    """What is known of a backend; None: nothing yet."""
+    """The facts learned from a backend so far; None for an unknown one."""
 
     topology: Topology | None = None
     dialect: Dialect | None = None
@@ -30,13 +30,13 @@ class BackendInfo:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreviewRequest:
     """
-    What one step is told with.
+    The request for one event.
 
     Attributes:
         where: Path below the sink's URL, or NATS subject.
-        body: As text; empty if it cannot be made.
-        notes: What had to be left out, and the like.
-        refusal: Why it cannot be made; empty if it can.
+        body: Body as text; empty if it cannot be built.
+        notes: Notes for the operator, for example about omitted parts.
+        refusal: Why the body cannot be built; empty if it can.
     """
 
     step: EventKind
@@ -49,11 +49,11 @@ class PreviewRequest:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
     """
-    What one sink is sent of one run.
+    The requests of one run to one sink.
 
     Attributes:
-        left_out: Why the run does not concern the sink; empty if it does.
-        guessed: The backend has not been asked yet, so hardware threads and GPUs may be other ones.
+        left_out: Why the run is not reported to the sink; empty if the run is reported.
+        guessed: The backend has not been queried yet, so hardware threads and GPUs may differ.
     """
 
     sink: str
@@ -65,7 +65,7 @@ class Preview:
 def preview(
     start: Job, stop: Job | None, sink: SinkConfig, clusters: Mapping[str, ClusterConfig], facts: BackendInfo
 ) -> Preview:
-    """Make what the sink is sent of a run."""
+    """Build the preview of a run for a sink."""
     out = skip_reason(start, clusters)
     if out is not None:
         return Preview(sink=sink.name, left_out=f"{out.reason}{out.detail and f': {out.detail}'}")

@@ -1,4 +1,4 @@
-"""From a section of the configuration to the sink that it describes."""
+"""Construction of sinks from their sections of the configuration."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 def build_sink(config: SinkConfig, clusters: Mapping[str, ClusterConfig], clock: Clock) -> Sink:
     """
-    Make a sink; nothing is asked of it yet.
+    Build a sink. No connection is opened yet.
 
     Raises:
-        ConfigError: A file that it names cannot be used.
+        ConfigError: A file that the section names cannot be used.
     """
     if config.type != "nats":
         return RestSink(config, clusters, clock)
@@ -29,7 +29,7 @@ def build_sink(config: SinkConfig, clusters: Mapping[str, ClusterConfig], clock:
 
 
 def build_inventory(sink: Sink) -> Inventory | None:
-    """Return who can list what the sink holds; None: there can be no audit."""
+    """Return the inventory that lists the runs of a sink; None if the sink cannot be audited."""
     if isinstance(sink, RestSink):
         return sink
     found: Inventory | None = getattr(sink, "inventory", None)
@@ -37,5 +37,5 @@ def build_inventory(sink: Sink) -> Inventory | None:
 
 
 def stop_hold_s(config: SinkConfig) -> float:
-    """Return how long a stop is held back; JSON's readers have no commit interval to wait for."""
+    """Return the stop hold in seconds; 0 for JSON, whose readers have no commit interval."""
     return 0.0 if config.type == "nats" and config.format == "json" else config.stop_hold

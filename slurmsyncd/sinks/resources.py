@@ -1,7 +1,7 @@
 """
-What a run holds, in the backend's terms: host names, hardware threads, accelerator ids. Pure.
+The allocation of a run in the backend's terms: host names, hardware threads, accelerator ids. Pure.
 
-Nothing is guessed. What cannot be known is left out, and a note says so.
+Nothing is guessed. Unknown parts are omitted, and a note reports them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SHARES = frozenset({"shard", "mps"})
 
 
 class Note(NamedTuple):
-    """Something an operator should know once: a short constant, and the case at hand."""
+    """A note for the operator: a short constant for its kind, and the details of this case."""
 
     kind: str
     detail: str
@@ -52,9 +52,9 @@ class Resources:
     Attributes:
         nodes: Elements of ``resources[]``, in allocation order.
         num_hwthreads: Total; 0 if not known.
-        num_acc: Total of the accelerators that are held, with an id or not.
-        smt: 1 if more than one thread of a core is used.
-        missing: What had to be left out, for ``metaData.resourcesIncomplete``.
+        num_acc: Total of the allocated accelerators, with or without an id.
+        smt: 1 if the run uses more than one thread of a core.
+        missing: Omitted parts, for ``metaData.resourcesIncomplete``.
     """
 
     nodes: tuple[dict[str, Any], ...]
@@ -67,7 +67,7 @@ class Resources:
 
 @dataclass(slots=True)
 class _Tally:
-    """What was found while the nodes are gone through."""
+    """The notes and totals collected from the nodes of a run."""
 
     missing: set[str] = field(default_factory=set)
     notes: dict[str, Note] = field(default_factory=dict)
@@ -79,29 +79,29 @@ class _Tally:
 
 
 def backend_host_name(host: str, config: ClusterConfig) -> str:
-    """Return the name that the backend knows a host by."""
+    """Return the backend's name of a host."""
     return host.partition(".")[0] if config.strip_domain else host
 
 
 def hosts_of(job: Job) -> tuple[str, ...]:
-    """Return Slurm's names of the hosts of a run, in allocation order, each once."""
+    """Return the Slurm names of a run's hosts, in allocation order, without duplicates."""
     named = job.nodes or tuple(node.host for node in job.allocation or ())
     return tuple(dict.fromkeys(named))
 
 
 def is_ignored_run(job: Job, config: ClusterConfig) -> bool:
-    """Return whether a run was only on hosts that are not to be reported."""
+    """Return whether all hosts of a run are excluded from reports."""
     hosts = hosts_of(job)
     return bool(hosts) and all(is_ignored_host(host, config) for host in hosts)
 
 
 def is_ignored_host(host: str, config: ClusterConfig) -> bool:
-    """Return whether a host is not to be reported."""
+    """Return whether a host is excluded from reports."""
     return any(_fits(host, glob) for glob in config.ignore_hosts)
 
 
 def has_mapping(table: Mapping[str, T], host: str) -> bool:
-    """Return whether the configuration has a host's cores or GPUs, whatever the backend says of them."""
+    """Return whether the configuration maps a host's cores or GPUs, overriding the backend's topology."""
     return any(_fits(host, glob) for glob in table)
 
 
@@ -115,12 +115,12 @@ def _by_host(table: Mapping[str, T], host: str) -> T | None:
 
 def resources_of(job: Job, config: ClusterConfig, clusters: Sequence[SubCluster]) -> Resources:
     """
-    Return what a run holds.
+    Return the resources of a run.
 
     Args:
-        job: As it was announced.
-        config: Its cluster's; mappings there come before the backend's topology.
-        clusters: The sub-clusters that the backend has of this cluster.
+        job: The run at its start.
+        config: Section of the run's cluster; its mappings override the backend's topology.
+        clusters: The backend's sub-clusters of this cluster.
     """
     tally = _Tally()
     held = {node.host: node for node in job.allocation or ()}
@@ -131,7 +131,7 @@ def resources_of(job: Job, config: ClusterConfig, clusters: Sequence[SubCluster]
     listed = sum(len(node.get("accelerators", ())) for node in nodes)
     num_acc = max(listed, _gpus_held(job, config))
     if num_acc > listed:
-        # The number alone makes the backend's GPU hours right; an unproven id would show foreign load.
+        # The number alone makes the backend's GPU hours correct. A wrong id would show another run's load.
         tally.note("gpus_incomplete", f"{listed} of {num_acc}", "accelerators")
     return Resources(
         nodes=nodes,
@@ -178,7 +178,7 @@ def _threads(
         found = look_up_threads(numbers, table, "the configured hwthreads")
     if not isinstance(found, NotKnown):
         return found
-    # The numbers of the cores are right on most nodes without SMT and are all we have.
+    # Nothing but the core numbers is known; without SMT they are correct on most nodes.
     usable = table is None and not isinstance(numbers, NotKnown) and _is_silent(sub)
     kind = "hwthreads_are_core_numbers" if usable else "hwthreads_unknown"
     tally.note(kind, f"{held.host}: {found.reason}", "hwthreads")
@@ -186,7 +186,7 @@ def _threads(
 
 
 def _is_silent(sub: SubCluster | NotKnown) -> bool:
-    """Return whether the backend says nothing of a host's cores, rather than something that contradicts."""
+    """Return whether the backend has no cores of a host, as opposed to cores that contradict Slurm's."""
     return isinstance(sub, NotKnown) or sub.cores is None
 
 
@@ -208,7 +208,7 @@ def _accelerators(
 
 
 def _note_other(gres: Gres, host: str, tally: _Tally) -> None:
-    """Note what may be an accelerator and does not count as one; a mere count (of disk space) is none."""
+    """Note a device that may be an uncounted accelerator, except mere counts such as disk space."""
     if gres.name in _SHARES:
         tally.note("gpu_share_left_out", f"{host}: {gres.name} is a part of a GPU")
     elif gres.indexes:
@@ -230,13 +230,13 @@ def _ids(
 
 
 def _judge_cores(job: Job, nodes: Iterable[Mapping[str, Any]], tally: _Tally) -> None:
-    # Without hwthreads the backend takes the whole node: right for a run that is alone there.
+    # Without hwthreads the backend assumes the full node, which is correct for an exclusive run.
     if job.sharing is not Sharing.NONE and any("hwthreads" not in node for node in nodes):
         tally.note("cores_unknown", "a run that may share its nodes, without its cores", "hwthreads")
 
 
 def _gpus_held(job: Job, config: ClusterConfig) -> int:
-    """Return how many accelerators Slurm says that a run holds, wherever it says so."""
+    """Return the number of accelerators of a run, from any of Slurm's fields."""
     total = typed = 0
     for name, count in job.tres:
         kind, colon, _ = name.partition(":")

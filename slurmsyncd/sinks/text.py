@@ -1,9 +1,9 @@
-"""Make foreign text fit to be sent or shown. Pure."""
+"""Cleaning of text from other programs before it is sent or shown. Pure."""
 
 from __future__ import annotations
 
-# Tab and the two line ends mean something in a script; the other control characters only do harm
-# (a terminal's escape sequences; a NUL in the backend's database).
+# A script needs tabs and the two line ends. Other control characters only do harm (escape sequences on a
+# terminal, NUL in the backend's database).
 _CONTROLS = {code: "\ufffd" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n\r"}
 
 
@@ -11,7 +11,7 @@ def clean(text: str, limit: int) -> str:
     """
     Return valid Unicode of at most ``limit`` bytes of UTF-8, cut between two characters.
 
-    Control characters become U+FFFD; what is not valid Unicode becomes a question mark.
+    Control characters become U+FFFD; invalid Unicode becomes a question mark.
     """
     if _is_plain(text, limit):
         return text
@@ -20,19 +20,19 @@ def clean(text: str, limit: int) -> str:
 
 
 def one_line(text: str, limit: int) -> str:
-    """Do as ``clean`` does, and put blanks for line ends, so that a value cannot forge a line."""
+    """Clean a text like ``clean`` and replace line ends by blanks, so that a value cannot forge a line."""
     if " " not in text and _is_plain(text, limit):
         return text
     return clean(" ".join(text[:limit].split()), limit)
 
 
 def _is_plain(text: str, limit: int) -> bool:
-    """Return whether nothing is to be done, which is so of nearly all texts; each record has some twenty."""
+    """Return whether a text needs no change: true for nearly all of the about twenty texts of a record."""
     return len(text) <= limit and text.isascii() and text.isprintable()
 
 
 def printable(text: str, limit: int = 200) -> str:
-    """Return at most ``limit`` characters that are safe on a terminal; others come as escapes."""
+    """Return at most ``limit`` characters, with those unsafe on a terminal replaced by escapes."""
     shown = "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text[:limit]
     )

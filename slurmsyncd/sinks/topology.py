@@ -1,5 +1,5 @@
 """
-What the backend says of its clusters: which sub-cluster a host is in, its cores and accelerators. Pure.
+The backend's topology: the sub-cluster, cores and accelerators of each host. Pure.
 
 Source: ``GET /api/clusters/``, contract sections 3 and 12.
 """
@@ -28,7 +28,7 @@ _HOST_MAX = 255  # characters
 @dataclass(frozen=True, slots=True)
 class NotKnown:
     """
-    A fact that we do not have, and why.
+    An unknown fact, with the reason.
 
     Attributes:
         unlisted: No sub-cluster lists the host, so the backend rejects its runs.
@@ -41,17 +41,17 @@ class NotKnown:
 @dataclass(frozen=True, slots=True)
 class NodeListTerm:
     """
-    One term of a node list: literal parts, and between them groups of ranges.
+    One term of a node list: literal parts with groups of ranges between them.
 
     Attributes:
-        parts: A string, or ranges ``(first, last, digits)`` of which one has to match.
+        parts: Strings, or groups of ranges ``(first, last, digits)`` of which one must match.
     """
 
     parts: tuple[str | tuple[tuple[int, int, int], ...], ...]
 
     def matches(self, host: str) -> bool:
-        """Return whether the whole name is what the parts say."""
-        ends = {0}  # all places that the parts so far can reach: no backtracking, so no blow-up
+        """Return whether the parts match the complete name."""
+        ends = {0}  # all positions that the parts so far can reach; without backtracking, time stays linear
         for part in self.parts:
             ends = {end for at in ends for end in _ends(part, host, at)}
         return len(host) in ends
@@ -73,16 +73,16 @@ def _ends(part: str | tuple[tuple[int, int, int], ...], host: str, at: int) -> I
 @dataclass(frozen=True, slots=True)
 class SubCluster:
     """
-    Nodes of one kind.
+    A sub-cluster of the backend: nodes with the same hardware.
 
     Attributes:
-        everything: The node list is ``*``.
+        everything: Whether the node list is ``*``.
         hosts: Names without brackets.
         terms: Terms with brackets.
-        cores_per_socket: None if not said.
-        cores: Hardware threads by core number, socket after socket; None if not said.
-        accelerators: Ids by index; None if not said.
-        accelerator_models: Model of each of them.
+        cores_per_socket: Cores per socket; None if unknown.
+        cores: Hardware threads by core number, socket after socket; None if unknown.
+        accelerators: Accelerator ids by index; None if unknown.
+        accelerator_models: Model of each accelerator.
     """
 
     name: str
@@ -105,8 +105,8 @@ class Topology:
     All clusters of a backend.
 
     Attributes:
-        clusters: Backend's name of the cluster → its sub-clusters, in the order of the file.
-        set_aside: Pieces that were not understood, for the operator.
+        clusters: Backend cluster name → its sub-clusters, in the order of the file.
+        set_aside: Parts that could not be parsed, for the operator.
     """
 
     clusters: Mapping[str, tuple[SubCluster, ...]] = field(default_factory=dict)
@@ -143,10 +143,10 @@ class _Accelerator(msgspec.Struct):
 
 def parse_topology(body: bytes) -> Topology | NotKnown:
     """
-    Read the answer of ``GET /api/clusters/``; an odd piece is set aside alone.
+    Parse the response of ``GET /api/clusters/``. A part that cannot be parsed is skipped alone.
 
     Returns:
-        Unknown if it is no such answer at all. The caller bounds its size.
+        The topology; NotKnown if the response has another format. The caller limits the size of ``body``.
     """
     answer = _decode(body, _Answer)
     if answer is None:
@@ -196,21 +196,21 @@ def _cores(parts: _Pieces) -> tuple[tuple[int, ...], ...] | None:
     """
     Return the cores in Slurm's order: socket after socket, and in a socket one memory domain after the other.
 
-    A cluster.json may list them by the number of their first thread, which many machines count from socket to
-    socket in turn.
+    A cluster.json may list cores by the number of their first thread. Many machines number these threads
+    alternately across the sockets.
     """
     cores = _decode(parts.core, tuple[tuple[int, ...], ...])
     if not cores or any(thread < 0 for core in cores for thread in core):
         return None
     sockets, domains = _place_of_threads(parts.socket), _place_of_threads(parts.memoryDomain)
-    # Without threads, or in no socket: then the order of the file is all that is known.
+    # Cores without threads, or outside of all sockets: only the order of the file is known.
     if not all(core and core[0] in sockets for core in cores):
         return cores
     return tuple(sorted(cores, key=lambda core: (sockets[core[0]], domains.get(core[0], 0))))
 
 
 def _place_of_threads(raw: msgspec.Raw) -> dict[int, int]:
-    """Return thread → index of the list that holds it."""
+    """Return a mapping of each thread to the index of the list that contains it."""
     lists = _decode(raw, tuple[tuple[int, ...], ...]) or ()
     return {thread: place for place, threads in enumerate(lists) for thread in threads}
 
@@ -221,7 +221,7 @@ def _split_terms(nodes: str) -> list[str]:
 
 
 def parse_term(text: str) -> NodeListTerm | None:
-    """Read a term with brackets as the backend does; None if it would refuse it."""
+    """Parse a term with brackets as the backend does; return None if the backend would reject it."""
     pieces = re.split(r"\[([^\[\]]*)\]", text)
     parts: list[str | tuple[tuple[int, int, int], ...]] = []
     for number, piece in enumerate(pieces):
@@ -252,7 +252,7 @@ def find_sub_cluster(clusters: Sequence[SubCluster], host: str) -> SubCluster | 
     Find the sub-cluster of a host as the backend does.
 
     Returns:
-        Unknown as well if several list it: the backend then takes one at random.
+        The sub-cluster; NotKnown if none or several list the host. Of several, the backend picks one at random.
     """
     if len(host) > _HOST_MAX:
         return NotKnown("host name too long")
@@ -272,12 +272,12 @@ def hwthreads_of(
     """
     Return the hardware threads of a node's cores, ascending.
 
-    All threads of a core are given: Slurm allocates whole cores.
+    The result has all threads of each core, because Slurm allocates whole cores.
 
     Args:
-        sub: The node's.
-        cores: Slurm's (socket, core within the socket).
-        sockets: Slurm's shape of the node, which need not be the backend's; see ``NodeAllocation``.
+        sub: Sub-cluster of the node.
+        cores: Slurm's pairs (socket, core within the socket).
+        sockets: Slurm's shape of the node, which may differ from the backend's; see ``NodeAllocation``.
     """
     if isinstance(sub, NotKnown):
         return sub
@@ -301,10 +301,10 @@ def core_numbers(
     Return core numbers within the node, counted socket after socket.
 
     Args:
-        cores: (socket, core within the socket), as Slurm counts them.
-        sockets: Slurm's (sockets, cores per socket).
-        per_socket: The backend's cores per socket, which stands in where Slurm's shape is not known; without
-            both, only cores of the first socket can be numbered.
+        cores: Pairs (socket, core within the socket), as numbered by Slurm.
+        sockets: Slurm's pairs (sockets, cores per socket).
+        per_socket: The backend's cores per socket, used if Slurm's shape is unknown. Without both, only cores
+            of the first socket can be numbered.
     """
     count, size = sockets or (None, per_socket)
     whose = "Slurm" if sockets else "the backend"
@@ -336,14 +336,14 @@ def accelerator_ids(
     sub: SubCluster | NotKnown, indexes: Iterable[int], devices: Sequence[Gres] | None
 ) -> tuple[str, ...] | NotKnown:
     """
-    Return the backend's ids of devices, in the order given.
+    Return the accelerator ids of devices, in the order of ``indexes``.
 
     Args:
-        sub: The node's.
-        indexes: Slurm's, on the node.
-        devices: All devices of this name that the node has; None if not known. Where they are not the
-            backend's accelerators one by one (slices of GPUs, a GPU that only one side knows), indexes
-            count something else.
+        sub: Sub-cluster of the node.
+        indexes: Slurm's device indexes on the node.
+        devices: All devices of this name on the node; None if unknown. Indexes have another meaning if the
+            devices do not correspond one to one to the backend's accelerators, such as slices of GPUs or a GPU
+            that only one side has.
     """
     if isinstance(sub, NotKnown):
         return sub
@@ -371,7 +371,7 @@ def _mismatch(sub: SubCluster, devices: Sequence[Gres]) -> str:
 
 
 def _listed(sub: SubCluster, kind: str) -> int:
-    """Return how many accelerators are of the model that one of Slurm's types names."""
+    """Return the number of accelerators whose model matches a Slurm type."""
     word = _letters(kind)
     models = filter(None, map(_letters, sub.accelerator_models))
     return sum(word in model or model in word for model in models) if word else 0
