@@ -1,4 +1,4 @@
-"""The settings: typed sections, and how they are read."""
+"""The configuration: typed sections, and the functions that read them."""
 
 from slurmsyncd.config.load import load_config, read_config
 from slurmsyncd.config.sections import (

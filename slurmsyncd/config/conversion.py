@@ -1,4 +1,4 @@
-"""From TOML's values to the fields' types. Pure: a wrong value raises ValueError saying what is allowed."""
+"""Conversion of TOML values to the types of settings. Pure."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _SHOWN = 60
 
 def convert(value: Any, hint: Any) -> Any:
     """
-    Return ``value`` as the type ``hint`` wants.
+    Convert ``value`` to the type ``hint``.
 
     Raises:
-        ValueError: It is none; the message says what is allowed.
+        ValueError: The value has another type; the message names the allowed values.
     """
     origin, args = get_origin(hint), get_args(hint)
     if origin is dict:
@@ -40,9 +40,9 @@ def convert(value: Any, hint: Any) -> Any:
 
 def from_text(text: str, hint: Any) -> Any:
     """
-    Return what TOML would have given for a value from the environment or the command line.
+    Parse a value of the environment or the command line as TOML.
 
-    Text that is wanted as text needs no quotes there, and a list of texts no brackets.
+    In these sources a string needs no quotes, and a list of strings needs no brackets.
     """
     if hint in (str, Path):
         return text
@@ -55,13 +55,13 @@ def from_text(text: str, hint: Any) -> Any:
 
 
 def named(path: str, key: str) -> str:
-    """Return the path of a key, on one line whatever the key is."""
+    """Return the path of a key, escaped so that it is always one line."""
     name = key if _BARE.fullmatch(key) else ascii(key)
     return f"{path}.{name}" if path else name
 
 
 def format_setting(where: str, value: Any) -> str:
-    """Return ``path = value`` for a message: cut, on one line, and without what may be a secret."""
+    """Return ``path = value`` for a message, cut to one line and without a possible secret."""
     if _GUARDED.search(where.rpartition(".")[2]) and value not in ("", None):
         return where
     try:

@@ -1,4 +1,4 @@
-"""Who else could write the configuration? It names programs that we run and files that we trust."""
+"""Permission check of the configuration, which names programs to run and files to trust."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def trust_error(path: Path) -> Iterator[str]:
-    """Return why a file or directory of the configuration cannot be trusted, if it cannot."""
+    """Yield the reason why a file or directory of the configuration cannot be trusted, if there is one."""
     try:
         found = path.stat()
     except OSError:

@@ -1,8 +1,8 @@
 """
-Read the configuration: files, environment, command line. Every mistake is reported at once.
+Reading of the configuration from files, environment and command line. All errors are reported together.
 
-Later wins: defaults < the file < ``config.d/*.toml`` beside it < ``SLURMSYNCD_SECTION__KEY`` in the
-environment < ``--set section.key=value``.
+Later sources override earlier ones: defaults < the file < ``config.d/*.toml`` beside it <
+``SLURMSYNCD_SECTION__KEY`` in the environment < ``--set section.key=value``.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _ENVIRONMENT = "SLURMSYNCD_"
 @dataclass(frozen=True, slots=True)
 class RawConfig:
     """
-    What is set, not judged yet.
+    The settings of all sources, before validation.
 
     Attributes:
-        values: TOML's tables, all of them merged.
-        origins: Path of a key → where it was set last: a file, a variable of the environment, ``--set``.
-        problems: What could not be read.
+        values: The merged TOML tables.
+        origins: Path of a key → where it was set last: a file, an environment variable or ``--set``.
+        problems: Errors of sources that could not be read.
     """
 
     values: Mapping[str, Any]
@@ -43,22 +43,22 @@ class RawConfig:
 
 def read_config(path: Path | None, environment: Mapping[str, str], settings: Iterable[str] = ()) -> Config:
     """
-    Read the configuration from everywhere.
+    Read and validate the configuration from all sources.
 
     Args:
-        path: The main file; ``config.d/*.toml`` beside it is read after it. None: defaults.
-        environment: The process's.
-        settings: ``section.key=value``, from the command line.
+        path: The main file; ``config.d/*.toml`` beside it is read after it. None for the defaults.
+        environment: Environment variables of the process.
+        settings: Values ``section.key=value`` of the command line.
 
     Raises:
-        ConfigError: With all mistakes.
+        ConfigError: The configuration is invalid; the exception contains all errors.
     """
     tree = read_raw(path, environment, settings)
     return load_config(tree.values, tree.problems)
 
 
 def read_raw(path: Path | None, environment: Mapping[str, str], settings: Iterable[str] = ()) -> RawConfig:
-    """Read what is set, from everywhere, without judging it; the arguments are those of ``read_config``."""
+    """Read the settings of all sources without validation. The arguments are those of ``read_config``."""
     problems: list[str] = []
     tree: dict[str, Any] = {}
     origins: dict[tuple[str, ...], str] = {}
@@ -83,10 +83,10 @@ def read_raw(path: Path | None, environment: Mapping[str, str], settings: Iterab
 
 def load_config(tree: Mapping[str, Any], problems: Iterable[str] = ()) -> Config:
     """
-    Turn TOML's tables into the configuration.
+    Build the configuration from TOML tables.
 
     Raises:
-        ConfigError: With all mistakes, ``problems`` first.
+        ConfigError: The tables are invalid; the exception contains all errors, ``problems`` first.
     """
     found = list(problems)
     config = _section(Config, tree, "", found)
@@ -97,7 +97,7 @@ def load_config(tree: Mapping[str, Any], problems: Iterable[str] = ()) -> Config
 
 
 def _section(kind: type[T], table: Any, path: str, problems: list[str], name: str | None = None) -> T:
-    """Build one section; what is wrong in it is reported and left at its default."""
+    """Build one section. An invalid value is reported and replaced by its default."""
     values: dict[str, Any] = {} if name is None else {"name": name}
     if not isinstance(table, dict):
         problems.append(f"{path}: a table is wanted")
@@ -129,7 +129,7 @@ def _value(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
 
 
 def _named_sections(hint: Any) -> Any:
-    """Return the kind of sections in ``[sinks.NAME]`` and the like, None for anything else."""
+    """Return the section type of a table of named sections such as ``[sinks.NAME]``; None for other types."""
     args = get_args(hint)
     return args[1] if get_origin(hint) is dict and is_dataclass(args[1]) else None
 
@@ -198,7 +198,7 @@ def _merge(
 
 
 def _near_setting(keys: list[str]) -> str:
-    """Name the settings of that section which the last word may mean, or the sections."""
+    """Return the similar settings of that section, or the sections, as a suggestion for an unknown key."""
     section = _kind(keys[:-1])
     if not is_dataclass(section):
         return _nearest(keys[0], (field.name for field in fields(Config)))
@@ -208,7 +208,7 @@ def _near_setting(keys: list[str]) -> str:
 def _put(
     tree: dict[str, Any], keys: list[str], text: str, origin: str, problems: list[str]
 ) -> tuple[str, ...]:
-    """Set one value; gives its path as the files spell it, empty if there is no such setting."""
+    """Set one value; return its path as spelled in files, or an empty path if the setting does not exist."""
     hint = _hint(keys)
     if hint is None:
         problems.append(f"{origin}: no such setting{_near_setting(keys)}")
@@ -218,25 +218,25 @@ def _put(
         path.append(_spelled(tree, key))
         tree = tree.setdefault(path[-1], {})
         if not isinstance(tree, dict):
-            return ()  # what stands there instead of a table is reported with the file
+            return ()  # a value in place of a table is reported with its file
     path.append(_spelled(tree, keys[-1]))
     tree[path[-1]] = from_text(text, hint)
     return tuple(path)
 
 
 def _spelled(tree: Mapping[str, Any], key: str) -> str:
-    """Return the key as the files spell it: variables of the environment are in capitals."""
+    """Return the key as spelled in files, because environment variables are in capitals."""
     return next((each for each in tree if each.lower() == key), key)
 
 
 def _hint(keys: list[str]) -> Any:
-    """Return the type of a setting by its path, None if there is none."""
+    """Return the type of the setting at a path; None if the setting does not exist."""
     hint = _kind(keys)
     return None if is_dataclass(hint) else hint
 
 
 def _kind(keys: list[str]) -> Any:
-    """Return the type of a setting or of a section by its path, None if there is none."""
+    """Return the type of the setting or section at a path; None if neither exists."""
     hint: Any = Config
     for key in keys:
         if get_origin(hint) is dict:

@@ -1,4 +1,4 @@
-"""What values are allowed in a sink of the type nats. Pure."""
+"""Rules for the settings of a sink with ``type = "nats"``. Pure."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ _CHOICES = {"mode": ("core", "jetstream"), "format": ("json", "cc")}
 
 
 def check_unused_keys(path: str, sink: SinkConfig) -> Iterator[str]:
-    """Return what a sink of another type has no use for."""
+    """Yield an error for each NATS setting of a sink of another type."""
     yield from _unused(path, sink, _NATS, 'type = "nats"')
 
 
 def check(path: str, sink: SinkConfig) -> Iterator[str]:
-    """Return every mistake of a sink of the type nats."""
+    """Yield every error of a sink with ``type = "nats"``."""
     yield from _unused(path, sink, ("requeue",), 'type = "rest"')
     if sink.format != "cc":
         yield from _unused(path, sink, ("url", "token_file"), 'type = "rest" or format = "cc"')
@@ -68,7 +68,7 @@ def check(path: str, sink: SinkConfig) -> Iterator[str]:
 
 
 def clusters(path: str, sink: SinkConfig, sections: Iterable[ClusterConfig]) -> Iterator[str]:
-    """Return each cluster whose name cannot stand in this sink's subjects."""
+    """Yield an error for each cluster whose name is invalid in the sink's subjects."""
     keys = [key for key in ("job_subject", "node_subject") if CLUSTER in getattr(sink, key)]
     for cluster in sections if sink.type == "nats" and keys else ():
         name = cluster.backend_name or cluster.name
@@ -78,7 +78,7 @@ def clusters(path: str, sink: SinkConfig, sections: Iterable[ClusterConfig]) -> 
 
 
 def subject_error(template: str) -> str | None:
-    """Return what is wrong with the template of a subject, None if nothing is."""
+    """Return the error of a subject template; None if the template is valid."""
     tokens = template.replace(CLUSTER, "c").split(".")
     if len(template) > _SUBJECT or not all(TOKEN.fullmatch(token) for token in tokens):
         return f"words of letters, digits, _ - and {CLUSTER} with dots between them are wanted"
@@ -103,7 +103,7 @@ def _servers(path: str, sink: SinkConfig) -> Iterator[str]:
 
 
 def _wrong_server(server: str, sink: SinkConfig) -> str | None:
-    """Return what is wrong with a server, without showing what may be a password."""
+    """Return the error of a server address, or None, without showing a possible password."""
     if any(char in server for char in "@?#"):
         return "user and password do not belong in an address; use user and password_file"
     where = f"{server[:100]!a}: "

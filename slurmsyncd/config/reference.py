@@ -18,14 +18,14 @@ _TYPES = {bool: "true or false", int: "whole number", float: "number", str: "tex
 
 
 def settings_table() -> str:
-    """Return all settings in Markdown: section, key, type, default, meaning."""
+    """Return a Markdown table of all settings: section, key, type, default, meaning."""
     lines = ["| section | key | type | default | meaning |", "|---|---|---|---|---|"]
     lines += ["| " + " | ".join(row) + " |" for row in rows()]
     return "\n".join(lines) + "\n"
 
 
 def rows() -> Iterator[tuple[str, ...]]:
-    """Return each setting: section, key, type, default, meaning."""
+    """Yield a table row for each setting: section, key, type, default, meaning."""
     for name, hint in get_type_hints(sections.Config).items():
         kind: Any = hint if is_dataclass(hint) else get_args(hint)[1]
         section = name if kind is hint else f"{name}.NAME"
@@ -40,7 +40,7 @@ def rows() -> Iterator[tuple[str, ...]]:
 
 
 def meanings(kind: type[Any]) -> dict[str, str]:
-    """Return each field's comment block as one line."""
+    """Return the comment of each field of a section, as one line."""
     found = _DOCUMENTED.findall(inspect.getsource(kind))
     return {name: " ".join(block.replace("#:", "").replace("``", "`").split()) for block, name in found}
 

@@ -1,4 +1,4 @@
-"""What values are allowed beyond their type. Pure."""
+"""Rules for the values of settings beyond their types. Pure."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _CHOICES = {
 
 
 def check(config: Config) -> Iterator[str]:
-    """Return every mistake as ``path = value: what is wrong; what is allowed``."""
+    """Yield every error as ``path = value: what is wrong; what is allowed``."""
     for section, keys in _POSITIVE.items():
         yield from _positive(section, getattr(config, section), keys)
         yield from _bounded(section, getattr(config, section))
@@ -130,7 +130,7 @@ def _hook(hook: HookConfig) -> Iterator[str]:
 
 
 def _secret_file(path: str, name: str) -> Iterator[str]:
-    """Return what is no name of a secret's file; it is not shown, since it may be the secret."""
+    """Yield an error if ``name`` is not a valid file name. The value may be the secret and is not shown."""
     if _JWT.match(name):
         yield f"{path}: this is a token; put it into a file, mode 600, and name the file"
     elif name and not name.startswith("/") and not NAME.fullmatch(name):
@@ -138,7 +138,7 @@ def _secret_file(path: str, name: str) -> Iterator[str]:
 
 
 def _is_local(address: str) -> bool:
-    """Tell an address that nobody can reach from outside."""
+    """Return whether an address cannot be reached from another host."""
     if address.startswith("unix:"):
         path = address.removeprefix("unix:")
         return (
@@ -167,7 +167,7 @@ def _cluster(cluster: ClusterConfig) -> Iterator[str]:
 
 
 def _confusions(clusters: Iterable[ClusterConfig]) -> Iterator[str]:
-    """Return what would have two sections speak of one cluster, on this side or at the backend."""
+    """Yield an error for each two sections that name the same cluster, in Slurm or at the backend."""
     confs: dict[str, str] = {}
     names: dict[str, str] = {}
     for cluster in clusters:
@@ -223,7 +223,7 @@ def _backend(path: str, sink: SinkConfig) -> Iterator[str]:
 
 
 def _wrong_url(url: str, *, insecure_http: bool) -> str | None:
-    """Return what is wrong with a URL, without showing what may be a password or a token."""
+    """Return the error of a URL, or None, without showing a possible password or token."""
     if any(char in url for char in "@?#"):
         return ": user, password and query do not belong in a URL; use token_file"
     # Without "://" it may be anything, a token among it.

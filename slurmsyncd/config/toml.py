@@ -1,4 +1,4 @@
-"""TOML, whatever is wrong with it: one exception for everything. Pure."""
+"""TOML parser with a single exception for every error. Pure."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ else:
 
 def parse(text: str) -> dict[str, Any]:
     """
-    Read TOML.
+    Parse TOML text.
 
     Raises:
-        ValueError: It is none; the message says where.
+        ValueError: The text is not valid TOML; the message contains the position.
     """
     try:
         return tomllib.loads(text)

@@ -252,7 +252,7 @@ def find_sub_cluster(clusters: Sequence[SubCluster], host: str) -> SubCluster | 
     Find the sub-cluster of a host as the backend does.
 
     Returns:
-        The sub-cluster; NotKnown if none or several list the host. Of several, the backend picks one at random.
+        The sub-cluster; NotKnown if none or several list the host, as the backend then picks any of them.
     """
     if len(host) > _HOST_MAX:
         return NotKnown("host name too long")
@@ -342,7 +342,7 @@ def accelerator_ids(
         sub: Sub-cluster of the node.
         indexes: Slurm's device indexes on the node.
         devices: All devices of this name on the node; None if unknown. Indexes have another meaning if the
-            devices do not correspond one to one to the backend's accelerators, such as slices of GPUs or a GPU
+            devices do not correspond one to one to the backend's accelerators, such as GPU slices or a GPU
             that only one side has.
     """
     if isinstance(sub, NotKnown):

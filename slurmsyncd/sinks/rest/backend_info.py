@@ -1,4 +1,4 @@
-"""What has to be known of the backend before it can be told of runs: its dialect and its topology."""
+"""The facts about a backend that deliveries need: its dialect and its topology."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     ]
 
 _MAX_AGE_S = 3600.0
-# A host that the topology lacks may have been added just now; more often than this is not asked.
+# A host that is missing from the topology may have been added recently; minimum time between such queries.
 _MIN_AGE_S = 5.0
 _PATIENCE_S = 60.0  # between attempts to renew a topology that still serves
 _TOPOLOGY_LIMIT = 8 * 2**20  # bytes
@@ -34,11 +34,11 @@ _TOPOLOGY_LIMIT = 8 * 2**20  # bytes
 
 class BackendInfoCache:
     """
-    Dialect and topology of one backend, asked for when first needed.
+    A cache of one backend's dialect and topology, filled on first use.
 
     Args:
-        ask: Makes one exchange and judges it.
-        dialect: Forced by the operator; None to find out.
+        ask: Sends one request and returns its outcome.
+        dialect: Dialect set by the operator; None to detect it.
     """
 
     def __init__(self, ask: Ask, dialect: Dialect | None = None) -> None:
@@ -51,7 +51,7 @@ class BackendInfoCache:
 
     async def dialect(self, cluster: str) -> Dialect | Outcome:
         """
-        Return the backend's dialect, or why it cannot be found out now.
+        Return the backend's dialect, or the reason why it cannot be detected now.
 
         An upload of no nodes changes nothing; releases before 1.5 have no such endpoint.
         """
@@ -72,19 +72,19 @@ class BackendInfoCache:
 
     @property
     def known(self) -> tuple[Dialect | None, Topology | None]:
-        """What was found out so far; asks nothing."""
+        """Return the cached dialect and topology, without a query."""
         return self._dialect, self._topology
 
     def forget_dialect(self) -> None:
-        """Find out again: the backend did not understand us, or has no such endpoint."""
+        """Detect the dialect again on next use: the backend rejected a request or has no such endpoint."""
         self._dialect = self._forced
 
     async def topology(self, cluster: str, hosts: Collection[str]) -> Topology | Outcome:
         """
-        Return what the backend says of its clusters, or why it cannot be had now.
+        Return the backend's topology, or the reason why it is not available now.
 
-        Hardware threads cannot be corrected once a start is sent. So it is never sent on an outdated
-        topology that lacks one of its hosts: the admin may have added it and restarted the backend just now.
+        Hardware threads cannot be corrected after a start is sent. So no start is sent with an outdated
+        topology that lacks one of its hosts: the operator may have just added it and restarted the backend.
         """
         async with self._lock:
             age = time.monotonic() - self._read_at
@@ -95,13 +95,13 @@ class BackendInfoCache:
             if outcome is not None:
                 if not listed or self._topology is None:
                     return outcome
-                # What we have is right for these hosts; do not ask again with every start.
+                # The cached topology is correct for these hosts, so it is not queried again for each start.
                 self._read_at = time.monotonic() - _MAX_AGE_S + _PATIENCE_S
             assert self._topology is not None
             return self._topology
 
     def forget_topology(self) -> None:
-        """Ask again: the backend does not know a host or cluster that we have from somewhere."""
+        """Query the topology again on next use: the backend rejected a host or cluster as unknown."""
         self._read_at = -math.inf
 
     def _lists(self, cluster: str, hosts: Collection[str]) -> bool:
@@ -130,5 +130,5 @@ class BackendInfoCache:
 
 
 def _sinks_trouble(outcome: Outcome) -> Outcome:
-    # What is asked here concerns no entry, so none is charged for it.
+    # These queries do not concern a delivery, so none is charged.
     return replace(outcome, result=OutcomeKind.SINK_UNAVAILABLE)

@@ -1,7 +1,7 @@
 """
-One exchange with the backend: bounded in time and size, and never a raised error for what goes wrong.
+The HTTP client of a backend: requests with limits of time and size, and failures returned as values.
 
-httpx alone would wait for ever for an answer that drips, read a bomb whole and unpack it (measured).
+httpx alone waits without a limit for a slow response. It reads and unpacks a response of any size (measured).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Bytes of an answer that are read, unless a call asks for more.
+#: Maximum bytes of a response that are read, unless a request sets a higher limit.
 ANSWER_LIMIT = 16384
 
 _CONNECT_S = 10.0
-# Before 1.5.3 the backend closes an idle connection after 20 s; ours go first.
+# Before 1.5.3 the backend closes an idle connection after 20 s; the client closes its connections earlier.
 _IDLE_S = 15.0
 _HEADERS = {
     "Accept": "*/*",
@@ -44,11 +44,11 @@ _HEADERS = {
 @dataclass(frozen=True, slots=True)
 class BackendRequest:
     """
-    One request.
+    One request to the backend.
 
     Attributes:
-        path: From the base address on, with its query.
-        limit: Bytes of the answer that are read.
+        path: Path below the base address, with the query.
+        limit: Maximum bytes of the response that are read.
     """
 
     method: str
@@ -59,7 +59,7 @@ class BackendRequest:
 
 @dataclass(frozen=True, slots=True)
 class ExchangeFailure:
-    """An exchange that got no answer."""
+    """A request without a usable response."""
 
     failure: FailureKind
     detail: str
@@ -67,17 +67,17 @@ class ExchangeFailure:
 
 class BackendClient:
     """
-    As many connections to one backend as there are callers at a time.
+    A client of one backend, with one connection per concurrent caller.
 
-    Each is an httpx transport of its own. A client over all of them spends a third of an exchange on its
-    pool, on merging addresses and headers and on cookies (measured), and a cookie jar is memory that the
-    other side fills.
+    Each connection is a separate httpx transport. A shared httpx client spends a third of each exchange on
+    its pool, on merging addresses and headers, and on cookies (measured). The backend could also fill the
+    memory of the cookie jar.
 
     Args:
         url: Base address.
-        context: Shared by all connections: making one takes 17 ms.
-        timeout_s: For one whole exchange.
-        now: Epoch seconds, for dates in ``Retry-After``.
+        context: TLS context of all connections; building one takes 17 ms.
+        timeout_s: Time limit of one complete exchange, in seconds.
+        now: Returns seconds since the epoch, for dates in ``Retry-After``.
     """
 
     def __init__(self, url: str, context: ssl.SSLContext, timeout_s: float, now: Callable[[], float]) -> None:
@@ -88,7 +88,7 @@ class BackendClient:
         self._idle = [self._connection()]  # the first loads what httpx needs, before READY
 
     async def exchange(self, call: BackendRequest, token: str) -> BackendResponse | ExchangeFailure:
-        """Send a request and read its answer, within the deadline."""
+        """Send a request and read its response within the time limit."""
         began = time.monotonic()
         answer = await self._in_time(call, token)
         log.debug(
@@ -112,7 +112,7 @@ class BackendClient:
             return ExchangeFailure(FailureKind.TIMEOUT, f"no whole answer within {self._timeout_s:g} s")
 
     async def aclose(self) -> None:
-        """Close all connections; nothing may be under way."""
+        """Close all connections. No request may be in flight."""
         for connection in self._idle:
             await connection.aclose()
 
@@ -146,7 +146,7 @@ class BackendClient:
 
 
 class _Connection:
-    """One connection, made when it is needed; for one caller at a time."""
+    """A connection for one caller at a time, opened on first use."""
 
     def __init__(self, context: ssl.SSLContext, connect_s: float) -> None:
         limits = httpx.Limits(max_connections=1, keepalive_expiry=_IDLE_S)
@@ -156,7 +156,7 @@ class _Connection:
         self.released_at = -math.inf
 
     async def send(self, url: str, call: BackendRequest, token: str) -> tuple[httpx.Response, bytearray]:
-        """Return an answer, and its body up to the block that passes the limit."""
+        """Send a request; return the response, and its body up to the block that exceeds the limit."""
         request = httpx.Request(
             call.method,
             _parsed(url),
@@ -170,13 +170,13 @@ class _Connection:
         except httpx.TransportError as err:
             if not used or describe_failure(err).failure is not FailureKind.BROKEN_OFF:
                 raise
-            # The idle connection died just as it was taken up again; requests can be repeated.
+            # The idle connection closed when it was about to be reused; requests can be repeated.
             answer = await self._once(request, call.limit)
         self._used = True
         return answer
 
     async def aclose(self) -> None:
-        """Close it."""
+        """Close the connection."""
         await self._http.aclose()
 
     async def _once(self, request: httpx.Request, limit: int) -> tuple[httpx.Response, bytearray]:
@@ -200,12 +200,12 @@ def _headers(token: str) -> httpx.Headers:
 
 @lru_cache(maxsize=8)
 def _parsed(url: str) -> httpx.URL:
-    """Parse an address; nearly all exchanges have one of a few."""
+    """Parse an address. The result is cached, because nearly all requests use one of a few."""
     return httpx.URL(url)
 
 
 def describe_failure(err: Exception) -> ExchangeFailure:
-    """Return how an exchange failed; httpx's error, and what caused it, in words without secrets."""
+    """Return the failure of an exchange: its kind, with the error and its causes as text without secrets."""
     if isinstance(err, httpx.ConnectTimeout):
         return ExchangeFailure(FailureKind.CONNECT_TIMEOUT, "no connection in time")
     if isinstance(err, httpx.ConnectError):

@@ -1,4 +1,4 @@
-"""Whether the run that makes a start a duplicate is the very same one, and what is noted at it. Pure."""
+"""Duplicate starts: detection of the same run, and the note about a repeat run. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from slurmsyncd.model import RunKey
     from slurmsyncd.sinks.rest.responses import BackendResponse
 
-#: Key of the metadata that the backend's page shows first; admins write there, too.
+#: Key of the metadata that the backend's page shows first; operators write there, too.
 NOTE: Final = "message"
 #: Characters of notes at one run; a job can be requeued without end.
 NOTES_LIMIT: Final = 4000
@@ -26,12 +26,12 @@ _ARCHIVING = 1  # also of a run that has not ended
 
 def outcome_of_lookup(answer: BackendResponse, key: RunKey, cluster: str) -> Outcome:
     """
-    Judge the row that made a start a duplicate.
+    Return the outcome of a start that the backend rejected because of another row.
 
     Args:
-        answer: Of ``GET /api/jobs/{dbid}``, already known to be a JSON object.
-        key: Of the run that was refused.
-        cluster: Backend's name of its cluster.
+        answer: Response to ``GET /api/jobs/{dbid}``, already known to be a JSON object.
+        key: Key of the rejected run.
+        cluster: Backend cluster name of the run.
 
     Source:
         Contract section 4: the backend rejects a start less than 24 h after that of another run of its id.
@@ -60,12 +60,12 @@ def outcome_of_lookup(answer: BackendResponse, key: RunKey, cluster: str) -> Out
 
 def note_of(answer: BackendResponse, later: RunKey) -> str | None:
     """
-    Return what the run in a row shall have as its note: what it has, and that the job ran again.
+    Return the new note of the run in a row: its present note, and that the job ran again.
 
-    The page shows it as HTML, so nothing of a user's is in it.
+    The backend's page shows the note as HTML, so the note contains no text of a user.
 
     Returns:
-        None if it says so already, or there is no room.
+        The note; None if the row already has it or the note would be too long.
     """
     row = _decode_row(answer.body)
     before = "" if row is None or row.metaData is None else row.metaData.get(NOTE, "")
@@ -77,7 +77,7 @@ def note_of(answer: BackendResponse, later: RunKey) -> str | None:
 
 
 def moment(at: int) -> str:
-    """Return an instant (epoch seconds) for people; a number that is none stays one."""
+    """Format a time in seconds since the epoch for reading. A number out of range is returned as digits."""
     try:
         return f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
     except (OverflowError, ValueError, OSError):

@@ -1,7 +1,7 @@
 """
-What the backend's answers mean. Pure.
+Outcomes of the backend's responses. Pure.
 
-One function judges every row of the contract's section 13; quoted texts are the contract's markers.
+The functions cover every row of section 13 of the contract. Quoted texts are the contract's markers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ JOBS_BY_NATS = "jobs_by_nats"
 
 
 class RequestKind(enum.Enum):
-    """What was asked of the backend."""
+    """The kind of a request to the backend."""
 
     START = "start"
     STOP = "stop"
@@ -37,7 +37,7 @@ class RequestKind(enum.Enum):
 
 
 class FailureKind(enum.Enum):
-    """How an exchange can fail without an answer."""
+    """The kinds of failure of an exchange without a response."""
 
     UNREACHABLE = "unreachable"  # refused, no route, no such name: nothing was sent
     CONNECT_TIMEOUT = "connect_timeout"
@@ -51,14 +51,14 @@ class FailureKind(enum.Enum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendResponse:
     """
-    One answer, as far as it was read.
+    One response, as far as it was read.
 
     Attributes:
-        body: At most what the caller allows for.
-        truncated: The body was longer.
-        retry_after_s: From ``Retry-After``, None if absent or not understood.
-        location: From ``Location``.
-        server_time: From ``Date``: the backend's clock (epoch seconds), None if absent or not understood.
+        body: Body, up to the limit of the request.
+        truncated: Whether the body was longer.
+        retry_after_s: Value of ``Retry-After`` in seconds; None if absent or invalid.
+        location: Value of ``Location``.
+        server_time: Value of ``Date``, in seconds since the epoch; None if absent or invalid.
     """
 
     status: int
@@ -71,7 +71,7 @@ class BackendResponse:
 
 @dataclass(frozen=True, slots=True)
 class LookupNeeded:
-    """The backend has a run of this job id and cluster; whether it is ours has to be looked up."""
+    """The backend has a run of this job id and cluster; a query must show whether it is the same run."""
 
     dbid: int
 
@@ -79,11 +79,11 @@ class LookupNeeded:
 @dataclass(frozen=True, slots=True)
 class RequestContext:
     """
-    What was asked, as far as judging the answer needs it.
+    The facts of a request that its outcome depends on.
 
     Attributes:
-        job_id: Of a start or stop.
-        state: That a stop gave.
+        job_id: Job id of a start or stop.
+        state: State that a stop reported.
     """
 
     request: RequestKind
@@ -93,10 +93,10 @@ class RequestContext:
 
 def outcome_of_response(sent: RequestContext, answer: BackendResponse) -> Outcome | LookupNeeded:
     """
-    Judge an answer.
+    Return the outcome of a response.
 
     Returns:
-        LookUp only for a start: the duplicate rule struck, and only the row tells how to take it.
+        The outcome; LookupNeeded only for a start that the backend rejected as a duplicate of a row.
     """
     return (
         _anywhere(sent, answer)
@@ -106,19 +106,19 @@ def outcome_of_response(sent: RequestContext, answer: BackendResponse) -> Outcom
 
 
 def stopped_id(answer: BackendResponse) -> int | None:
-    """Return the database's id of the run that a stop ended; None if the answer does not name it."""
+    """Return the database id of the run that a stop ended; None if the response does not contain it."""
     found = _object(answer)
     dbid = found.get("id") if isinstance(found, dict) else None
     return dbid if isinstance(dbid, int) and dbid > 0 else None
 
 
 def outcome_of_failure(failure: FailureKind, detail: str) -> Outcome:
-    """Judge an exchange that got no answer."""
+    """Return the outcome of an exchange without a response."""
     result, alarm = _FAILURES[failure]
     return Outcome(result=result, reason=failure.value, detail=printable(detail), action_required=alarm)
 
 
-# What happened before anything was sent is the sink's trouble; what happened after may be the entry's.
+# A failure before sending concerns the sink. A later failure may be caused by the delivery.
 _FAILURES = {
     FailureKind.UNREACHABLE: (OutcomeKind.SINK_UNAVAILABLE, False),
     FailureKind.CONNECT_TIMEOUT: (OutcomeKind.SINK_UNAVAILABLE, False),
@@ -131,7 +131,7 @@ _FAILURES = {
 
 
 def _anywhere(sent: RequestContext, answer: BackendResponse) -> Outcome | None:
-    """Judge what means the same for every request; None for the rest."""
+    """Return the outcome of a response that means the same for every request; None for other responses."""
     match answer.status:
         case 401:
             return _outcome(answer, OutcomeKind.SINK_UNAVAILABLE, "credentials", alarm=True)
@@ -158,7 +158,7 @@ def _anywhere(sent: RequestContext, answer: BackendResponse) -> Outcome | None:
 
 
 def _missing(sent: RequestContext, answer: BackendResponse) -> Outcome | None:
-    """Judge an answer without an endpoint; None for the method that the probe expects to be missing."""
+    """Return the outcome of a missing endpoint; None for the missing method that the probe expects."""
     if sent.request is RequestKind.PROBE and answer.status == 405:
         return None
     if sent.request in _OF_JOBS and _status(answer) == "Resource not found":
@@ -278,7 +278,7 @@ _OF_JOBS = frozenset({RequestKind.START, RequestKind.STOP, RequestKind.PROBE})
 
 
 def _client_error(answer: BackendResponse) -> Outcome | None:
-    """Judge a refusal without a meaning of its own; None if it is none."""
+    """Return the outcome of any other rejection; None if the response is not a rejection."""
     if not 400 <= answer.status < 500:
         return None
     if answer.status not in (400, 422) or _error(answer) is None:
@@ -291,10 +291,10 @@ def _client_error(answer: BackendResponse) -> Outcome | None:
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
     """
-    Read a ``Retry-After`` header: seconds, or a date.
+    Parse a ``Retry-After`` header: seconds, or a date.
 
     Returns:
-        Seconds from ``now``, never negative and without an upper bound; None for anything else.
+        Seconds from ``now``, never negative and without an upper bound; None for an invalid header.
     """
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
@@ -304,7 +304,7 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
 
 
 def parse_http_date(value: str | None) -> float | None:
-    """Read a date of a header; gives epoch seconds, None if it is none."""
+    """Parse the date of a header; return seconds since the epoch, or None for an invalid date."""
     try:
         date = parsedate_to_datetime((value or "").strip())
     except (TypeError, ValueError, IndexError, OverflowError):
@@ -350,7 +350,7 @@ def _error(answer: BackendResponse) -> str | None:
 
 
 def _says(answer: BackendResponse, marker: str) -> bool:
-    # Markers are looked for in the backend's own words only: an HTML page may quote anything.
+    # Only the backend's own error text is searched for markers, since an HTML page may quote anything.
     return marker in (_error(answer) or "")
 
 

@@ -1,4 +1,4 @@
-"""Tell ClusterCockpit's cc-backend of runs, by its REST interface."""
+"""The REST sink: delivers events to ClusterCockpit's cc-backend by its REST interface."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ _AWAY = frozenset({FailureKind.UNREACHABLE, FailureKind.CONNECT_TIMEOUT, Failure
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendReport:
     """
-    What a backend says of itself; for the operator.
+    The properties of a backend, as shown to the operator.
 
     Attributes:
-        jobs_by_rest: Whether it takes starts and stops by REST, not by NATS.
-        clock_s: By how much our clock is ahead of its, in seconds; None if it does not tell.
-        token_expires_at: Epoch seconds, None if the token does not say.
+        jobs_by_rest: Whether the backend accepts starts and stops by REST and not by NATS.
+        clock_s: Seconds by which the local clock is ahead of the backend's; None if unknown.
+        token_expires_at: Expiry of the token in seconds since the epoch; None if the token has none.
     """
 
     dialect: Dialect
@@ -89,13 +89,13 @@ class BackendReport:
 
 class RestSink:
     """
-    One cc-backend.
+    A sink that delivers to one cc-backend.
 
     Args:
-        config: Its section.
-        clusters: Sections of clusters by Slurm's name; one that is missing has no special settings.
-        clock: For dates.
-        dialect: Of the backend's release; None to find out.
+        config: Section of the sink.
+        clusters: Sections of clusters by Slurm's name; a cluster without a section has no special settings.
+        clock: Clock for dates.
+        dialect: Dialect of the backend's release; None to detect it.
 
     Attributes:
         notes: How often each kind of note was made, for metrics.
@@ -137,27 +137,27 @@ class RestSink:
 
     @property
     def name(self) -> str:
-        """The section of the configuration."""
+        """Name of the sink's section in the configuration."""
         return self._config.name
 
     @property
     def known(self) -> BackendInfo:
-        """What was found out of the backend so far; asks nothing."""
+        """Return the facts learned from the backend so far, without a query."""
         dialect, topology = self._facts.known
         return BackendInfo(dialect=dialect, topology=topology)
 
     @property
     def doubtful_since(self) -> float | None:
-        """When something last happened that may have cost it runs; see ``ports.Inventory``."""
+        """Time of the last event that may have lost runs at the backend; see ``ports.Inventory``."""
         return self._doubtful_since
 
     @property
     def token_expires_at(self) -> float | None:
-        """When the token that was used last expires (epoch seconds); None if it does not say."""
+        """Expiry of the last used token in seconds since the epoch; None if the token has none."""
         return self._token_expires_at
 
     async def deliver(self, entry: OutboxEntry) -> Outcome:
-        """Tell of one step of one run. Never raises for what the other side does."""
+        """Deliver one event of one run. Errors of the backend are returned as outcomes, never raised."""
         out = skip_reason(entry.start, self._clusters)
         if out is not None:
             return out
@@ -169,7 +169,7 @@ class RestSink:
         if outcome.reason == "no_endpoint":
             self._facts.forget_dialect()
         elif outcome.reason == "unknown_field":
-            # Upgraded or downgraded since we found out how it speaks.
+            # The backend was upgraded or downgraded after its dialect was detected.
             self._facts.forget_dialect()
             changed = await self._facts.dialect(cluster)
             if isinstance(changed, Dialect) and changed is not dialect:
@@ -177,7 +177,7 @@ class RestSink:
         return outcome
 
     async def send_node_states(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
-        """Tell the states of a cluster's nodes. REFUSED with ``no_nodestate``: the backend is too old."""
+        """Send the node states of a cluster. Reason ``no_nodestate`` means that the backend is too old."""
         body = nodes_body(cluster, nodes, self._clusters.get(cluster, ClusterConfig(name=cluster)))
         outcome, _ = await self._ask(
             RequestContext(RequestKind.NODES), BackendRequest("POST", "/api/nodestate/", body.content)
@@ -187,10 +187,10 @@ class RestSink:
 
     async def probe(self) -> Outcome:
         """
-        Find out whether the backend takes stops by REST; changes nothing and logs nothing there.
+        Query whether the backend accepts stops by REST. The request changes and logs nothing there.
 
-        cc-backend from 1.5 on answers 405 to a GET of that endpoint, before it reads the token, and 404
-        where api-subjects keeps it from being mounted.
+        cc-backend 1.5 and later answer 405 to a GET of that endpoint, before they read the token. They answer
+        404 if api-subjects prevents the endpoint from being mounted.
         """
         outcome, _ = await self._probe()
         return outcome
@@ -203,7 +203,7 @@ class RestSink:
         return outcome, answer
 
     async def inspect(self, cluster: str) -> BackendReport | Outcome:
-        """Ask what has to be known before a run can be told; changes nothing. Else, why it is not known."""
+        """Query the facts that deliveries need, without changing anything. Return an Outcome on failure."""
         backend_name = self._backend_name(cluster)
         topology = await self._facts.topology(backend_name, ())
         if isinstance(topology, Outcome):
@@ -212,7 +212,7 @@ class RestSink:
         if isinstance(dialect, Outcome):
             return dialect
         outcome, answer = await self._probe()
-        # 1.4 always takes jobs by REST, and has other answers to a method that it does not expect.
+        # 1.4 always accepts jobs by REST, and answers an unexpected method differently.
         by_rest = dialect is V1_4 or outcome.result is OutcomeKind.ACCEPTED
         if not by_rest and outcome.reason != JOBS_BY_NATS:
             return outcome
@@ -228,11 +228,11 @@ class RestSink:
     async def list_running(
         self, cluster: str, each_page: Callable[[Sequence[RunKey]], Awaitable[None]]
     ) -> Outcome:
-        """List what the backend has committed and shows as running, page by page; see ``ports.Inventory``."""
+        """List the runs that the backend shows as running, page by page; see ``ports.Inventory``."""
         return await self._reading(cluster).running(each_page)
 
     async def find_runs(self, cluster: str, start_at: int) -> Mapping[int, RemoteState] | Outcome:
-        """Return what the backend has committed of the runs that began at ``start_at``, by job id."""
+        """Return the committed runs that began at ``start_at``, by job id."""
         return await self._reading(cluster).presence(start_at)
 
     async def differing(self, cluster: str, stops: Mapping[RunKey, Job]) -> Sequence[Differing] | Outcome:
@@ -243,7 +243,7 @@ class RestSink:
         return await compare_ends(self._reading(cluster), stops, dialect)
 
     async def remove(self, key: RunKey) -> Outcome:
-        """Delete one committed run; what is archived of it stays."""
+        """Delete one committed run. Its archive stays."""
         which = {"jobId": key.job_id, "cluster": self._backend_name(key.cluster), "startTime": key.start_at}
         call = BackendRequest("DELETE", "/api/jobs/delete_job/", msgspec.json.encode(which))
         outcome, _ = await self._ask(RequestContext(RequestKind.REMOVE), call)
@@ -251,13 +251,13 @@ class RestSink:
         return outcome
 
     async def topology(self, job: Job) -> Topology | Outcome:
-        """Return what the backend says of its clusters, fresh enough for a run; or why it is not known."""
+        """Return a topology that is recent enough for a run, or the reason why it is unknown."""
         config = self._cluster(job)
         hosts = [backend_host_name(host, config) for host in hosts_of(job)]
         return await self._facts.topology(backend_cluster_name(job.key.cluster, config), hosts)
 
     async def aclose(self) -> None:
-        """Let go of connections."""
+        """Close all connections of the sink."""
         await self._transport.aclose()
 
     def _reading(self, cluster: str) -> BackendListing:
@@ -303,7 +303,7 @@ class RestSink:
         return outcome
 
     async def _look_up(self, entry: OutboxEntry, dbid: int, cluster: str, *, notes: bool) -> Outcome:
-        """Find out whether the row that makes a start a duplicate is this very run; else note it there."""
+        """Query whether the row that makes a start a duplicate is the same run; else note the run there."""
         found, answer = await self._ask(
             RequestContext(RequestKind.LOOK_UP),
             BackendRequest("GET", f"/api/jobs/{dbid}", limit=_LOOK_UP_LIMIT),
@@ -314,7 +314,7 @@ class RestSink:
         outcome = outcome_of_lookup(answer, entry.start.key, cluster)
         if outcome.other is None:
             return outcome
-        # With several runs of the id the backend names any of them; ours may be there all the same.
+        # The backend names any of several runs of the job id, so this run may exist as well.
         key = entry.start.key
         there = await self.find_runs(key.cluster, key.start_at)
         if isinstance(there, Outcome):
@@ -328,7 +328,7 @@ class RestSink:
         return outcome
 
     async def _note(self, entry: OutboxEntry, earlier: RunKey, answer: BackendResponse) -> Outcome | None:
-        """Note at the run that is kept that its job ran again; gives why that has to be tried again."""
+        """Note at the kept run that its job ran again. Return an Outcome if the note must be retried."""
         text = note_of(answer, entry.start.key)
         if text is None:
             return None
@@ -358,9 +358,9 @@ class RestSink:
 
     async def hold_back(self, entry: OutboxEntry) -> Outcome | None:
         """
-        Prepare a stop that goes another way, as this sink prepares its own; see ``_hold_back``.
+        Prepare a stop that another sink sends, as this sink prepares its own stops; see ``_hold_back``.
 
-        A backend that is away would miss the stop on any way; all other trouble concerns this way alone.
+        An unreachable backend would miss the stop on any way. Other errors concern only the REST interface.
         """
         dialect = await self._facts.dialect(self._backend_name(entry.start.key.cluster))
         found = dialect if isinstance(dialect, Outcome) else await self._hold_back(entry, dialect)
@@ -370,10 +370,10 @@ class RestSink:
 
     async def _hold_back(self, entry: OutboxEntry, dialect: Dialect) -> Outcome | None:
         """
-        Write how a run ended into its record, which proves that its start was committed.
+        Write the end of a run into its metadata, which proves that its start was committed.
 
         Returns:
-            Why the stop must not be sent yet; None: it may be sent now.
+            Why the stop must not be sent yet; None if it may be sent now.
         """
         assert entry.stop is not None
         proof = await self._write_end(entry) if dialect.edits else None
@@ -389,7 +389,7 @@ class RestSink:
         return replace(proof, retry_after_s=min(AGAIN_S, held.retry_after_s or AGAIN_S))
 
     def _unproven(self, entry: OutboxEntry) -> Outcome | None:
-        """Hold a stop back for a time, since nothing proves that its start was committed."""
+        """Hold a stop for a time, because nothing proves that its start was committed."""
         wait_s = self._commits.unproven_s(entry.start_acknowledged_at, self._clock.now())
         return (
             Outcome(result=OutcomeKind.TOO_EARLY, reason="stop_held", retry_after_s=wait_s)
@@ -424,10 +424,10 @@ class RestSink:
 
     def _notice_race(self, entry: OutboxEntry, answer: BackendResponse) -> Outcome | None:
         """
-        Notice a stop that ended another run: both were answered with one id (race R1).
+        Detect a stop that ended another run: the responses to both stops have one id (race R1).
 
         Returns:
-            What became of this stop instead: it has to be sent again.
+            The outcome that makes the stop be sent again; None without a race.
         """
         dbid, key = stopped_id(answer), entry.start.key
         other = key if dbid is None else self._ended.setdefault(dbid, key)
@@ -443,7 +443,7 @@ class RestSink:
     async def _ask(
         self, sent: RequestContext, call: BackendRequest
     ) -> tuple[Outcome | LookupNeeded, BackendResponse | None]:
-        """Make one exchange and judge it."""
+        """Send one request and return the outcome of its response."""
         try:
             token = self._read_token()
         except ConfigError as err:
@@ -460,7 +460,7 @@ class RestSink:
         return outcome, result
 
     def _note_exchange(self, result: BackendResponse | ExchangeFailure) -> None:
-        """Follow whether the backend, not only a proxy before it, answers."""
+        """Record whether the backend itself, and not only a proxy, responds."""
         was_away = self._commits.answering_since is None and self._has_answered
         answered = isinstance(result, BackendResponse) and result.status not in (502, 503, 504)
         if not answered and isinstance(result, ExchangeFailure) and result.failure not in _AWAY:
@@ -487,7 +487,7 @@ class RestSink:
             log.warning("token_file", sink=self.name, detail=detail)
 
     def _say(self, entry: OutboxEntry, body: RequestBody) -> None:
-        """Count what had to be left out, and say each kind once."""
+        """Count omitted parts of a body, and log each kind once."""
         for note in body.notes:
             self.notes[note.kind] += 1
             level = log.warning if self.notes[note.kind] == 1 else log.debug

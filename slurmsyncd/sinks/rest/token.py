@@ -1,4 +1,4 @@
-"""The sink's token: read from its file, read again when the file changes."""
+"""The token of a REST sink, read from its file and again after each change of the file."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class TokenFile:
     A token in a file, or in a systemd credential.
 
     Args:
-        name: Path, or name of the credential.
-        key: Setting that named it, for messages.
+        name: Path of the file, or name of the credential.
+        key: Setting that contains ``name``, for messages.
     """
 
     def __init__(self, name: str, key: str) -> None:
@@ -32,10 +32,10 @@ class TokenFile:
 
     def read(self) -> Secret:
         """
-        Return the token; the file is read only if it is another one than last time.
+        Return the token. The file is read only if it changed since the last read.
 
         Raises:
-            ConfigError: There is no usable token.
+            ConfigError: The file cannot be read or does not contain a usable token.
         """
         if self._secret is not None:
             seen = self._look(self._secret)
@@ -47,7 +47,7 @@ class TokenFile:
         return secret
 
     def forget(self) -> None:
-        """Read the file again next time: the backend did not like what was in it."""
+        """Discard the token that the backend rejected, so that the next call reads the file again."""
         self._secret = None
 
     def _look(self, secret: Secret) -> tuple[int, ...] | None:
@@ -67,7 +67,7 @@ _CLAIMS: Final = msgspec.json.Decoder(_Claims)
 
 @lru_cache(maxsize=8)
 def token_expires_at(token: str) -> float | None:
-    """Read when a JWT expires (epoch seconds); None if it does not say. Nothing is verified."""
+    """Return the expiry of a JWT in seconds since the epoch; None if it has none. Nothing is verified."""
     parts = token.split(".")
     if len(parts) != 3:
         return None
