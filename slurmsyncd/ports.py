@@ -1,4 +1,4 @@
-"""What the parts expect of each other. Types only."""
+"""The protocols between the parts of the daemon. Types only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """One Slurm cluster, asked little and in batches."""
+    """The queries of one Slurm cluster, few and in batches."""
 
     @property
     def cluster(self) -> str:
@@ -32,43 +32,43 @@ class Source(Protocol):
     @property
     def doubted_from(self) -> float | None:
         """
-        From when on accounting may have been incomplete when it was read (epoch seconds); None: never.
+        The time since which accounting may have been incomplete when read (epoch seconds); None if never.
 
-        The position in accounting has to be set back to it.
+        The caller must move the accounting cursor back to this time.
         """
 
     @property
     def is_narrowest(self) -> bool:
-        """Whether the next window of accounting is as narrow as failures make it (``reconcile.gaps``)."""
+        """Whether failures have narrowed the next accounting window to the minimum (``planner.gaps``)."""
 
     async def poll(
         self, since: int, until: int, *, listing: bool = True, accounting: bool = True
     ) -> Observation:
         """
-        List what the controller holds, and what ended from ``since`` on (epoch seconds, inclusive).
+        Read the job list, and the runs that ended since ``since`` (epoch seconds, inclusive).
 
-        At most one slice of accounting is read: ``through`` says how far; look again from there
-        while it is before ``until``. Without ``listing`` only accounting is asked, without ``accounting``
-        only the controller. One half may fail alone: ``listed`` or ``through`` is then None and
-        ``trouble`` says why.
+        One call reads at most one accounting window. ``accounting_read_until`` is the end of what was read;
+        poll again from there while it is before ``until``. Without ``listing`` only accounting is queried,
+        without ``accounting`` only the controller. If one of the two fails, ``job_list`` or
+        ``accounting_read_until`` is None and ``errors`` has the reason.
 
         Raises:
-            SourceUnavailable: Nothing that was asked for answered.
+            SourceUnavailable: No query was answered.
         """
 
     async def query_jobs(self, questions: JobQuestions) -> JobAnswers:
         """
-        Answer questions by job id, in batches; a half that does not answer is None.
+        Query single jobs by id, in batches; the controller's or accounting's part is None without an answer.
 
         Raises:
-            SourceUnavailable: Nothing answered.
+            SourceUnavailable: No query was answered.
         """
 
     async def detail_batch_size(self) -> int:
-        """Return how many jobs' details to ask for at once; asks little or nothing."""
+        """Return the number of jobs per query of job details, with few or no queries."""
 
     async def queued_messages(self) -> int | None:
-        """Return how many messages slurmctld holds for slurmdbd, None if it does not say."""
+        """Return the number of messages that slurmctld holds for slurmdbd; None if not reported."""
 
     async def node_states(self) -> tuple[NodeState, ...]:
         """
@@ -80,7 +80,7 @@ class Source(Protocol):
 
 
 class OutboxReader(Protocol):
-    """What a delivery drains: the store's part for one sink at a time."""
+    """The outbox of the store, as the deliveries to one sink use it."""
 
     def due(
         self,
@@ -93,116 +93,118 @@ class OutboxReader(Protocol):
         newest_first: bool = False,
     ) -> Sequence[OutboxEntry]:
         """
-        Return the steps of one kind that the sink may be told now, oldest due first, not in flight.
+        Return the due entries of one event kind that are not in flight, oldest due first.
 
-        The starts of one job id are given in order of start, each when the one before is told or given up.
+        The starts of one job id are returned in order of start time. Each becomes due when the start before
+        it is delivered or abandoned.
         """
 
     def next_due_at(
         self, sink: str, step: EventKind, now: float, in_flight: Iterable[int] = ()
     ) -> float | None:
-        """Return when the sink's next entry of that kind not in flight is due, None if nothing waits."""
+        """Return when the next entry of that kind not in flight is due (epoch seconds); None if none."""
 
     def settle(self, verdicts: Sequence[tuple[OutboxEntry, Verdict]], now: float) -> None:
-        """Carry out verdicts, as a group in one transaction."""
+        """Record decisions, all in one transaction."""
 
     def hasten(self, ids: Iterable[int], now: float) -> None:
-        """Make entries due that wait for a later attempt; others stay as they are."""
+        """Make entries due now that are waiting for a later attempt; other entries do not change."""
 
 
 class Store(OutboxReader, Protocol):
     """
-    What is written down. Synchronous; called through one worker thread, never from two at once.
+    The recorded runs, deliveries and cursors. Synchronous; called from one worker thread only.
 
     Every method may raise StoreError.
     """
 
     def cursor(self, cluster: str) -> int | None:
-        """Return the position in the cluster's accounting, None if it was never looked at."""
+        """Return the accounting cursor of the cluster (epoch seconds); None if accounting was never read."""
 
     def set_cursor(self, cluster: str, at: int) -> None:
-        """Put the position elsewhere, backwards too: the operator wants accounting read again."""
+        """Move the cursor; backwards if the operator requests that accounting is read again."""
 
     def gaps(self, cluster: str) -> tuple[Gap, ...]:
         """Return the spans of the cluster's accounting that could not be read, oldest first."""
 
     def settled_until(self, cluster: str) -> int | None:
-        """Return up to where slurmctld and slurmdbd agreed (epoch seconds), None if that is not known."""
+        """Return the time up to which slurmctld and slurmdbd agreed (epoch seconds); None if not known."""
 
     def settle_until(self, cluster: str, at: int) -> None:
-        """Record up to where slurmctld and slurmdbd agree. Unlike the cursor it may also move back."""
+        """Record the time up to which slurmctld and slurmdbd agree. Unlike the cursor, it may move back."""
 
     def changed_job_ids(self, cluster: str, running: Iterable[tuple[int, int]]) -> frozenset[int]:
-        """Return the job ids of which the open runs are not what runs: (job id, start in epoch seconds)."""
+        """Return the job ids whose open runs differ from ``running``: (job id, start in epoch seconds)."""
 
     def end_times(self, cluster: str, job_ids: Iterable[int]) -> Mapping[RunKey, int | None]:
-        """Return when each known run of ``job_ids`` ended (epoch seconds), None while it is open."""
+        """Return the end of each known run of ``job_ids`` (epoch seconds); None for an open run."""
 
     def record(self, plan: Plan, now: float) -> int:
         """
-        Write events, runs, cursor and gaps in one durable transaction.
+        Record events, runs, cursor and gaps in one durable transaction.
 
         Returns:
-            How many events were new; a repeated event changes nothing.
+            Number of new events; a repeated event changes nothing.
         """
 
     def delivery_summaries(self, sink: str, keys: Iterable[RunKey]) -> Mapping[RunKey, DeliverySummary]:
-        """Return how far a sink is with each of these runs; one it was never to be told of is missing."""
+        """Return the delivery state of each of these runs at a sink; runs without a delivery are missing."""
 
     def delivered_open_runs(self, sink: str, cluster: str, before: float) -> Iterator[tuple[int, int]]:
         """
-        Return the open runs whose start the sink took before (epoch seconds), and has nothing more to do.
+        Return the open runs whose start the sink accepted before ``before`` (epoch s), with nothing due.
 
-        Start and job id of each, in order; to be taken before anything else is asked.
+        Yields the start and job id of each, in order. Read all of them before the next call of the store.
         """
 
     def delivered_ended_runs(
         self, sink: str, cluster: str, since: float, before: float
     ) -> Iterator[tuple[int, int]]:
-        """Return, likewise, runs whose stop was settled within that time, but those sent anew too often."""
+        """Return the runs whose stop was settled in that time, in order, without those resent too often."""
 
     def stops(self, keys: Iterable[RunKey]) -> Mapping[RunKey, Job]:
-        """Return the recorded end of each of these runs; one without a readable record is missing."""
+        """Return the recorded end of each of these runs; runs without a readable record are missing."""
 
     def repair(self, sink: str, wanted: Sequence[Repair], now: float) -> Sequence[Repair]:
         """
-        Carry out an audit's repairs in one durable transaction.
+        Record the repairs of an audit in one durable transaction.
 
         Returns:
-            Those that changed something: what moved on meanwhile, or was reported before, does not.
+            Repairs that changed something. One for a delivery that changed meanwhile, or that was
+            reported before, changes nothing.
         """
 
     def second_chance(self, sink: str, cluster: str, *, before: float, now: float, limit: int) -> int:
         """
-        Make dead letters due again that died before (epoch seconds), each once, the oldest first.
+        Queue dead letters again that became dead before ``before`` (epoch seconds), each once, oldest first.
 
         Returns:
-            Their number, at most ``limit``.
+            Number of dead letters queued again, at most ``limit``.
         """
 
     def add_history(self, sink: str, key: RunKey, reason: str, detail: str, now: float) -> bool:
-        """Add to the history of a sink's run; False if it says so already, or there is no such run."""
+        """Add an entry to a delivery's history; return False if it is present, or the delivery is unknown."""
 
 
 class Sink(Protocol):
-    """Somebody who is told of runs."""
+    """A configured destination of events."""
 
     @property
     def name(self) -> str:
         """The section of the configuration."""
 
     async def deliver(self, entry: OutboxEntry) -> Outcome:
-        """Tell of one step of one run. Never raises for what the other side does."""
+        """Send one event of one run. A failure of the peer is an Outcome and never raised."""
 
     async def send_node_states(self, cluster: str, nodes: Sequence[NodeState]) -> Outcome:
-        """Tell the states of a cluster's nodes."""
+        """Send the node state report of a cluster."""
 
     async def aclose(self) -> None:
-        """Let go of connections."""
+        """Close all connections of the sink."""
 
 
 class Inventory(Protocol):
-    """A sink that can list what it holds; the audit's, and nobody else's."""
+    """A sink that can list its runs; used only by the audit."""
 
     @property
     def name(self) -> str:
@@ -211,38 +213,38 @@ class Inventory(Protocol):
     @property
     def doubtful_since(self) -> float | None:
         """
-        When something last happened that may have cost the sink runs (epoch seconds); None: nothing did.
+        The time of the last event that may have cost the sink runs (epoch seconds); None if there was none.
 
-        It answers again after an outage, or ended another run than it was told to.
+        Such an event is a recovery after an outage, or a stop that ended the wrong run.
         """
 
     async def list_running(
         self, cluster: str, each_page: Callable[[Sequence[RunKey]], Awaitable[None]]
     ) -> Outcome:
         """
-        List what runs there, page by page. A set that changes meanwhile may be missing or repeating some.
+        List the running jobs of the sink, page by page. Changes meanwhile may omit or repeat runs.
 
         Returns:
-            ACCEPTED if the list came to its end; else it is incomplete, and why.
+            ACCEPTED if the list is complete; otherwise why it is incomplete.
         """
 
     async def find_runs(self, cluster: str, start_at: int) -> Mapping[int, RemoteState] | Outcome:
-        """Return what is there of the runs that began at ``start_at``, by job id; or why it is not known."""
+        """Return the sink's runs that began at ``start_at``, by job id, or why they are not known."""
 
     async def differing(self, cluster: str, stops: Mapping[RunKey, Job]) -> Sequence[Differing] | Outcome:
         """
-        Return the finished runs that the sink shows with another end than ``stops``.
+        Return the ended runs that the sink shows with another end than ``stops``.
 
-        A run that the sink does not have, or shows as running, is not among them. An Outcome: why the sink
-        did not answer.
+        Runs that the sink does not have, or shows as running, are omitted. An Outcome states why the sink did
+        not answer.
         """
 
     async def remove(self, key: RunKey) -> Outcome:
-        """Remove one run. ALREADY_THERE: there is none."""
+        """Remove one run. ALREADY_DELIVERED means that the sink has no such run."""
 
 
 class Clock(Protocol):
-    """Time of day, so that tests can turn it."""
+    """The time of day, replaceable in tests."""
 
     def now(self) -> float:
         """Return epoch seconds."""

@@ -1,4 +1,4 @@
-"""The events that a look and the answers to its questions lead to. Pure."""
+"""The events that follow from an observation and from the answers to its questions. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from slurmsyncd.model import Event, JobAnswers, JobQuestions, Notification, Observation, Trigger
     from slurmsyncd.planner.known_runs import Known
 
-#: What accounting has the last word on.
+#: Fields for which accounting overrides the controller.
 _ACCOUNTED = ("key", "state", "end_at", "exit_code")
 
 
@@ -23,19 +23,19 @@ def plan(
     seen: Observation, asked: JobQuestions, answers: JobAnswers, known: Known, *, floor: int, trigger: Trigger
 ) -> Plan:
     """
-    Compare what Slurm shows with what has been written down already.
+    Compare what Slurm shows with the known runs.
 
     Args:
-        seen: One look.
-        asked: The questions it led to.
-        answers: What Slurm said to them.
-        known: All open runs of the cluster, and all known runs of the ids seen finished or asked for.
-        floor: Runs that ended before (epoch seconds) and are not known are not ours to tell: a job id
-            that came round again after years must not bring back its namesake.
-        trigger: What made us look.
+        seen: The observation.
+        asked: The questions that followed from the observation.
+        answers: Slurm's answers to these questions.
+        known: All open runs of the cluster, and all known runs of the ids that ended or were queried.
+        floor: Unknown runs that ended before this time (epoch seconds) are not reported. When a job id
+            wraps after years, its earlier run must not be reported again.
+        trigger: What caused the observation.
 
     Returns:
-        Events, a run's start before its stop, the ids to ask about again soon, and starts that moved.
+        Events, the start of a run before its stop, the ids to query again soon, and starts that moved.
     """
     judge = _EventBuilder(seen, asked, answers, known, floor=floor, trigger=trigger)
     events = (*judge.ended(), *judge.begun())
@@ -51,7 +51,7 @@ def plan(
 
 
 def unsettled(hints: Collection[Notification], done: Plan, known: Known) -> frozenset[Notification]:
-    """Return the hints that are not explained yet: slurmdbd, or the controller, may be a moment behind."""
+    """Return the notifications not yet explained: slurmdbd or the controller may lag by a moment."""
     if not hints:
         return frozenset()
     runs = KnownRunIndex(known)
@@ -70,11 +70,11 @@ def unsettled(hints: Collection[Notification], done: Plan, known: Known) -> froz
 
 def merge_details(row: Job, details: Job | None) -> Job:
     """
-    Return the controller's record of a run, with accounting's key and end and what else it alone knows.
+    Return the controller's record of a run, with accounting's key, end and the fields only accounting has.
 
     A start may reach slurmdbd seconds after the end (22.05). Until then the row of a short job is named
-    "allocation" and has no partition; its NodeList may name the first host alone for good. And a quote in
-    a name is no quote any more in accounting.
+    "allocation" and has no partition. Its NodeList may permanently name only the first host. Accounting
+    does not preserve a quote in a job name.
     """
     if details is None:
         return row
@@ -89,15 +89,15 @@ def merge_details(row: Job, details: Job | None) -> Job:
 
 def has_ended(job: Job) -> bool:
     """
-    Return whether accounting calls this run ended.
+    Return whether this run has ended in accounting.
 
-    A word that we do not know ends a run too once accounting gives it an end.
+    An unknown job state also ends a run once accounting has an end time.
     """
     return job.end_at is not None and (job.state.is_final or job.state is JobState.UNKNOWN)
 
 
 class _EventBuilder:
-    """One look's evidence, and the events it leads to."""
+    """The evidence of one observation, and the events that follow from it."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class _EventBuilder:
         self._listed = {
             item.job_id for item in seen.job_list or () if item.state.is_active and item.start_at is not None
         }
-        # Only what was asked for is judged: of other ids not all known runs are at hand.
+        # Only queried ids are compared: for other ids, some known runs may not be loaded.
         asked_rows = (row for row in answers.accounting or () if row.key.job_id in asked.accounting)
         self._rows = _one_each((*seen.ended_runs, *asked_rows))
         self._starts = _starts_by_id(self._rows)
@@ -129,7 +129,7 @@ class _EventBuilder:
         self._unseen = asked.details - left.details - {key.job_id for key in self._details}
 
     def ended(self) -> Iterator[Event]:
-        """Return the stops that accounting leads to, and starts of runs that came and went unseen."""
+        """Return the stops that accounting shows, and the starts of runs that ended before an observation."""
         for row in sorted(self._rows.values(), key=_by_start):
             if not has_ended(row) or self._runs.is_ended(row):
                 continue
@@ -142,16 +142,16 @@ class _EventBuilder:
         moved = [at for at in self._runs.move_candidates(row) if at not in self._starts[row.key.job_id]]
         if moved and row.key.job_id not in self._answered:
             self.recheck.add(row.key.job_id)
-        elif moved:  # accounting knows no run that began when ours did: it is this one, its start moved
+        elif moved:  # accounting has no run with the known start: this row is that run, its start moved
             yield self._stop(row, replace(row.key, start_at=moved[0]))
         elif row.end_at is not None and row.end_at >= self._floor:
             yield RunStarted(merge_details(row, self._shown(row)), self._trigger)
             yield self._stop(row, row.key)
 
     def begun(self) -> Iterator[Event]:
-        """Return the starts of runs that hold or held an allocation and are new. Call after ``ended``."""
+        """Return the starts of new runs that hold or held an allocation. Call this after ``ended``."""
         for job in sorted(self._details.values(), key=_by_start):
-            # What ended without an allocation never started: Slurm gives it a start all the same.
+            # A run that ended without an allocation never started, although Slurm gives it a start time.
             if (job.state.is_active or (job.state.is_final and job.allocation)) and self._is_new(job):
                 yield self._start(job)
         for job_id in sorted(self._unseen):
@@ -174,15 +174,15 @@ class _EventBuilder:
         return key in self._rows
 
     def _follows(self, key: RunKey, before: Sequence[int]) -> bool:
-        """Return whether a run is another one than those that are still open under its id."""
+        """Return whether a run differs from the runs that are still open under its job id."""
         starts = self._starts[key.job_id] if key.job_id in self._answered else set(before)
         if starts.intersection(before) or key.start_at not in starts:
-            self.recheck.add(key.job_id)  # the run before is open in accounting, or this not there yet
+            self.recheck.add(key.job_id)  # accounting has the earlier run as open, or lacks this one
             return False
         nearest = min(before, key=lambda at: abs(key.start_at - at))
         if not may_be_moved(nearest, self._rows[key]):
             return True
-        # Accounting has this start and not ours: one run whose start moved.
+        # Accounting has this start and not the known one: a single run whose start moved.
         self.moved[key] = replace(key, start_at=nearest)
         return False
 
@@ -192,9 +192,9 @@ class _EventBuilder:
 
     def _begun_unseen(self, job_id: int) -> Iterator[Event]:
         """
-        Announce from accounting alone what is listed as active but has no readable details.
+        Report from accounting alone a job that is listed as active but has no readable details.
 
-        Only the second time: an empty answer may be a controller that just died.
+        This happens only at the second query: the controller may have died during an empty answer.
         """
         rows = [row for key, row in self._rows.items() if key.job_id == job_id and row.state.is_active]
         fresh = [row for row in rows if self._is_new(row)]
@@ -206,7 +206,7 @@ class _EventBuilder:
             self.recheck.add(job_id)
 
     def _shown(self, row: Job) -> Job | None:
-        """Return what the controller says of accounting's run, under this start or one that moved."""
+        """Return the controller's details of accounting's run, under this start or one that moved."""
         of_id = (job for key, job in self._details.items() if key.job_id == row.key.job_id)
         same = [job for job in of_id if is_same_run(row.key.start_at, row.end_at, sighting_of(job))]
         return min(same, key=lambda job: abs(job.key.start_at - row.key.start_at), default=None)
@@ -226,7 +226,7 @@ def _by_start(job: Job) -> tuple[int, int]:
 
 
 def _one_each(jobs: Iterable[Job]) -> dict[RunKey, Job]:
-    """Return one record for each run: of the latest restart, and rather one that is not over."""
+    """Return one record per run: that of the latest restart, preferably one that has not ended."""
     found: dict[RunKey, Job] = {}
     for job in jobs:
         if job.key not in found or _lateness(job) >= _lateness(found[job.key]):

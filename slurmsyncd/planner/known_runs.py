@@ -1,11 +1,11 @@
 """
-Known runs, and which sightings are of one run. Pure.
+Known runs, and which sightings belong to the same run. Pure.
 
-A run is known by the start under which it was announced, for good. Slurm may correct that start later,
-by minutes when its nodes had to boot (slurmctld then sets it to the end of the boot). So a sighting
-under another start is not always another run. What decides is that runs of one job id never overlap, that two
-of them never end in the same second, and that a requeue submits the job anew: what was submitted after a
-run began is a later one.
+A known run keeps the start under which it was first reported. Slurm may correct that start later, by minutes
+if nodes had to boot (slurmctld then sets it to the end of the boot). A sighting under another start is
+therefore not always another run. Three facts decide: runs of one job id never overlap, two of them never end
+in the same second, and a requeue submits the job again. A run submitted after a known run began is a later
+one.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 #: When each known run ended (epoch seconds); None while it is open.
 Known = Mapping[RunKey, int | None]
 
-#: Where accounting does not say when a run was submitted, its start moves no further than this.
+#: Maximum distance in seconds that a start can move, if accounting has no submit time.
 MOVE_LIMIT_S = 3600
 
 
 class Sighting(NamedTuple):
-    """What the controller's listing and records have in common. ``start_at`` is set."""
+    """The fields that the job list and full records share. ``start_at`` is always set."""
 
     job_id: int
     start_at: int
@@ -36,7 +36,7 @@ class Sighting(NamedTuple):
 
 
 def sighting_of(seen: ListedJob | Job) -> Sighting:
-    """Return what identifies a run that has started."""
+    """Return the identifying fields of a run that has started."""
     if isinstance(seen, Job):
         return Sighting(seen.key.job_id, seen.key.start_at, seen.state, seen.end_at)
     assert seen.start_at is not None
@@ -44,20 +44,20 @@ def sighting_of(seen: ListedJob | Job) -> Sighting:
 
 
 def is_same_run(start_at: int, end_at: int | None, seen: Sighting) -> bool:
-    """Return whether a sighting of the same id is of the run from ``start_at`` to ``end_at`` (None: open)."""
+    """Return whether a sighting of the same id is the run from ``start_at`` to ``end_at`` (None: open)."""
     apart = abs(seen.start_at - start_at)
     return not apart or (end_at is not None and seen.end_at == end_at)
 
 
 def may_be_moved(start_at: int, row: Job) -> bool:
-    """Return whether accounting's row may be of the run that was announced under another start."""
+    """Return whether accounting's row may be the run that was reported under the start ``start_at``."""
     if row.submit_at is None:
         return abs(row.key.start_at - start_at) <= MOVE_LIMIT_S
     return row.submit_at <= start_at
 
 
 class KnownRunIndex:
-    """Known runs by job id; grows while a look is judged."""
+    """The known runs by job id; grows while the planner processes an observation."""
 
     def __init__(self, known: Known) -> None:
         self._runs: dict[int, dict[int, int | None]] = defaultdict(dict)
@@ -65,23 +65,23 @@ class KnownRunIndex:
             self.note(key, end_at)
 
     def note(self, key: RunKey, end_at: int | None) -> None:
-        """Know of a run."""
+        """Add a run, or change its end (epoch seconds; None while it is open)."""
         self._runs[key.job_id][key.start_at] = end_at
 
     def open(self, job_id: int) -> Sequence[int]:
-        """Return the starts of the id's open runs."""
+        """Return the starts of the open runs of a job id (epoch seconds)."""
         return [start for start, end in self._of(job_id).items() if end is None]
 
     def is_open(self, key: RunKey) -> bool:
-        """Return whether this very run is known and has not ended."""
+        """Return whether exactly this run is known and has not ended."""
         return self._of(key.job_id).get(key.start_at, 0) is None
 
     def is_known(self, seen: Sighting) -> bool:
-        """Return whether what the controller shows is a known run."""
+        """Return whether a sighting of the controller is a known run."""
         return any(is_same_run(start, end, seen) for start, end in self._of(seen.job_id).items())
 
     def is_ended(self, row: Job) -> bool:
-        """Return whether accounting's row of an ended run is of one that is known to have ended."""
+        """Return whether accounting's row of an ended run is a known run that has ended."""
         seen = sighting_of(row)
         return any(
             is_same_run(start, end, seen) for start, end in self._of(seen.job_id).items() if end is not None
@@ -89,9 +89,9 @@ class KnownRunIndex:
 
     def move_candidates(self, row: Job) -> Sequence[int]:
         """
-        Return the starts of open runs that accounting's row of an ended run may be of, nearest first.
+        Return the starts of the open runs that accounting's ended row may belong to, nearest first.
 
-        A run that began when the row's ended, or later, is another one.
+        A run that began at the end of the row, or later, is a different run.
         """
         at, end_at = row.key.start_at, row.end_at
         assert end_at is not None
