@@ -1,1 +1,1 @@
-"""What shows and tests slurmsyncd without Slurm or cc-backend: simulated Slurm, embedded backend and demo."""
+"""The sandbox: simulated Slurm, embedded backend and demo, for use without Slurm and cc-backend."""

@@ -1,4 +1,4 @@
-"""The job API below ``/api``: who may call, which endpoint, and the form of every refusal."""
+"""The job API below ``/api``: authorization, routing and the format of error responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The archiver: a bounded queue served by one worker. A full queue blocks whoever stops a job."""
+"""The archiver: a bounded queue served by one worker. A full queue blocks requests that stop a job."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Archive:
-    """Jobs that wait to be archived."""
+    """The queue of jobs that wait to be archived."""
 
     def __init__(self, database: BackendDatabase, knobs: InjectedFaults, size: int) -> None:
         self._database = database
@@ -36,6 +36,6 @@ class Archive:
                 self._database.archived(dbid)
 
     def drain(self) -> None:
-        """Archive at once what still waits, as a clean shutdown does."""
+        """Archive all waiting jobs immediately, as a clean shutdown does."""
         while not self._queue.empty():
             self._database.archived(self._queue.get_nowait())

@@ -26,7 +26,7 @@ class NoSuchCluster(LookupError):
 
 
 class NoSubCluster(LookupError):
-    """A sub-cluster is not configured, or none takes the host."""
+    """A sub-cluster is not configured, or no sub-cluster lists the host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Clusters:
         raise NoSubCluster(f"no subcluster found for cluster {cluster} and host {host}")
 
     def listed(self, cluster: str, host: str) -> tuple[str, ...]:
-        """Return the sub-clusters whose list names the host; a ``*`` names nobody."""
+        """Return the sub-clusters whose node list names the host; ``*`` does not name a host."""
         return tuple(sub.name for sub in self._parts.get(cluster, ()) if sub.lists(host))
 
     def check(self, cluster: str) -> None:
@@ -203,7 +203,7 @@ def make_cluster(
     gpus_per_node: int = 0,
     numbering: Numbering = "block",
 ) -> dict[str, Any]:
-    """Make a cluster.json with one sub-cluster ``main``; see ``make_sub_cluster``."""
+    """Build a cluster.json with one sub-cluster ``main``; see ``make_sub_cluster``."""
     sub = make_sub_cluster(
         "main",
         nodes,
@@ -217,5 +217,5 @@ def make_cluster(
 
 
 def join_cluster(name: str, *sub_clusters: dict[str, Any]) -> dict[str, Any]:
-    """Make a cluster.json of several sub-clusters."""
+    """Build a cluster.json with several sub-clusters."""
     return {"name": name, "metricConfig": [], "subClusters": list(sub_clusters)}

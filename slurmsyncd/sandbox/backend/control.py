@@ -74,7 +74,7 @@ class TestApi:
         }
 
     async def __call__(self, request: HttpRequest) -> HttpResponse | None:
-        """Answer, or give None if the path is not of the control API."""
+        """Return the response, or None if the path does not belong to the control API."""
         endpoint = self._routes.get((request.method, request.path))
         if endpoint is None:
             return None

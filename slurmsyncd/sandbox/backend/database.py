@@ -99,7 +99,7 @@ class BackendDatabase:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing."""
+        """Run the statements of the block in one transaction."""
         self.link.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -157,7 +157,7 @@ class BackendDatabase:
         return self.one("SELECT * FROM job WHERE id = ?", dbid)
 
     def commit_cache(self) -> int:
-        """Move all cached jobs; those whose key exists already are dropped. Gives how many were cached."""
+        """Move all cached jobs, drop those whose key exists, and return the number of cached jobs."""
         with self.transaction():
             self.link.execute(
                 f"INSERT OR IGNORE INTO job ({COLUMNS}) SELECT {COLUMNS} FROM job_cache ORDER BY id"  # noqa: S608

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class BadJson(ValueError):
-    """The text is no JSON, or not what the schema says; carries cc-backend's markers."""
+    """The text is not JSON or violates the schema; the message has cc-backend's markers."""
 
 
 class _Object(list[tuple[str, Any]]):
@@ -94,7 +94,7 @@ def _go_name(value: Any) -> str:
 
 
 def integer(bits: int) -> JsonType:
-    """Read a whole number of so many bits, sign included."""
+    """Read an integer of the given number of bits, including the sign."""
     name, bound = f"int{bits}", 1 << (bits - 1)
 
     def read(value: Any) -> int:

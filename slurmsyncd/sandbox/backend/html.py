@@ -1,4 +1,4 @@
-"""The page's moving parts as HTML. Pure; everything that is not ours passes through ``text``."""
+"""The changing parts of the page as HTML. Pure; all foreign text is escaped by ``text``."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ class Jobs:
         return dbid
 
     async def tick(self) -> int:
-        """Move the cached jobs to the main table; gives how many were cached."""
+        """Move the cached jobs to the main table and return their number."""
         async with self._writing:
             return self._database.commit_cache()
 

@@ -19,7 +19,7 @@ _END = re.compile(r" (-?\d{1,19})[ \r]*(?:\n|\Z)")
 
 
 class BadLine(ValueError):
-    """A line is none; the rest of its message is not read."""
+    """A line is invalid; the rest of its message is not read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What the page shows: jobs of both tables, counts, node states. Queries only."""
+"""Queries of the page: jobs of both tables, counts and node states."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class NatsConsumer:
         self._queues = {job_subject: self._jobs, node_subject: self._nodes}
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Listen until cancelled; started once the subscriptions are there, or cannot be had."""
+        """Listen until cancelled. Report the start when the subscriptions exist or have failed."""
         client = await self._connected()
         task_status.started()
         if client is None:
@@ -74,7 +74,7 @@ class NatsConsumer:
                 await client.close()
 
     async def _connected(self) -> Client | None:
-        """Subscribe; as in the original, who finds no server at the start never looks again."""
+        """Subscribe once. As in cc-backend, there is no retry if the server is unreachable at the start."""
         client = Client()
         try:
             with anyio.fail_after(_CONNECT_S):

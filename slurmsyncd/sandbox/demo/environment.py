@@ -1,4 +1,4 @@
-"""What the demonstration is played on: a directory, a simulated cluster, its cluster.json, the daemon."""
+"""The environment of the demo: a directory, a simulated cluster, its cluster.json and the daemon."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ _RUN = (sys.executable, "-m", "slurmsyncd", "run")
 
 @dataclass(frozen=True, slots=True)
 class DemoEnvironment:
-    """A directory and the names within it."""
+    """The directory of a demo and the paths within it."""
 
     root: Path
 
     @property
     def socket(self) -> Path:
-        """Where hooks ring."""
+        """Path of the hook socket."""
         return self.root / "run" / "hook.sock"
 
     @property
     def config(self) -> Path:
-        """The daemon's settings."""
+        """Path of the daemon's configuration file."""
         return self.root / "config.toml"
 
     @property
     def log(self) -> Path:
-        """What the daemon says."""
+        """Path of the daemon's log."""
         return self.root / "daemon.log"
 
     def simulation(self, release: str, seed: int) -> Simulation:
@@ -76,7 +76,7 @@ class DemoEnvironment:
 
     @property
     def once(self) -> tuple[str, ...]:
-        """Command: one look, one delivery."""
+        """Command that polls once and delivers once."""
         return (*_RUN, "--once", "--config", str(self.config))
 
     def start_daemon(self) -> subprocess.Popen[bytes]:
@@ -97,7 +97,7 @@ class DemoEnvironment:
 
 
 async def stop_daemon(daemon: subprocess.Popen[bytes]) -> int:
-    """Stop the daemon as systemd would; gives its exit status."""
+    """Stop the daemon as systemd would, and return its exit status."""
     if daemon.poll() is None:
         daemon.send_signal(signal.SIGTERM)
     return await anyio.to_thread.run_sync(daemon.wait)

@@ -1,4 +1,4 @@
-"""What the host's real Slurm says of its nodes, as a cluster.json for the embedded backend."""
+"""The nodes of the host's real Slurm, as a cluster.json for the embedded backend."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _GPUS = re.compile(r"(?:^|,)gpu:(?:[^:,()]+:)?(\d+)", re.ASCII)
 
 async def host_cluster() -> dict[str, Any]:
     """
-    Ask the Slurm that this host belongs to.
+    Query the nodes of the Slurm cluster of this host.
 
     Raises:
-        SourceUnavailable: There is none, or it does not answer.
+        SourceUnavailable: Slurm is not installed or unreachable.
     """
     conf = os.environ.get("SLURM_CONF", "")
     name = (await discover(SlurmConfig(), slurm_conf=conf)).cluster

@@ -1,7 +1,7 @@
 """
-The demonstration's account: what the simulation owes against what arrived. Pure.
+The final account of the demo: simulated runs compared with delivered runs. Pure.
 
-Each run that started is in exactly one of: delivered, refused, waiting, wrong, lost.
+Each run that started is counted in exactly one field of ``Reconciliation``.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _GAVE_WAY = frozenset({"repeat_of_earlier_run", "later_run_is_there", "replaced_
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciliation:
     """
-    How many runs became of what.
+    The number of runs with each result.
 
     Attributes:
-        refused: The backend's own rule kept them out: one run of a job id a day.
-        waiting: Written down by the daemon, or running; not all told yet.
-        wrong: In the backend, but not as they were.
-        lost: Nowhere.
+        refused: Rejected by the backend's rule of one run per job id and day.
+        waiting: Running, or recorded by the daemon and not completely delivered yet.
+        wrong: In the backend, but with values that differ from the simulation.
+        lost: Neither in the backend nor in the store.
     """
 
     simulated: int
@@ -41,7 +41,7 @@ class Reconciliation:
     lost: tuple[str, ...]
 
     def lines(self) -> Iterable[str]:
-        """Tell it, a line each."""
+        """Yield the account, one line per result."""
         yield f"{self.simulated:6} runs simulated"
         yield f"{self.delivered:6} delivered: in the backend as they were"
         yield f"{self.refused:6} refused by the backend's rule of one run of a job id a day (requeues)"
@@ -54,12 +54,12 @@ def reconcile(
     owed: Iterable[ExpectedRun], rows: Iterable[Mapping[str, Any]], states: Mapping[Key, tuple[str, str]]
 ) -> Reconciliation:
     """
-    Compare.
+    Compare the simulated runs with the runs of the backend.
 
     Args:
         owed: Every run that started.
-        rows: The backend's, of both tables.
-        states: What the daemon wrote down: (job id, start) → (state, reason) of the delivery.
+        rows: Rows of both tables of the backend.
+        states: Deliveries in the store: (job id, start) → (state, reason).
     """
     there = {(row["job_id"], row["start_time"]): row for row in rows}
     fates: Counter[str] = Counter()
@@ -100,7 +100,7 @@ def _fate(run: ExpectedRun, row: Mapping[str, Any] | None, state: str, reason: s
 
 
 def _same_place(run: ExpectedRun, row: Mapping[str, Any]) -> bool:
-    """Whether hosts, and as many hardware threads and GPUs as were held, are in the record."""
+    """Return whether the row has the hosts and the numbers of hardware threads and GPUs of the run."""
     hosts = tuple(item["hostname"] for item in json.loads(row["resources"]))
     return hosts == run.nodes and row["num_acc"] in (sum(map(len, run.gpus)), 0)
 

@@ -1,4 +1,4 @@
-"""The demonstration itself: everything runs, a line tells how it goes, at the end the account is settled."""
+"""The demo: runs all parts, shows a line with the progress, and prints the final account."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WIND_DOWN_S, PATIENCE_S = 10.0, 60.0
 
 
 def show(args: argparse.Namespace) -> int:
-    """Play until a signal or for the duration; gives the exit status."""
+    """Run the demo until a signal or for the duration, and return the exit status."""
     with ExitStack() as stack:
         root = args.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="slurmsyncd-demo-")))
         for part in (root, root / "run"):
@@ -93,7 +93,7 @@ async def _open_backend(
 
 
 class _DemoRun:
-    """The time between beginning and end."""
+    """A demo between its start and its end."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class _DemoRun:
         self._began = time.time()
 
     async def run(self, args: argparse.Namespace) -> bool:
-        """Play. Returns whether it came to its own end, not to a signal's or the daemon's."""
+        """Run the demo. Return whether it completed without a signal and without an exit of the daemon."""
         finished = False
         async with anyio.create_task_group() as group:
             group.start_soon(self._watch_signals, group.cancel_scope)
@@ -122,7 +122,7 @@ class _DemoRun:
         return finished
 
     async def _submit(self, rate: float, duration: float | None) -> None:
-        """Have jobs submitted; for a duration, wait in the end for everything to arrive."""
+        """Submit jobs. With a duration, wait at the end until all runs have arrived."""
         if duration is None:
             await self._live(rate, float("inf"))
             return
@@ -143,7 +143,7 @@ class _DemoRun:
             await anyio.sleep(until - time.time())
 
     def _arrived(self) -> bool:
-        """Whether the backend has all that it will take: a second run of a job id it refuses for a day."""
+        """Return whether the backend has every run that it accepts: one per job id and day."""
         assert self._simulation is not None
         rows = {(row["job_id"], row["start_time"]): row for row in self._backend.rows()}
         taken = {job_id for job_id, _ in rows}
@@ -185,7 +185,7 @@ class _DemoRun:
 
 
 def _settle(stage: DemoEnvironment, backend: EmbeddedBackend, simulation: Simulation | None) -> int:
-    """Print what became of all runs; gives the exit status."""
+    """Print the account of all runs, and return the exit status."""
     states = dict(_states(stage))
     if simulation is None:
         rows = backend.rows()
@@ -198,7 +198,7 @@ def _settle(stage: DemoEnvironment, backend: EmbeddedBackend, simulation: Simula
 
 
 def _states(stage: DemoEnvironment) -> Iterator[tuple[Key, tuple[str, str]]]:
-    """Return what the daemon has not told or could not tell, or removed again: run → (state, reason)."""
+    """Yield each run that is undelivered, rejected or removed again, with its (state, reason)."""
     with closing(open_store(stage.root / "state", ["demo"]).store) as store:
         for state in ("dead", "dropped", "ready", "parked", "idle", "done"):
             after, reason = 0, REPLACED if state == "done" else None
@@ -218,7 +218,7 @@ def _say(text: str) -> None:
 
 
 def _line(text: str) -> None:
-    """Show the summary: in place on a terminal, as a line elsewhere."""
+    """Print the summary: in place on a terminal, otherwise as a new line."""
     if sys.stdout.isatty():
         width = os.get_terminal_size().columns
         sys.stdout.write(f"\r\x1b[K{text[: width - 1]}")

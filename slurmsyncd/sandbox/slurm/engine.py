@@ -1,4 +1,4 @@
-"""The clockwork of the simulated Slurm: jobs are submitted, start, end and are forgotten as time passes."""
+"""The engine of the simulated Slurm: submits, starts, ends and purges jobs as time passes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _PATIENCE_S = 30  # a job that waits longer is not overtaken any more
 
 class Simulation:
     """
-    A cluster in a state directory. One process drives it; any number of commands look at it.
+    A simulated cluster in a state directory. One process drives it; any number of commands read it.
 
     Args:
         nodes: None keeps those of the directory, or makes eight.
@@ -92,7 +92,7 @@ class Simulation:
         return self._nodes
 
     def close(self) -> None:
-        """Let go of the state; it can be opened again."""
+        """Close the state, which can be opened again."""
         self._state.close()
 
     def meet(self, clusters: Mapping[str, str | os.PathLike[str]]) -> None:
@@ -118,15 +118,15 @@ class Simulation:
         return list(range(first, self._next_job_id))
 
     def submit_random(self, now: float) -> list[int]:
-        """Submit whatever the dice say."""
+        """Submit a random job."""
         return self.submit(workload.draw(self._dice, self._nodes, self._mean_s), now)
 
     def tick(self, now: float) -> list[HookCall]:
         """
-        Let happen what is due: ends, requeues, starts, purges.
+        Process everything that is due: ends, requeues, starts, purges.
 
         Returns:
-            The hooks to be called; each wants a ``hook_done`` afterwards. Without a hook its
+            The hooks to call; each requires a ``hook_done`` afterwards. Without a hook, its
             phase (CONFIGURING, COMPLETING) ends with the next tick.
         """
         unhooked, self._unhooked = self._unhooked, []
@@ -189,12 +189,12 @@ class Simulation:
 
     async def run(self, rate: float, until: float, max_waiting: int = 100) -> None:
         """
-        Live in real time, calling hooks in parallel as slurmctld does.
+        Run the cluster in real time, and call hooks in parallel as slurmctld does.
 
         Args:
             rate: Submissions per second, at random moments; 0: none.
-            until: Epoch seconds; jobs that run then go on running.
-            max_waiting: Nobody submits while more jobs wait.
+            until: End in seconds since the epoch; jobs that run then stay running.
+            max_waiting: No job is submitted while more jobs wait.
         """
         due = time.time() if rate else float("inf")
         async with anyio.create_task_group() as group:

@@ -73,7 +73,7 @@ class State:
         self._db.execute("PRAGMA synchronous = OFF")  # a simulation need not survive a power cut
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the database file."""
         self._db.close()
 
     def __enter__(self) -> State:  # noqa: PYI034 - typing.Self is younger than 3.10
@@ -99,7 +99,7 @@ class State:
         return float(settings["now"]) if "now" in settings else time.time()
 
     def faults(self, command: str = "") -> dict[str, str]:
-        """Return the faults in force for a command: name → value, its own before everybody's."""
+        """Return the active faults of a command as name → value; its own override those of all commands."""
         rows = self._db.execute(
             "SELECT name, value FROM fault WHERE command IN ('', ?) ORDER BY command", (command,)
         )
@@ -132,7 +132,7 @@ class State:
         """
         Return runs one by one, as they are read.
 
-        ``where`` is the rest of the SELECT, from WHERE on: always a text of ours.
+        ``where`` is the rest of the SELECT, beginning with WHERE. It never contains foreign text.
         """
         for row in self._db.execute(_SELECT + where, tuple(values)):
             yield json.loads(row[-1]) | dict(zip(_COLUMNS, row[:-1], strict=True))
