@@ -1,9 +1,9 @@
 """
-What becomes of a delivery after an attempt. Pure: the clock and the dice are arguments.
+Decisions about a delivery after an attempt. Pure: clock and randomness are arguments.
 
-A sink turns whatever its backend said into an ``Outcome``; ``decide`` turns that into a ``Verdict``
-that the store carries out. Nothing is ever dropped: a verdict either settles the step, plans another
-attempt, or puts the entry where an operator finds it.
+A sink translates the response of its backend to an ``Outcome``. ``decide`` turns the outcome into a
+``Verdict``, which the store records. Nothing is lost: a verdict settles the event, schedules another attempt,
+or parks the delivery or makes it a dead letter, where an operator finds it.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from typing import Union
 
 from slurmsyncd.model import EventKind, Job, OutboxEntry, RunKey
 
-#: Why a sink rejects a run: it has one of the job id that began less than a day before it.
+#: A sink rejects a run because it has one of the same job id that began less than a day earlier.
 REPEAT = "repeat_of_earlier_run"
-#: Why a sink rejects a run: it has one of the job id that began after it.
+#: A sink rejects a run because it has one of the same job id that began later.
 OVERTAKEN = "later_run_is_there"
-#: Reasons of a list that no backend gives: the same backend is not asked for another one.
+#: Reasons for an unusable list of a backend: that backend is not queried for another one.
 NO_LIST = frozenset({"repeats_itself", "too_many_rows", "without_end"})
-#: Of a run that was told and ended, and has given way there to a later run of its job id.
+#: Reason of a delivered, ended run that a later run of its job id has replaced at the sink.
 REPLACED = "replaced_by_requeue"
 
 
 class OutcomeKind(enum.Enum):
-    """What an attempt came to."""
+    """The result of an attempt, in terms common to all sinks."""
 
     ACCEPTED = "accepted"
-    ALREADY_DELIVERED = "already_there"  # success: the sink had it
-    FAILED = "failed"  # this attempt failed, outcome perhaps unknown: the same again later
-    REJECTED_UNTIL_FIXED = "curable"  # refused until somebody changes the sink (a node missing in its list)
-    REJECTED = "refused"  # will never be taken
-    REPEATED = "repeated"  # gives way to another run of its job id, as the requeue policy has it: no trouble
+    ALREADY_DELIVERED = "already_there"  # success: the sink already has the event
+    FAILED = "failed"  # this attempt failed, result perhaps unknown: repeat it later
+    REJECTED_UNTIL_FIXED = "curable"  # rejected until the sink is changed (a node missing in its list)
+    REJECTED = "refused"  # will never be accepted
+    REPEATED = "repeated"  # replaced by another run of its job id by the requeue policy: not an error
     START_MISSING = "start_missing"  # a stop for a run that the sink does not know
-    TOO_EARLY = "not_yet"  # the sink needs a moment before this step (commit interval)
-    SINK_UNAVAILABLE = "sink_down"  # the sink's trouble, charged to no entry
+    TOO_EARLY = "not_yet"  # the sink accepts this event later (commit interval)
+    SINK_UNAVAILABLE = "sink_down"  # a failure of the sink, charged to no entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ class OtherRun:
     A run of the same job id that a sink has.
 
     Attributes:
-        running: It has not ended there.
-        archived: Its metrics are archived.
+        running: Whether the run is still running at the sink.
+        archived: Whether the sink has archived the metrics of the run.
     """
 
     key: RunKey
@@ -56,16 +56,16 @@ class OtherRun:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """
-    One attempt's end, in words common to all sinks.
+    The outcome of one attempt, in terms common to all sinks.
 
     Attributes:
         reason: A short constant for grouping and metrics, e.g. ``http_500``, ``no_subcluster``.
-        detail: What the sink said, cut and printable.
-        retry_after_s: What the sink asked for, None if it did not.
-        action_required: The operator has to act (credentials, wrong URL).
+        detail: Message of the sink, cut and printable.
+        retry_after_s: Wait that the sink requested, in seconds; None if it requested none.
+        action_required: Whether the operator must act (credentials, wrong URL).
         other: The run because of which a start was rejected.
-        certain: A rejection that needs no proof: the record cannot be sent, or the run in its way was seen.
-        hold_s: Of an accepted start: seconds until its stop is tried; None: as the policy has it.
+        certain: Whether a rejection needs no proof: the record cannot be sent, or the other run was seen.
+        hold_s: Seconds from an accepted start to the attempt of its stop; None to use the policy.
     """
 
     result: OutcomeKind
@@ -82,14 +82,14 @@ class Outcome:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryPolicy:
     """
-    How patient we are with one sink. All in seconds but the counts.
+    Waits and limits of attempts for one sink. Waits are in seconds.
 
     Attributes:
         backoff_s: First wait after a failed attempt; doubles up to ``backoff_max_s``.
-        park_interval_s: Between attempts of a parked entry.
-        park_after: Attempts of one entry without success after which it is parked.
+        park_interval_s: Wait between attempts of a parked entry.
+        park_after: Failed attempts after which an entry is parked.
         stop_hold_s: A stop is not sent before its start has been acknowledged this long.
-        not_yet_s: Wait after NOT_YET.
+        not_yet_s: Wait after TOO_EARLY.
         start_resends: Attempts of a stop up to which its start is resent immediately if the stop finds none;
             after that it is sent again as slowly as what is parked.
         park_rejected_after: Attempts of one entry after which it is parked if it was rejected, and the sink
@@ -110,7 +110,7 @@ class DeliveryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The step is settled. For a start: its stop may be sent from ``next_at`` on."""
+    """The event is delivered. After a start, the stop may be sent from ``next_at`` on."""
 
     at: float
     next_at: float
@@ -119,7 +119,7 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """The same step again at ``at``. ``charged``: counts as an attempt of this entry."""
+    """The same event is attempted again at ``at``. ``charged``: it counts as an attempt of the entry."""
 
     at: float
     reason: str
@@ -129,7 +129,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Park:
-    """Out of the way: tried again slowly, or when the operator says so."""
+    """The delivery is parked: attempted again at ``at``, or when the operator requests it."""
 
     at: float
     reason: str
@@ -138,7 +138,7 @@ class Park:
 
 @dataclass(frozen=True, slots=True)
 class ResendStart:
-    """Back to the start: the sink has lost the run. The start is sent again at ``at``."""
+    """The sink has lost the run, so its start is sent again at ``at``."""
 
     at: float
     reason: str
@@ -146,7 +146,7 @@ class ResendStart:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """Never tried again by itself. A dead start takes its stop along."""
+    """The event is permanently rejected and not retried automatically. A dead start makes its stop dead."""
 
     reason: str
     detail: str
@@ -154,7 +154,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Left out as a policy has it: settled without being accepted. A start takes its stop along."""
+    """A policy settles the event without delivery. A dropped start also drops its stop."""
 
     reason: str
     detail: str
@@ -164,7 +164,7 @@ Verdict = Union[Delivered, Retry, Park, ResendStart, DeadLetter, Drop]
 
 
 class Standing(enum.Enum):
-    """What a sink that rejects an entry did with other entries of the same step."""
+    """How a sink that rejects an entry treated other entries of the same event kind."""
 
     UNPROVEN = "unproven"  # it accepted none since it first rejected this one: entry or sink may be at fault
     PROVEN = "proven"  # it accepted another one in between: the rejection concerns this entry alone
@@ -172,7 +172,7 @@ class Standing(enum.Enum):
 
 
 class RemoteState(enum.Enum):
-    """What a sink that can list its runs says of one."""
+    """The state of a run in the list of a sink."""
 
     RUNNING = "running"
     ENDED = "ended"
@@ -182,14 +182,14 @@ class RemoteState(enum.Enum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliverySummary:
     """
-    How far a sink is with a run, as it is written down.
+    The recorded state of a run's delivery to a sink.
 
     Attributes:
-        kind: The next one, or the last one if all is told.
-        state: ready, parked, idle (runs, its start told), dead, dropped or done.
-        since: When this step came up, or was acknowledged if it is done (epoch seconds).
-        start_acknowledged_at: When the start was acknowledged, None if it was not.
-        reason: Of the last outcome.
+        kind: Kind of the next event, or of the last one if all are delivered.
+        state: ready, parked, idle (start delivered, run still open), dead, dropped or done.
+        since: When this event was queued, or acknowledged if it is done (epoch seconds).
+        start_acknowledged_at: When the start was acknowledged (epoch seconds); None if it was not.
+        reason: Reason of the last outcome.
     """
 
     kind: EventKind
@@ -202,11 +202,11 @@ class DeliverySummary:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRun:
     """
-    A run that is written down.
+    A run that is recorded in the store.
 
     Attributes:
-        end_at: Epoch seconds; None while it is not known to have ended.
-        deliveries: How far each sink is with it; one it was never to be told of is missing.
+        end_at: End of the run (epoch seconds); None while the run is open.
+        deliveries: Delivery state by sink; a sink without a delivery of the run is missing.
     """
 
     key: RunKey
@@ -215,7 +215,7 @@ class StoredRun:
 
 
 class Discrepancy(enum.Enum):
-    """How what a sink holds differs from what it was told, or from Slurm."""
+    """A difference between the runs of a sink and what was delivered, or what Slurm has."""
 
     STOP_LOST = "stop_lost"  # it acknowledged the stop and shows the run as running: the stop again
     START_LOST = "start_lost"  # it acknowledged the start and has no such run: the start again
@@ -236,10 +236,10 @@ class Discrepancy(enum.Enum):
 @dataclass(frozen=True, slots=True)
 class Differing:
     """
-    A finished run whose end a sink shows otherwise than it was sent.
+    An ended run whose end at a sink differs from the end that was sent.
 
     Attributes:
-        detail: Both ends in words.
+        detail: Both ends as text.
     """
 
     key: RunKey
@@ -250,11 +250,11 @@ class Differing:
 @dataclass(frozen=True, slots=True)
 class Repair:
     """
-    What is done about a finding.
+    The repair of a discrepancy.
 
     Attributes:
-        ended: The run as Slurm ended it, under the key that the sink has; only for NEVER_TOLD.
-        detail: Of a report: what the sink shows. Empty if the finding says it all.
+        ended: The run as it ended in Slurm, under the sink's key; only for UNREPORTED_RUN.
+        detail: What the sink shows, for a report; empty if the discrepancy is sufficient.
     """
 
     key: RunKey
@@ -273,18 +273,18 @@ def decide(
     standing: Standing = Standing.UNPROVEN,
 ) -> Verdict:
     """
-    Decide what becomes of an entry.
+    Return what happens to a delivery after an attempt.
 
-    A rejection makes a dead letter only if the sink accepts other runs: a backend that rejects everything for
-    a while (read-only database, message limit) must not cost a single one.
+    An unproven rejection makes a dead letter only if the sink accepts others, or after ``dead_after`` tries.
+    A backend that rejects everything for a while (read-only database, message limit) must not cost a run.
 
     Args:
-        entry: As it was when the attempt began.
-        outcome: How the attempt ended.
-        policy: The sink's.
-        now: Epoch seconds.
-        dice: Uniform in [0, 1), for the jitter.
-        standing: Of the sink; matters for rejections only.
+        entry: The entry as it was when the attempt began.
+        outcome: Outcome of the attempt.
+        policy: Policy of the sink.
+        now: Current time (epoch seconds).
+        dice: Random number, uniform in [0, 1), for the jitter.
+        standing: How the sink treated other entries; used for rejections only.
     """
     reason, detail = outcome.reason, outcome.detail
     match outcome.result:
@@ -299,8 +299,8 @@ def decide(
         case OutcomeKind.START_MISSING if entry.attempts < policy.start_resends:
             return ResendStart(now, reason)
         case OutcomeKind.START_MISSING:
-            # Slowly, but never not at all: an outage uses up attempts too, and what comes back after it
-            # may be a backup without the run. Parking the stop alone would keep it missing for ever.
+            # Resending may become slow but never ends: an outage uses up attempts too, and the backend
+            # may be restored without the run. If only the stop were parked, the run would stay missing.
             return ResendStart(now + _spread(policy.park_interval_s, dice), reason)
         case OutcomeKind.REPEATED:
             return Drop(reason, detail)
@@ -332,7 +332,7 @@ def _after_rejection(
 
 
 def _hold_s(entry: OutboxEntry, outcome: Outcome, policy: DeliveryPolicy) -> float:
-    """Return for how many seconds after its start the stop of a run is not sent."""
+    """Return the wait between the acknowledgement of a start and its stop, in seconds."""
     hold = policy.stop_hold_s if entry.kind is EventKind.START else 0.0
     return hold if outcome.hold_s is None else min(hold, outcome.hold_s)
 
@@ -359,5 +359,5 @@ def backoff(failures: int, policy: DeliveryPolicy, *, dice: float) -> float:
 
 
 def _spread(seconds: float, dice: float) -> float:
-    # Parked entries of one cause come back spread over half an interval, not as one burst.
+    # Entries parked for one cause become due over half an interval, not in one burst.
     return seconds * (0.75 + 0.5 * dice)

@@ -1,4 +1,4 @@
-"""JSON from outside the process: one exception for all that can be wrong with it. Pure: no I/O, no clock."""
+"""Decoding of JSON from other programs, with one exception for every error. Pure: no I/O, no clock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class MalformedJson(ValueError):
-    """The bytes are no JSON, or JSON of another shape."""
+    """Bytes that are not JSON, or JSON of an unexpected shape."""
 
 
 def decode_json(data: bytes | Raw, decoder: msgspec.json.Decoder[T]) -> T:

@@ -73,7 +73,7 @@ class _Line:
 
 
 class _Relay(logging.Handler):
-    """Passes on what libraries log: each line in our form, and so many lines per logger as a reader bears."""
+    """Handler for log lines of libraries, in the daemon's format and limited in number per logger."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()

@@ -80,7 +80,7 @@ _BY_KIND = {
 
 
 def meaning(reason: str) -> tuple[str, str]:
-    """Return what a reason means and what to do; both empty if we do not know more than its name."""
+    """Return the meaning and the remedy of a reason code; both are empty for an unknown code."""
     if reason.startswith("http_"):
         return _BY_KIND.get(reason[5:6], ("", ""))
     return REASONS.get(reason, ("", ""))

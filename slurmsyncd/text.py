@@ -21,7 +21,7 @@ def safe(text: str, limit: int = _LIMIT) -> str:
 
 
 def width(text: str) -> int:
-    """Return how many columns a text takes: two for East Asian wide letters, none for combining marks."""
+    """Return how many columns a text takes: two for East Asian wide characters, none for combining marks."""
     if text.isascii():
         return len(text)
     return sum(_columns(char) for char in text)
