@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Live = Mapping[str, Callable[[Any], Awaitable[Any]]]
 
-PREFIX = "/v1/"
+PREFIX = "/v2/"
 KEY = "daemon.control_socket"
 NAME = "control.sock"
 #: Name on the wire → request.
@@ -82,7 +82,7 @@ def web_sockets(config: WebConfig) -> Iterator[Sequence[socket.socket]]:
 
 def control_handler(in_store: Callable[[Any], Awaitable[Any]], live: Live) -> Handler:
     """
-    Answer ``POST /v1/NAME`` with a request's fields as JSON.
+    Answer ``POST /v2/NAME`` with a request's fields as JSON.
 
     Args:
         in_store: Runs one request where the store may be called.

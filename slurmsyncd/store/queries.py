@@ -142,7 +142,7 @@ class Delivery:
     due_at: float | None
     waiting_since: float
     attempts: int
-    start_acknowledged_at: float | None
+    acked_at: float | None
     failing_since: float | None
     reason: str
     detail: str
@@ -305,7 +305,7 @@ def _delivery(row: tuple[Any, ...]) -> Delivery:
         due_at=due_at,
         waiting_since=since,
         attempts=starts if step == EventKind.START.value else stops,
-        start_acknowledged_at=acked_at,
+        acked_at=acked_at,
         failing_since=failing_since,
         reason=reason,
         detail=detail,

@@ -11,9 +11,9 @@ from tests.tools.packages import NAMES_REASONS, is_within, module_of
 
 SOURCES = [path for path in (ROOT / "slurmsyncd").rglob("*.py") if is_within(module_of(path), NAMES_REASONS)]
 NAMED = re.compile(
-    r'Result\.(?:REFUSED|CURABLE|FAILED|NOT_YET|START_MISSING), "([a-z_]+)"'
-    r'|result=Result\.(?:REFUSED|CURABLE|FAILED|NOT_YET), reason="([a-z_]+)"'
-    r'|Refusal\("([a-z_]+)"'
+    r'OutcomeKind\.(?:REJECTED|REJECTED_UNTIL_FIXED|FAILED|TOO_EARLY|START_MISSING), "([a-z_]+)"'
+    r'|result=OutcomeKind\.(?:REJECTED|REJECTED_UNTIL_FIXED|FAILED|TOO_EARLY), reason="([a-z_]+)"'
+    r'|NotRepresentable\("([a-z_]+)"'
 )
 #: Of questions that concern no run.
 ELSEWHERE = {"no_edit", "no_nodestate", "no_removal", "no_topology", "not_archived"}

@@ -21,8 +21,8 @@ def delivered_text(delivery: Delivery, now: float) -> Iterator[str]:
     if delivery.reason == "ignored_hosts":
         yield "not sent: it ran only on ignored hosts (ignore_hosts)"
         return
-    if delivery.start_acknowledged_at is not None:
-        yield f"start: taken {when(delivery.start_acknowledged_at, now)}"
+    if delivery.acked_at is not None:
+        yield f"start: taken {when(delivery.acked_at, now)}"
     if delivery.state == "done":
         yield f"stop: taken {when(delivery.waiting_since, now)}"
 

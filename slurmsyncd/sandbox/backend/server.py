@@ -4,10 +4,10 @@ The embedded backend as a library: a look-alike of cc-backend's job API, in the 
 Usage::
 
     from slurmsyncd.sandbox.backend.clusters import make_cluster
-    from slurmsyncd.sandbox.backend.server import Backend, BackendConfig
+    from slurmsyncd.sandbox.backend.server import BackendConfig, EmbeddedBackend
 
     config = BackendConfig(clusters=[make_cluster("demo", "cn[001-100]")], commit_interval=None)
-    async with Backend.open(config) as backend:
+    async with EmbeddedBackend.open(config) as backend:
         backend.url            # http://127.0.0.1:<port>
         backend.token()        # a JWT with the role api
         await backend.tick()   # commit the cached jobs; timed as well unless commit_interval is None

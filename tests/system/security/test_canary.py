@@ -288,7 +288,7 @@ async def commands(here: Scene) -> None:
         await command(here, *words.split())
     transport = httpx.AsyncHTTPTransport(uds=str(here.world.root / "run" / "control.sock"))
     async with httpx.AsyncClient(transport=transport, base_url="http://daemon", timeout=PATIENCE_S) as client:
-        answers = [await client.post(f"/v1/{name}", content=b"{}") for name in REQUESTS]
+        answers = [await client.post(f"/v2/{name}", content=b"{}") for name in REQUESTS]
     assert any(answer.status_code == 200 for answer in answers)
     here.printed.extend(answer.text for answer in answers)
 

@@ -97,9 +97,9 @@ def test_x4_every_regular_expression_is_our_own(path: Path) -> None:
 
 _HOSTILE = """
 from slurmsyncd.config import ClusterConfig
-from slurmsyncd.sinks.resources import ignored_host
+from slurmsyncd.sinks.resources import is_ignored_host
 for piece in ("*a", "*?", "[ab]*", "*[!b]"):
-    assert not ignored_host("a" * 255, ClusterConfig(ignore_hosts=(piece * 60 + "*#",)))
+    assert not is_ignored_host("a" * 255, ClusterConfig(ignore_hosts=(piece * 60 + "*#",)))
 """
 
 

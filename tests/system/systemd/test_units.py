@@ -137,13 +137,13 @@ SERVE = """
 import anyio
 from slurmsyncd.config import HookConfig
 from slurmsyncd.host.sd_notify import inherited_sockets
-from slurmsyncd.triggers.hook_sockets import hint_sockets, make_gate
+from slurmsyncd.triggers.hook_sockets import build_filter, open_hook_sockets
 from slurmsyncd.triggers.listener import listen
 
 async def main():
     got, hook = anyio.Event(), HookConfig(allow_users=())
-    gate = make_gate(hook, lambda hint: (print(hint), got.set()))
-    with anyio.fail_after(20), hint_sockets(hook, inherited_sockets()) as sockets:
+    gate = build_filter(hook, lambda hint: (print(hint), got.set()))
+    with anyio.fail_after(20), open_hook_sockets(hook, inherited_sockets()) as sockets:
         async with anyio.create_task_group() as group:
             group.start_soon(listen, gate, sockets)
             await got.wait()

@@ -72,7 +72,7 @@ def check_control(said: tuple[str, bytes]) -> None:
         return body
 
     async def ask() -> HttpResponse | None:
-        return await control_handler(in_store, {})(HttpRequest("POST", f"/v1/{name}", body=HttpBody(sent)))
+        return await control_handler(in_store, {})(HttpRequest("POST", f"/v2/{name}", body=HttpBody(sent)))
 
     response = asyncio.run(ask())
     assert response is not None

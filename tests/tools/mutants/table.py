@@ -131,9 +131,9 @@ MUTANTS = (
         "settle_before_answer",
         "DeliveryLoop._attempt",
         "        outcome = await self.sink.deliver(entry)\n",
-        "        from slurmsyncd.delivery import Done\n\n"
+        "        from slurmsyncd.delivery import Delivered\n\n"
         "        now = self._clock.now()\n"
-        "        await self._thread(self._store.settle, [(entry, Done(now, now, 'ok'))], now)\n"
+        "        await self._thread(self._store.settle, [(entry, Delivered(now, now, 'ok'))], now)\n"
         "        outcome = await self.sink.deliver(entry)\n",
         ("unit/pipeline/test_deliver.py::test_h8_a_run_that_always_fails_is_parked_while_others_succeed",),
     ),
@@ -185,7 +185,7 @@ MUTANTS = (
         "refused_is_dropped",
         "_after_rejection",
         "        return DeadLetter(reason, detail)\n",
-        "        return Done(at=now, next_at=now, reason=reason)\n",
+        "        return Delivered(at=now, next_at=now, reason=reason)\n",
         (
             "unit/test_delivery.py",
             "unit/pipeline/test_deliver.py::test_h7_i5_a_refused_run_holds_up_no_other",

@@ -120,16 +120,16 @@ def test_where_nothing_has_run_nothing_is_made(config: Config) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "body", "status"),
     [
-        ("GET", "/v1/AskTotals", b"", 404),
-        ("POST", "/v1/Nonsense", b"{}", 404),
+        ("GET", "/v2/GetTotals", b"", 404),
+        ("POST", "/v2/Nonsense", b"{}", 404),
         ("POST", "/Retry", b'{"ids": [1]}', 404),
-        ("POST", "/v1/Retry", b'{"ids": ["one"]}', 400),
-        ("POST", "/v1/Retry", b"{", 400),
-        ("POST", "/v1/AskStories", b"\xff\xfe", 400),
-        ("POST", "/v1/AskStories", b'{"job_id": 9999999999999999999}', 400),
-        ("POST", "/v1/Retry", b'{"ids": [9223372036854775808]}', 400),
-        ("POST", "/v1/Drop", b'{"ids": [-9223372036854775809]}', 400),
-        ("POST", "/v1/AskLetters", b'{"wanted": {"job_id": 1180591620717411303424}}', 400),
+        ("POST", "/v2/RetryDeliveries", b'{"ids": ["one"]}', 400),
+        ("POST", "/v2/RetryDeliveries", b"{", 400),
+        ("POST", "/v2/GetRunHistories", b"\xff\xfe", 400),
+        ("POST", "/v2/GetRunHistories", b'{"job_id": 9999999999999999999}', 400),
+        ("POST", "/v2/RetryDeliveries", b'{"ids": [9223372036854775808]}', 400),
+        ("POST", "/v2/DropDeliveries", b'{"ids": [-9223372036854775809]}', 400),
+        ("POST", "/v2/ListDeliveries", b'{"wanted": {"job_id": 1180591620717411303424}}', 400),
     ],
 )
 def test_what_is_no_request_is_refused(
@@ -172,10 +172,10 @@ def test_somebody_else_is_told_to_use_sudo(config: Config, tmp_path: Path) -> No
     opened(config.daemon.state_dir).close()
     code = (
         "import os, sys; from pathlib import Path; from slurmsyncd.config import Config, DaemonConfig;"
-        "from slurmsyncd.control.client import office; from slurmsyncd.errors import SlurmsyncdError\n"
+        "from slurmsyncd.control.client import connect; from slurmsyncd.errors import SlurmsyncdError\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534); root = Path(sys.argv[1])\n"
         "config = Config(daemon=DaemonConfig(state_dir=root / 'state', pid_file=root / 'run' / 'pid'))\n"
-        "try:\n    office(config).__enter__()\nexcept SlurmsyncdError as err:\n    print(err)"
+        "try:\n    connect(config).__enter__()\nexcept SlurmsyncdError as err:\n    print(err)"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
     assert not done.stderr

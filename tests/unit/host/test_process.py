@@ -115,7 +115,7 @@ import asyncio, os, signal, sys
 from pathlib import Path
 import anyio
 from slurmsyncd.config import read_config
-from slurmsyncd.daemon import serve
+from slurmsyncd.daemon import run_daemon
 from slurmsyncd.logs import configure_logs
 
 def stick():
@@ -125,7 +125,7 @@ def stick():
 async def main():
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, stick)
     configure_logs("info", "json")
-    await serve(reread(), reread)
+    await run_daemon(reread(), reread)
 
 def reread():
     return read_config(Path(sys.argv[1]), {})

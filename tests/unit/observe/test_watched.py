@@ -84,7 +84,7 @@ async def test_x14_nobody_else_is_served(tmp_path: Path) -> None:
     async with watched(tmp_path) as watch:
         assert (await watch.http.get("/", headers={"Host": "evil.example"})).status_code == 403
         assert (await watch.http.post("/metrics")).status_code == 405
-        assert (await watch.get("/v1/AskTotals")).status_code == 404
+        assert (await watch.get("/v2/GetTotals")).status_code == 404
         assert (await watch.get("/job?id=1;drop")).status_code == 400
         assert "from 0 to 9223372036854775807" in (await watch.get("/job?id=9999999999999999999")).text
         assert (await watch.get("/job?id=9223372036854775807")).status_code == 200

@@ -66,11 +66,11 @@ def evidence() -> st.SearchStrategy[RunEvidence]:
     return st.builds(
         RunEvidence,
         key=st.builds(RunKey, st.just("alpha"), st.just(KEY.job_id), TIMES),
-        there=st.sampled_from(RemoteState),
+        remote=st.sampled_from(RemoteState),
         asked_at=st.just(NOW),
         told=tolds(),
         accounting=st.none() | st.lists(same_id, max_size=4).map(tuple),
-        elsewhere=st.just(()) | st.lists(TIMES, max_size=2).map(tuple),
+        other_starts=st.just(()) | st.lists(TIMES, max_size=2).map(tuple),
     )
 
 

@@ -132,7 +132,7 @@ async def test_without_a_known_cause_two_contradictions_in_succession_are_blindn
     assert seen.blind
     assert "1 CPUs are allocated" in seen.blind.reason
     commands.cpus = "0/64/0/64"
-    assert await seen.look(empty=True) is None
+    assert await seen.check(empty=True) is None
     assert seen.blind is None
 
 
