@@ -24,14 +24,14 @@ class CheckResult:
     Attributes:
         area: Part of the path: configuration, slurm, hook, backend, web, state, daemon.
         name: What was looked at; a short constant, for scripts.
-        text: What was found, in words.
+        said: What was found, in words.
         remedy: What to do; empty if nothing has to be done.
     """
 
     area: str
     name: str
     level: CheckLevel
-    text: str
+    said: str
     remedy: str = ""
 
 

@@ -98,7 +98,7 @@ def _show(found: tuple[CheckResult, ...], terminal: Terminal) -> None:
 def _show_area(found: list[CheckResult], terminal: Terminal) -> None:
     for each in found:
         mark = Styled(f"{each.level.value:<7} ", _COLOURS[each.level])
-        terminal.print_line(mark, each.text, indent=2, hang=8)
+        terminal.print_line(mark, each.said, indent=2, hang=8)
         if each.remedy:
             terminal.print_line(Styled("→ ", Colour.DIM), each.remedy, indent=10)
 

@@ -28,9 +28,9 @@ async def test_n1_n4_a_server_and_a_stream_that_are_not_there_are_named(server: 
     config = load_config({"sinks": sections})
     core, stream = config.sinks["core"], config.sinks["jetstream"]
     (found,) = await check_sink(config, core, ())
-    assert (found.level, "takes our events" in found.text) == (CheckLevel.OK, True)
+    assert (found.level, "takes our events" in found.said) == (CheckLevel.OK, True)
     (found,) = await check_sink(config, stream, ())
-    assert (found.level, "stream" in found.text) == (CheckLevel.FAIL, True)
+    assert (found.level, "stream" in found.said) == (CheckLevel.FAIL, True)
     server.kill()
     (found,) = await check_sink(config, core, ())
     assert found.level is CheckLevel.FAIL

@@ -53,7 +53,7 @@ async def test_a_backend_that_takes_jobs_by_nats_is_named_with_the_way_to_tell_i
     """cc-backend with api-subjects mounts neither start nor stop: the setting and both remedies are said."""
     backend.knobs.nats_mode = True
     found = (await examined(backend, tmp_path))["jobs"]
-    assert (found.level, "main.api-subjects" in found.text) == (CheckLevel.FAIL, True)
+    assert (found.level, "main.api-subjects" in found.said) == (CheckLevel.FAIL, True)
     assert 'type = "nats" and format = "cc" in sinks.cc' in found.remedy
 
 

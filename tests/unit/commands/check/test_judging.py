@@ -95,7 +95,7 @@ def test_s19_who_is_no_operator_gets_the_commands() -> None:
     """An operator is demanded where jobs are hidden or batch scripts are asked for, and nowhere else."""
     assert assess_permission("sync", "Operator", hidden="slurm.conf", scripts=True).level is CheckLevel.OK
     unknown = assess_permission("sync", "", hidden="slurmdbd.conf", scripts=False)
-    assert (unknown.level, "slurmdbd.conf" in unknown.text) == (CheckLevel.FAIL, True)
+    assert (unknown.level, "slurmdbd.conf" in unknown.said) == (CheckLevel.FAIL, True)
     assert "add user sync" in unknown.remedy
     known = assess_permission("sync", "None", hidden="", scripts=True)
     assert (known.level, "add user" in known.remedy) == (CheckLevel.WARN, False)
@@ -167,7 +167,7 @@ def test_nodes_are_compared_as_runs_are_mapped(
     )
     (found,) = _judge_nodes((SlurmNode("n1", sockets, devices),), ClusterConfig(name="alpha"), sub)
     assert (found.level is CheckLevel.OK) == (not trouble)
-    assert trouble in found.text
+    assert trouble in found.said
 
 
 def test_many_nodes_with_one_trouble_are_one_finding() -> None:
@@ -175,13 +175,13 @@ def test_many_nodes_with_one_trouble_are_one_finding() -> None:
     nodes = tuple(SlurmNode(f"n{number}", (1, 4)) for number in range(2000))
     sub = SubCluster("main", hosts=frozenset({"other"}), cores=((0,),))
     (found,) = _judge_nodes(nodes, ClusterConfig(name="alpha"), sub)
-    assert "and 1995 more" in found.text
+    assert "and 1995 more" in found.said
 
 
 def test_a_cluster_that_the_backend_lacks_is_named() -> None:
     """With those that it has."""
     (found,) = assess_nodes((), Topology({"beta": ()}), "alpha", ClusterConfig(name="alpha"), "sink x")
-    assert (found.level, "beta" in found.text) == (CheckLevel.FAIL, True)
+    assert (found.level, "beta" in found.said) == (CheckLevel.FAIL, True)
 
 
 def test_d12_the_file_system_is_that_of_the_innermost_mount(tmp_path: Path) -> None:
@@ -213,6 +213,6 @@ def test_a_spool_that_nobody_empties_is_named(tmp_path: Path) -> None:
     assert spool(directory).level is CheckLevel.OK
     for number in range(5001):
         (directory / str(number)).touch()
-    assert "5,001 hints wait" in spool(directory).text
+    assert "5,001 hints wait" in spool(directory).said
     directory.chmod(0o500)
-    assert "is shut" in spool(directory).text
+    assert "is shut" in spool(directory).said

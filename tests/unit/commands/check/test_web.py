@@ -42,8 +42,8 @@ def test_a_usable_certificate_and_password_are_named(tmp_path: Path) -> None:
     assert {name: each.level for name, each in shown.items()} == dict.fromkeys(
         ("certificate", "password"), CheckLevel.OK
     )
-    assert "valid until" in shown["certificate"].text
-    assert "'eve'" in shown["password"].text
+    assert "valid until" in shown["certificate"].said
+    assert "'eve'" in shown["password"].said
 
 
 def test_a_certificate_that_expires_soon_deserves_attention(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_an_unusable_certificate_fails_with_a_remedy(
     files: dict[str, Any] = {**make(tmp_path)}
     shown = found(**files)["certificate"]
     assert (shown.level, bool(shown.remedy)) == (CheckLevel.FAIL, True)
-    assert said in shown.text
+    assert said in shown.said
 
 
 def test_a_key_that_every_user_can_read_is_named(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_key_that_every_user_can_read_is_named(tmp_path: Path) -> None:
     cert.chmod(0o640)
     assert "key" not in found(cert_file=cert)
     cert.chmod(0o644)
-    assert (found(cert_file=cert)["key"].level, "644" in found(cert_file=cert)["key"].text) == (
+    assert (found(cert_file=cert)["key"].level, "644" in found(cert_file=cert)["key"].said) == (
         CheckLevel.WARN,
         True,
     )
@@ -118,7 +118,7 @@ def test_a_password_file_is_checked_as_the_daemon_reads_it(
     shown = found(password_file=password(tmp_path / "password", text, mode))["password"]
     assert shown.level is level
     assert shown.remedy
-    assert "secret" not in shown.text.replace(str(tmp_path), "").replace("the secret", "")
+    assert "secret" not in shown.said.replace(str(tmp_path), "").replace("the secret", "")
 
 
 def test_a_missing_password_file_fails(tmp_path: Path) -> None:
