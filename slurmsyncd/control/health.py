@@ -45,7 +45,7 @@ LATE_POLLS = 3.0
 class HealthLevel(enum.IntEnum):
     """How it stands; the value is the exit status of ``slurmsyncd status``."""
 
-    OK = 0
+    WELL = 0
     DEGRADED = 1
     STOPPED = 3
 
@@ -79,13 +79,13 @@ def assess(status: Status) -> Health:
     problems = tuple(_problems(status))
     if status.live is None:
         return Health(HealthLevel.STOPPED, problems)
-    return Health(HealthLevel.DEGRADED if problems else HealthLevel.OK, problems)
+    return Health(HealthLevel.DEGRADED if problems else HealthLevel.WELL, problems)
 
 
 def summary_line(verdict: Health) -> str:
     """Say it in one line: the gravest problem, and how many more there are."""
     if not verdict.problems:
-        return "all is well" if verdict.level is HealthLevel.OK else "does not run"
+        return "all is well" if verdict.level is HealthLevel.WELL else "does not run"
     first, more = verdict.problems[0], len(verdict.problems) - 1
     also = f"; and {counted(more, 'more problem')}: slurmsyncd status" if more else ""
     return f"{first.subject}: {first.text}; do: {first.remedy}{also}"

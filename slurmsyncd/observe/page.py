@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _HOURS = 6
 _MOST_HOSTS = 8
 _WORDS = {
-    HealthLevel.OK: "All is well",
+    HealthLevel.WELL: "All is well",
     HealthLevel.DEGRADED: "Needs attention",
     HealthLevel.STOPPED: "Not running",
 }
@@ -43,7 +43,7 @@ def overview_body(status: Status, verdict: Health, runs: Sequence[RunHistory]) -
 
 
 def _verdict(verdict: Health) -> str:
-    tone = "ok" if verdict.level is HealthLevel.OK else "bad"
+    tone = "ok" if verdict.level is HealthLevel.WELL else "bad"
     problems = "".join(
         f"<li><b>{text(each.subject)}</b>: {text(each.text)}<br>"
         f"<span class=remedy>→ {text(each.remedy)}</span></li>"

@@ -36,7 +36,7 @@ def show(status: Status, verdict: Health, terminal: Terminal) -> None:
 
 
 def _show_verdict(verdict: Health, terminal: Terminal) -> None:
-    if verdict.level is HealthLevel.OK:
+    if verdict.level is HealthLevel.WELL:
         terminal.print_line(Styled("slurmsyncd runs, and all is well", Colour.GOOD))
     elif verdict.level is HealthLevel.STOPPED:
         terminal.print_line(Styled("slurmsyncd does not run; this is what it has written down", Colour.BAD))

@@ -162,7 +162,7 @@ def dead(at: float) -> dict[str, Any]:
 def test_what_is_as_it_should_be_is_no_problem(well: Status) -> None:
     """Runs under way, a stop that is held back, old dead letters, and a daemon that has just begun."""
     assert assess(well).problems == ()
-    assert assess(well).level is HealthLevel.OK
+    assert assess(well).level is HealthLevel.WELL
 
 
 @pytest.mark.parametrize(

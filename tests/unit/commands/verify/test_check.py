@@ -111,7 +111,7 @@ class Shelf:
         self._shown = shown
         self._failures = list(answers)
 
-    async def presence(self, cluster: str, start_at: int) -> Mapping[int, RemoteState] | Outcome:
+    async def find_runs(self, cluster: str, start_at: int) -> Mapping[int, RemoteState] | Outcome:
         assert cluster == CLUSTER
         return self._failures.pop(0) if self._failures else self._shown
 
@@ -324,7 +324,7 @@ async def test_a_run_that_the_backend_cannot_list_is_named_and_the_others_are_ch
     broken = Outcome(result=OutcomeKind.FAILED, reason="http_500", detail="meta.json: no such file")
 
     class Archive(Shelf):
-        async def presence(self, cluster: str, start_at: int) -> Mapping[int, RemoteState] | Outcome:
+        async def find_runs(self, cluster: str, start_at: int) -> Mapping[int, RemoteState] | Outcome:
             return broken if start_at == runs[2].key.start_at else self._shown
 
     shelf = Archive(dict.fromkeys(range(1, 6), RemoteState.ENDED))
