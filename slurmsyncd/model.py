@@ -46,7 +46,7 @@ _FINAL = frozenset(JobState) - _ACTIVE - {JobState.PENDING, JobState.UNKNOWN}
 
 
 class Sharing(str, enum.Enum):
-    """Who may share the nodes of a run; the three values of the backend."""
+    """Who else may be on the nodes of a run; the backend's three words."""
 
     NONE = "none"
     SINGLE_USER = "single_user"
@@ -389,11 +389,11 @@ class OutboxEntry:
 @dataclass(frozen=True, slots=True)
 class NodeState:
     """
-    State of one node for the node state report.
+    One node, as the node-state upload wants it.
 
     Attributes:
         state: One of allocated, reserved, idle, down, mixed, unknown.
-        memory_mib: Allocated memory in MiB.
+        memory_mib: Allocated memory.
     """
 
     host: str

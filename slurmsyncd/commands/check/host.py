@@ -48,7 +48,7 @@ def check_host(config: Config) -> Iterator[CheckResult]:
     new = _never_ran(config.daemon)
     if config.daemon.state_dir.exists() or not new:
         yield from _directory(config.daemon.state_dir)
-    yield _checkpoint(config.daemon)
+    yield _checkpoint(config)
     if new:  # what its first start makes is missing, and that is right
         yield CheckResult(
             "daemon", "running", CheckLevel.NOTE, "the daemon has not run here yet", _FIRST_START
@@ -143,7 +143,8 @@ def file_system(path: Path, mountinfo: str) -> str:
     return kind
 
 
-def _checkpoint(daemon: DaemonConfig) -> CheckResult:
+def _checkpoint(config: Config) -> CheckResult:
+    daemon = config.daemon
     at, name = lastrun.read(daemon.lastrun_file), "checkpoint"
     if at is None:
         span = duration(daemon.max_span)
@@ -160,6 +161,8 @@ def _checkpoint(daemon: DaemonConfig) -> CheckResult:
         remedy = "raise daemon.max_span before the next start, or that span is left out"
         return CheckResult(STATE, name, CheckLevel.FAIL, f"{said}: further back than daemon.max_span", remedy)
     if age_s > 5 * daemon.poll_interval + daemon.overlap:
+        if _is_catching_up(config):
+            return CheckResult(STATE, name, CheckLevel.NOTE, f"{said}: the daemon is catching up")
         return CheckResult(
             STATE, name, CheckLevel.WARN, said, "is the daemon running, and does slurmdbd answer?"
         )
@@ -225,6 +228,16 @@ def _hint_arrives(address: str, desk: ControlClient) -> CheckResult:
             )
         time.sleep(0.05)
     return CheckResult("hook", "hint", CheckLevel.OK, "a test hint reached the daemon")
+
+
+def _is_catching_up(config: Config) -> bool:
+    """Return whether the running daemon reads on, as after a first start; Slurm answers it then."""
+    try:
+        with connect(config) as client:
+            live = client.ask(GetStatus(0)).live
+    except SlurmsyncdError:
+        return False
+    return live is not None and any(each.behind and each.unavailable is None for each in live.sources)
 
 
 def _announced(desk: ControlClient) -> Iterator[CheckResult]:

@@ -53,7 +53,7 @@ class Device(msgspec.Struct, omit_defaults=True, frozen=True):
 
 
 class Node(msgspec.Struct, omit_defaults=True, frozen=True):
-    """The allocation of a run on one node, as far as Slurm reported it."""
+    """What a run holds on one node, as far as Slurm said."""
 
     host: Annotated[str, Meta(description="Slurm's NodeName.")]
     cores: Annotated[tuple[tuple[int, int], ...], Meta(description="(socket, core in the socket).")] = ()
@@ -69,7 +69,7 @@ class Node(msgspec.Struct, omit_defaults=True, frozen=True):
 
 
 class Run(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
-    """The fields of a run. Times are seconds since the epoch."""
+    """All that is known of a run. Times are epoch seconds."""
 
     cluster: Annotated[str, Meta(description="Name of the cluster; with job_id and start_at the identity.")]
     job_id: Annotated[int, Meta(description="Raw job id; an array's task has its own.")]
@@ -108,7 +108,7 @@ class Run(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
 
 
 class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """The start or the end of a run. A stop repeats the fields of the start and can be used alone."""
+    """A run has begun, or is over. A stop repeats what was known at the start, so it can stand alone."""
 
     version: Annotated[Literal[1], Meta(description="Of this form.")]
     kind: Literal["start", "stop"]
@@ -116,7 +116,7 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NodesEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """The current states of a cluster's nodes."""
+    """What the nodes of a cluster do now."""
 
     version: Annotated[Literal[1], Meta(description="Of this form.")]
     kind: Literal["nodes"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from slurmsyncd.control.server import Live
     from slurmsyncd.control.store_requests import ControlRequest
     from slurmsyncd.store import SqliteStore
 
@@ -53,8 +55,8 @@ def filled(config: Config) -> Config:
 
 
 @contextmanager
-def serving(config: Config) -> Iterator[SqliteStore]:
-    """Serve the store of a configuration on its control socket, as the daemon does."""
+def serving(config: Config, live: Live = MappingProxyType({})) -> Iterator[SqliteStore]:
+    """Serve the store of a configuration on its control socket, as the daemon does, and its live requests."""
     store = opened(config.daemon.state_dir)
     ready, done = threading.Event(), threading.Event()
 
@@ -68,7 +70,7 @@ def serving(config: Config) -> Iterator[SqliteStore]:
             ready.set()
             async with anyio.create_task_group() as group:
                 group.start_soon(
-                    serve, [sock.dup() for sock in sockets], control_handler(in_store, {}), LIMITS
+                    serve, [sock.dup() for sock in sockets], control_handler(in_store, live), LIMITS
                 )
                 await anyio.to_thread.run_sync(done.wait)
                 group.cancel_scope.cancel()
