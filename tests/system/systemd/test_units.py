@@ -172,7 +172,7 @@ def test_systemd_hands_the_socket_over_with_what_waits_in_it(tmp_path: Path) -> 
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             sock.sendto(b"slurmsyncd/1 context=epilog cluster=alpha job=27 restarts=1\n", str(path))
         out, err = activate.communicate(timeout=20)
-        assert out.startswith("Hint(cluster='alpha', job_id=27, context='epilog', restarts=1)"), err
+        assert out.startswith("Notification(cluster='alpha', job_id=27, context='epilog', restarts=1)"), err
     finally:
         activate.kill()
         activate.communicate()
