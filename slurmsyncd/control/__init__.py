@@ -1,1 +1,1 @@
-"""What operators ask and decide: answered by the running daemon, or out of the store if none runs."""
+"""Requests of operators, answered by the running daemon or, if none is running, from the store."""

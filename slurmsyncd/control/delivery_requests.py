@@ -29,7 +29,7 @@ class GroupDeliveries(ControlRequest[tuple[DeliveryGroup, ...]]):
 
 @dataclass(frozen=True, slots=True)
 class ListDeliveryIds(ControlRequest[tuple[int, ...]]):
-    """Give the ids of what is selected, in order."""
+    """Request for the ids of the selected deliveries, in order."""
 
     response_type: ClassVar[Any] = tuple[int, ...]
 
@@ -56,7 +56,7 @@ class ListRunsWithoutBody(ControlRequest[tuple[tuple[int, RunKey], ...]]):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreBodies(ControlRequest[int]):
     """
-    Record runs anew of which a record is damaged or was given up; gives how many there were.
+    Request to restore records that are damaged or were discarded; returns the number of runs.
 
     Attributes:
         jobs: All runs of the job ids, as accounting has them. One whose start moved keeps the start under

@@ -75,7 +75,7 @@ class Health:
 
 
 def assess(status: Status) -> Health:
-    """Return whether all is well."""
+    """Return the health of the daemon: its level and all problems."""
     problems = tuple(_problems(status))
     if status.live is None:
         return Health(HealthLevel.STOPPED, problems)
@@ -293,7 +293,7 @@ _ASK_SLURM = (
 
 
 def _late_s(source: SourceStatus, live: LiveStatus, now: float) -> float:
-    """Return for how long there was no look, 0 if that is as it should be."""
+    """Return the seconds by which a poll is overdue, 0 if none is."""
     if source.behind:
         return 0.0
     quiet_s = now - (live.started_at if source.last_look_at is None else source.last_look_at)

@@ -69,7 +69,7 @@ class GetStoredRuns(ControlRequest[StoredRuns]):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordRuns(ControlRequest[int]):
     """
-    Write down runs of Slurm's that are missing, all in one transaction; gives how many there were.
+    Request to record missing runs in one transaction; returns their number.
 
     One that is written down meanwhile, be it under a start that moved, is left alone.
 
@@ -120,7 +120,7 @@ class CloseGaps(ControlRequest[bool]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepairSink(ControlRequest[int]):
-    """Have a sink told again of what it lost, or was never told of; gives how many runs that were."""
+    """Request to deliver runs again that a sink lost or never received; returns their number."""
 
     response_type: ClassVar[Any] = int
 

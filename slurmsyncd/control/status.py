@@ -197,7 +197,7 @@ class HookStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LagStatus:
-    """How late the event loop was, in seconds; see ``pipeline.lag``."""
+    """Event-loop lag in seconds; see ``pipeline.loop_lag``."""
 
     recent_s: float
     max_s: float
@@ -267,7 +267,7 @@ class GetStatus(ControlRequest[Status]):
     minutes: int = 15
 
     def run(self, store: SqliteStore) -> Status:
-        """Return what the store knows: no daemon runs."""
+        """Return the stored part of the status, for use while no daemon is running."""
         return Status(now=time.time(), totals=GetTotals().run(store))
 
 

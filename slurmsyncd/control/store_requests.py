@@ -124,7 +124,7 @@ class GetRunHistories(ControlRequest[tuple[RunHistory, ...]]):
 
 @dataclass(frozen=True, slots=True)
 class RetryDeliveries(ControlRequest[int]):
-    """Try dead or parked deliveries again at once; gives how many there were."""
+    """Request to make dead or parked deliveries due immediately; returns their number."""
 
     response_type: ClassVar[Any] = int
 
@@ -137,7 +137,7 @@ class RetryDeliveries(ControlRequest[int]):
 
 @dataclass(frozen=True, slots=True)
 class DropDeliveries(ControlRequest[int]):
-    """Give up deliveries for good; gives how many there were."""
+    """Request to drop deliveries permanently; returns their number."""
 
     response_type: ClassVar[Any] = int
 

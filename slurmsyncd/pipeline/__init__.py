@@ -1,1 +1,1 @@
-"""The loops: collect (source → plan → store), deliver (store → sink), and the node states beside them."""
+"""The loops: collect (source → planner → store), deliver (store → sink), audit and node state reports."""

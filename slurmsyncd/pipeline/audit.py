@@ -156,7 +156,7 @@ class Auditor:
                 until = min(until, time.monotonic() + self._policy.grace_s)
 
     async def audit(self, source: Source) -> bool:
-        """Audit one cluster. Returns whether all that had to be asked was answered."""
+        """Audit one cluster; return whether all queries were answered."""
         audit = _Audit(
             self._inventory,
             self._store,
@@ -205,7 +205,7 @@ class Auditor:
             self._repaired()
 
     def _settled_from(self, cluster: str) -> float | None:
-        """Return since when settled runs have not been looked up, None if they never are."""
+        """Return the time since which settled runs were not looked up, None if they never are."""
         if not self._policy.settled_s:
             return None
         return max(self._looked_up.get(cluster, 0.0), self._clock.now() - self._policy.settled_s)

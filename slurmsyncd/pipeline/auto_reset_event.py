@@ -1,4 +1,4 @@
-"""Many rings, one answer."""
+"""An event that wakes one waiter and resets."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import anyio
 
 
 class AutoResetEvent:
-    """Wakes one waiter; rings while nobody waits are remembered as one."""
+    """An event that wakes one waiter. Setting it several times without a waiter counts once."""
 
     def __init__(self) -> None:
         self._event = anyio.Event()
 
     def set(self) -> None:
-        """Wake the waiter, now or when it comes to wait."""
+        """Wake the waiter now, or as soon as it waits."""
         self._event.set()
 
     async def wait(self, at_most_s: float) -> bool:
-        """Wait for a ring. Returns whether there was one."""
+        """Wait at most ``at_most_s`` seconds for the event; return whether it was set."""
         with anyio.move_on_after(at_most_s):
             await self._event.wait()
         rung = self._event.is_set()

@@ -1,4 +1,4 @@
-"""Look, plan, write down; again when a hook rings or the poll interval is over."""
+"""The collector of one cluster: polls Slurm, queries notified jobs, plans and records."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ log = structlog.get_logger(__name__)
 
 
 class NotificationWaiter(Protocol):
-    """Where hints come from; see ``triggers.wakeup``."""
+    """The origin of notifications; see ``triggers.notification_queue``."""
 
     async def wait(self, at_most_s: float) -> frozenset[Notification]:
-        """Return the hints collected since, or nothing after ``at_most_s``."""
+        """Wait for notifications and return them; return none after ``at_most_s`` seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -137,14 +137,14 @@ class DeliveryLoop:
                     await self._bells[step].wait(await self._idle_s(step))
 
     def _has_come_to_rest(self, step: EventKind) -> bool:
-        """Return whether no lane has anything to do: a start that is settled now may make its stop due."""
+        """Return whether all lanes are idle or the sink is paused. Settling a start may make its stop due."""
         if not any(self._in_flight.values()):
             self._resting.add(step)
         down = self.health.down.reason or self.health.disk_full
         return bool(down) or len(self._resting) == len(self._workers)
 
     def _capacity(self, step: EventKind) -> int:
-        """Return how many entries may be taken in hand; a sink in trouble is probed with one at a time."""
+        """Return how many more entries may be in flight; a paused sink is probed with one at a time."""
         if self.health.pause_s(step) or self.health.disk_full:
             return 0
         if self.health.down.reason:
@@ -156,9 +156,9 @@ class DeliveryLoop:
 
     async def _fetch(self, step: EventKind) -> Sequence[OutboxEntry]:
         """
-        Return what may be sent now.
+        Return the outbox entries that may be sent now.
 
-        Oldest first and newest first in turn: behind a long queue, what starts now is not kept waiting.
+        Selects oldest first and newest first in turn, so that a long queue does not delay new starts.
         """
         room = self._capacity(step)
         if room <= 0:
@@ -177,7 +177,7 @@ class DeliveryLoop:
         return due[: max(0, self._capacity(step))]
 
     async def _idle_s(self, step: EventKind) -> float:
-        """Return how long nothing will be due; a ring ends the nap."""
+        """Return the seconds until an entry is due; a wake-up ends the wait earlier."""
         if self.health.disk_full:
             return DISK_FULL_S
         if pause_s := self.health.pause_s(step):
@@ -198,7 +198,7 @@ class DeliveryLoop:
                 self._under_way[entry.kind] -= 1
 
     def _is_kept_back(self, step: EventKind) -> bool:
-        """Return whether an entry in hand has to wait: a sink paused meanwhile gets one at a time."""
+        """Return whether a fetched entry must wait: a sink that was paused since gets one at a time."""
         if self.health.down.reason:
             return self.health.pause_s(step) > 0 or any(self._under_way.values())
         paused = self.health.lanes[step].pause
@@ -267,7 +267,7 @@ class DeliveryLoop:
         self.wake()
 
     async def _recall(self) -> bool:
-        """Make entries due that can be attempted again already; gives whether there are any."""
+        """Make entries due that need not wait any longer; return whether there were any."""
         recalled = tuple(self.health.recalled)
         if recalled:
             await self._thread(self._store.hasten, recalled, self._clock.now())

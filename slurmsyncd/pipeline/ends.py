@@ -87,7 +87,7 @@ class EndComparison:
 
 
 def _groups(cluster: str, settled: Sequence[tuple[int, int]]) -> Iterator[list[RunKey]]:
-    """Return the keys in groups, in order of their starts."""
+    """Yield the keys in groups, in order of their starts."""
     keys = (RunKey(cluster, job_id, start_at) for start_at, job_id in settled)
     while group := list(islice(keys, GROUP)):
         yield group

@@ -38,7 +38,7 @@ class ExpectedRuns:
                 self._found[at] = True
 
     def __iter__(self) -> Iterator[RunKey]:
-        """Return those that were not ticked off, in order of their starts."""
+        """Yield the runs that were not found, in order of their starts."""
         return (self._key(at) for at, found in enumerate(self._found) if not found)
 
     def _key(self, at: int) -> RunKey:

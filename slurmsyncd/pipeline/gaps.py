@@ -112,7 +112,7 @@ async def observe(
 
 
 def is_narrowest(source: Source, since: int, until: int) -> bool:
-    """Return whether a window that fails cannot be made narrower."""
+    """Return whether a failing window cannot be made narrower."""
     return source.is_narrowest or until - since <= FLOOR_S
 
 

@@ -40,7 +40,7 @@ class Latency:
         self.histograms: dict[tuple[str, str], Histogram] = {}
 
     def of(self, step: str) -> Histogram:
-        """Return all of one step, whatever made us look."""
+        """Return the histogram of one event kind, over all triggers."""
         found = [each for (of, _), each in self.histograms.items() if of == step]
         counts = [sum(column) for column in zip(*(each.counts for each in found), strict=True)]
         return Histogram(counts or Histogram().counts, sum(each.sum_s for each in found))

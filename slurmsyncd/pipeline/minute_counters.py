@@ -51,7 +51,7 @@ class MinuteCounters:
                 counts[name] = counts.get(name, 0) + more
 
     def last(self, minutes: int, now: float) -> tuple[Minute, ...]:
-        """Return the last minutes, oldest first; those in which nothing happened are left out."""
+        """Return the last minutes, oldest first; minutes without any change are left out."""
         since = now - 60 * min(minutes, KEPT)
         return tuple(Minute(each.at, dict(each.counts)) for each in self._minutes if since < each.at <= now)
 

@@ -140,7 +140,7 @@ class Planning:
         caught_up: bool,
         away: bool,
     ) -> tuple[Observation, Known, JobQuestions]:
-        """Return what of a look is to be judged, what is known of that, and what is to be asked first."""
+        """Return the narrowed observation, the known runs it concerns and the questions to ask first."""
         cluster, differing = self._source.cluster, self._differing(seen)
         seen = reconcile.narrowed(seen, differing, hints, recheck)
         ids = reconcile.job_ids(seen, hints, recheck) | differing
@@ -153,7 +153,7 @@ class Planning:
         return seen, known, asked
 
     def _differing(self, seen: Observation) -> frozenset[int]:
-        """Return the ids of what may have changed: of all that runs, no more than that is held in memory."""
+        """Return the ids of jobs that may have changed. Only these of all running jobs are kept in memory."""
         moved = frozenset(key.job_id for key in self._moved)
         if seen.job_list is None:
             return moved
@@ -169,7 +169,7 @@ class Planning:
         now: int,
         trigger: Trigger,
     ) -> tuple[Plan, frozenset[RunKey] | None]:
-        """Record what follows from a look; give that, and the open runs of which Slurm knows nothing."""
+        """Record the plan for an observation; return the plan and the missing runs."""
         floor = now - self._span_s
         if seen.filled:  # of what ended in a gap, however old, all that was reported is still known
             floor = min(floor, seen.filled[0])

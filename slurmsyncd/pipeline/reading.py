@@ -106,7 +106,7 @@ class AccountingProgress:
             self._rereads.agree(self._monotonic())
 
     def asks(self) -> bool:
-        """Return whether slurmctld is to be asked how many messages it holds for slurmdbd."""
+        """Return whether slurmctld must be asked how many messages it holds for slurmdbd."""
         return self._rereads is not None and self._again is None and self._rereads.asks(self._monotonic())
 
     def note_queue(self, queued: int | None) -> None:

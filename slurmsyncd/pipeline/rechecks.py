@@ -42,7 +42,7 @@ class Rechecks:
         return min(self._due_at.values(), default=None)
 
     def take(self, now: float | None) -> frozenset[Item]:
-        """Return what is due, or everything without ``now``."""
+        """Return the items that are due, or all items if ``now`` is None."""
         due = (
             self._rounds if now is None else [i for i, at in self._due_at.items() if at <= now + _TOGETHER_S]
         )

@@ -71,7 +71,7 @@ class Rereads:
                 self._begin_doubt(now)
 
     def is_due(self, now: float) -> bool:
-        """Return whether accounting is to be read again now, from where it is settled."""
+        """Return whether accounting must be read again now, from the settled time on."""
         if self._agreed_at is None:
             return False
         if self._empty_at is not None and now >= self._empty_at + COMMITTED_S:

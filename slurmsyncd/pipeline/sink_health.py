@@ -87,15 +87,15 @@ class SinkHealth:
         return self.pause.reason
 
     def pause_s(self, step: EventKind) -> float:
-        """Return the seconds for which no such step may be sent."""
+        """Return the seconds for which no event of this kind may be sent."""
         return max(self.down.left_s, self.lanes[step].pause.left_s)
 
     def began(self, entry: OutboxEntry) -> int:
-        """Return what ``record_outcome`` has to know of when an attempt began."""
+        """Return the number that ``record_outcome`` needs for an attempt that begins now."""
         return self.lanes[entry.kind].rejections.number
 
     def record_outcome(self, entry: OutboxEntry, outcome: Outcome, now: float, began: int) -> Standing:
-        """Follow an attempt's outcome; gives the sink's standing, should it be a rejection."""
+        """Record the outcome of an attempt; return the standing of the sink in case of a rejection."""
         self.results[outcome.reason] = self.results.get(outcome.reason, 0) + 1
         if outcome.result in _TAKEN:
             self.delivered[entry.kind.value] = self.delivered.get(entry.kind.value, 0) + 1

@@ -26,7 +26,7 @@ class StoreThread:
         self._one = anyio.CapacityLimiter(1)
 
     async def __call__(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run one call and give its result; its exception comes back to the caller."""
+        """Run one call and return its result. An exception of the call is raised to the caller."""
         work: partial[Any] = partial(call, *args, **kwargs)
         result: T = await anyio.to_thread.run_sync(work, limiter=self._one)
         return result

@@ -1,15 +1,21 @@
 """
-What is written down: one SQLite file, held by one process and used by one thread.
+The store: one SQLite file, held by one process and used by one thread.
 
-claim.py     the directory's rights, the marker, the lock
-opening.py   finds and makes the file; sets a damaged one aside
-soundness.py whether a file is a sound store
-database.py  the connection: transactions, the translation of errors, the reserve for a full disk
-intake.py    known runs, cursor, recording
-outbox.py    what is due, and carrying out verdicts
-letters.py   how much of the dead letters is kept
-desk.py      what operators ask and decide
-lastrun.py   the checkpoint beside the store
+- `sqlite_store.py`: the class that the other packages use.
+- `opening.py`: finds or creates the file, and quarantines a damaged one.
+- `lock.py`: permissions of the state directory, the marker and the lock.
+- `soundness.py`: checks whether a file is a valid store.
+- `schema.py`: the tables and the migrations.
+- `database.py`: the connection, its transactions and the translation of SQLite's errors.
+- `disk_reserve.py`: the file that is released when the disk is full.
+- `ingest.py`: known runs, the accounting cursor and the recording of plans.
+- `gaps.py`: time ranges of accounting that could not be read.
+- `outbox.py`: due deliveries, and the decisions applied to them.
+- `codec.py`: the stored form of a job record, with its checksum.
+- `dead_letters.py`: the limit on the records that dead letters keep.
+- `queries.py`: queries and actions of operators, and the retention of finished runs.
+- `audit_repairs.py`: queries and repairs of the audit.
+- `checkpoint_file.py`: the checkpoint file beside the store.
 """
 
 from slurmsyncd.store.opening import Opened, open_store

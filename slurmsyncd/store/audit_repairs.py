@@ -71,7 +71,7 @@ _DETAIL = "found by the audit"
 def delivery_summaries(
     database: Database, sink: str, keys: Iterable[RunKey]
 ) -> dict[RunKey, DeliverySummary]:
-    """Return how far a sink is with each run that it is to be told of."""
+    """Return the delivery of each run that has one at the sink."""
     found = {}
     for key in keys:
         for step, state, since, acked_at, reason in database.rows(_TOLD, (*_where(key), sink)):
@@ -84,19 +84,19 @@ def delivery_summaries(
 def delivered_open_runs(
     database: Database, sink: str, cluster: str, before: float
 ) -> Iterator[tuple[int, int]]:
-    """Return the open runs that the sink should have, their start having been taken before."""
+    """Return start and job id of open runs whose start the sink accepted before a time."""
     return database.each(_ACKNOWLEDGED, (sink, cluster, before))
 
 
 def delivered_ended_runs(
     database: Database, sink: str, cluster: str, since: float, before: float
 ) -> Iterator[tuple[int, int]]:
-    """Return the runs whose stop was settled within that time, but for those sent anew too often."""
+    """Return start and job id of runs whose stop was settled in a range, except those resent too often."""
     return database.each(_SETTLED, (sink, cluster, since, before, _SENT_ANEW))
 
 
 def stops(database: Database, keys: Iterable[RunKey]) -> dict[RunKey, Job]:
-    """Return how each of these runs was recorded to have ended; a damaged record is left out."""
+    """Return the recorded ends of these runs; damaged records are left out."""
     found = {}
     for key in keys:
         for body, crc in database.rows(_STOPPED, _where(key)):
@@ -152,7 +152,7 @@ def apply_repair(con: sqlite3.Connection, sink: str, wanted: Repair, now: float)
 
 
 def moved(at: DeliveryRow, finding: Discrepancy, *, ended: bool, now: float) -> DeliveryRow | None:
-    """Return where a finding leads, None if the delivery is no longer where it was found. Pure."""
+    """Return the row after a repair, None if the delivery has changed since the audit read it. Pure."""
     # By what it showed the sink has committed the run, so nothing has to be held back.
     then = outbox.with_history(at, finding.value, _DETAIL, now)._replace(
         waiting_since=now, failing_since=None
@@ -172,7 +172,7 @@ def moved(at: DeliveryRow, finding: Discrepancy, *, ended: bool, now: float) -> 
 
 
 def _gave_way(at: DeliveryRow) -> bool:
-    """Return whether a run was left out by the requeue policy, and not by an operator."""
+    """Return whether a run was dropped by the requeue policy and not by an operator."""
     return at.reason in {REPEAT, OVERTAKEN}
 
 

@@ -51,7 +51,7 @@ def decode(body: bytes, crc: int) -> Job:
     Return the run of a body.
 
     Raises:
-        DamagedBody: The checksum differs, or the body is no run, or was given up (``letters``).
+        CorruptBody: The checksum differs, or the body is not a run, or it was discarded (``dead_letters``).
     """
     if not isinstance(body, bytes):
         raise CorruptBody("no bytes")
@@ -71,7 +71,7 @@ def encode_history(attempts: Iterable[Attempt]) -> str:
 
 
 def decode_history(text: str) -> tuple[Attempt, ...]:
-    """Return a delivery's history. One that cannot be read is none: nothing is decided by it."""
+    """Return a delivery's history, empty if unreadable, since no decision depends on it."""
     try:
         return decode_json(text.encode(), _history_decoder)
     except MalformedJson:

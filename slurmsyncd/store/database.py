@@ -75,14 +75,14 @@ class Database:
             raise translate_error(err, path) from err
 
     def rows(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[tuple[Any, ...]]:
-        """Return all rows of a question."""
+        """Return all rows of a query."""
         try:
             return self._con.execute(sql, values).fetchall()
         except _FAILED as err:
             raise self._failure(err) from err
 
     def each(self, sql: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
-        """Return the rows of a question one by one, to be taken before anything else is asked."""
+        """Yield the rows of a query one by one. Exhaust the iterator before the next query."""
         try:
             yield from self._con.execute(sql, values)
         except _FAILED as err:
@@ -132,11 +132,11 @@ class Database:
 
     def check_files(self) -> None:
         """
-        See that nobody deleted or replaced the files under us, and that no query found damage.
+        Check that the files were not deleted or replaced and that no query found damage.
 
         Raises:
-            StoreError: Somebody did; what is written from now on would vanish. Exit.
-            Damaged: A query did, whoever asked it.
+            StoreError: A file was deleted or replaced, so later writes would be lost. Exit.
+            DatabaseCorrupt: A query found damage.
         """
         if self._damage is not None:
             raise self._damage
@@ -228,7 +228,7 @@ def connect(path: Path, wait_s: float) -> sqlite3.Connection:
 
 
 def translate_error(err: Exception, path: Path) -> SlurmsyncdError:
-    """Return our error for SQLite's, told by its words: Python 3.10 does not pass on its codes."""
+    """Return the slurmsyncd error for an SQLite error, by its text: Python 3.10 has no SQLite error codes."""
     text = "malformed text" if isinstance(err, UnicodeDecodeError) else str(err)
     if "is locked" in text:
         return AlreadyRunning(

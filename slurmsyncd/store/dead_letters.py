@@ -45,7 +45,7 @@ _REFILL = "UPDATE {table} SET body = ?, crc = ? WHERE run_id = ?"
 
 
 def limit_dead_letters(con: sqlite3.Connection, keep: int) -> int:
-    """Let no more than ``keep`` dead letters of a sink hold their records; give how many records went."""
+    """Discard records of the newest dead letters beyond ``keep`` per sink; return the number discarded."""
     beyond = con.execute(_BEYOND, (keep, keep)).fetchall()
     return sum(
         con.execute(_GIVE_UP.format(table=table), (sink, number)).rowcount
@@ -55,7 +55,7 @@ def limit_dead_letters(con: sqlite3.Connection, keep: int) -> int:
 
 
 def bare(database: Database, ids: Iterable[int]) -> tuple[tuple[int, RunKey], ...]:
-    """Return the deliveries of which a record is damaged or was given up: id and run."""
+    """Return id and run of the deliveries whose record is damaged or was discarded."""
     found = []
     for id_ in ids:
         for cluster, job_id, start_at, *start, stopped, body, crc in database.rows(_RECORDS, (id_,)):
@@ -66,7 +66,7 @@ def bare(database: Database, ids: Iterable[int]) -> tuple[tuple[int, RunKey], ..
 
 
 def refill(con: sqlite3.Connection, job: Job) -> bool:
-    """Record a run anew where its record is damaged or was given up; return whether any was."""
+    """Restore a run's records that are damaged or were discarded; return whether any were."""
     key, refilled = job.key, 0
     for (run_id,) in con.execute(_FIND, (key.job_id, key.start_at, key.cluster)).fetchall():
         for table in ("started", "stopped"):

@@ -1,4 +1,4 @@
-"""Taking in: known runs, the cursor, and writing down what a look led to."""
+"""Records plans: known runs, events and the accounting cursor."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _ADVANCE = """
 
 
 def cursor(database: Database, cluster: str) -> int | None:
-    """Return the position in a cluster's accounting."""
+    """Return the accounting cursor of a cluster (epoch seconds), None if its accounting was never read."""
     rows = database.rows("SELECT at FROM cursor WHERE cluster = ?", (cluster,))
     return rows[0][0] if rows else None
 
@@ -49,7 +49,7 @@ def settled_until(database: Database, cluster: str) -> int | None:
 
 
 def changed_job_ids(database: Database, cluster: str, running: Iterable[tuple[int, int]]) -> frozenset[int]:
-    """Return the job ids of which the open runs are not what runs: one run, under the start that is known."""
+    """Return the ids of jobs whose open runs differ from the job list, or that are listed with two starts."""
     unmatched: dict[int, int] = {}
     found = set()
     for job_id, start_at in running:
@@ -73,7 +73,7 @@ def end_times(database: Database, cluster: str, job_ids: Iterable[int]) -> dict[
 
 
 def record(con: sqlite3.Connection, plan: Plan, sinks: Sequence[str], now: float) -> int:
-    """Write down a plan; give how many of its events were new."""
+    """Record a plan; return the number of new events."""
     new = 0
     for event in plan.events:
         match event:

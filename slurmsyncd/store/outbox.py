@@ -1,4 +1,4 @@
-"""Letting out: what a sink may be told now, and carrying out what was judged of its answers."""
+"""The outbox: selects due deliveries and applies decisions to them."""
 
 from __future__ import annotations
 
@@ -194,18 +194,18 @@ def hasten(con: sqlite3.Connection, ids: Iterable[int], now: float) -> None:
 
 
 def load_row(con: sqlite3.Connection, id_: int) -> tuple[DeliveryRow | None, bool]:
-    """Return how far a delivery is, None if there is no such; and whether its run's stop is known."""
+    """Return a delivery's row, None if it does not exist, and whether the end of its run is known."""
     row = con.execute(_STATE, (id_,)).fetchone()
     return (None, False) if row is None else (DeliveryRow(*row[:-1]), bool(row[-1]))
 
 
 def save_row(con: sqlite3.Connection, id_: int, to: DeliveryRow) -> None:
-    """Put a delivery elsewhere."""
+    """Store the new state of a delivery."""
     con.execute(_MOVE, (*to, id_))
 
 
 def row_after(at: DeliveryRow, verdict: Verdict, *, ended: bool, now: float) -> DeliveryRow:
-    """Return where a verdict leads. Pure. ``ended``: the run's stop is known."""
+    """Return the row after a decision. Pure. ``ended``: the run's end is known."""
     match verdict:
         case Delivered():
             return _done(at, verdict, ended=ended)
@@ -241,7 +241,7 @@ def _done(at: DeliveryRow, verdict: Delivered, *, ended: bool) -> DeliveryRow:
 
 
 def with_history(at: DeliveryRow, reason: str, detail: str, now: float) -> DeliveryRow:
-    """Return the same place with one more line of history. Pure."""
+    """Return the row with one more line of history. Pure."""
     detail = _cut(detail)
     history = (*decode_history(at.history), (now, at.step, reason, detail))[-_HISTORY:]
     return at._replace(reason=reason, detail=detail, history=encode_history(history))
@@ -287,10 +287,10 @@ def _stop(step: EventKind, key: RunKey, body: bytes | None, crc: int) -> Job | N
 
 def recorded_end(key: RunKey, body: bytes, crc: int) -> Job:
     """
-    Return how a run was recorded to have ended.
+    Return the job record of a run as stored with its end.
 
     Raises:
-        DamagedBody: The bytes are not such a record.
+        CorruptBody: The bytes are not such a record.
     """
     job = _job(key, body, crc)
     if job.end_at is None:

@@ -101,11 +101,11 @@ def is_whole(header: bytes) -> bool:
 
 def check(database: Database) -> None:
     """
-    See that a file is a sound store of a schema that we know.
+    Check that a file is a valid store with a known schema.
 
     Raises:
-        Damaged: It is not sound.
-        StoreError: It is of a newer release.
+        DatabaseCorrupt: The file is damaged.
+        StoreError: The file is of a newer release.
     """
     version = schema_version(database)
     if version > VERSION:
@@ -123,7 +123,7 @@ def check(database: Database) -> None:
 
 
 def schema_version(database: Database) -> int:
-    """Return how many migrations a file has seen."""
+    """Return the number of migrations that were applied to a file."""
     ((version,),) = database.rows("PRAGMA user_version")
     return int(version)
 
@@ -169,12 +169,12 @@ def _numbers(release: str) -> tuple[int, ...]:
 
 
 def _has_schema(database: Database, version: int) -> bool:
-    """Return whether all that so many migrations make is there; what somebody added does no harm."""
+    """Return whether all objects of a schema version exist; additional objects are ignored."""
     return version > 0 and _objects(version) <= set(database.rows(_OBJECTS))
 
 
 def _objects(version: int) -> set[tuple[str, ...]]:
-    """Return the tables and indexes that so many migrations make."""
+    """Return the tables and indexes of a schema version."""
     with closing(sqlite3.connect(":memory:")) as con:
         for statement in chain.from_iterable(MIGRATIONS[:version]):
             con.execute(statement)

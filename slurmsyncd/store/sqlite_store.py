@@ -1,4 +1,4 @@
-"""The store: what ``ports.Store`` promises, and what operators need of it."""
+"""The class that implements ``ports.Store`` and the queries and actions of operators."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ log = structlog.get_logger()
 
 class SqliteStore:
     """
-    One open store; made by ``open_store``. For one thread at a time.
+    An open store, created by ``open_store``. Only one thread at a time may use the store.
 
-    Every method may raise StoreError: the state on disk cannot be used, exit. Two of them matter apart:
-    DiskFull from what writes (nothing was changed; the same call may be made again later), and
-    AlreadyRunning, which only opening raises.
+    Every method may raise StoreError: the state on disk is unusable and the process must exit. Two subclasses
+    need another reaction. DiskFull comes from methods that write: nothing was changed, and the call can be
+    repeated later. AlreadyRunning comes only from opening.
     """
 
     def __init__(self, database: Database, sinks: Sequence[str], marker: StoreLock) -> None:
@@ -44,15 +44,15 @@ class SqliteStore:
             self._note_read()
 
     def cursor(self, cluster: str) -> int | None:
-        """Return the position in the cluster's accounting (epoch seconds), None if it was never looked at."""
+        """Return a cluster's accounting cursor (epoch seconds), None if its accounting was never read."""
         return intake.cursor(self._db, cluster)
 
     def has_cursor(self) -> bool:
-        """Return whether any cluster's accounting was looked at."""
+        """Return whether the accounting of any cluster was read."""
         return bool(self._db.rows("SELECT 1 FROM cursor LIMIT 1"))
 
     def set_cursor(self, cluster: str, at: int) -> None:
-        """Put the position where it is wanted, also back: the way to look at a span again."""
+        """Set the accounting cursor. Moving it back makes the daemon read that range again."""
         self._db.write_durable(lambda con: con.execute("REPLACE INTO cursor VALUES (?, ?)", (cluster, at)))
         self._note_read()
 
@@ -84,7 +84,7 @@ class SqliteStore:
 
     def changed_job_ids(self, cluster: str, running: Iterable[tuple[int, int]]) -> frozenset[int]:
         """
-        Return the job ids of which the open runs are not what runs: of which something has to be judged.
+        Return the ids of jobs whose open runs differ from the job list.
 
         Args:
             cluster: Slurm's name.
@@ -103,11 +103,11 @@ class SqliteStore:
         A repeated event changes nothing, and the cursor never moves back.
 
         Returns:
-            How many events were new.
+            Number of new events.
 
         Raises:
-            DiskFull: Nothing was changed. Look again later, and go on draining.
-            StoreError: Also for a stop whose run never started: a wrong plan is not half carried out.
+            DiskFull: Nothing was changed. Poll again later, and continue to deliver.
+            StoreError: Also for a stop whose run never started. A wrong plan is never recorded in part.
         """
         new = self._db.write_durable(lambda con: intake.record(con, plan, self._sinks, now))
         if plan.cursor is not None:
@@ -125,19 +125,19 @@ class SqliteStore:
         newest_first: bool = False,
     ) -> list[OutboxEntry]:
         """
-        Return the steps of one kind that the sink may be told now, oldest due first, not ``in_flight``.
+        Return the due outbox entries of one event kind, oldest due first, without those ``in_flight``.
 
-        A record that is damaged is never given: its delivery goes to the dead letters, the others go on. The
-        start of a later run of a job id is not given while that of an earlier one is still to be told, or at
-        most for an hour if that one fails.
+        A damaged record is never returned: its delivery becomes a dead letter and does not block others. The
+        start of a later run of a job id waits until the start of the earlier run is delivered. If the earlier
+        start fails, the wait ends after one hour.
 
         Args:
-            sink: Its name.
-            step: Starts and stops are drained apart: a sink slow with stops keeps taking starts.
+            sink: Name of the sink.
+            step: Starts and stops are delivered separately: a sink slow with stops still receives starts.
             now: Epoch seconds.
-            limit: At most so many.
-            in_flight: Ids of entries under way.
-            newest_first: The other end of the queue, for what is fresh behind a long backlog.
+            limit: Maximum number of entries.
+            in_flight: Ids of entries in flight.
+            newest_first: Select from the other end of the queue, for new events behind a long backlog.
         """
         flying = frozenset(in_flight)
         return outbox.select_due(
@@ -148,17 +148,17 @@ class SqliteStore:
         self, sink: str, step: EventKind, now: float, in_flight: Iterable[int] = ()
     ) -> float | None:
         """
-        Return when the sink's next entry of that kind not ``in_flight`` is due, None if nothing waits.
+        Return when the next entry of one event kind is due (epoch seconds), None if none is queued.
 
-        One that waits for an earlier run of its job id is left out.
+        Entries ``in_flight`` are left out, as are entries that wait for an earlier run of their job id.
         """
         return outbox.next_due_at(self._db, sink, step, now, frozenset(in_flight))
 
     def settle(self, verdicts: Sequence[tuple[OutboxEntry, Verdict]], now: float) -> None:
         """
-        Carry out verdicts, as a group in one transaction. On a full disk the reserve is given up for it.
+        Apply decisions in one transaction. On a full disk, the disk reserve is released for it.
 
-        A verdict on what the operator dropped meanwhile, or what was settled before, changes nothing.
+        A decision on a delivery that was dropped or settled in the meantime changes nothing.
         """
 
         def work(con: sqlite3.Connection) -> None:
@@ -172,7 +172,7 @@ class SqliteStore:
         self._db.write_relaxed(lambda con: outbox.hasten(con, ids, now))
 
     def delivery_summaries(self, sink: str, keys: Iterable[RunKey]) -> dict[RunKey, DeliverySummary]:
-        """Return how far a sink is with each of these runs; one it was never to be told of is missing."""
+        """Return the delivery of each of these runs at a sink; runs without a delivery there are missing."""
         return repairs.delivery_summaries(self._db, sink, keys)
 
     def delivered_open_runs(self, sink: str, cluster: str, before: float) -> Iterator[tuple[int, int]]:
@@ -214,24 +214,24 @@ class SqliteStore:
         return self._db.write_relaxed(lambda con: repairs.add_history(con, sink, key, (reason, detail), now))
 
     def sinks(self) -> frozenset[str]:
-        """Return the names of all sinks, configured or not, that have not been told everything."""
+        """Return the names of all sinks, configured or not, with deliveries neither completed nor dropped."""
         rows = self._db.rows("SELECT DISTINCT sink FROM delivery WHERE state NOT IN ('done', 'dropped')")
         return frozenset(name for (name,) in rows)
 
     def all_sinks(self) -> tuple[str, ...]:
-        """Return the configured sinks, and behind them the others that have not been told everything."""
+        """Return the configured sinks, followed by the other sinks of ``sinks``."""
         return (*self._sinks, *sorted(self.sinks() - set(self._sinks)))
 
     def cursors(self) -> dict[str, int]:
-        """Return the position in each cluster's accounting (epoch seconds)."""
+        """Return the accounting cursor of each cluster (epoch seconds)."""
         return dict(self._db.rows("SELECT cluster, at FROM cursor ORDER BY cluster"))
 
     def set_sinks(self, sinks: Sequence[str]) -> None:
-        """Take other sinks from now on: a new one gets the runs recorded from here."""
+        """Set the configured sinks. A new sink receives the runs that are recorded from now on."""
         self._sinks = tuple(sinks)
 
     def counts(self, sink: str) -> SinkTotals:
-        """Return what the sink has not been told of, by state and reason."""
+        """Return the number of deliveries of a sink that are not completed, by state and reason."""
         return desk.counts(self._db, sink)
 
     def list_deliveries(
@@ -261,15 +261,15 @@ class SqliteStore:
         return desk.group_deliveries(self._db, wanted)
 
     def retry(self, ids: Iterable[int], now: float) -> int:
-        """Try dead or parked deliveries again at once, as if for the first time; give how many there were."""
+        """Make dead or parked deliveries due immediately, with no attempts counted; return their number."""
         return self._db.write_relaxed(lambda con: desk.retry_deliveries(con, ids, now))
 
     def bare(self, ids: Iterable[int]) -> tuple[tuple[int, RunKey], ...]:
-        """Return the deliveries of which a record is damaged or was given up: id and run."""
+        """Return id and run of the deliveries whose record is damaged or was discarded."""
         return bare(self._db, ids)
 
     def refill(self, jobs: Iterable[Job]) -> int:
-        """Record runs anew whose record is damaged or was given up; return how many there were."""
+        """Restore records that are damaged or were discarded; return the number of runs."""
         return self._db.write_durable(lambda con: sum(refill(con, job) for job in jobs))
 
     def drop(self, ids: Iterable[int]) -> int:
@@ -277,27 +277,28 @@ class SqliteStore:
         return self._db.write_relaxed(lambda con: desk.drop_deliveries(con, ids))
 
     def run_histories(self, job_id: int) -> tuple[RunHistory, ...]:
-        """Tell all that is known of a job's runs, oldest first."""
+        """Return the known runs of a job with their deliveries, oldest first."""
         return desk.run_histories(self._db, job_id)
 
     def latest_runs(self, limit: int) -> tuple[RunHistory, ...]:
-        """Tell of the runs that were written down last, newest first."""
+        """Return the runs that were recorded last, newest first."""
         return desk.latest_runs(self._db, limit)
 
     def prune(self, now: float, keep_s: float, limit: int = 1000, *, keep: int = LETTERS) -> int:
         """
-        Forget runs that are settled with every sink and ended more than ``keep_s`` ago.
+        Delete runs that are settled at every sink and ended more than ``keep_s`` ago.
 
-        Also brings back what a clock that was wrong had put off too far, and bounds the dead letters.
+        Also corrects due times that a wrong clock moved too far into the future, and limits the dead letters.
 
         Args:
             now: Epoch seconds.
-            keep_s: At least the look-back and the overlap: accounting that is read again must meet its runs.
-            limit: At most so many; call again while as many were forgotten.
-            keep: Dead letters of one sink that keep their records; the others keep name, reason and history.
+            keep_s: At least the look-back limit plus the overlap, in seconds: runs must still be known when
+                their accounting is read again.
+            limit: Maximum number of runs; call again while the result equals it.
+            keep: Number of dead letters per sink that keep their records. Others keep name, reason, history.
 
         Returns:
-            How many runs were forgotten.
+            Number of deleted runs.
         """
 
         def work(con: sqlite3.Connection) -> tuple[int, int]:
@@ -313,22 +314,22 @@ class SqliteStore:
         return forgotten
 
     def data_loss(self) -> tuple[float, str] | None:
-        """Return when and why something written down was last found lost, None if never or acknowledged."""
+        """Return time and reason of the last data loss, None if there was none or it was acknowledged."""
         ((at, reason),) = self._db.rows("SELECT recovered_at, recovered_from FROM meta")
         return None if at is None else (at, reason)
 
     def acknowledge_data_loss(self) -> None:
-        """Note that the operator knows of the incident."""
+        """Record that the operator acknowledged the data loss."""
         self._db.write_relaxed(
             lambda con: con.execute("UPDATE meta SET recovered_at = NULL, recovered_from = NULL")
         )
 
     def check_files(self) -> None:
         """
-        See that nobody deleted or replaced the files under us, and that they showed no damage. Cheap.
+        Check that the files were not deleted or replaced and that no damage was found. Fast: no file is read.
 
         Raises:
-            StoreError: Something is wrong. Exit; the next start recovers.
+            StoreError: A file was deleted, replaced or damaged. Exit; the next start recovers.
         """
         self._db.check_files()
 
@@ -338,7 +339,7 @@ class SqliteStore:
         Check the file if the body fails: an impossible value in it causes any error.
 
         Raises:
-            Damaged: The file is to blame, and the next start sets it aside.
+            DatabaseCorrupt: The file is damaged, and the next start quarantines it.
         """
         try:
             yield
@@ -350,7 +351,7 @@ class SqliteStore:
             raise
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the database and release the lock."""
         self._db.close()
         self._marker.release()
 

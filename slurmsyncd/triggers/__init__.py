@@ -1,1 +1,1 @@
-"""What makes us look: hooks and the timer."""
+"""Triggers: notifications from hooks, over sockets and the spool directory."""

@@ -37,8 +37,8 @@ def parse_notification(data: bytes, *, secret: str = "") -> Notification:
         secret: What the message must carry as ``secret``; empty: nothing is asked for.
 
     Raises:
-        HintError: It is none. The text is a constant: size, version, syntax, secret, field, number,
-            context, cluster or job.
+        NotificationError: The message is invalid. The text is a constant: size, version, syntax, secret,
+            field, number, context, cluster or job.
     """
     fields = _split(data)
     if secret and not hmac.compare_digest(fields.get("secret", "").encode(), secret.encode()):

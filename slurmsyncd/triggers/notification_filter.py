@@ -87,7 +87,7 @@ class NotificationFilter:
         self._refused: Counter[str] = Counter()
 
     def counts(self) -> NotificationCounts:
-        """Return the counts as they stand."""
+        """Return a copy of the counts."""
         return NotificationCounts(
             received=self._received,
             accepted=self._accepted,

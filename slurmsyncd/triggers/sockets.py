@@ -28,7 +28,7 @@ KEY = "hook.socket"
 
 
 def allowed_uids(users: Sequence[str]) -> frozenset[int]:
-    """Return the uids whose hints count: root, our own and those of ``users`` (names or numbers)."""
+    """Return the accepted senders: uid 0, the daemon's uid and those of ``users`` (names or numbers)."""
     uids = {0, os.geteuid()}
     for user in users:
         found = _user(user)

@@ -332,7 +332,7 @@ async def test_h8_a_run_that_always_fails_is_parked_while_others_succeed(
 def delivery_of(
     old: deliver.DeliveryLoop, store: SqliteStore, thread: CountingThread, clock: FakeClock, sink: FakeSink
 ) -> deliver.DeliveryLoop:
-    """Return a new run of the same sink that remembers its health."""
+    """Return a new delivery loop of the same sink with the health of the old one."""
     fresh = deliverer(sink, store, thread, clock)
     fresh.health = old.health
     return fresh

@@ -42,7 +42,7 @@ class Bell:
         return int(self.sockets[-1].getsockname()[1])
 
     async def received(self, count: int) -> None:
-        """Return when so many messages have come in, whatever became of them."""
+        """Wait until ``count`` messages were received, accepted or not."""
         with anyio.fail_after(20):
             while self.gate.counts().received < count:  # noqa: ASYNC110 - the daemon has no need of an event here
                 await anyio.sleep(0.005)
