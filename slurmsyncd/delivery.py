@@ -293,7 +293,8 @@ def decide(
         case OutcomeKind.SINK_UNAVAILABLE:
             return Retry(now, reason, detail, charged=False)
         case OutcomeKind.TOO_EARLY if entry.attempts + 1 < policy.park_after:
-            return Retry(now + (outcome.retry_after_s or policy.not_yet_s), reason, detail)
+            wait_s = min(outcome.retry_after_s or policy.not_yet_s, policy.park_interval_s)
+            return Retry(now + wait_s, reason, detail)
         case OutcomeKind.TOO_EARLY:
             return Park(now + _spread(policy.park_interval_s, dice), reason, detail)
         case OutcomeKind.START_MISSING if entry.attempts < policy.start_resends:

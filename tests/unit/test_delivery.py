@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from slurmsyncd.delivery import (
@@ -162,6 +162,7 @@ def test_backoff_doubles() -> None:
     dice=DICE,
     asked=st.none() | st.floats(0, 1e12),
 )
+@example(OutcomeKind.TOO_EARLY, EventKind.START, 0, 0.0, 4501.0)  # a wait that the sink asked for
 def test_i2_nothing_is_dropped(
     result: OutcomeKind, step: EventKind, attempts: int, dice: float, asked: float | None
 ) -> None:
